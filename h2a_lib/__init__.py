@@ -1,0 +1,1 @@
+"""Hand-To-Age: how much can a machine read from a hand radiograph of a child?"""

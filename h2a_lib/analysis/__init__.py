@@ -1,0 +1,1 @@
+"""From predictions to answers: age, sex, clusters, and where a network looks."""

@@ -1,0 +1,1 @@
+"""From files to arrays: labels, images, the cache, and synthetic hands."""

@@ -1,0 +1,73 @@
+"""Errors for the person who will read them: what is wrong, where, what to do."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something the user can mend: shown as its message alone, with exit code 2."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with the data.
+
+    Attributes
+    ----------
+    file : str
+        The file that has it.
+    row : int or None
+        Line in the file, counted as an editor does (the header is line 1); None for a whole file.
+    what : str
+        What is wrong, in words.
+    """
+
+    file: str
+    row: int | None
+    what: str
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file}, line {self.row}"
+        return f"{where}: {self.what}"
+
+
+class DataError(UserError):
+    """All the problems of a data set, reported at once."""
+
+    MOST_SHOWN = 50
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problems = sorted(problems, key=lambda p: (p.file, p.row or 0, p.what))
+        shown = [f"  {problem}" for problem in self.problems[: self.MOST_SHOWN]]
+        if (rest := len(self.problems) - len(shown)) > 0:
+            shown.append(f"  … and {rest} more (h2a data check lists them all)")
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the data:"
+        super().__init__("\n".join([count, *shown]))
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
+    """Say that a name is not known, and list those that are.
+
+    Parameters
+    ----------
+    kind : str
+        What was named: "network", "profile", …
+    name : object
+        The name that is not known.
+    known : iterable of str
+        The names that are.
+
+    Returns
+    -------
+    UserError
+        To be raised by the caller.
+    """
+    return UserError(f"unknown {kind} {str(name)!r}; known: {', '.join(map(str, known))}")
+
+
+def require_file(path: Path, hint: str) -> Path:
+    """Return `path` if it is a file, else raise a UserError that says `hint`."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {hint}")
+    return path

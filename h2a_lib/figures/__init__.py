@@ -1,0 +1,1 @@
+"""How the report draws: functions from data and Axes to Axes, by topic."""

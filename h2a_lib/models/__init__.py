@@ -1,0 +1,1 @@
+"""From pixels to months: batches, networks, schedules, training."""
