@@ -1,1 +1,1 @@
-"""Hand-To-Age: how much can a machine read from a hand radiograph of a child?"""
+"""Hand-To-Age: how much a machine can read from the radiograph of a child's hand."""

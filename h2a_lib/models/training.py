@@ -1,0 +1,399 @@
+"""The training loop, written out: read it from top to bottom."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F  # noqa: N812 (its usual name)
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from h2a_lib.files import write_atomically
+from h2a_lib.models import networks
+from h2a_lib.models.batches import (
+    Batch,
+    HandSet,
+    PixelStatistics,
+    augment,
+    generator,
+    normalise,
+    steps_per_epoch,
+)
+from h2a_lib.models.schedules import build_optimizer, build_schedule
+from h2a_lib.study import RunConfig
+
+# Evaluation holds no activations for a backward pass, so it takes larger batches.
+EVALUATION_BATCH = 256
+# A kill costs at most this much work; writing 180 MB (ResNet-18 with Adam) takes about 0.3 s.
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass(frozen=True)
+class Hands:
+    """The images of a data set with their labels, in one order.
+
+    Attributes
+    ----------
+    images : ndarray
+        (n, s, s), uint8; usually the cache's memory map.
+    labels : DataFrame
+        n rows: id, age_months, male, split.
+    fingerprint : str
+        Of the data set.
+    """
+
+    images: np.ndarray
+    labels: pd.DataFrame
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What training measured on its own images and labels, and prediction needs again."""
+
+    age_mean_months: float
+    age_sd_months: float
+    pixels: PixelStatistics
+
+
+@dataclass
+class Progress:
+    """How far a training is; all of it is kept in the checkpoint."""
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    steps: list[dict[str, float]] = field(default_factory=list)
+    best_error: float = math.inf
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes
+    ----------
+    network : nn.Module
+        With the weights of the best epoch, in evaluation mode.
+    best_weights, last_weights : dict of str to Tensor
+        State dictionaries.
+    scales : Scales
+    progress : Progress
+    predictions, predictions_train : DataFrame
+        id, age_months, male, split, predicted_age_months and/or male_probability, by the best
+        weights; for all hands that were not trained on, and for those that were.
+    """
+
+    network: networks.HandNet
+    best_weights: dict[str, Tensor]
+    last_weights: dict[str, Tensor]
+    scales: Scales
+    progress: Progress
+    predictions: pd.DataFrame
+    predictions_train: pd.DataFrame
+
+
+def is_better(error: float, best: float) -> bool:
+    """Return whether a validation error beats the best so far: lower is better, NaN never is."""
+    return error < best
+
+
+def train(
+    config: RunConfig,
+    hands: Hands,
+    checkpoint: Path,
+    on_epoch: Callable[[Progress, RunConfig], None] = lambda progress, config: None,
+    seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
+) -> Trained:
+    """Train one network, going on from its checkpoint if there is one.
+
+    An interrupted and resumed training gives the same weights, to the bit on a CPU, as an
+    uninterrupted one: every random draw is fixed by (seed, purpose, epoch).
+
+    Parameters
+    ----------
+    config : RunConfig
+        Everything that determines the run, but for the data.
+    hands : Hands
+        Images and labels; only the "train" split is learnt from.
+    checkpoint : Path
+        File that holds the state between epochs; removed by the caller when all is kept elsewhere.
+    on_epoch : callable
+        Told the progress after each epoch.
+    seconds_between_checkpoints : float
+        Least time between two writings of the checkpoint.
+
+    Returns
+    -------
+    Trained
+    """
+    torch.set_num_threads(config.threads)
+    fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))
+    labels = hands.labels
+    learnt = training_rows(labels, config.train_fraction)
+    heldout = np.flatnonzero(labels["split"] != "train")
+    validation = np.flatnonzero(labels["split"] == "validation")
+    # As many training hands as there are validation hands tell the training error of an epoch.
+    looked_at = learnt[: len(validation)]
+    scales = measure_scales(hands, learnt)
+    hand_set = HandSet(
+        hands.images, labels["age_months"].to_numpy(), labels["male"].to_numpy(), fabric.device
+    )
+
+    torch.manual_seed(config.seed)  # the initial weights
+    network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(config.optimizer, network, config.lr, config.weight_decay)
+    steps = steps_per_epoch(len(learnt), config.batch_size)
+    rate = build_schedule(config.schedule, optimizer, config.epochs, steps)
+    model, optimizer = fabric.setup(network, optimizer)
+    average = copy.deepcopy(network) if config.ema_decay else None
+    shown = average or network  # the weights that are evaluated and kept
+    if config.compile:
+        model.forward = torch.compile(model.forward)
+
+    progress = Progress()
+    state = {"network": network, "average": average, "optimizer": optimizer, "rate": rate.scheduler}
+    key = {"config": config.digest, "data": hands.fingerprint}
+    if checkpoint.exists():
+        progress = _resume(checkpoint, key, state, progress)
+    last_checkpoint = time.monotonic()
+
+    while progress.epoch < config.epochs and not _has_stopped(progress, config):
+        began = time.monotonic()
+        epoch = progress.epoch + 1
+        shuffle = generator(torch.device("cpu"), config.seed, "shuffle", epoch)
+        random = generator(fabric.device, config.seed, "augment", epoch)
+        network.train()
+        losses, rates = [], []
+        for batch in hand_set.shuffled(learnt, config.batch_size, shuffle):
+            pixels = batch.pixels
+            if config.augment is not None:
+                pixels = augment(pixels, config.augment, random)
+            pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
+            answers = model(pixels, batch.male if config.sex_input else None)
+            loss = loss_of(answers, batch, scales, config.loss)
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            rate.after_step()
+            if average is not None:
+                _update_average(
+                    average, network, config.ema_decay, len(progress.steps) + len(rates)
+                )
+            losses.append(loss.detach())  # read once an epoch: reading waits for the device
+
+        losses = torch.stack(losses).tolist()
+        row = {"epoch": epoch, "lr": rates[-1], "train_loss": float(np.mean(losses))}
+        for name, rows in (("train", looked_at), ("validation", validation)):
+            seen = predict(shown, config, scales, hand_set, rows, fabric)
+            errors = errors_of(labels.iloc[rows].assign(**seen))
+            row |= {f"{name}_{error}": value for error, value in errors.items()}
+        error = row["validation_mae_months" if config.task != "sex" else "validation_log_loss"]
+        if is_better(error, progress.best_error):
+            progress.best_error, progress.best_epoch = error, epoch
+            progress.best_weights = _copy_of_weights(shown)
+        rate.after_epoch(error)
+
+        progress.epoch = epoch
+        progress.history.append(row)
+        progress.steps += [
+            {"step": (epoch - 1) * steps + i + 1, "lr": r, "train_loss": x}
+            for i, (r, x) in enumerate(zip(rates, losses, strict=True))
+        ]
+        progress.seconds += time.monotonic() - began
+        if time.monotonic() - last_checkpoint >= seconds_between_checkpoints:
+            _save(checkpoint, key, state, progress)
+            last_checkpoint = time.monotonic()
+        on_epoch(progress, config)
+
+    last_weights = _copy_of_weights(shown)
+    # An error that was never a number leaves no best epoch; the last weights then speak for it.
+    best_weights = progress.best_weights or last_weights
+    network.load_state_dict(best_weights)
+
+    def predictions(rows: np.ndarray) -> pd.DataFrame:
+        frame = labels.iloc[rows][["id", "age_months", "male", "split"]]
+        seen = predict(network, config, scales, hand_set, rows, fabric)
+        return frame.assign(**seen).reset_index(drop=True)
+
+    return Trained(
+        network=network.eval(),
+        best_weights=best_weights,
+        last_weights=last_weights,
+        scales=scales,
+        progress=progress,
+        predictions=predictions(heldout),
+        predictions_train=predictions(np.sort(learnt)),
+    )
+
+
+def training_rows(labels: pd.DataFrame, fraction: float) -> np.ndarray:
+    """Return positions of the hands to learn from: a share of the "train" split.
+
+    Smaller shares are parts of larger ones, and which hands they hold depends on ids alone: the
+    labels carry `order`, the rank of the hash of each id.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        id and split.
+    fraction : float
+        Share of the training split, above 0 and at most 1.
+
+    Returns
+    -------
+    ndarray
+        (n,), int.
+    """
+    from h2a_lib.data.labels import id_order
+
+    rows = np.flatnonzero(labels["split"] == "train")
+    rows = rows[np.argsort(id_order(labels["id"].iloc[rows]), kind="stable")]
+    return rows[: max(2, round(len(rows) * fraction))]
+
+
+def measure_scales(hands: Hands, rows: np.ndarray) -> Scales:
+    """Measure what standardises months and pixels, on training hands alone."""
+    ages = hands.labels["age_months"].to_numpy()[rows]
+    return Scales(
+        age_mean_months=float(ages.mean()),
+        age_sd_months=max(float(ages.std()), 1.0),
+        pixels=PixelStatistics.of(hands.images[np.sort(rows)]),
+    )
+
+
+def loss_of(answers: dict[str, Tensor], batch: Batch, scales: Scales, kind: str) -> Tensor:
+    """Return the training loss: of standardised months, of sex, or their sum.
+
+    Parameters
+    ----------
+    answers : dict of str to Tensor
+        As from `HandNet.forward`, each (n,).
+    batch : Batch
+        The truth.
+    scales : Scales
+    kind : {"l1", "smooth_l1"}
+        For months.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
+    """
+    loss = torch.zeros((), device=batch.pixels.device)
+    if "age" in answers:
+        target = (batch.age_months - scales.age_mean_months) / scales.age_sd_months
+        of_age = F.l1_loss if kind == "l1" else F.smooth_l1_loss
+        loss = loss + of_age(answers["age"].float(), target)
+    if "sex" in answers:
+        loss = loss + F.binary_cross_entropy_with_logits(answers["sex"].float(), batch.male)
+    return loss
+
+
+@torch.no_grad()
+def predict(
+    network: networks.HandNet,
+    config: RunConfig,
+    scales: Scales,
+    hand_set: HandSet,
+    rows: np.ndarray,
+    fabric: Fabric,
+) -> dict[str, np.ndarray]:
+    """Predict some hands in evaluation mode.
+
+    Returns
+    -------
+    dict of str to ndarray
+        predicted_age_months and/or male_probability, each (n,), in the order of `rows`.
+    """
+    network.eval()
+    found: dict[str, list[Tensor]] = {}
+    for batch in hand_set.in_order(rows, EVALUATION_BATCH):
+        pixels = normalise(batch.pixels, config.pixel_norm, scales.pixels, training=False)
+        with fabric.autocast():
+            answers = network(pixels, batch.male if config.sex_input else None)
+        for name, values in answers.items():
+            found.setdefault(name, []).append(values.float().cpu())
+    return in_words(found, scales)
+
+
+def in_words(answers: dict[str, list[Tensor]], scales: Scales) -> dict[str, np.ndarray]:
+    """Turn a network's answers, in batches, into months and probabilities, each (n,)."""
+    columns = {}
+    if "age" in answers:
+        months = torch.cat(answers["age"]) * scales.age_sd_months + scales.age_mean_months
+        columns["predicted_age_months"] = months.double().numpy().round(4)
+    if "sex" in answers:
+        columns["male_probability"] = torch.cat(answers["sex"]).sigmoid().double().numpy().round(6)
+    return columns
+
+
+def errors_of(predictions: pd.DataFrame) -> dict[str, float]:
+    """Return the errors of predictions: mae_months and/or log_loss and auc."""
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    errors = {}
+    if "predicted_age_months" in predictions:
+        difference = predictions["predicted_age_months"] - predictions["age_months"]
+        errors["mae_months"] = float(difference.abs().mean())
+    if "male_probability" in predictions:
+        male, probability = predictions["male"], predictions["male_probability"]
+        errors["log_loss"] = float(log_loss(male, probability, labels=[False, True]))
+        # Of one sex alone there is nothing to tell apart.
+        errors["auc"] = float(roc_auc_score(male, probability)) if male.nunique() == 2 else math.nan
+    return errors
+
+
+def _precision(config: RunConfig) -> Any:
+    if config.precision != "auto":
+        return config.precision
+    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+
+
+def _has_stopped(progress: Progress, config: RunConfig) -> bool:
+    patience = config.early_stopping_patience
+    return patience is not None and progress.epoch - progress.best_epoch >= patience
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the running average of weights (and of batch-norm statistics) towards the network."""
+    # Short memory at first: the average must not remember the random start.
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, weight)
+        else:
+            kept.copy_(new)
+
+
+def _copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _save(path: Path, key: dict[str, str], state: dict[str, Any], progress: Progress) -> None:
+    content = {name: part.state_dict() for name, part in state.items() if part is not None}
+    with write_atomically(path) as temporary:
+        torch.save({"key": key, "state": content, "progress": vars(progress)}, temporary)
+
+
+def _resume(path: Path, key: dict[str, str], state: dict[str, Any], progress: Progress) -> Progress:
+    """Load a checkpoint into `state` and return its progress; another run's is left alone."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["key"] != key:
+        return progress
+    for name, part in state.items():
+        if part is not None:
+            part.load_state_dict(content["state"][name])
+    return Progress(**content["progress"])
