@@ -1,0 +1,386 @@
+"""Every number with its interval: bootstrap, paired comparisons, spread over seeds.
+
+The bootstrap is the percentile one (Efron and Tibshirani 1993, *An Introduction to the Bootstrap*,
+chapter 13), over children: a child is drawn with everything that belongs to it.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from h2a_lib.errors import UserError
+
+LEVEL = 0.95
+RESAMPLES = 2000
+# Below this a subgroup's interval is not to be relied on, and is marked (REPORTING.md, item 22).
+FEW = 30
+# Cells of the index matrix drawn at once: 32 MB, so that 12,611 children fit a small machine.
+CHUNK_CELLS = 4_000_000
+
+Statistic = Callable[..., NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, the interval around it and how many children it comes from.
+
+    Attributes
+    ----------
+    value, low, high : float
+        The estimate and its interval, in one unit. NaN where there is nothing to estimate from:
+        all three when n is 0, the interval when n is 1.
+    n : int
+        Number of children.
+    level : float
+        Of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    level: float = LEVEL
+
+    @property
+    def few(self) -> bool:
+        """Whether n is below 30, so that the interval is not to be relied on."""
+        return self.n < FEW
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the interval holds zero (or does not exist): for a difference, no winner."""
+        return not (self.low > 0 or self.high < 0)
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside the interval. False where there is no interval."""
+        return bool(self.low > value or self.high < value)
+
+    def text(self, unit: str = "", digits: int = 1, scale: float = 1.0) -> str:
+        """Print as "11.3 months (95 % CI 10.9–11.8, n = 2,611)".
+
+        Parameters
+        ----------
+        unit : str
+            Written after the number; may be empty.
+        digits : int
+            After the decimal point.
+        scale : float
+            Multiplies value and interval: 100 for percent.
+        """
+        size = f"n = {self.n:,}" + (", few" if self.few and self.n > 0 else "")
+        if math.isnan(self.value):
+            return f"not estimable ({size})"
+        value = " ".join(filter(None, [number(self.value * scale, digits), unit]))
+        if math.isnan(self.low) or math.isnan(self.high):
+            return f"{value} (no interval, {size})"
+        level = f"{self.level * 100:g} %"
+        return f"{value} ({level} CI {self.span(digits, scale)}, {size})"
+
+    def span(self, digits: int = 1, scale: float = 1.0) -> str:
+        """Print the interval alone: "10.9–11.8", or "−0.4 to 0.2" where a dash would mislead."""
+        low, high = (number(end * scale, digits) for end in (self.low, self.high))
+        return f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
+
+    def row(self, name: str, digits: int | None = None) -> dict[str, float]:
+        """Return the columns `name`, `name_low`, `name_high` for a table."""
+        ends = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return ends if digits is None else {key: round(end, digits) for key, end in ends.items()}
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One figure of merit over repeated trainings that differ by their seed alone.
+
+    Attributes
+    ----------
+    mean : float
+    spread : float
+        Standard deviation over seeds (n - 1 in the denominator); NaN for one seed.
+    n : int
+        Number of seeds.
+    """
+
+    mean: float
+    spread: float
+    n: int
+
+    def text(self, unit: str = "", digits: int = 1) -> str:
+        """Print as "11.3 ± 0.2 months (mean ± SD, 3 seeds)", or "11.3 months (1 seed)"."""
+        middle = number(self.mean, digits)
+        if self.n < 2:
+            return " ".join(filter(None, [middle, unit, f"({self.n} seed)"]))
+        spread = f"± {number(self.spread, digits)}"
+        return " ".join(filter(None, [middle, spread, unit, f"(mean ± SD, {self.n} seeds)"]))
+
+
+def number(value: float, digits: int = 1) -> str:
+    """Print a number with thousands separated and a true minus sign; never "−0.0"."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:,.{digits}f}"
+    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def bootstrap(
+    statistic: Statistic,
+    *columns: ArrayLike,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    strata: ArrayLike | None = None,
+) -> Estimate:
+    """Estimate `statistic` with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes one array (..., n) per column, returns (...,): it must reduce the last axis.
+    *columns : array_like, (n,)
+        What is known of each child; a resample takes the same children from every column.
+    seed : int
+        Of the resamples.
+    resamples : int
+        Number of resamples.
+    level : float
+        Of the interval.
+    strata : array_like, (n,), optional
+        Groups that keep their size in every resample: the sexes, for an AUC.
+
+    Returns
+    -------
+    Estimate
+        Resamples on which the statistic is undefined (NaN) are left out of the interval.
+
+    Raises
+    ------
+    ValueError
+        If the columns differ in length.
+    """
+    arrays = [np.asarray(column) for column in columns]
+    n = len(arrays[0])
+    if any(array.shape != (n,) for array in arrays):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(f"columns must be one-dimensional and equally long, got {shapes}")
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0, level)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(statistic(*arrays))
+        if n == 1:
+            return Estimate(value, math.nan, math.nan, 1, level)
+        drawn = np.concatenate(
+            [
+                statistic(*(array[indices] for array in arrays))
+                for indices in _draws(n, seed, resamples, strata)
+            ]
+        )
+    low, high = _percentiles(drawn, level)
+    return Estimate(value, low, high, n, level)
+
+
+def mae_interval(
+    errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """Mean absolute error with its bootstrap interval.
+
+    Parameters
+    ----------
+    errors : array_like, (n,)
+        Predicted minus true, signed or not, in any unit (months).
+    seed, resamples, level
+        See `bootstrap`.
+
+    Returns
+    -------
+    Estimate
+        In the unit of the errors.
+    """
+    return mean_interval(np.abs(np.asarray(errors, dtype=float)), seed, resamples, level)
+
+
+def mean_interval(
+    values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """Mean with its bootstrap interval; of booleans, a share."""
+    return bootstrap(_mean, np.asarray(values, float), seed=seed, resamples=resamples, level=level)
+
+
+def paired_difference(
+    frame_a: pd.DataFrame,
+    frame_b: pd.DataFrame,
+    column: str = "predicted_age_months",
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Estimate:
+    """Difference in mean absolute error of two sets of predictions for the same children.
+
+    Parameters
+    ----------
+    frame_a, frame_b : DataFrame
+        Columns `id`, `age_months` and `column`. Joined by id, one to one.
+    column : str
+        The prediction, in months.
+    seed, resamples, level
+        See `bootstrap`.
+
+    Returns
+    -------
+    Estimate
+        MAE of a minus MAE of b, in months: below zero, a is better. `is_tie` says that neither is.
+
+    Raises
+    ------
+    UserError
+        If an id is missing from one, occurs twice, or has another age in the other.
+    """
+    both = join(frame_a, frame_b)
+    return mean_interval(_worse_by(both, column), seed, resamples, level)
+
+
+def paired_over_seeds(
+    frames_a: Sequence[pd.DataFrame],
+    frames_b: Sequence[pd.DataFrame],
+    column: str = "predicted_age_months",
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Estimate:
+    """Difference in MAE of two settings, each trained with the same seeds.
+
+    Seeds and children are both drawn anew in every resample, so the interval holds the noise of
+    training as well as that of the children.
+
+    Parameters
+    ----------
+    frames_a, frames_b : sequence of DataFrame
+        One per seed, in the same order of seeds; see `paired_difference`.
+    column, seed, resamples, level
+        See `paired_difference`.
+
+    Returns
+    -------
+    Estimate
+        MAE of a minus MAE of b, averaged over seeds. n counts children.
+
+    Raises
+    ------
+    UserError
+        If the number of seeds differs, or the children do.
+    """
+    if len(frames_a) != len(frames_b) or not frames_a:
+        raise UserError(
+            f"a paired comparison needs the same seeds on both sides, "
+            f"got {len(frames_a)} and {len(frames_b)}"
+        )
+    joined = [join(a, b) for a, b in zip(frames_a, frames_b, strict=True)]
+    for other in joined[1:]:
+        join(joined[0][["id"]], other[["id"]])
+    worse = np.stack([_worse_by(both.sort_values("id"), column) for both in joined])  # (seeds, n)
+    seeds, n = worse.shape
+    if n < 2:
+        return Estimate(float(_mean(worse.ravel())), math.nan, math.nan, n, level)
+    rng = np.random.default_rng(seed)
+    seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    child_counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    drawn = ((seed_counts @ worse) * child_counts).sum(axis=1) / (seeds * n)
+    low, high = _percentiles(drawn, level)
+    return Estimate(float(worse.mean()), low, high, n, level)
+
+
+def over_seeds(values: Iterable[float]) -> Seeds:
+    """Mean and standard deviation of one figure over seeds.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    array = np.array([float(value) for value in values])
+    if array.size == 0:
+        raise ValueError("no seed to average over")
+    spread = float(array.std(ddof=1)) if array.size > 1 else math.nan
+    return Seeds(float(array.mean()), spread, array.size)
+
+
+def join(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
+    """Join two tables of the same children by id, one to one.
+
+    Returns
+    -------
+    DataFrame
+        `id`, then the other columns with the suffixes `_a` and `_b` where both have them;
+        in the order of `frame_a`.
+
+    Raises
+    ------
+    UserError
+        Naming the ids that are missing on one side, occur twice, or differ in `age_months`.
+    """
+    wrong = []
+    for side, frame in (("first", frame_a), ("second", frame_b)):
+        double = frame["id"][frame["id"].duplicated()].unique()
+        if len(double):
+            wrong.append(f"twice in the {side}: {_few_names(double)}")
+    for side, here, there in (("first", frame_a, frame_b), ("second", frame_b, frame_a)):
+        missing = there["id"][~there["id"].isin(here["id"])].unique()
+        if len(missing):
+            wrong.append(f"missing from the {side}: {_few_names(missing)}")
+    if wrong:
+        raise UserError("the two tables do not hold the same ids: " + "; ".join(wrong))
+    both = frame_a.merge(frame_b, on="id", suffixes=("_a", "_b"), validate="one_to_one")
+    if "age_months_a" in both:
+        differs = both["id"][~np.isclose(both["age_months_a"], both["age_months_b"])]
+        if len(differs):
+            raise UserError(f"the two tables give different ages for id {_few_names(differs)}")
+    return both
+
+
+def _worse_by(both: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Absolute error of a minus that of b, per child."""
+    error_a = (both[f"{column}_a"] - both["age_months_a"]).abs()
+    error_b = (both[f"{column}_b"] - both["age_months_b"]).abs()
+    return (error_a - error_b).to_numpy(dtype=float)
+
+
+def _draws(
+    n: int, seed: int, resamples: int, strata: ArrayLike | None
+) -> Iterable[NDArray[np.int64]]:
+    """Yield index matrices (rows, n), `resamples` rows in all, the same however they are cut."""
+    groups = [np.arange(n)]
+    if strata is not None:
+        labels = np.asarray(strata)
+        groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    # One stream per stratum: the draws of one do not depend on how the rows are cut.
+    streams = np.random.default_rng(seed).spawn(len(groups))
+    rows = max(1, CHUNK_CELLS // n)
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        yield np.concatenate(
+            [
+                group[stream.integers(len(group), size=(count, len(group)))]
+                for group, stream in zip(groups, streams, strict=True)
+            ],
+            axis=1,
+        )
+
+
+def _percentiles(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:
+    defined = drawn[~np.isnan(drawn)]
+    if defined.size == 0:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values.mean(axis=-1)
+
+
+def _few_names(ids: Iterable[object], most: int = 5) -> str:
+    names = [str(name) for name in ids]
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
