@@ -172,7 +172,7 @@ class HandSet:
     Parameters
     ----------
     images : ndarray
-        (n, s, s), uint8; an array or a memory map, which is then read in file order, batch by batch.
+        (n, s, s), uint8; an array, or a memory map that is then read batch by batch in file order.
     age_months, male : ndarray
         (n,), in the images' order.
     device : torch.device

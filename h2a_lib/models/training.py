@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from h2a_lib.data.hands import Hands
 from h2a_lib.files import write_atomically
 from h2a_lib.models import networks
 from h2a_lib.models.batches import (
@@ -33,25 +34,6 @@ from h2a_lib.study import RunConfig
 EVALUATION_BATCH = 256
 # A kill costs at most this much work; writing 180 MB (ResNet-18 with Adam) takes about 0.3 s.
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-
-
-@dataclass(frozen=True)
-class Hands:
-    """The images of a data set with their labels, in one order.
-
-    Attributes
-    ----------
-    images : ndarray
-        (n, s, s), uint8; usually the cache's memory map.
-    labels : DataFrame
-        n rows: id, age_months, male, split.
-    fingerprint : str
-        Of the data set.
-    """
-
-    images: np.ndarray
-    labels: pd.DataFrame
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -139,9 +121,9 @@ def train(
     torch.set_num_threads(config.threads)
     fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))
     labels = hands.labels
-    learnt = training_rows(labels, config.train_fraction)
+    learnt = hands.training_rows(config.train_fraction)
     heldout = np.flatnonzero(labels["split"] != "train")
-    validation = np.flatnonzero(labels["split"] == "validation")
+    validation = hands.rows("validation")
     # As many training hands as there are validation hands tell the training error of an epoch.
     looked_at = learnt[: len(validation)]
     scales = measure_scales(hands, learnt)
@@ -236,31 +218,6 @@ def train(
         predictions=predictions(heldout),
         predictions_train=predictions(np.sort(learnt)),
     )
-
-
-def training_rows(labels: pd.DataFrame, fraction: float) -> np.ndarray:
-    """Return positions of the hands to learn from: a share of the "train" split.
-
-    Smaller shares are parts of larger ones, and which hands they hold depends on ids alone: the
-    labels carry `order`, the rank of the hash of each id.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        id and split.
-    fraction : float
-        Share of the training split, above 0 and at most 1.
-
-    Returns
-    -------
-    ndarray
-        (n,), int.
-    """
-    from h2a_lib.data.labels import id_order
-
-    rows = np.flatnonzero(labels["split"] == "train")
-    rows = rows[np.argsort(id_order(labels["id"].iloc[rows]), kind="stable")]
-    return rows[: max(2, round(len(rows) * fraction))]
 
 
 def measure_scales(hands: Hands, rows: np.ndarray) -> Scales:

@@ -1,0 +1,38 @@
+# Two commands do everything: `make report` and `make test`. Both set up .venv if need be.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help env report test lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
+	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
+
+test: .venv/.ready ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/.ready ## check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+env: .venv/.ready ## create .venv with the locked packages
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+lock: ## compile requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+
+clean: ## remove what the study made; data/ and .venv stay
+	rm -rf cache runs report/_output report/figures report/fonts .snakemake
+	rm -f report/_variables.yml report/_staged.json
+	find results -mindepth 1 -maxdepth 1 ! -name rsna-100px -exec rm -rf {} +

@@ -1,0 +1,175 @@
+# The graph of the study: which notebook makes which files. `h2a report` runs it.
+#
+# A step is stale when its notebook, its parameters, its data, or a file of the library that it
+# imports (found by reading the imports) has changed.
+import json
+import shlex
+import sys
+
+from h2a_lib import runs, workflow
+from h2a_lib.dependencies import files_used_by
+
+space = workflow.locate(config["profile"], config["data"])
+RESULTS = space.results.folder.relative_to(space.root)
+RUNS = f"runs/{space.name}"
+DECK = space.deck_folder.relative_to(space.root)
+DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
+ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.study.runs_of(space.profile_name)]
+COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
+H2A = f"{sys.executable} -m h2a_lib.cli"
+STUDY = f"--profile {space.profile_name} --data {shlex.quote(str(space.data_folder))}"
+EXECUTE = f"{sys.executable} -m h2a_lib.notebooks {{input.notebook}} {{output.notebook}} {{params.parameters:q}}"
+
+
+def parameters(**more):
+    return json.dumps(COMMON | more)
+
+
+def library(source):
+    return [file.relative_to(space.root) for file in files_used_by(space.root / source)]
+
+
+def config_of(wildcards):
+    return space.config(wildcards.experiment, int(wildcards.seed))
+
+
+def cache_of(wildcards):
+    return space.cache_folder(config_of(wildcards)).relative_to(space.root) / "cache.json"
+
+
+def experiment_with_cache(wildcards):
+    """Any experiment that reads the images of this cache."""
+    wanted = f"{wildcards.size}px-{wildcards.geometry}-{wildcards.contrast}"
+    for name in space.study.experiments:
+        if space.cache_folder(space.config(name)).name == wanted:
+            return name
+
+
+def report_sources():
+    """The deck's own files: what git would keep of report/."""
+    kept = ("*.yml", "*.qmd", "*.css", "*.bib", "filters/*", "templates/*")
+    return sorted(
+        file.relative_to(space.root)
+        for pattern in kept
+        for file in (space.root / "report").glob(pattern)
+        if not file.name.startswith("_variables")
+    )
+
+
+def figures(*names):
+    return [RESULTS / "figures" / f"{name}" for name in names]
+
+
+wildcard_constraints:
+    experiment="[^/]+",
+    seed="[0-9]+",
+
+
+rule all:
+    input:
+        DECK / "slides.html",
+        DECK / "slides.pdf",
+
+
+rule runs:
+    input:
+        ALL_RUNS,
+
+
+rule cache:
+    input:
+        DATA,
+        library("h2a_lib/data/cache.py"),
+    output:
+        f"cache/{space.name}/{{size}}px-{{geometry}}-{{contrast}}/cache.json",
+    params:
+        experiment=lambda wildcards: experiment_with_cache(wildcards),
+    threads: workflow.cores()
+    shell:
+        f"{H2A} data cache {{params.experiment}} --no-verify {STUDY}"
+
+
+rule population:
+    input:
+        DATA,
+        library("notebooks/01_population.ipynb"),
+        notebook="notebooks/01_population.ipynb",
+    output:
+        figures("ages_by_sex.svg", "label_audit.svg", "split_balance.svg"),
+        RESULTS / "variables/population.yml",
+        notebook=RESULTS / "notebooks/01_population.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+rule images:
+    input:
+        DATA,
+        library("notebooks/02_images.ipynb"),
+        notebook="notebooks/02_images.ipynb",
+    output:
+        figures("raw_grid.png"),
+        RESULTS / "variables/images.yml",
+        notebook=RESULTS / "notebooks/02_images.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+rule train:
+    input:
+        cache_of,
+        DATA,
+        library("notebooks/05_train.ipynb"),
+        notebook="notebooks/05_train.ipynb",
+    output:
+        [f"{RUNS}/{{experiment}}/seed-{{seed}}/{name}" for name in runs.FILES],
+        notebook=f"{RUNS}/{{experiment}}/seed-{{seed}}/notebook.ipynb",
+    params:
+        parameters=lambda wildcards: parameters(
+            experiment=wildcards.experiment, seed=int(wildcards.seed)
+        ),
+        # Stale when a setting changes, wherever in study.yaml it stands.
+        digest=lambda wildcards: config_of(wildcards).digest,
+    threads: lambda wildcards: config_of(wildcards).threads
+    resources:
+        gpu=1,
+    shell:
+        EXECUTE
+
+
+rule compare:
+    input:
+        ALL_RUNS,
+        library("notebooks/06_compare_runs.ipynb"),
+        notebook="notebooks/06_compare_runs.ipynb",
+    output:
+        figures("curves_by_depth.svg"),
+        RESULTS / "tables/runs.csv",
+        RESULTS / "variables/runs.yml",
+        notebook=RESULTS / "notebooks/06_compare_runs.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+rule deck:
+    input:
+        ALL_RUNS,
+        rules.population.output,
+        rules.images.output,
+        rules.compare.output,
+        library("h2a_lib/report/__init__.py"),
+        report_sources(),
+    output:
+        DECK / "slides.html",
+        DECK / "slides.pdf",
+        RESULTS / "variables/study.yml",
+    params:
+        renderer=config.get("renderer", "auto"),
+    shell:
+        f"{H2A} render --renderer {{params.renderer}} {STUDY}"

@@ -1,0 +1,182 @@
+"""The command line: h2a report | train | render | status | doctor | data."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from h2a_lib import workflow
+from h2a_lib.errors import UserError, unknown
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hand-To-Age: how much can a machine read from a child's hand radiograph?",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Get, draw and verify radiographs.")
+app.add_typer(data_app, name="data")
+
+ProfileOption = Annotated[str, typer.Option(help="A profile of study.yaml.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="A folder of radiographs (CSV and images) instead of the profile's own."),
+]
+CoresOption = Annotated[int | None, typer.Option(min=1, help="Processor cores; all by default.")]
+RendererOption = Annotated[
+    str, typer.Option(help="quarto, pandoc, or auto: Quarto if it is there.")
+]
+
+
+@app.command()
+def report(
+    profile: ProfileOption = "demo",
+    data: DataOption = None,
+    cores: CoresOption = None,
+    renderer: RendererOption = "auto",
+) -> None:
+    """Make the whole report: data, runs, figures, deck. Only what is missing or stale is made."""
+    _check_renderer(renderer)
+    space = workflow.locate(profile, data)
+    workflow.prepare_data(space)
+    decks = [space.deck_folder / name for name in ("slides.html", "slides.pdf")]
+    before = [deck.stat().st_mtime_ns if deck.exists() else 0 for deck in decks]
+    workflow.build(space, ["all"], at_most=cores, renderer=renderer)
+    if before == [deck.stat().st_mtime_ns for deck in decks]:
+        typer.echo(f"Nothing to do: the report of {space.name!r} is up to date.")
+    for deck in decks:
+        typer.echo(_short(deck))
+
+
+@app.command()
+def train(
+    experiment: Annotated[str, typer.Argument(help="An experiment of study.yaml.")],
+    profile: ProfileOption = "demo",
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of every draw.")] = 0,
+) -> None:
+    """Train one network in its notebook, or go on with it, and print what came out."""
+    space = workflow.locate(profile, data)
+    folder = space.run_folder(experiment, seed)
+    space.config(experiment, seed)
+    workflow.prepare_data(space)
+    workflow.build(space, [_short(folder / "metrics.json", space.root)])
+    typer.echo((folder / "metrics.json").read_text().strip())
+    typer.echo(_short(folder))
+
+
+@app.command()
+def render(
+    profile: ProfileOption = "demo", data: DataOption = None, renderer: RendererOption = "auto"
+) -> None:
+    """Render the deck from the results as they are."""
+    from h2a_lib import report
+
+    _check_renderer(renderer)
+    space = workflow.open_study(profile, data, prepare=False)
+    space.write_variables()
+    done = report.render(
+        space.results.folder,
+        space.root / "report",
+        space.deck_folder,
+        root=space.root,
+        renderer=renderer,
+    )
+    typer.echo(f"rendered with {done.renderer}")
+
+
+@app.command()
+def status(profile: ProfileOption = "demo", data: DataOption = None) -> None:
+    """Say how far a study is: each run with its epochs and error."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from h2a_lib import runs
+
+    space = workflow.locate(profile, data)
+    table = Table("experiment", "seed", "state", "epochs", "validation", title=space.name)
+    finished = 0
+    planned = list(space.study.runs_of(profile))
+    for experiment, seed in planned:
+        folder = space.run_folder(experiment, seed)
+        try:
+            run = runs.load(folder)
+        except UserError:
+            state = "interrupted" if (folder / runs.CHECKPOINT).exists() else "–"
+            table.add_row(experiment, str(seed), state, "", "")
+            continue
+        stale = run.config != space.config(experiment, seed)
+        finished += not stale
+        seen = run.metrics["validation"]
+        errors = [f"{seen[key]:.2f} {unit}" for key, unit in _SHOWN.items() if key in seen]
+        state = "stale" if stale else "done"
+        table.add_row(experiment, str(seed), state, str(run.metrics["epochs"]), ", ".join(errors))
+    Console().print(table)
+    typer.echo(f"{finished} of {len(planned)} runs are done")
+    for deck in sorted(space.deck_folder.glob("slides.*")):
+        typer.echo(_short(deck))
+
+
+_SHOWN = {"mae_months": "months", "auc": "AUC"}
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has and what it lacks."""
+    from h2a_lib import doctor
+
+    missing = doctor.examine(workflow.project_root())
+    raise typer.Exit(1 if missing else 0)
+
+
+@data_app.command()
+def phantom(
+    n: Annotated[int, typer.Option(min=1, help="How many hands.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    seed: Annotated[int, typer.Option(min=0, help="Fixes every pixel.")] = 0,
+    height_px: Annotated[int, typer.Option(min=64, help="Median height of the images.")] = 640,
+) -> None:
+    """Draw synthetic radiographs, in the layout of the RSNA data."""
+    from h2a_lib.data import phantom
+
+    phantom.write(out, n, seed, height_px=height_px)
+    typer.echo(f"{n} synthetic radiographs in {out}")
+
+
+@data_app.command()
+def cache(
+    experiment: Annotated[str, typer.Argument(help="An experiment that reads these images.")],
+    profile: ProfileOption = "demo",
+    data: DataOption = None,
+    verify: Annotated[bool, typer.Option(hidden=True, help="The graph has verified.")] = True,
+) -> None:
+    """Decode all images once, as an experiment reads them."""
+    space = workflow.open_study(profile, data, prepare=verify)
+    config = space.config(experiment)
+    hands = space.hands(config)
+    typer.echo(f"{len(hands.images):,} images in {_short(space.cache_folder(config))}")
+
+
+def _check_renderer(renderer: str) -> None:
+    if renderer not in ("auto", "quarto", "pandoc"):
+        raise unknown("renderer", renderer, ("auto", "quarto", "pandoc"))
+
+
+def _short(path: Path, start: Path | None = None) -> str:
+    """Return a path as seen from the working directory, if it is below it."""
+    start = start or Path.cwd()
+    return str(path.relative_to(start) if path.is_relative_to(start) else path)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in its message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"h2a: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""papermill, made strict: what it would let pass in silence is an error here."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from h2a_lib.errors import UserError, require_file, unknown
+from h2a_lib.files import write_atomically
+
+
+class NotebookError(Exception):
+    """A cell of a notebook raised; the notebook up to there is kept beside the output."""
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook with parameters.
+
+    Three things differ from plain papermill, each because of a reported loss: an undeclared
+    parameter is an error (papermill #245 goes on with the defaults); the output gets its name
+    only when all cells have run (snakemake #348: an empty notebook left by a crash counts as done);
+    and the kernel is reached over IPC (papermill #511: with TCP, parallel kernels die on "Address
+    already in use").
+
+    Parameters
+    ----------
+    notebook : Path
+        With a cell tagged "parameters".
+    output : Path
+        Where the executed notebook goes. A failed one goes to `<output stem>.failed.ipynb`.
+    parameters : dict
+        JSON-like values for names that the parameters cell declares.
+
+    Raises
+    ------
+    UserError
+        If the notebook is missing or does not declare a parameter, or if it raised a UserError.
+    NotebookError
+        If a cell raised anything else.
+    """
+    # Not needed by whoever only checks the parameters of a command: 0.6 s.
+    import papermill
+    from traitlets.config import Config
+
+    require_file(notebook, "no such notebook")
+    declared = papermill.inspect_notebook(str(notebook))
+    for name in parameters:
+        if name not in declared:
+            raise unknown(f"parameter of {notebook.name}", name, declared)
+    failed = output.with_suffix(".failed.ipynb")
+    failed.unlink(missing_ok=True)
+    # A socket's path has room for about 100 letters, and the usual runtime folder can be longer.
+    with tempfile.TemporaryDirectory(prefix="h2a-", dir="/tmp") as runtime:
+        os.environ["JUPYTER_RUNTIME_DIR"] = runtime
+        with write_atomically(output) as temporary:
+            try:
+                papermill.execute_notebook(
+                    str(notebook),
+                    str(temporary),
+                    parameters=parameters,
+                    kernel_name="python3",
+                    cwd=str(notebook.parent),
+                    progress_bar=False,
+                    stdout_file=sys.stdout,
+                    stderr_file=sys.stderr,
+                    config=Config({"KernelManager": {"transport": "ipc", "ip": f"{runtime}/k"}}),
+                )
+            except papermill.PapermillExecutionError as error:
+                shutil.copy(temporary, failed)
+                if error.ename in ("UserError", "DataError"):
+                    raise UserError(error.evalue) from None
+                raise NotebookError(
+                    f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                    f"the notebook up to there: {failed}"
+                ) from None
+
+
+def main() -> int:
+    """Execute `python -m h2a_lib.notebooks NOTEBOOK OUTPUT JSON`; the graph's jobs call it.
+
+    Returns
+    -------
+    int
+        0; 1 if a cell raised; 2 for a mistake of the user.
+    """
+    notebook, output, parameters = sys.argv[1:]
+    try:
+        execute(Path(notebook).resolve(), Path(output), json.loads(parameters))
+    except UserError as error:
+        print(f"{Path(notebook).name}: {error}", file=sys.stderr)
+        return 2
+    except NotebookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What made a result: code, packages, machine, time."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from h2a_lib.files import sha256
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "pandas", "opencv-python-headless")
+
+
+def of_now() -> dict[str, Any]:
+    """Describe what is running: for a run's provenance.json.
+
+    Returns
+    -------
+    dict
+        finished (UTC), commit, changed_since_commit, lock_sha256, packages, machine.
+    """
+    lock = ROOT / "requirements.lock"
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "lock_sha256": sha256(lock) if lock.exists() else None,
+        "packages": {name: version(name) for name in PACKAGES},
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine without naming it."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return {
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+def machine_in_words(machine: dict[str, Any]) -> str:
+    """Return "2 cores (AMD EPYC), no GPU"."""
+    return f"{machine['cores']} cores ({machine['cpu']}), {machine['gpu'] or 'no GPU'}"
+
+
+def duration(seconds: float) -> str:
+    """Return "1 h 05 min" or "3 min 20 s"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def _git(*words: str) -> str | None:
+    """Return what git says, None outside a checkout."""
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

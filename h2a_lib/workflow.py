@@ -1,0 +1,384 @@
+"""One study on one data set: where its files are, and how they come to be."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from h2a_lib import provenance, runs, study
+from h2a_lib.errors import UserError, require_file
+from h2a_lib.files import read_json, write_csv, write_json
+from h2a_lib.results import Results
+
+if TYPE_CHECKING:
+    from h2a_lib.data.hands import Hands
+
+SHEET = "study.yaml"
+TIER_LABELS = {
+    "phantom": "Synthetic radiographs (phantoms), not patients",
+    "rsna": "RSNA Pediatric Bone Age radiographs",
+    "folder": "Radiographs from the folder {folder}",
+}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One profile of the study on one data set.
+
+    Attributes
+    ----------
+    root : Path
+        The project's folder.
+    study : study.Study
+        The sheet.
+    profile_name : str
+    data_folder : Path
+        The radiographs.
+    name : str
+        The profile's, and the data folder's where the user named one: "smoke",
+        "smoke-half-resolution". All paths follow from it.
+    """
+
+    root: Path
+    study: study.Study
+    profile_name: str
+    data_folder: Path
+    name: str
+
+    @property
+    def profile(self) -> study.Profile:
+        """The profile's entry of study.yaml."""
+        return self.study.profile(self.profile_name)
+
+    # --- data ---
+
+    @property
+    def labels_file(self) -> Path:
+        """One row a hand: id, age_months, male, split, path, width and height."""
+        return self.results.folder / "labels.csv"
+
+    @property
+    def data_file(self) -> Path:
+        """The data set's fingerprint and tier."""
+        return self.results.folder / "data.json"
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """One row a hand, from `labels_file`."""
+        return pd.read_csv(self.labels_file, dtype={"id": str})
+
+    @cached_property
+    def data(self) -> dict[str, str]:
+        """Fingerprint and tier of the data set."""
+        return read_json(self.data_file)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of labels and image files."""
+        return self.data["fingerprint"]
+
+    @property
+    def tier(self) -> str:
+        """Return phantom, rsna or folder."""
+        return self.data["tier"]
+
+    @property
+    def tier_label(self) -> str:
+        """The tier in words, for every figure and slide."""
+        return TIER_LABELS[self.tier].format(folder=self.data_folder.resolve().name)
+
+    def cache_folder(self, config: study.Settings) -> Path:
+        """Return where the images of a run's size, geometry and contrast are kept."""
+        name = f"{config.image_size_px}px-{config.geometry}-{config.contrast}"
+        return self.root / "cache" / self.name / name
+
+    def hands(self, config: study.Settings, progress: bool = True) -> "Hands":
+        """Return a run's images and labels; the image cache is built if it is not there."""
+        from h2a_lib.data import cache
+        from h2a_lib.data.hands import Hands
+
+        cached = cache.build(
+            self.labels,
+            self.data_folder,
+            self.cache_folder(config),
+            size_px=config.image_size_px,
+            geometry=config.geometry,
+            contrast=config.contrast,
+            fingerprint=self.fingerprint,
+            progress=progress,
+        )
+        return Hands.join(cached, self.labels, self.fingerprint)
+
+    # --- runs ---
+
+    def config(self, experiment: str, seed: int = 0) -> study.RunConfig:
+        """Return a run's settings."""
+        return self.study.config(self.profile_name, experiment, seed)
+
+    def run_folder(self, experiment: str, seed: int = 0) -> Path:
+        """Return where a run is kept."""
+        return self.root / "runs" / self.name / experiment / f"seed-{seed}"
+
+    def finished_runs(self, experiments: Iterable[str] | None = None) -> list[runs.Run]:
+        """Return the profile's runs, all of which must be finished and of today's settings.
+
+        Raises
+        ------
+        UserError
+            If one is missing, unfinished, or was made with other settings or data.
+        """
+        found = []
+        for experiment, seed in self.study.runs_of(self.profile_name):
+            if experiments is not None and experiment not in experiments:
+                continue
+            run = runs.load(self.run_folder(experiment, seed))
+            if run.config != self.config(experiment, seed):
+                raise UserError(f"{run.folder}: made with other settings than study.yaml has now")
+            if run.model["data_fingerprint"] != self.fingerprint:
+                raise UserError(f"{run.folder}: made from other data than {self.data_folder}")
+            found.append(run)
+        return found
+
+    # --- results ---
+
+    @cached_property
+    def results(self) -> Results:
+        """Figures, tables and variables."""
+        folder = self.root / "results" / self.name
+        label = self.tier_label if (folder / "data.json").exists() else ""
+        return Results(folder, self.root, label)
+
+    def write_variables(self) -> None:
+        """Write what the deck says of the study as a whole: tier, runs, machine, time."""
+        found = self.finished_runs()
+        latest = max(found, key=lambda run: run.made_by["finished"]).made_by
+        config = found[0].config
+        data = f" --data {self.data_folder.name}" if self.name != self.profile_name else ""
+        self.results.variables(
+            "study",
+            {
+                "title": self.study.title,
+                "profile": self.profile_name,
+                "about": self.profile.about,
+                "tier": self.tier,
+                "tier_label": self.tier_label,
+                "command": f"h2a report --profile {self.profile_name}{data}",
+                "date": latest["finished"][:10],
+                "commit": (latest["commit"] or "not in a checkout")[:10]
+                + (" (changed since)" if latest["changed_since_commit"] else ""),
+                "fingerprint": self.fingerprint[:12],
+                "n_runs": len(found),
+                "n_experiments": len({run.config.experiment for run in found}),
+                "image_size_px": config.image_size_px,
+                "epochs": config.epochs,
+                "machine": provenance.machine_in_words(latest["machine"]),
+                "training_time": provenance.duration(sum(r.made_by["seconds"] for r in found)),
+                "torch": latest["packages"]["torch"],
+            },
+        )
+
+    @property
+    def deck_folder(self) -> Path:
+        """Return where slides.html and slides.pdf go."""
+        return self.root / "report" / "_output" / self.name
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the nearest folder, from `start` upwards, that holds study.yaml."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / SHEET).is_file():
+            return folder
+    raise UserError(f"no {SHEET} in {start} or above: go to the project's folder")
+
+
+def locate(profile: str, data: str | Path | None = None, root: Path | None = None) -> Workspace:
+    """Return the workspace of a profile, touching nothing.
+
+    Parameters
+    ----------
+    profile : str
+        A profile of study.yaml.
+    data : str or Path, optional
+        A folder of radiographs instead of the profile's own, relative to the working directory.
+    root : Path, optional
+        The project's folder; found from the working directory by default.
+    """
+    root = root or project_root()
+    sheet = study.load(root / SHEET)
+    chosen = sheet.profile(profile)
+    own = root / (chosen.data or Path("data", "phantom", profile))
+    folder = Path(data).expanduser().resolve() if data else own
+    if data and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    name = profile if folder == own.resolve() or not data else f"{profile}-{_slug(folder)}"
+    return Workspace(root, sheet, profile, folder, name)
+
+
+def open_study(
+    profile: str,
+    data: str | Path | None = None,
+    prepare: bool = True,
+    needs: str | None = None,
+    root: Path | None = None,
+) -> Workspace:
+    """Open a study: the first call of every notebook.
+
+    Parameters
+    ----------
+    profile : str
+        A profile of study.yaml.
+    data : str or Path, optional
+        A folder of radiographs instead of the profile's own.
+    prepare : bool
+        Make what is missing: draw phantoms, verify the data, and run the steps that lead to
+        `needs`. The graph's own jobs pass False, since the graph has made it.
+    needs : {None, "runs"}
+        "runs": all runs of the profile.
+    root : Path, optional
+        The project's folder; found from the working directory by default.
+
+    Returns
+    -------
+    Workspace
+    """
+    space = locate(profile, data, root)
+    if prepare:
+        prepare_data(space)
+        if needs == "runs":
+            build(space, ["runs"], quiet=True)
+    require_file(space.data_file, f"run `h2a report --profile {profile}` first")
+    return space
+
+
+def prepare_data(space: Workspace, progress: bool = True) -> None:
+    """Draw the phantoms if that is what the profile asks for, and verify the data.
+
+    An unchanged data set costs a look at each file's size and time. `labels.csv` and `data.json`
+    are written only if they change, so that an unchanged data set makes nothing stale.
+
+    Raises
+    ------
+    DataError
+        With every problem of the data at once.
+    """
+    from h2a_lib.data import sources
+
+    if space.profile.phantoms is not None and space.name == space.profile_name:
+        _draw_phantoms(space.data_folder, space.profile.phantoms, progress)
+    elif not space.data_folder.is_dir():
+        raise UserError(
+            f"no radiographs in {space.data_folder}: get them with "
+            f"`h2a data fetch --source kaggle --out {space.data_folder}`, or name a folder with "
+            "--data"
+        )
+    memory = space.root / "cache" / space.name / "hashes.json"
+    inspection = sources.inspect(space.data_folder, memory=memory, progress=progress)
+    inspection.raise_if_unsound()
+    labels = inspection.labels
+    data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
+    if space.data_file.exists() and space.data == data and space.labels_file.exists():
+        return
+    write_csv(space.labels_file, labels)
+    write_json(space.data_file, data)
+    for name in ("labels", "data", "results"):
+        space.__dict__.pop(name, None)  # read before they were written
+
+
+def build(
+    space: Workspace,
+    targets: Iterable[str],
+    *,
+    at_most: int | None = None,
+    quiet: bool = False,
+    renderer: str = "auto",
+    options: Iterable[str] = (),
+) -> None:
+    """Run the steps of the graph that lead to some targets and are missing or stale.
+
+    Parameters
+    ----------
+    space : Workspace
+        Whose data are prepared.
+    targets : iterable of str
+        Rules or files of the Snakefile.
+    at_most : int, optional
+        Processor cores to use; all by default.
+    quiet : bool
+        Show only what fails.
+    renderer : str
+        Of the deck: quarto, pandoc or auto.
+    options : iterable of str
+        Passed to Snakemake as they are.
+
+    Raises
+    ------
+    UserError
+        If a step failed (its own message has been shown), or another process is at work here.
+    """
+    from filelock import FileLock, Timeout
+
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(space.root / "Snakefile")),
+        *("--directory", str(space.root), "--cores", str(at_most or cores())),
+        # Ours is released by the kernel when a process dies; Snakemake's own lock is not.
+        *("--nolock", "--rerun-incomplete", "--keep-going"),
+        *("--quiet", *(["all"] if quiet else ["host", "rules", "reason"])),
+        *("--config", f"profile={space.profile_name}", f"data={space.data_folder}"),
+        f"renderer={renderer}",
+        *(*_gpu_limit(), *options, "--", *targets),
+    ]
+    lock = FileLock(space.root / "cache" / space.name / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            done = subprocess.run(command, env=_environment(), check=False)
+    except Timeout:
+        raise UserError(
+            f"another process is at work on the study {space.name!r}: wait until it has ended"
+        ) from None
+    if done.returncode:
+        raise UserError("the study is not complete: see the messages above")
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
+    folder = str(Path(sys.executable).parent)
+    return os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def _gpu_limit() -> Iterator[str]:
+    """Yield Snakemake's option for one training at a time on each GPU."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return
+    yield from ("--resources", f"gpu={max(1, listed.stdout.count('GPU '))}")
+
+
+def _draw_phantoms(folder: Path, wanted: study.Phantoms, progress: bool) -> None:
+    from h2a_lib.data import phantom
+
+    companion = folder / "phantom.json"
+    spec = wanted.model_dump()
+    if companion.is_file():
+        have = read_json(companion)
+        if {key: have.get(key) for key in spec} == spec and have.get("version") == phantom.VERSION:
+            return
+    phantom.write(folder, **spec, progress=progress)
+
+
+def _slug(folder: Path) -> str:
+    """Return a folder's name in letters that every file system takes."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in folder.name)
+    return name.strip("-.") or "data"
