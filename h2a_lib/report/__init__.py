@@ -1,0 +1,105 @@
+"""The deck: results of one study in, HTML and PDF out. It reads files; it computes nothing.
+
+`report/` is a real Quarto project. `render` stages the results of a study into it, checks that
+everything the deck names is there and of this study, renders with Quarto or with Pandoc and Typst,
+and checks what came out.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from h2a_lib.errors import UserError
+from h2a_lib.files import write_folder_atomically
+from h2a_lib.report.checks import check_source
+from h2a_lib.report.outline import Outline, read_outline
+from h2a_lib.report.output import check_output
+from h2a_lib.report.renderers import RENDERERS, choose_renderer
+from h2a_lib.report.staging import stage
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Rendered", "render"]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was rendered.
+
+    Attributes
+    ----------
+    html, pdf : Path
+        The deck.
+    renderer : str
+        "quarto" or "pandoc".
+    n_slides : int
+        Slides of the HTML, and pages of the PDF.
+    left_out : tuple of str
+        Titles of optional slides that the study has nothing for.
+    """
+
+    html: Path
+    pdf: Path
+    renderer: str
+    n_slides: int
+    left_out: tuple[str, ...]
+
+
+def render(
+    results: Path, project: Path, output: Path, root: Path, renderer: str = "auto"
+) -> Rendered:
+    """Render the deck of one study.
+
+    Parameters
+    ----------
+    results : Path
+        The study's results: `figures/`, `tables/`, `variables/`.
+    project : Path
+        The Quarto project, `report/`. What it shows is staged into it.
+    output : Path
+        Folder for `slides.html` and `slides.pdf`; replaced as a whole when all is well.
+    root : Path
+        The project's root, which the figures' recorded inputs are relative to.
+    renderer : {"auto", "quarto", "pandoc"}
+        "auto" takes Quarto where it is on the PATH.
+
+    Returns
+    -------
+    Rendered
+        Where the deck is.
+
+    Raises
+    ------
+    UserError
+        If the deck names something the study lacks, a figure is older than the run it shows, or
+        the renderer left something undone. All problems are listed at once, each with its slide.
+    """
+    chosen = choose_renderer(renderer)
+    # Studies share the staged files: one renders at a time.
+    with FileLock(project / ".lock"):
+        staged = stage(results, project)
+        outline = read_outline(project / "slides.qmd")
+        raise_if_any(f"{project.name}/slides.qmd", check_source(outline, staged, project, root))
+        report_left_out(outline)
+        with write_folder_atomically(output) as folder:
+            RENDERERS[chosen](project, folder)
+            problems, n_slides = check_output(folder / "slides.html", folder / "slides.pdf")
+            raise_if_any(f"the deck rendered by {chosen}", problems)
+    return Rendered(
+        output / "slides.html", output / "slides.pdf", chosen, n_slides, outline.left_out
+    )
+
+
+def raise_if_any(where: str, problems: list[str]) -> None:
+    """Raise a UserError that lists all problems, if there are any."""
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {where}:"
+        raise UserError("\n".join([count, *(f"  {problem}" for problem in problems)]))
+
+
+def report_left_out(outline: Outline) -> None:
+    """Say which slides the study has nothing for."""
+    for title in outline.left_out:
+        log.warning("left out, not part of this study: %s", title)

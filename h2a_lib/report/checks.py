@@ -1,0 +1,95 @@
+"""Before rendering: see that everything the deck names is there, whole, and of this study.
+
+Quarto only warns of an unknown variable, a missing picture or an unknown citation and ends well;
+Pandoc shows an unknown variable as it stands. So we look ourselves, and report all at once.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from h2a_lib.files import sha256
+from h2a_lib.report.outline import VARIABLE, Outline, Slide
+from h2a_lib.report.staging import Staged
+
+BIB_ENTRY = re.compile(r"^\s*@\w+\{\s*([^,\s]+)\s*,", re.MULTILINE)
+FIGURE = re.compile(r"figures/([a-z0-9_]+)\.(?:svg|png)")
+
+
+def check_source(outline: Outline, staged: Staged, project: Path, root: Path) -> list[str]:
+    """All that is wrong with a document for this study, each with the slide that has it.
+
+    Parameters
+    ----------
+    outline : Outline
+        The document, optional content resolved.
+    staged : Staged
+        What the study offers.
+    project : Path
+        The Quarto project; pictures and the bibliography are relative to it.
+    root : Path
+        What the figures' recorded inputs are relative to.
+    """
+    known = set(BIB_ENTRY.findall((project / "references.bib").read_text(encoding="utf-8")))
+    problems = []
+    for slide in outline.slides:
+        found = [
+            *_variables(slide, staged),
+            *_pictures(slide, staged, project, root),
+            *(f"unknown table {name!r}" for name in slide.tables if name not in staged.tables),
+            *(f"unknown citation @{key}" for key in slide.citations if key not in known),
+        ]
+        problems += [f"slide {slide.title!r}: {what}" for what in found]
+    return problems
+
+
+def _variables(slide: Slide, staged: Staged) -> Iterator[str]:
+    for code in slide.shortcodes:
+        match = VARIABLE.fullmatch(code)
+        if not match:
+            yield f"{{{{< {code} >}}}} is not understood: write {{{{< var group.key >}}}}"
+        elif match[1] not in staged.variables:
+            groups = ", ".join(staged.variables)
+            yield f"unknown variable {match[1]}.{match[2]}: the groups are {groups}"
+        elif match[2] not in staged.variables[match[1]]:
+            keys = ", ".join(staged.variables[match[1]])
+            yield f"unknown variable {match[1]}.{match[2]}; {match[1]} has {keys}"
+
+
+def _pictures(slide: Slide, staged: Staged, project: Path, root: Path) -> Iterator[str]:
+    for path, alt in slide.images:
+        match = FIGURE.fullmatch(path)
+        if match is None:
+            if not (project / path).is_file():
+                yield f"missing picture {path}"
+            elif len(alt.split()) < 4:
+                yield f"picture {path} has no alt text"
+            continue
+        figure = staged.figures.get(match[1])
+        if figure is None:
+            yield f"missing figure {match[1]}: no notebook of this study drew it"
+        elif figure["file"] != Path(path).name:
+            yield f"missing figure {path}: the study has {figure['file']}"
+        else:
+            yield from _description(figure)
+            yield from _stale(figure, root)
+
+
+def _description(figure: dict[str, Any]) -> Iterator[str]:
+    name = figure["name"]
+    if len(figure["alt"].split()) < 4:
+        yield f"figure {name} has no alt text"
+    if not figure["tier"].strip():
+        yield f"figure {name} does not say what its data are"
+
+
+def _stale(figure: dict[str, Any], root: Path) -> Iterator[str]:
+    """Name the inputs that are not what they were when the figure was drawn."""
+    name, notebook = figure["name"], figure["made_by"]
+    for source in figure["inputs"]:
+        file = root / source["path"]
+        if not file.is_file():
+            yield f"figure {name} was drawn from {source['path']}, which is gone: run {notebook}"
+        elif sha256(file) != source["sha256"]:
+            yield f"figure {name} is older than {source['path']}, which it shows: run {notebook}"

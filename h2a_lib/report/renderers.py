@@ -1,0 +1,176 @@
+"""Two renderers of one source: Quarto, or Pandoc with reveal.js and Typst."""
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typst
+import yaml
+
+from h2a_lib.errors import UserError, unknown
+from h2a_lib.files import read_yaml
+from h2a_lib.report.pandoc import run_pandoc
+from h2a_lib.report.staging import reveal_folder
+
+log = logging.getLogger(__name__)
+
+DOCUMENTS = ("slides",)
+
+
+def choose_renderer(name: str) -> str:
+    """Resolve "auto", and refuse what is unknown or not installed."""
+    if name not in ("auto", *RENDERERS):
+        raise unknown("renderer", name, ("auto", *RENDERERS))
+    has_quarto = shutil.which("quarto") is not None
+    if name == "quarto" and not has_quarto:
+        raise UserError("quarto is not on the PATH; --renderer pandoc does without it")
+    return ("quarto" if has_quarto else "pandoc") if name == "auto" else name
+
+
+def render_with_pandoc(project: Path, folder: Path) -> None:
+    """Render every document of the project, as staged, with Pandoc and Typst."""
+    shared = read_yaml(project / "_quarto.yml")
+    for name in DOCUMENTS:
+        source = project / f"{name}.qmd"
+        front = front_matter(source)
+        formats = front["format"]
+        settings = shared | {key: value for key, value in front.items() if key != "format"}
+        _pandoc_html(source, settings | formats.get("revealjs", {}), folder / f"{name}.html")
+        _pandoc_pdf(source, settings | formats["typst"], folder / f"{name}.pdf")
+
+
+def render_with_quarto(project: Path, folder: Path) -> None:
+    """Render the project, as staged, with Quarto; its log is kept where it fails.
+
+    Raises
+    ------
+    UserError
+        If Quarto fails, with the end of its log. (`--quiet` would hide even errors.)
+    """
+    # An output folder inside the project, since Quarto moves what it rendered within one disk.
+    with tempfile.TemporaryDirectory(dir=project, prefix="_output-") as temporary:
+        done = subprocess.run(
+            ["quarto", "render", str(project), "--output-dir", Path(temporary).name],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"NO_COLOR": "1"},
+        )
+        report = (done.stdout + done.stderr).strip()
+        if done.returncode:
+            raise UserError("quarto could not render the deck:\n" + report[-4000:])
+        for line in report.splitlines():
+            if line.startswith("WARN"):
+                log.warning("quarto: %s", line)
+        for name in DOCUMENTS:
+            for suffix in (".html", ".pdf"):
+                shutil.move(Path(temporary) / f"{name}{suffix}", folder / f"{name}{suffix}")
+
+
+RENDERERS: dict[str, Callable[[Path, Path], None]] = {
+    "quarto": render_with_quarto,
+    "pandoc": render_with_pandoc,
+}
+
+
+def front_matter(document: Path) -> dict[str, Any]:
+    """Read the YAML at the head of a document."""
+    return next(yaml.safe_load_all(document.read_text(encoding="utf-8")))
+
+
+def _filters(settings: dict[str, Any]) -> list[str]:
+    """Name the document's own filters, then the stand-in for Quarto's variables."""
+    paths = [item["path"] for item in settings["filters"]]
+    return [f"--lua-filter={path}" for path in (*paths, "filters/variables.lua")]
+
+
+def _arguments(source: Path, settings: dict[str, Any]) -> list[str]:
+    return [
+        source.name,
+        "--from=markdown",
+        "--standalone",
+        "--wrap=none",
+        *_filters(settings),
+        "--citeproc",
+        f"--bibliography={settings['bibliography']}",
+        f"--metadata=lang={settings['lang']}",
+        "--metadata=link-citations=true",
+    ]
+
+
+def _pandoc_html(source: Path, settings: dict[str, Any], output: Path) -> None:
+    variables = {
+        name: settings[key]
+        for name, key in {
+            "width": "width",
+            "height": "height",
+            "margin": "margin",
+            "center": "center",
+            "hash": "hash",
+            "navigationMode": "navigation-mode",
+            "transition": "transition",
+            "backgroundTransition": "background-transition",
+            "controls": "controls",
+            "progress": "progress",
+        }.items()
+    }
+    run_pandoc(
+        source.parent,
+        *_arguments(source, settings),
+        "--to=revealjs",
+        "--slide-level=2",
+        "--mathml",
+        "--embed-resources",
+        "--template=templates/slides.html",
+        f"--css={settings['css']}",
+        f"--variable=revealjs-url={reveal_folder()}",
+        *(f"--variable={name}={str(value).lower()}" for name, value in variables.items()),
+        f"--output={output}",
+    )
+
+
+def _pandoc_pdf(source: Path, settings: dict[str, Any], output: Path) -> None:
+    # Typst finds pictures relative to its source, so that lies in the project while it compiles.
+    handle, name = tempfile.mkstemp(dir=source.parent, prefix=f".{source.stem}-", suffix=".typ")
+    os.close(handle)
+    try:
+        run_pandoc(
+            source.parent,
+            *_arguments(source, settings),
+            # As in Quarto, citations are set by citeproc, not by Typst.
+            "--to=typst-citations",
+            f"--template={settings['template']}",
+            f"--output={name}",
+        )
+        compile_typst(Path(name), output, source.parent)
+    finally:
+        Path(name).unlink()
+
+
+def compile_typst(source: Path, output: Path, project: Path) -> None:
+    """Compile Typst to a tagged PDF with the staged fonts and no others.
+
+    Raises
+    ------
+    UserError
+        If Typst fails, or warns (of a missing font, for one).
+    """
+    try:
+        pdf, warnings = typst.compile_with_warnings(
+            str(source),
+            root=str(project),
+            font_paths=[str(project / "fonts")],
+            ignore_system_fonts=True,
+            format="pdf",
+        )
+    except typst.TypstError as error:
+        raise UserError(f"Typst could not render {output.name}: {error}") from error
+    if warnings:
+        said = "; ".join(str(warning.message) for warning in warnings)
+        raise UserError(f"Typst warned while rendering {output.name}: {said}")
+    output.write_bytes(pdf)

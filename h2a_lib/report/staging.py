@@ -1,0 +1,174 @@
+"""From the results of one study to the files the deck reads."""
+
+import importlib.util
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
+
+PICTURES = (".svg", ".png")
+# Below this mean brightness (0-255) the border of a picture is a dark ground.
+DARK = 96
+# Font files by the look they give; the CSS takes the .woff, Typst the .ttf.
+FONTS = (
+    "source-sans-pro-regular",
+    "source-sans-pro-italic",
+    "source-sans-pro-semibold",
+    "source-sans-pro-semibolditalic",
+)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What a study offers to its deck; written to `_staged.json` for the Lua filters.
+
+    Attributes
+    ----------
+    tier_label : str
+        What the data are, in words.
+    variables : dict
+        group -> key -> text.
+    figures : dict
+        name -> file, alt, caption, made_by, tier, ground, inputs (list of path and sha256).
+    tables : dict
+        name -> names, header, rows (as text), numeric (one bool a column).
+    """
+
+    tier_label: str
+    variables: dict[str, dict[str, str]]
+    figures: dict[str, dict[str, Any]]
+    tables: dict[str, dict[str, Any]]
+
+
+def stage(results: Path, project: Path) -> Staged:
+    """Copy what the deck shows into the project, and describe it in `_staged.json`.
+
+    Parameters
+    ----------
+    results : Path
+        Holds `variables/`, `figures/` and `tables/` of one study.
+    project : Path
+        The Quarto project.
+
+    Raises
+    ------
+    UserError
+        If there are no results, or a figure lacks its description.
+    """
+    variables = {file.stem: read_yaml(file) for file in sorted(results.glob("variables/*.yml"))}
+    if "tier_label" not in variables.get("study", {}):
+        raise UserError(f"{results} holds no results: variables/study.yml has no tier_label")
+    staged = Staged(
+        tier_label=variables["study"]["tier_label"],
+        variables=variables,
+        figures=_figures(results / "figures"),
+        tables={file.stem: _table(file) for file in sorted(results.glob("tables/*.csv"))},
+    )
+    with write_folder_atomically(project / "figures") as folder:
+        for figure in staged.figures.values():
+            shutil.copyfile(results / "figures" / figure["file"], folder / figure["file"])
+    _stage_fonts(project / "fonts")
+    write_yaml(project / "_variables.yml", variables)
+    write_json(project / "_staged.json", asdict(staged))
+    return staged
+
+
+def reveal_folder() -> Path:
+    """Where the wheel sphinx-revealjs keeps reveal.js."""
+    spec = importlib.util.find_spec("sphinx_revealjs")
+    if spec is None or spec.origin is None:
+        raise UserError("the package sphinx-revealjs, which brings reveal.js, is not installed")
+    return Path(spec.origin).parent / "_static" / "revealjs"
+
+
+def _figures(folder: Path) -> dict[str, dict[str, Any]]:
+    figures = {}
+    for file in sorted(folder.glob("*")):
+        if file.suffix not in PICTURES:
+            continue
+        sidecar = file.with_suffix(".json")
+        if not sidecar.is_file():
+            raise UserError(f"{file} has no description beside it ({sidecar.name})")
+        data = read_json(sidecar)
+        data["ground"] = _ground(file)
+        data["inputs"] = [{"path": path, "sha256": h} for path, h in data["inputs"].items()]
+        figures[data["name"]] = data
+    return figures
+
+
+def _ground(file: Path) -> str:
+    """Find the colour a radiograph was drawn on, "#rrggbb"; "light" for all else.
+
+    A slide takes the ground of its pictures, so that they have no visible edge.
+    """
+    if file.suffix != ".png":
+        return "light"
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGBA"))  # (h, w, 4), uint8
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colour = np.median(border, axis=0)
+    if colour[3] < 255 or colour[:3].mean() >= DARK:
+        return "light"
+    return "#" + "".join(f"{round(channel):02x}" for channel in colour[:3])
+
+
+def _table(file: Path) -> dict[str, Any]:
+    frame = pd.read_csv(file)
+    columns = [_column(frame[name]) for name in frame.columns]
+    return {
+        "name": file.stem,
+        "names": list(frame.columns),
+        "header": [_heading(name) for name in frame.columns],
+        "rows": [list(row) for row in zip(*columns, strict=True)],
+        "numeric": [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns],
+    }
+
+
+def _heading(name: str) -> str:
+    """Write a column's name as a heading: "validation_mae_months" -> "validation MAE (months)"."""
+    words = name.split("_")
+    unit = ""
+    if words[-1] in ("months", "seconds", "pixels", "years") and len(words) > 1:
+        unit = f" ({words.pop()})"
+    capitals = {"mae": "MAE", "rmse": "RMSE", "auc": "AUC", "sd": "SD", "ari": "ARI", "lr": "LR"}
+    return " ".join(capitals.get(word, word) for word in words) + unit
+
+
+def _column(values: pd.Series) -> list[str]:
+    """Write a column as text: floats with the same decimals all the way down, no text for NaN."""
+    if not pd.api.types.is_float_dtype(values):
+        return ["" if pd.isna(value) else str(value) for value in values]
+    finite = values.dropna().abs()
+    largest = finite.max() if len(finite) else 0.0
+    if (finite % 1 == 0).all() or largest >= 100:
+        pattern = "{:.0f}"
+    elif largest >= 1:
+        pattern = "{:.2f}"
+    else:
+        pattern = "{:.3g}"
+    return ["" if pd.isna(value) else pattern.format(value) for value in values]
+
+
+def _stage_fonts(folder: Path) -> None:
+    """Put the fonts where both the CSS and Typst find them.
+
+    Source Sans Pro comes with reveal.js; DejaVu, for signs it lacks and for code, with matplotlib.
+    """
+    import matplotlib
+
+    source = reveal_folder() / "dist" / "theme" / "fonts" / "source-sans-pro"
+    dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    files = [source / f"{name}.{suffix}" for name in FONTS for suffix in ("woff", "ttf")]
+    files += [dejavu / "DejaVuSans.ttf", dejavu / "DejaVuSansMono.ttf"]
+    if all((folder / file.name).is_file() for file in files):
+        return
+    with write_folder_atomically(folder) as temporary:
+        for file in files:
+            shutil.copyfile(file, temporary / file.name)

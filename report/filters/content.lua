@@ -1,0 +1,234 @@
+--[[ What the deck and the paper say beyond plain Markdown, for Pandoc and Quarto alike.
+
+Runs first, on the document as read (`at: pre-ast` in Quarto), and reads `_staged.json`, which
+h2a_lib/report/staging.py writes from the results of one study.
+
+  ::: {.when has="figure:sex_roc var:sex"}     kept if the study has all of these: a figure, a table,
+                                               a group of variables or one variable (var:sex.auc)
+  ::: {.unless has="..."}                      kept if it lacks one of them
+  ::: {.left-out}                              becomes the list of slides that fell out
+  ::: {.table name="runs" columns="run mae" rows="12"}
+                                               becomes the study's table; `rows` a page
+  ![](figures/curves_by_depth.svg)             gets its alt text, caption, tier and source
+
+Content outside `.when` is required: h2a_lib/report/checks.py fails on what is missing there.
+]]
+
+local typst = FORMAT:match("typst") ~= nil
+-- The checks read the document as JSON: they need names, not pictures.
+local checking = FORMAT == "json"
+local stringify = pandoc.utils.stringify
+
+local function read_staged()
+  local file = io.open("_staged.json", "r")
+  if not file then
+    error("_staged.json is missing: `h2a report` stages the results of a study here")
+  end
+  local text = file:read("a")
+  file:close()
+  return pandoc.json.decode(text, false)
+end
+
+local staged = read_staged()
+local left_out = pandoc.List()
+
+-- Whether the study has what a name such as "figure:sex_roc" stands for.
+local function present(name)
+  local kind, rest = name:match("^(%a+):(.+)$")
+  if kind == "figure" then
+    return staged.figures[rest] ~= nil
+  elseif kind == "table" then
+    return staged.tables[rest] ~= nil
+  elseif kind == "var" then
+    local group, key = rest:match("^([^.]+)%.?(.*)$")
+    local values = staged.variables[group]
+    return values ~= nil and (key == "" or values[key] ~= nil)
+  end
+  error('has="' .. name .. '": write figure:NAME, table:NAME, var:GROUP or var:GROUP.KEY')
+end
+
+local function all_present(names)
+  for name in (names or ""):gmatch("%S+") do
+    if not present(name) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Titles of the slides in blocks that are not shown, so that none disappears unsaid.
+local function note_left_out(blocks)
+  pandoc.Blocks(blocks):walk({
+    Header = function(header)
+      if header.level == 2 then
+        left_out:insert(stringify(header.content))
+      end
+    end,
+  })
+end
+
+local function choose(div)
+  local has = all_present(div.attributes.has)
+  if div.classes:includes("when") then
+    if has then
+      return div.content
+    end
+    note_left_out(div.content)
+    return {}
+  elseif div.classes:includes("unless") then
+    return has and {} or div.content
+  end
+end
+
+local function left_out_list(div)
+  if not div.classes:includes("left-out") then
+    return nil
+  elseif #left_out == 0 then
+    return div.content
+  end
+  return pandoc.Para({ pandoc.Str("Not part of this study: " .. table.concat(left_out, "; ") .. ".") })
+end
+
+-- The name of a figure from its path: figures/curves_by_depth.svg -> curves_by_depth.
+local function figure_of(image)
+  local name = image.src:match("^figures/([%w_]+)%.%a+$")
+  return name and staged.figures[name]
+end
+
+local function typst_string(text)
+  return '"' .. text:gsub("\\", "\\\\"):gsub('"', '\\"'):gsub("\n", " ") .. '"'
+end
+
+local function html_text(text)
+  return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
+end
+
+-- A paragraph that is one picture becomes a figure with caption and source.
+local function figure(para)
+  if #para.content ~= 1 or para.content[1].t ~= "Image" then
+    return nil
+  end
+  local image = para.content[1]
+  local data = figure_of(image)
+  if not data then
+    return nil
+  end
+  local source = "notebooks/" .. data.made_by .. ".ipynb"
+  if typst then
+    return pandoc.RawBlock(
+      "typst",
+      "#h2a-figure("
+        .. table.concat({
+          typst_string(image.src),
+          "alt: " .. typst_string(data.alt),
+          "caption: " .. typst_string(data.caption),
+          "source: " .. typst_string(source),
+        }, ", ")
+        .. ")"
+    )
+  end
+  image.caption = pandoc.Inlines(pandoc.Str(data.alt))
+  return {
+    pandoc.RawBlock("html", '<figure class="shown">'),
+    pandoc.Plain({ image }),
+    pandoc.RawBlock(
+      "html",
+      "<figcaption>"
+        .. html_text(data.caption)
+        .. ' <span class="source">'
+        .. html_text(source)
+        .. "</span></figcaption></figure>"
+    ),
+  }
+end
+
+local function cells(row)
+  return pandoc.List(row):map(function(cell)
+    return { pandoc.Plain({ pandoc.Str(cell) }) }
+  end)
+end
+
+-- Columns of a table by name, in the order asked for; all of them if none is asked for.
+local function chosen_columns(data, names)
+  local chosen = pandoc.List()
+  for wanted in (names or ""):gmatch("%S+") do
+    local _, at = pandoc.List(data.names):find(wanted)
+    if not at then
+      error("table " .. data.name .. " has no column " .. wanted)
+    end
+    chosen:insert(at)
+  end
+  if #chosen == 0 then
+    for at = 1, #data.names do
+      chosen:insert(at)
+    end
+  end
+  return chosen
+end
+
+local function make_table(data, chosen, first, last)
+  local function pick(row)
+    return chosen:map(function(at)
+      return row[at]
+    end)
+  end
+  local rows = pandoc.List()
+  for i = first, last do
+    rows:insert(cells(pick(data.rows[i])))
+  end
+  local aligns = chosen:map(function(at)
+    return data.numeric[at] and pandoc.AlignRight or pandoc.AlignLeft
+  end)
+  local widths = chosen:map(function()
+    return 0
+  end)
+  return pandoc.utils.from_simple_table(
+    pandoc.SimpleTable({}, aligns, widths, cells(pick(data.header)), rows)
+  )
+end
+
+-- The study's table; more rows than fit a page make several, each a child of a `pages` div.
+local function study_table(div)
+  local data = div.classes:includes("table") and staged.tables[div.attributes.name]
+  if not data then
+    return nil
+  end
+  local chosen = chosen_columns(data, div.attributes.columns)
+  local per_page = tonumber(div.attributes.rows) or #data.rows
+  if #data.rows <= per_page then
+    return make_table(data, chosen, 1, #data.rows)
+  end
+  local pages = pandoc.Blocks({})
+  -- Even pages: 13 rows by 12 are 7 and 6, not 12 and 1.
+  local n_pages = math.ceil(#data.rows / per_page)
+  local rows = math.ceil(#data.rows / n_pages)
+  for first = 1, #data.rows, rows do
+    pages:insert(
+      pandoc.Div({ make_table(data, chosen, first, math.min(first + rows - 1, #data.rows)) })
+    )
+  end
+  return pandoc.Div(pages, pandoc.Attr("", { "pages" }))
+end
+
+return {
+  -- From the outside in: what falls out is not looked into.
+  {
+    traverse = "topdown",
+    Div = function(div)
+      local kept = choose(div)
+      if kept then
+        return kept
+      end
+    end,
+  },
+  { Div = left_out_list },
+  checking and {} or { Para = figure, Div = study_table },
+  {
+    Meta = function(meta)
+      meta["left-out"] = left_out:map(function(title)
+        return pandoc.MetaString(title)
+      end)
+      return meta
+    end,
+  },
+}

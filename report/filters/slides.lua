@@ -1,0 +1,285 @@
+--[[ One slide a section in HTML, one slide a page in Typst.
+
+Runs after content.lua. A level-1 heading is a part of the talk and has a slide of its own; a
+level-2 heading opens a slide. Every slide carries the running title, the three parts with the
+present one marked, and the tier of its data.
+
+What reveal.js has and Typst lacks is mended here: columns stay beside each other, speaker notes
+stay out of the text, a slide ends where its page ends.
+]]
+
+local typst = FORMAT:match("typst") ~= nil
+local stringify = pandoc.utils.stringify
+
+-- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
+local KINDS = { "answer", "reading", "small", "big" }
+
+local staged
+do
+  local file = assert(io.open("_staged.json", "r"))
+  staged = pandoc.json.decode(file:read("a"), false)
+  file:close()
+end
+
+local function raw(text)
+  return pandoc.RawBlock(typst and "typst" or "html", text)
+end
+
+local function html_text(text)
+  return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
+end
+
+local function typst_string(text)
+  return '"' .. text:gsub("\\", "\\\\"):gsub('"', '\\"') .. '"'
+end
+
+-- ------------------------------------------------------------------ the document into slides
+
+-- Slides in order: {header, part, blocks}. Anything before the first heading belongs to none.
+local function split(blocks)
+  local slides, parts = pandoc.List(), pandoc.List()
+  local part = 0
+  for _, block in ipairs(blocks) do
+    if block.t == "Header" and block.level <= 2 then
+      if block.level == 1 and not block.classes:includes("outside") then
+        parts:insert(stringify(block.content))
+        part = #parts
+      elseif block.level == 1 then
+        part = 0
+      end
+      slides:insert({ header = block, part = part, blocks = pandoc.Blocks({}) })
+    elseif #slides > 0 then
+      slides[#slides].blocks:insert(block)
+    else
+      error("text before the first slide: " .. stringify(block))
+    end
+  end
+  return slides, parts
+end
+
+-- A slide with a table of several pages becomes as many slides: "All runs (2 of 3)".
+local function spread(slides)
+  local out = pandoc.List()
+  for _, slide in ipairs(slides) do
+    local _, at = slide.blocks:find_if(function(block)
+      return block.t == "Div" and block.classes:includes("pages")
+    end)
+    if not at then
+      out:insert(slide)
+    else
+      local pages = slide.blocks[at].content
+      for i, page in ipairs(pages) do
+        local blocks = pandoc.Blocks(slide.blocks)
+        blocks[at] = page
+        local header = slide.header:clone()
+        header.identifier = header.identifier .. (i > 1 and "-" .. i or "")
+        header.content:extend({ pandoc.Space(), pandoc.Str(("(%d of %d)"):format(i, #pages)) })
+        out:insert({ header = header, part = slide.part, blocks = blocks })
+      end
+    end
+  end
+  return out
+end
+
+-- ------------------------------------------------------------------ what a slide shows
+
+-- The figures on a slide, in order, as staged.
+local function figures_on(slide)
+  local found, seen = pandoc.List(), {}
+  local function add(path)
+    local name = path:match("^figures/([%w_]+)%.%a+$")
+    if name and staged.figures[name] and not seen[name] then
+      seen[name] = true
+      found:insert(staged.figures[name])
+    end
+  end
+  slide.blocks:walk({
+    Image = function(image)
+      add(image.src)
+    end,
+    RawBlock = function(block)
+      for path in block.text:gmatch('#h2a%-figure%("([^"]+)"') do
+        add(path)
+      end
+    end,
+  })
+  return found
+end
+
+-- A radiograph needs a dark room: the slide takes the ground its pictures were drawn on.
+local function ground_of(figures)
+  for _, figure in ipairs(figures) do
+    if figure.ground == "light" then
+      return nil
+    end
+  end
+  return figures[1] and figures[1].ground
+end
+
+-- Where a figure comes from, for the speaker's notes: notebook, inputs, and their hashes.
+local function provenance(figure)
+  local inputs = pandoc.List()
+  for _, input in ipairs(figure.inputs) do
+    if #inputs < 4 then
+      inputs:insert(input.path .. " (sha256 " .. input.sha256:sub(1, 12) .. "…)")
+    end
+  end
+  local more = #figure.inputs - #inputs
+  return pandoc.Para({
+    pandoc.Str(
+      ("Figure %s: drawn by notebooks/%s.ipynb from %s%s."):format(
+        figure.name,
+        figure.made_by,
+        table.concat(inputs, ", "),
+        more > 0 and (" and " .. more .. " more") or ""
+      )
+    ),
+  })
+end
+
+-- ------------------------------------------------------------------ HTML
+
+local function running_html(slide, parts, title, number, total)
+  local names = pandoc.List()
+  for i, name in ipairs(parts) do
+    local class = i == slide.part and ' class="here"' or ""
+    names:insert("<span" .. class .. ">" .. html_text(name) .. "</span>")
+  end
+  return raw(
+    '<div class="running top"><span class="talk">'
+      .. html_text(title)
+      .. '</span><span class="parts">'
+      .. table.concat(names)
+      .. '</span></div><div class="running tier"><span class="number">'
+      .. number
+      .. " / "
+      .. total
+      .. "</span>"
+      .. html_text(staged.tier_label)
+      .. "</div>"
+  )
+end
+
+local function to_html(slide, parts, title, number, total)
+  local header = slide.header
+  local figures = figures_on(slide)
+  local ground = ground_of(figures)
+  if header.level == 1 then
+    header.level = 2
+    header.classes:insert("part")
+  end
+  if ground then
+    header.attributes["background-color"] = ground
+    header.classes:insert("dark")
+  end
+  local blocks, notes = pandoc.Blocks({}), pandoc.Blocks({})
+  for _, block in ipairs(slide.blocks) do
+    if block.t == "Div" and block.classes:includes("notes") then
+      notes:extend(block.content)
+    else
+      blocks:insert(block)
+    end
+  end
+  notes:extend(figures:map(provenance))
+  local out = pandoc.Blocks({ header })
+  out:extend(blocks)
+  out:insert(running_html(slide, parts, title, number, total))
+  if #notes > 0 then
+    out:insert(pandoc.Div(notes, pandoc.Attr("", { "notes" })))
+  end
+  return out
+end
+
+-- ------------------------------------------------------------------ Typst
+
+local function has_figure(blocks)
+  local found = false
+  blocks:walk({
+    RawBlock = function(block)
+      found = found or block.text:find("#h2a-figure", 1, true) ~= nil
+    end,
+  })
+  return found
+end
+
+local function columns(div)
+  local widths, out = pandoc.List(), pandoc.Blocks({})
+  for _, column in ipairs(div.content) do
+    if column.t == "Div" and column.classes:includes("column") then
+      local width = (column.attributes.width or "1"):match("[%d.]+")
+      widths:insert(width .. "fr")
+      out:insert(raw(#widths > 1 and "],[" or "["))
+      out:extend(column.content)
+    end
+  end
+  -- Figures take the height that is left on the page; text takes its own.
+  local name = has_figure(div.content) and "h2a-figure-columns" or "h2a-columns"
+  out:insert(1, raw("#" .. name .. "((" .. table.concat(widths, ", ") .. ",),"))
+  out:insert(raw("])"))
+  return out
+end
+
+local function kind(div)
+  if div.classes:includes("notes") then
+    return {}
+  elseif div.classes:includes("columns") then
+    return columns(div)
+  elseif div.identifier == "refs" then
+    -- Still empty: citeproc fills it after this filter.
+    return { raw("#h2a-references["), div, raw("]") }, false
+  end
+  for _, name in ipairs(KINDS) do
+    if div.classes:includes(name) then
+      local out = pandoc.Blocks({ raw("#h2a-" .. name .. "[") })
+      out:extend(div.content)
+      out:insert(raw("]"))
+      return out
+    end
+  end
+end
+
+local function to_typst(slide)
+  local arguments = pandoc.List({ "part: " .. slide.part })
+  local ground = ground_of(figures_on(slide))
+  if ground then
+    arguments:insert("ground: rgb(" .. typst_string(ground) .. ")")
+  end
+  if slide.header.level == 1 then
+    arguments:insert('look: "part"')
+  elseif slide.header.classes:includes("opening") then
+    arguments:insert('look: "opening"')
+  end
+  local out = pandoc.Blocks({ raw("#h2a-slide(" .. table.concat(arguments, ", ") .. ")[") })
+  out:insert(slide.header)
+  out:extend(slide.blocks:walk({ traverse = "topdown", Div = kind }))
+  out:insert(raw("]"))
+  return out
+end
+
+-- ------------------------------------------------------------------ the whole
+
+local function deck(doc)
+  local title = stringify(doc.meta.title)
+  local slides, parts = split(doc.blocks)
+  slides = spread(slides)
+  local out = pandoc.Blocks({})
+  for number, slide in ipairs(slides) do
+    out:extend(typst and to_typst(slide) or to_html(slide, parts, title, number, #slides))
+  end
+  doc.blocks = out
+  if typst then
+    -- The template gives these to every page.
+    doc.meta["h2a-parts"] = parts:map(function(name)
+      return pandoc.RawInline("typst", typst_string(name))
+    end)
+    doc.meta["h2a-tier"] = pandoc.RawInline("typst", typst_string(staged.tier_label))
+    doc.meta["h2a-title"] = pandoc.RawInline("typst", typst_string(title))
+  else
+    -- The title slide is an ordinary slide, so that both renderers lay it out alike.
+    doc.meta.pagetitle = doc.meta.title
+    doc.meta.title = nil
+  end
+  return doc
+end
+
+return { { Pandoc = deck } }

@@ -1,0 +1,213 @@
+"""What comes out, through Pandoc and Typst; and through Quarto where it is installed."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from conftest import REPORT, TIER, copy_project, make_study
+from pypdf import PdfReader
+
+from h2a_lib.errors import UserError
+from h2a_lib.report import render
+from h2a_lib.report.output import check_output, count_pages
+
+
+@pytest.fixture(scope="session")
+def rendered(full_study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rendered")
+    project = copy_project(folder / "report")
+    return render(full_study / "results", project, folder / "out", full_study, "pandoc")
+
+
+@pytest.fixture(scope="session")
+def pdf(rendered):
+    return PdfReader(rendered.pdf)
+
+
+class Deck(HTMLParser):
+    """Titles, pictures and text of each slide."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.titles, self.alts, self.depth, self.in_title = [], [], 0, False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "h2":
+            self.in_title = True
+            self.titles.append("")
+        elif tag == "img":
+            self.alts.append(dict(attrs).get("alt"))
+
+    def handle_endtag(self, tag):
+        if tag == "h2":
+            self.in_title = False
+
+    def handle_data(self, data):
+        if self.in_title:
+            self.titles[-1] += data
+
+
+@pytest.fixture(scope="session")
+def deck(rendered):
+    return Deck(rendered.html.read_text(encoding="utf-8"))
+
+
+def words(text):
+    return re.sub(r"\W+", "", text)
+
+
+def test_the_pdf_has_one_page_for_each_slide(rendered, pdf, deck):
+    assert len(pdf.pages) == rendered.n_slides == len(deck.titles)
+
+
+def test_pages_are_counted_as_a_pdf_reader_counts_them(rendered, pdf):
+    assert count_pages(rendered.pdf) == len(pdf.pages)
+
+
+def test_each_page_has_the_title_of_its_slide(pdf, deck):
+    for page, title in zip(pdf.pages, deck.titles, strict=True):
+        assert words(title) in words(page.extract_text())
+
+
+def test_pages_are_sixteen_by_nine(pdf):
+    assert {(page.mediabox.width, page.mediabox.height) for page in pdf.pages} == {(960, 540)}
+
+
+def test_speaker_notes_are_in_the_html_and_not_in_the_pdf(rendered, pdf):
+    note = "The original asked for"
+    assert note in rendered.html.read_text(encoding="utf-8")
+    assert not any(note in page.extract_text() for page in pdf.pages)
+
+
+def test_the_notes_say_what_a_figure_was_drawn_from(rendered):
+    html = rendered.html.read_text(encoding="utf-8")
+    assert "drawn by notebooks/99_made_up.ipynb from runs/made_up/predictions.csv (sha256 " in html
+
+
+def test_every_page_and_every_slide_names_the_tier(rendered, pdf):
+    assert all(words(TIER) in words(page.extract_text()) for page in pdf.pages)
+    html = rendered.html.read_text(encoding="utf-8")
+    assert html.count('class="running tier"') == rendered.n_slides
+
+
+def test_every_picture_has_alt_text_in_html_and_pdf(deck, pdf):
+    assert len(deck.alts) > 20
+    assert all(alt and len(alt.split()) >= 4 for alt in deck.alts)
+    alts = [
+        entry["/Alt"]
+        for number in range(1, len(pdf.xref_objStm) + max(pdf.xref[0]) + 1)
+        if isinstance(entry := pdf.get_object(number), dict) and "/Alt" in entry
+    ]
+    assert sorted(set(alts)) == sorted(set(deck.alts))
+
+
+def test_the_pdf_has_title_language_and_outline(pdf, deck):
+    assert pdf.metadata.title == "Machine Learning Project - Hand-To-Age (H_2A)"
+    assert pdf.trailer["/Root"]["/Lang"] == "en"
+
+    def flat(outline):
+        for entry in outline:
+            yield from flat(entry) if isinstance(entry, list) else [entry.title]
+
+    assert [words(title) for title in flat(pdf.outline)] == [words(t) for t in deck.titles]
+
+
+def test_fonts_are_embedded_and_no_glyph_is_missing(pdf):
+    for page in pdf.pages:
+        assert "\N{REPLACEMENT CHARACTER}" not in page.extract_text()
+        for font in page["/Resources"]["/Font"].values():
+            for inner in font.get_object().get("/DescendantFonts", []):
+                keys = inner.get_object()["/FontDescriptor"].get_object().keys()
+                assert keys & {"/FontFile", "/FontFile2", "/FontFile3"}
+
+
+def test_the_html_stands_alone_and_is_small(rendered):
+    problems, _ = check_output(rendered.html, rendered.pdf)
+    assert problems == []
+    assert rendered.html.stat().st_size < 15e6
+    assert sorted(file.name for file in rendered.html.parent.iterdir()) == [
+        "slides.html",
+        "slides.pdf",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("html", "problem"),
+    [
+        ('<img src="https://example.org/a.png">', "loads https://example.org/a.png"),
+        ('<script src="mathjax.js"></script>', "loads mathjax.js"),
+        ('<link rel="stylesheet" href="x.css">', "loads x.css"),
+        ("<style>@import 'x.css';</style>", "loads x.css"),
+        ("<style>a {background: url(fonts/a.woff)}</style>", "loads fonts/a.woff"),
+        ("<p>{{&lt; var a.b &gt;}}</p>", "{{< var a.b >}} is unresolved"),
+        ("<p><strong>?var:a.b</strong></p>", "?var:a.b is unresolved"),
+    ],
+)
+def test_a_deck_that_is_not_whole_is_refused(rendered, tmp_path, html, problem):
+    page = tmp_path / "slides.html"
+    page.write_text(rendered.html.read_text(encoding="utf-8") + html, encoding="utf-8")
+    problems, _ = check_output(page, rendered.pdf)
+    assert [what for what in problems if problem in what]
+
+
+def test_a_slide_too_full_for_its_page_is_refused(project, study, tmp_path):
+    deck = project / "slides.qmd"
+    lines = "\n\n".join(f"Line {i}." for i in range(40))
+    deck.write_text(deck.read_text(encoding="utf-8") + f"\n\n## Too much\n\n{lines}\n")
+    with pytest.raises(UserError, match="a slide is too full"):
+        render(study / "results", project, tmp_path / "out", study, "pandoc")
+
+
+def test_a_failed_render_leaves_the_last_good_deck(project, study, tmp_path):
+    out = tmp_path / "out"
+    first = render(study / "results", project, out, study, "pandoc")
+    before = first.html.read_bytes()
+    (study / "results" / "variables" / "runs.yml").unlink()
+    with pytest.raises(UserError):
+        render(study / "results", project, out, study, "pandoc")
+    assert first.html.read_bytes() == before
+
+
+def test_the_same_study_gives_the_same_bytes(rendered, full_study, project, tmp_path):
+    again = render(full_study / "results", project, tmp_path / "out", full_study, "pandoc")
+    assert again.html.read_bytes() == rendered.html.read_bytes()
+    assert again.pdf.read_bytes() == rendered.pdf.read_bytes()
+
+
+def test_a_small_study_renders_with_what_it_has(project, tmp_path):
+    drawn = {"ages_by_sex", "raw_grid", "split_balance", "curves_by_depth"}
+    make_study(tmp_path / "study", only=drawn)
+    small = render(
+        tmp_path / "study" / "results", project, tmp_path / "out", tmp_path / "study", "pandoc"
+    )
+    assert len(Deck(small.html.read_text(encoding="utf-8")).alts) == len(drawn)
+    assert any("clusters" in title or "group by sex" in title for title in small.left_out)
+
+
+def test_an_unknown_renderer_is_refused(project, study, tmp_path):
+    with pytest.raises(UserError, match="unknown renderer 'word'; known: auto, quarto, pandoc"):
+        render(study / "results", project, tmp_path / "out", study, "word")
+
+
+def test_quarto_where_it_is_not_installed_is_refused(project, study, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="quarto is not on the PATH"):
+        render(study / "results", project, tmp_path / "out", study, "quarto")
+
+
+@pytest.mark.skipif(shutil.which("quarto") is None, reason="quarto is not installed")
+def test_quarto_and_pandoc_give_the_same_deck(rendered, full_study, project, tmp_path, deck, pdf):
+    other = render(full_study / "results", project, tmp_path / "out", full_study, "quarto")
+    theirs = Deck(other.html.read_text(encoding="utf-8"))
+    assert [words(t) for t in theirs.titles] == [words(t) for t in deck.titles]
+    assert theirs.alts == deck.alts
+    pages = PdfReader(other.pdf).pages
+    assert [words(p.extract_text()) for p in pages] == [words(p.extract_text()) for p in pdf.pages]
+
+
+def test_nothing_staged_is_committed():
+    ignored = (REPORT / ".gitignore").read_text(encoding="utf-8")
+    for name in ("_staged.json", "_variables.yml", "figures/", "fonts/", "_output/"):
+        assert f"/{name}" in ignored
