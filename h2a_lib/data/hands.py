@@ -1,13 +1,16 @@
 """Images and labels in one order, joined by id: what a training, or any analysis, starts from."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from h2a_lib.data import cache
 from h2a_lib.data.labels import id_order
 from h2a_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from h2a_lib.data.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Hands:
     fingerprint: str
 
     @classmethod
-    def join(cls, cached: "cache.Cache", labels: pd.DataFrame, fingerprint: str) -> "Hands":
+    def join(cls, cached: "Cache", labels: pd.DataFrame, fingerprint: str) -> "Hands":
         """Bring labels into the cache's order.
 
         Raises

@@ -194,8 +194,8 @@ class HandSet:
         self.device = device
         self._images = images
         self._resident = torch.from_numpy(np.array(images)).to(device) if self._fits() else None
-        self._age_months = torch.as_tensor(age_months, dtype=torch.float32, device=device)
-        self._male = torch.as_tensor(male, dtype=torch.float32, device=device)
+        self._age_months = torch.tensor(np.asarray(age_months), dtype=torch.float32, device=device)
+        self._male = torch.tensor(np.asarray(male), dtype=torch.float32, device=device)
 
     @property
     def is_resident(self) -> bool:

@@ -1,0 +1,122 @@
+"""Networks: every combination reads a grey image and learns in every parameter."""
+
+import itertools
+
+import pytest
+import torch
+
+from h2a_lib.errors import UserError
+from h2a_lib.models import networks
+
+COMBINATIONS = [
+    (name, task, sex_input)
+    for name, task, sex_input in itertools.product(networks.RESNETS, networks.TASKS, (False, True))
+    if not (sex_input and task != "age")
+]
+
+
+@pytest.mark.parametrize(("name", "task", "sex_input"), COMBINATIONS)
+def test_answers_are_finite_and_every_parameter_gets_a_gradient(name, task, sex_input):
+    torch.manual_seed(0)
+    network = networks.build(name, task, sex_input)
+    answers = network(torch.randn(3, 1, 64, 64), torch.tensor([0.0, 1.0, 1.0]))
+    assert set(answers) == ({"age", "sex"} if task == "both" else {task})
+    assert all(a.shape == (3,) and torch.isfinite(a).all() for a in answers.values())
+    sum(a.abs().sum() for a in answers.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize("sex_input", [False, True])
+def test_sex_changes_the_answer_only_when_it_is_an_input(sex_input):
+    torch.manual_seed(0)
+    network = networks.build("resnet18", "age", sex_input).eval()
+    image = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        girl, boy = (network(image, torch.tensor([s]))["age"] for s in (0.0, 1.0))
+    assert (girl != boy).item() is sex_input
+
+
+def test_a_network_that_needs_sex_says_so():
+    network = networks.build("resnet18", "age", sex_input=True)
+    with pytest.raises(ValueError, match="give `male`"):
+        network(torch.randn(2, 1, 64, 64))
+
+
+def test_a_batch_of_one_is_answered():
+    network = networks.build("resnet18", "both").eval()
+    assert network(torch.randn(1, 1, 64, 64))["age"].shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("name", "published_millions", "n_features"),
+    # torchvision's model cards, with three colour channels and 1,000 classes
+    [("resnet18", 11.689512, 512), ("resnet34", 21.797672, 512), ("resnet50", 25.557032, 2048)],
+)
+def test_parameter_counts_follow_from_the_published_ones(name, published_millions, n_features):
+    network = networks.build(name)
+    n = sum(p.numel() for p in network.parameters())
+    two_channels_less = 2 * 64 * 7 * 7
+    classifier = n_features * 1000 + 1000
+    head = n_features + 1
+    assert n == round(published_millions * 1e6) - two_channels_less - classifier + head
+    assert network.n_features == n_features
+
+
+@pytest.mark.parametrize(
+    ("name", "published_gflops"),
+    # multiply-adds at 224 px, torchvision's model cards: 1.81, 3.66, 4.09
+    [("resnet18", 1.814), ("resnet34", 3.664), ("resnet50", 4.089)],
+)
+def test_operations_are_the_published_ones_less_two_colour_channels(name, published_gflops):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = networks.build(name)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.randn(1, 1, 224, 224))
+    multiply_adds = counter.get_total_flops() / 2
+    two_channels = 2 * 64 * 49 * 112**2
+    classifier = network.n_features * 999
+    assert (multiply_adds + two_channels + classifier) / 1e9 == pytest.approx(
+        published_gflops, rel=2e-3
+    )
+
+
+def test_pretrained_weights_read_grey_as_the_colour_network_reads_three_equal_channels(
+    monkeypatch,
+):
+    import torchvision
+
+    torch.manual_seed(0)
+    colour = torchvision.models.resnet18(weights=None)
+    reference = colour.state_dict()
+
+    def stored(weights=None):
+        model = torchvision.models.resnet18(weights=None)
+        model.load_state_dict(reference)
+        return model
+
+    monkeypatch.setitem(networks.RESNETS, "resnet18", (stored, networks.RESNETS["resnet18"][1]))
+    network = networks.build("resnet18", pretrained=True).eval()
+    colour.fc = torch.nn.Identity()
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = colour.eval()(grey.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(network.features(grey), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_pretrained_without_network_or_file_says_what_to_do(monkeypatch):
+    def unreachable(weights=None):
+        raise OSError("no route")
+
+    monkeypatch.setitem(
+        networks.RESNETS, "resnet18", (unreachable, networks.RESNETS["resnet18"][1])
+    )
+    with pytest.raises(UserError, match=r"resnet18.*\.pth.*or set pretrained: false"):
+        networks.build("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize(("name", "task"), [("resnet19", "age"), ("resnet18", "height")])
+def test_an_unknown_name_lists_the_known_ones(name, task):
+    with pytest.raises(UserError, match="known: "):
+        networks.build(name, task)

@@ -1,0 +1,211 @@
+"""Training: direction, determinism, resume, and that it learns at all."""
+
+import itertools
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from h2a_lib.models import training
+from h2a_lib.models.training import errors_of, is_better, train
+
+FULL = {
+    "augment": {},
+    "ema_decay": 0.9,
+    "optimizer": "sgd",
+    "schedule": {"name": "cyclic", "step_size": 1},
+    "task": "both",
+    "epochs": 4,
+}
+
+
+def predictions(config, hands, folder: Path, **options) -> bytes:
+    return train(config, hands, folder / "checkpoint.pt", **options).predictions.to_csv().encode()
+
+
+def test_lower_is_better_and_nan_never_is():
+    assert is_better(1.0, 2.0)
+    assert not is_better(2.0, 1.0)
+    assert not is_better(1.0, 1.0)
+    assert not is_better(math.nan, math.inf)
+
+
+def test_best_checkpoint_is_the_one_with_the_lowest_error(config, hands, tmp_path, monkeypatch):
+    # (train, validation) errors an epoch, constructed: the third is the best.
+    errors = iter([1.0, 30.0, 1.0, 20.0, 1.0, 10.0, 1.0, 25.0])
+    monkeypatch.setattr(training, "errors_of", lambda frame: {"mae_months": next(errors)})
+    seen = []
+    kept = train(
+        config(epochs=4),
+        hands,
+        tmp_path / "checkpoint.pt",
+        on_epoch=lambda progress, _: seen.append(
+            (progress.best_epoch, progress.best_weights["trunk.conv1.weight"].clone())
+        ),
+    )
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 3]
+    assert torch.equal(kept.best_weights["trunk.conv1.weight"], seen[2][1])
+    assert not torch.equal(kept.last_weights["trunk.conv1.weight"], seen[2][1])
+    assert torch.equal(kept.network.state_dict()["trunk.conv1.weight"], seen[2][1])
+
+
+def test_a_network_learns_the_side_of_a_square(config, hands, tmp_path):
+    trained = train(config(epochs=8), hands, tmp_path / "checkpoint.pt")
+    found = errors_of(trained.predictions)["mae_months"]
+    truth = hands.labels.set_index("id").loc[trained.predictions["id"], "age_months"]
+    constant = np.abs(truth - trained.predictions_train["age_months"].median()).mean()
+    assert found < constant / 2
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(config, hands, tmp_path):
+    first, again, other = (
+        predictions(config(**FULL, seed=seed), hands, tmp_path / name)
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupted_training_ends_with_the_same_bytes(config, hands, tmp_path, stop_after):
+    """Every piece of state that a schedule, optimiser, average or augmentation keeps survives."""
+
+    class KilledError(Exception):
+        pass
+
+    def kill(progress, _):
+        if progress.epoch == stop_after:
+            raise KilledError
+
+    settings = config(**FULL)
+    whole = predictions(settings, hands, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        predictions(settings, hands, tmp_path, on_epoch=kill, seconds_between_checkpoints=0)
+    epochs = []
+    resumed = predictions(
+        settings, hands, tmp_path, on_epoch=lambda progress, _: epochs.append(progress.epoch)
+    )
+    assert epochs == list(range(stop_after + 1, 5)), "what was done is not done again"
+    assert resumed == whole
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "constant",
+        {"name": "step", "gamma": 0.1, "step_size": 2},
+        {"name": "exponential", "gamma": 0.7},
+        {"name": "plateau", "patience": 0},
+        {"name": "cyclic", "mode": "exp_range", "step_size": 0.5},
+        "one_cycle",
+        "cosine",
+    ],
+)
+def test_every_schedule_survives_a_kill(config, hands, tmp_path, schedule):
+    def stop(progress, _):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    settings = config(schedule=schedule, optimizer="adamw", epochs=3)
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, hands, checkpoint, stop, seconds_between_checkpoints=0)
+    resumed = train(settings, hands, checkpoint)
+    whole = train(settings, hands, tmp_path / "other.pt")
+    pd.testing.assert_frame_equal(resumed.predictions, whole.predictions, check_exact=True)
+    assert resumed.progress.steps == whole.progress.steps
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_with(config, hands, tmp_path):
+    def stop(progress, _):
+        raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(config(lr=1e-4), hands, checkpoint, stop, seconds_between_checkpoints=0)
+    epochs = []
+    train(config(), hands, checkpoint, lambda progress, _: epochs.append(progress.epoch))
+    assert epochs == [1, 2]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import SETTINGS, squares
+from h2a_lib import runs, study
+from h2a_lib.models.training import train
+folder = Path(sys.argv[2])
+config = study.RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9}))
+hands = squares(40, n_validation=10)
+trained = train(config, hands, folder / runs.CHECKPOINT, seconds_between_checkpoints=0)
+runs.write(folder, config, trained, hands.fingerprint)
+"""
+
+
+def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(tmp_path):
+    def start(folder: Path) -> subprocess.Popen:
+        folder.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder)],
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    seconds = time.monotonic() - began
+    moments = random.Random(0)
+    for _ in range(2):
+        process = start(tmp_path / "killed")
+        time.sleep(moments.uniform(0.3, 0.95) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(tmp_path / "killed").wait() == 0
+    for name in ("predictions.csv", "predictions_train.csv", "history.csv", "weights.safetensors"):
+        whole, killed = ((tmp_path / run / name).read_bytes() for run in ("whole", "killed"))
+        assert whole == killed, name
+
+
+def test_early_stopping_stops_when_the_error_no_longer_falls(config, hands, tmp_path, monkeypatch):
+    errors = iter([1.0, 10.0, 1.0, 9.0, 1.0, 11.0, 1.0, 12.0, 1.0, 13.0])
+    monkeypatch.setattr(training, "errors_of", lambda frame: {"mae_months": next(errors)})
+    trained = train(config(epochs=5, early_stopping_patience=2), hands, tmp_path / "checkpoint.pt")
+    assert (trained.progress.epoch, trained.progress.best_epoch) == (4, 2)
+
+
+def test_statistics_come_from_the_hands_that_are_learnt_from(config, hands, tmp_path):
+    trained = train(config(train_fraction=0.5, epochs=1), hands, tmp_path / "checkpoint.pt")
+    learnt = hands.labels["id"].isin(trained.predictions_train["id"])
+    assert learnt.sum() == 15
+    assert set(hands.labels["split"][learnt]) == {"train"}
+    assert trained.scales.age_mean_months == pytest.approx(
+        hands.labels["age_months"][learnt].mean()
+    )
+    assert trained.scales.pixels.mean == pytest.approx(hands.images[learnt].mean() / 255)
+
+
+def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(hands):
+    shares = [set(hands.training_rows(share)) for share in (0.125, 0.25, 0.5, 1.0)]
+    assert all(small < large for small, large in itertools.pairwise(shares))
+
+
+def test_predictions_meet_their_hands_by_id(config, hands, tmp_path):
+    found = train(config(epochs=1), hands, tmp_path / "checkpoint.pt").predictions
+    truth = hands.labels.set_index("id").loc[found["id"]]
+    assert (found["age_months"].to_numpy() == truth["age_months"].to_numpy()).all()
+    assert set(found["split"]) == {"validation"}
+
+
+def test_errors_of_one_sex_alone_have_no_auc():
+    frame = pd.DataFrame({"male": [True, True], "male_probability": [0.4, 0.9]})
+    assert math.isnan(errors_of(frame)["auc"])
+    assert errors_of(frame)["log_loss"] > 0
