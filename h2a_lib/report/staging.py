@@ -1,6 +1,7 @@
 """From the results of one study to the files the deck reads."""
 
 import importlib.util
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 
+SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
 # Below this mean brightness (0-255) the border of a picture is a dark ground.
 DARK = 96
@@ -75,9 +77,14 @@ def stage(results: Path, project: Path) -> Staged:
         for figure in staged.figures.values():
             shutil.copyfile(results / "figures" / figure["file"], folder / figure["file"])
     _stage_fonts(project / "fonts")
-    write_yaml(project / "_variables.yml", variables)
+    write_yaml(project / "_variables.yml", {g: _escaped(v) for g, v in variables.items()})
     write_json(project / "_staged.json", asdict(staged))
     return staged
+
+
+def _escaped(values: dict[str, str]) -> dict[str, str]:
+    """Escape every sign: Quarto reads a variable as Markdown, and ours are plain text."""
+    return {key: SIGN.sub(r"\\\1", str(value)) for key, value in values.items()}
 
 
 def reveal_folder() -> Path:

@@ -1,8 +1,7 @@
 --[[ Pandoc's stand-in for Quarto's shortcode {{< var group.key >}}.
 
-Quarto resolves these itself, so this filter is named only where Pandoc renders. As in Quarto, a
-value is read as Markdown, and an unknown variable shows as ?var:group.key (h2a_lib/report/checks.py
-has failed before that).
+Quarto resolves these itself, so this filter is named only where Pandoc renders. As in Quarto, an
+unknown variable shows as ?var:group.key (h2a_lib/report/checks.py has failed before that).
 ]]
 
 local function read_variables()
@@ -20,10 +19,6 @@ local function value(name)
   return found or ("?var:" .. name)
 end
 
-local function markdown(name)
-  return pandoc.utils.blocks_to_inlines(pandoc.read(value(name), "markdown").blocks)
-end
-
 -- In text a shortcode is five inlines: "({{<" space "var" space "study.n_total" space ">}})".
 local function shortcodes(inlines)
   local out = pandoc.Inlines({})
@@ -37,7 +32,7 @@ local function shortcodes(inlines)
       if open ~= "" then
         out:insert(pandoc.Str(open))
       end
-      out:extend(markdown(pandoc.utils.stringify(inlines[i + 4])))
+      out:extend(pandoc.Inlines(value(pandoc.utils.stringify(inlines[i + 4]))))
       -- What follows may open the next one: ">}}/{{<".
       inlines[i + 6] = pandoc.Str(close)
       i = i + 6

@@ -1,137 +1,11 @@
-"""A made-up study for the deck: figures drawn here, numbers invented here, none of them results."""
+"""Studies to render and decks to look at."""
 
-import re
 import shutil
-from pathlib import Path
 
-import matplotlib as mpl
-import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.figure import Figure
+from made_up import copy_project, make_study
 
-from h2a_lib.figures.style import HALF, WIDE, use_style
-from h2a_lib.results import Results
-
-REPORT = Path(__file__).parents[2] / "report"
-TIER = "MADE UP FOR A TEST: neither radiographs nor results"
-SENTENCE = (
-    "Made up for a test: ResNet-18 and ResNet-34 tie, 6.1 months (95 % CI 5.7–6.6, n = 2,611) "
-    "against 6.0 months (95 % CI 5.6–6.5, n = 2,611)."
-)
-INTERVAL = "6.1 months (95 % CI 5.7–6.6, n = 2,611)"
-VALUES = {
-    "study": {
-        "tier_label": TIER,
-        "profile": "test",
-        "date": "1 January 2000",
-        "commit": "0123abc",
-        "fingerprint": "0123456789ab",
-        "machine": "a test",
-        "seconds": "12 minutes",
-        "n_runs": "38",
-    },
-    "population": {
-        "n_total": "12,611",
-        "n_train": "10,000",
-        "n_validation": "2,611",
-        "n_male": "6,833",
-        "n_female": "5,778",
-        "age_mean": "127.3",
-        "age_sd": "41.2",
-        "age_median": "132",
-        "age_range": "1–228",
-        "fingerprint": "0123456789ab",
-        "multiples_of_6": "80.6 %",
-        "constant_mae_months": INTERVAL,
-    },
-}
-RADIOGRAPHS = {"raw_grid", "geometry", "pixel_normalisation", "contrast", "worst_cases"}
-
-
-def figures_named():
-    """Every figure the deck and the paper may show: (name, suffix)."""
-    text = "".join(file.read_text(encoding="utf-8") for file in REPORT.glob("*.qmd"))
-    return sorted(set(re.findall(r"\(figures/([a-z0-9_]+)\.(svg|png)\)", text)))
-
-
-def variables_named():
-    """Every variable the deck and the paper may show: (group, key)."""
-    text = "".join(file.read_text(encoding="utf-8") for file in REPORT.glob("*.qmd"))
-    return sorted(set(re.findall(r"\{\{< var ([a-z0-9_]+)\.([a-z0-9_]+) >\}\}", text)))
-
-
-def plot(name):
-    figure = Figure(figsize=HALF if "heatmap" in name or "roc" in name else WIDE)
-    axes = figure.subplots()
-    x = np.linspace(0, 20, 50)
-    for i in range(3):
-        axes.plot(x, np.exp(-x / (4 + i)) * 30 + i, label=f"series {i}")
-    axes.set(xlabel="epoch", ylabel="error (months)", title=f"Made up: {name}")
-    axes.legend()
-    return figure
-
-
-def radiographs(name):
-    rng = np.random.default_rng(0)
-    figure = Figure(figsize=WIDE, facecolor="#14181b")
-    for axes in figure.subplots(2, 5).flat:
-        axes.imshow(rng.random((40, 30)), cmap="gray")
-        axes.set_axis_off()
-        axes.set_title("7.83, female", color="#f1f3f4")
-    return figure
-
-
-def runs(n=38):
-    return pd.DataFrame(
-        {
-            "experiment": [f"step_g0.1_s{i}" for i in range(n)],
-            "seed": range(n),
-            "mae_months": np.linspace(6, 12, n),
-            "interval": "5.7–6.6",
-            "seconds": np.linspace(60, 400, n),
-        }
-    )
-
-
-NETWORKS = pd.DataFrame(
-    {
-        "network": ["resnet18", "resnet34", "resnet50"],
-        "layers": [18, 34, 50],
-        "parameters": ["11.2 M", "21.3 M", "23.5 M"],
-        "flops": ["1.7 G", "3.6 G", "4.0 G"],
-    }
-)
-
-
-def make_study(folder, only=None):
-    """Write a whole made-up study; `only` names the figures to draw."""
-    use_style()
-    made_from = folder / "runs" / "made_up" / "predictions.csv"
-    made_from.parent.mkdir(parents=True)
-    made_from.write_text("id,age_months\n1,12\n")
-    results = Results(folder / "results", folder, TIER)
-    for name, suffix in figures_named():
-        if only is None or name in only:
-            dark = suffix == "png" and name in RADIOGRAPHS
-            with mpl.rc_context({"savefig.facecolor": "auto"} if dark else {}):
-                results.figure(
-                    radiographs(name) if dark else plot(name),
-                    name,
-                    alt=f"A picture made up for a test in place of {name}.",
-                    caption=f"Made up in place of {name}, n = 2,611.",
-                    made_by="99_made_up",
-                    inputs=[made_from],
-                    raster=suffix == "png",
-                )
-    groups = {group for group, _ in variables_named()}
-    for group in groups:
-        keys = [key for g, key in variables_named() if g == group]
-        mae = {key: INTERVAL for key in keys if key.endswith("_mae")}
-        results.variables(group, dict.fromkeys(keys, SENTENCE) | mae | VALUES.get(group, {}))
-    results.table(NETWORKS, "networks")
-    results.table(runs(), "runs")
-    return results
+from h2a_lib.report import render
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +30,9 @@ def project(tmp_path):
     return copy_project(tmp_path / "report")
 
 
-def copy_project(folder):
-    staged = {"_output", "_staged.json", "_variables.yml", "figures", "fonts", ".lock", ".quarto"}
-    shutil.copytree(REPORT, folder, ignore=lambda _, names: staged & set(names))
-    return folder
+@pytest.fixture(scope="session")
+def rendered(full_study, tmp_path_factory):
+    """The deck of the whole study, through Pandoc and Typst."""
+    folder = tmp_path_factory.mktemp("rendered")
+    project = copy_project(folder / "report")
+    return render(full_study / "results", project, folder / "out", full_study, "pandoc")

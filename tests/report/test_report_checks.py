@@ -9,6 +9,7 @@ from h2a_lib.errors import UserError
 from h2a_lib.report import render
 from h2a_lib.report.checks import check_source
 from h2a_lib.report.outline import read_outline
+from h2a_lib.report.pandoc import run_pandoc
 from h2a_lib.report.staging import stage
 
 
@@ -116,9 +117,20 @@ def test_what_was_staged_for_another_study_does_not_stay(project, study):
     assert "forest" not in json.loads((project / "_staged.json").read_text())["figures"]
 
 
-def test_quarto_and_pandoc_are_given_the_same_variables(project, study):
-    staged = stage(study / "results", project)
-    assert yaml.safe_load((project / "_variables.yml").read_text()) == staged.variables
+def test_a_variable_that_looks_like_markdown_is_plain_text_to_quarto(project, study):
+    hard = "h2a report --profile `x` *a_b* [5.7, 6.6] <0.001 \\ $2$ @who ~3 ^4 1. 'it'"
+    file = study / "results" / "variables" / "study.yml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"hard": hard}))
+    stage(study / "results", project)
+    # Quarto hands the variables to Pandoc as metadata, which Pandoc reads as Markdown.
+    (project / "empty.md").write_text("$for(study/pairs)$$endfor$")
+    (project / "hard.txt").write_text("$study.hard$")
+    said = run_pandoc(
+        project,
+        *("empty.md", "--metadata-file=_variables.yml", "--template=hard.txt", "--to=plain"),
+        "--wrap=none",
+    )
+    assert said.strip() == hard
 
 
 def test_a_radiograph_gives_its_ground_to_the_slide_and_a_plot_does_not(project, study):
@@ -129,6 +141,8 @@ def test_a_radiograph_gives_its_ground_to_the_slide_and_a_plot_does_not(project,
 
 def test_long_tables_are_written_with_even_decimals(project, study):
     table = stage(study / "results", project).tables["runs"]
-    assert table["header"][2] == "MAE (months)"
-    assert [row[2] for row in table["rows"]][:2] == ["6.00", "6.16"]
-    assert table["numeric"] == [False, True, True, False, True]
+    at = table["names"].index("mae_months")
+    assert table["header"][at] == "MAE (months)"
+    assert [row[at] for row in table["rows"]][:2] == ["6.00", "6.16"]
+    assert table["numeric"][at]
+    assert not table["numeric"][0]

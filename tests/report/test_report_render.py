@@ -5,19 +5,12 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from conftest import REPORT, TIER, copy_project, make_study
+from made_up import REPORT, TIER, make_study
 from pypdf import PdfReader
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
 from h2a_lib.report.output import check_output, count_pages
-
-
-@pytest.fixture(scope="session")
-def rendered(full_study, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rendered")
-    project = copy_project(folder / "report")
-    return render(full_study / "results", project, folder / "out", full_study, "pandoc")
 
 
 @pytest.fixture(scope="session")

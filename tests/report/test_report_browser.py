@@ -1,0 +1,144 @@
+"""The deck in a real browser: every slide, at two sizes, looked at by Chromium and by axe-core."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+SIZES = [(1280, 720), (1920, 1080)]
+PHONE = {"width": 390, "height": 844}
+# At rest, and with nothing going out: Chromium itself likes to call home.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+pytestmark = pytest.mark.browser
+
+# What sticks out of the current slide, or reaches into its foot. Notes are not on the slide.
+OVERFLOW = """
+() => {
+  const slide = Reveal.getCurrentSlide();
+  const frame = slide.getBoundingClientRect();
+  const foot = slide.querySelector('.running.tier').getBoundingClientRect().top;
+  const found = [];
+  for (const element of slide.querySelectorAll(':scope *')) {
+    if (element.closest('aside, .running')) continue;
+    const box = element.getBoundingClientRect();
+    if (!box.width || !box.height) continue;
+    const out = box.left < frame.left - 1 || box.right > frame.right + 1
+      || box.top < frame.top - 1 || box.bottom > foot + 1;
+    if (out) found.push(`${element.tagName} ${element.textContent.trim().slice(0, 40)}`);
+    if (element.scrollWidth > element.clientWidth + 2 && element.clientWidth > 0
+        && getComputedStyle(element).display !== 'inline')
+      found.push(`text wider than its box: ${element.textContent.trim().slice(0, 40)}`);
+  }
+  return found;
+}
+"""
+BROKEN = """
+() => [...Reveal.getCurrentSlide().querySelectorAll('img')]
+  .filter(image => !(image.complete && image.naturalWidth > 0 && image.clientHeight > 120))
+  .map(image => image.alt)
+"""
+
+
+def need(what, there):
+    """Skip where a tool is missing on a desk; fail where it is missing in CI."""
+    if not there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need("chromium", CHROMIUM)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def open_deck(browser, rendered, **viewport):
+    """Open the deck; what it says and asks for is kept on the page object."""
+    page = browser.new_page(viewport=viewport)
+    page.heard = []
+    page.on("console", lambda message: page.heard.append(message.text))
+    page.on("pageerror", lambda error: page.heard.append(str(error)))
+    page.asked = []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(rendered.html.as_uri())
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    return page
+
+
+def slides_of(page):
+    """Go through the slides, giving the number of each."""
+    for number in range(page.evaluate("Reveal.getTotalSlides()")):
+        page.evaluate("number => Reveal.slide(number)", number)
+        page.evaluate(
+            "() => Promise.all([...Reveal.getCurrentSlide().querySelectorAll('img')]"
+            ".map(image => image.decode().catch(() => null)))"
+        )
+        yield number + 1
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_nothing_leaves_its_slide_and_no_picture_is_broken_or_tiny(
+    browser, rendered, width, height
+):
+    page = open_deck(browser, rendered, width=width, height=height)
+    found = {}
+    for number in slides_of(page):
+        if wrong := page.evaluate(OVERFLOW) + page.evaluate(BROKEN):
+            found[number] = wrong
+    assert found == {}
+    assert number == rendered.n_slides
+
+
+def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(browser, rendered):
+    page = open_deck(browser, rendered, width=1280, height=720)
+    for _ in slides_of(page):
+        pass
+    assert page.heard == []
+    local = ("file:", "data:", "blob:")
+    assert [address for address in page.asked if not address.startswith(local)] == []
+
+
+def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, rendered):
+    need("axe-core (npm ci --prefix tests/report)", AXE.is_file())
+    page = open_deck(browser, rendered, width=1280, height=720)
+    page.add_script_tag(path=AXE)
+    found = {}
+    for number in slides_of(page):
+        violations = page.evaluate(
+            """async () => {
+              const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'];
+              const found = await axe.run({runOnly: {type: 'tag', values: tags}});
+              return found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).slice(0, 3));
+            }"""
+        )
+        if violations:
+            found[number] = violations
+    assert found == {}
+
+
+def test_keyboard_overview_and_notes_are_there(browser, rendered):
+    page = open_deck(browser, rendered, width=1280, height=720)
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("Reveal.getIndices().h") == 1
+    page.keyboard.press("Escape")
+    assert page.evaluate("Reveal.isOverview()")
+    assert page.evaluate("Reveal.hasPlugin('notes')")
+    assert page.evaluate("document.querySelectorAll('aside.notes').length") > 10
+
+
+def test_on_a_phone_the_slides_scroll_and_none_is_wider_than_the_screen(browser, rendered):
+    page = open_deck(browser, rendered, **PHONE)
+    assert page.evaluate("Reveal.isScrollView()")
+    widest = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('section')]"
+        ".map(slide => slide.getBoundingClientRect().right))"
+    )
+    assert widest <= PHONE["width"] + 1
