@@ -1,0 +1,331 @@
+"""Question 1: how close is the estimated age? Errors with intervals, beside what costs nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from h2a_lib.analysis.bands import by_band_and_sex
+from h2a_lib.analysis.statistics import (
+    Estimate,
+    bootstrap,
+    join,
+    mae_interval,
+    mean_interval,
+    number,
+    paired_difference,
+)
+from h2a_lib.errors import UserError
+
+TRUE, PREDICTED = "age_months", "predicted_age_months"
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A result of others, on the scale it was measured on.
+
+    Attributes
+    ----------
+    what : str
+    mae_months : float
+    labels : {"one report", "six readings"}
+        What the predictions were compared with. Errors on the two are not comparable: the mean of
+        six readings is nearer to the truth than one clinical report.
+    """
+
+    what: str
+    mae_months: float
+    labels: str
+
+
+# FIELD.md, "The scales of error", gathered from the papers and kernels named.
+PUBLISHED = (
+    Published("VGG-16, image only (kmader's Kaggle kernel)", 13.9, "one report"),
+    Published("ResNet-18, 224 px, ImageNet weights, image only", 11.3, "one report"),
+    Published("ResNet-34, 384 px, with sex", 7.6, "one report"),
+    Published("Best credible on a random split of the training file", 6.1, "one report"),
+    Published("Challenge 2017, first five", 4.2, "six readings"),
+    Published("Deeplasia, three EfficientNets", 3.87, "six readings"),
+    Published("ConvNeXt, five folds, 2025", 3.68, "six readings"),
+)
+
+
+def metrics(frame: pd.DataFrame, seed: int = 0) -> dict[str, Estimate]:
+    """Measure predictions of age, each figure with its bootstrap interval.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `age_months`, `predicted_age_months`.
+    seed : int
+        Of the resamples.
+
+    Returns
+    -------
+    dict of str to Estimate
+        mae, rmse, median, bias (predicted minus true; all in months), r2, and the shares (0 to 1)
+        within_6, within_12 and beyond_12 months.
+    """
+    columns = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
+    return {name: bootstrap(measure, *columns, seed=seed) for name, measure in METRICS.items()}
+
+
+def _r2(true: Array, predicted: Array) -> Array:
+    """1 - residual / total sum of squares; NaN where all ages are one."""
+    total = ((true - true.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+    residual = ((predicted - true) ** 2).sum(axis=-1)
+    return np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), np.nan)
+
+
+METRICS: dict[str, Callable[[Array, Array], Array]] = {
+    "mae": lambda true, predicted: np.abs(predicted - true).mean(axis=-1),
+    "rmse": lambda true, predicted: np.sqrt(((predicted - true) ** 2).mean(axis=-1)),
+    "median": lambda true, predicted: np.median(np.abs(predicted - true), axis=-1),
+    "bias": lambda true, predicted: (predicted - true).mean(axis=-1),
+    "r2": _r2,
+    "within_6": lambda true, predicted: (np.abs(predicted - true) <= 6).mean(axis=-1),
+    "within_12": lambda true, predicted: (np.abs(predicted - true) <= 12).mean(axis=-1),
+    "beyond_12": lambda true, predicted: (np.abs(predicted - true) > 12).mean(axis=-1),
+}
+
+
+def by_band(frame: pd.DataFrame) -> pd.DataFrame:
+    """Errors by age band and sex.
+
+    Returns
+    -------
+    DataFrame
+        band, sex, n, few (n below 30), mae with _low and _high, bias with _low and _high,
+        within_12; NaN where there is no hand.
+    """
+    rows = []
+    for band, sex, part in by_band_and_sex(frame):
+        errors = (part[PREDICTED] - part[TRUE]).to_numpy(float)
+        error, within = mae_interval(errors), mean_interval(np.abs(errors) <= 12)
+        rows.append(
+            {"band": band, "sex": sex, "n": error.n, "few": error.few}
+            | error.row("mae_months", digits=2)
+            | mean_interval(errors).row("bias_months", digits=2)
+            | {"within_12": round(within.value, 4)}
+        )
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class BlandAltman:
+    """Agreement of estimated and labelled age (Bland and Altman 1986, Lancet 327:307).
+
+    Attributes
+    ----------
+    bias : Estimate
+        Mean of predicted minus true, months.
+    lower, upper : Estimate
+        Limits of agreement: bias -+ 1.96 standard deviations of the difference, months.
+    slope : Estimate
+        Change of the difference for each month of the mean of the two; 0 if errors do not depend on
+        age.
+    outside : float
+        Share of the hands outside the limits.
+    """
+
+    bias: Estimate
+    lower: Estimate
+    upper: Estimate
+    slope: Estimate
+    outside: float
+
+
+def bland_altman(frame: pd.DataFrame) -> BlandAltman:
+    """Measure agreement; see `BlandAltman`."""
+    difference = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
+    mean = ((frame[PREDICTED] + frame[TRUE]) / 2).to_numpy(float)
+
+    def limit(sign: float) -> Callable[[Array], Array]:
+        # One hand has no spread: NaN, not a warning.
+        return lambda d: (
+            d.mean(axis=-1)
+            + sign
+            * 1.96
+            * (d.std(axis=-1, ddof=1) if d.shape[-1] > 1 else np.full(d.shape[:-1], np.nan))
+        )
+
+    lower, upper = (bootstrap(limit(sign), difference) for sign in (-1, 1))
+    outside = (difference < lower.value) | (difference > upper.value)
+    return BlandAltman(
+        bias=mean_interval(difference),
+        lower=lower,
+        upper=upper,
+        slope=bootstrap(lambda d, m: slope(m, d), difference, mean),
+        outside=float(outside.mean()) if len(outside) else np.nan,
+    )
+
+
+def slope(x: Array, y: Array) -> Array:
+    """Least-squares slope of y on x along the last axis; NaN where x does not vary."""
+    x_centred = x - x.mean(axis=-1, keepdims=True)
+    spread = (x_centred**2).sum(axis=-1)
+    product = (x_centred * y).sum(axis=-1)
+    return np.where(spread > 0, product / np.where(spread > 0, spread, 1), np.nan)
+
+
+# --- what costs nothing ---------------------------------------------------------------------------
+
+
+def constant(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Predict every hand by the median age of the training hands (the best constant for MAE)."""
+    return frame.assign(**{PREDICTED: train[TRUE].median()})
+
+
+def constant_by_sex(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Predict each hand by the median training age of its sex; of all, if that sex was not seen."""
+    medians = train.groupby("male")[TRUE].median()
+    predicted = frame["male"].map(medians).astype(float).fillna(train[TRUE].median())
+    return frame.assign(**{PREDICTED: predicted})
+
+
+def single_report_floor(
+    out_of_fold_months: float = 6.3, on_six_months: float = 4.7, readers: int = 6
+) -> float:
+    """Error that a perfect estimate would still show against labels from one clinical report.
+
+    The rule: one recipe was scored on both kinds of labels. With independent normal errors the
+    squared errors are model + report and model + report / readers; their difference leaves the
+    report's. A normal error with standard deviation s has a mean absolute value of s sqrt(2 / pi),
+    which cancels. The assumptions are crude (labels are heaped, and the six readings differ in
+    kind from a report), so the result is a mark on a figure and not a measurement.
+
+    Parameters
+    ----------
+    out_of_fold_months, on_six_months : float
+        MAE of one recipe on labels of one report and on the mean of `readers` readings; defaults
+        from FIELD.md, "The scales of error".
+    readers : int
+
+    Returns
+    -------
+    float
+        MAE in months: 4.6 with the defaults, inside the 4.5 to 5 that FIELD.md gives.
+    """
+    return float(np.sqrt((out_of_fold_months**2 - on_six_months**2) / (1 - 1 / readers)))
+
+
+def noise_floor(tier: str) -> float | None:
+    """Return the label noise's floor of the MAE in months, or None where labels have no noise.
+
+    Phantoms are drawn from their label, so nothing but the network stands between a picture and
+    its age. Of an unknown folder nothing is known: None as well.
+    """
+    return single_report_floor() if tier == "rsna" else None
+
+
+def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare predictions with those that need no image, paired on the same hands.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Labels of the training hands: what the constants are fitted on.
+    frame : DataFrame
+        Predictions.
+
+    Returns
+    -------
+    DataFrame
+        name, mae_months with _low and _high, gain_months with _low and _high (how much the network
+        is better; paired), tie, n.
+    """
+    rows = []
+    for name, predict in (("median age", constant), ("median age of each sex", constant_by_sex)):
+        simple = predict(train, frame)
+        error, gain = metrics(simple)["mae"], paired_difference(simple, frame)
+        rows.append(
+            {"name": name}
+            | error.row("mae_months", digits=2)
+            | gain.row("gain_months", digits=2)
+            | {"tie": gain.is_tie, "n": gain.n}
+        )
+    return pd.DataFrame(rows)
+
+
+# --- several predictions of one hand --------------------------------------------------------------
+
+
+def ensemble(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average the predictions of several runs, joined by id.
+
+    Returns
+    -------
+    DataFrame
+        As the first, with the mean as `predicted_age_months` and `spread_months`, the standard
+        deviation between runs (0 for one run).
+
+    Raises
+    ------
+    UserError
+        If the runs do not predict the same hands, or there is none.
+    """
+    if not frames:
+        raise UserError("an ensemble needs at least one run")
+    first = frames[0]
+    columns = [
+        join(first[["id"]], other[["id", PREDICTED]])[PREDICTED].to_numpy(float) for other in frames
+    ]
+    stacked = np.stack(columns)
+    return first.assign(**{PREDICTED: stacked.mean(axis=0), "spread_months": stacked.std(axis=0)})
+
+
+def abstention(errors: Array, uncertainty: Array, points: int = 20) -> pd.DataFrame:
+    """Error of the hands that are left when the most uncertain ones are given back unanswered.
+
+    Parameters
+    ----------
+    errors : ndarray, (n,)
+        Predicted minus true, months.
+    uncertainty : ndarray, (n,)
+        Anything that rises with the error to be expected, and was found without it.
+    points : int
+        Shares answered, evenly spaced up to 1.
+
+    Returns
+    -------
+    DataFrame
+        answered (share), n, mae_months with _low and _high, oracle_months (had the largest errors
+        been known). With few hands, fewer points.
+    """
+    errors = np.abs(np.asarray(errors, float))
+    by_uncertainty = errors[np.argsort(uncertainty, kind="stable")]
+    sizes = np.unique(np.ceil(np.linspace(1 / points, 1, points) * len(errors)).astype(int))
+    by_error = np.sort(errors)
+    rows = []
+    for size in sizes[sizes > 0]:
+        kept = mae_interval(by_uncertainty[:size])
+        rows.append(
+            {"answered": size / len(errors), "n": int(size)}
+            | kept.row("mae_months")
+            | {"oracle_months": by_error[:size].mean()}
+        )
+    return pd.DataFrame(rows)
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def answer(train: pd.DataFrame, frame: pd.DataFrame, tier: str) -> str:
+    """Answer question 1 in a sentence or two, chosen by the paired intervals."""
+    error = metrics(frame)["mae"]
+    simple = constant(train, frame)
+    gain, yardstick = paired_difference(simple, frame), metrics(simple)["mae"]
+    found = f"The age is estimated to within {error.text('months')} on average"
+    always = f"always answering the median age ({number(yardstick.value)} months)"
+    if gain.is_tie:
+        return f"{found}: a tie with {always}."
+    if gain.value < 0:
+        return f"{found}: worse than {always}."
+    sentence = f"{found}; {always} errs {number(yardstick.value / error.value)} times as much."
+    floor = noise_floor(tier)
+    if floor is not None and error.low < floor:
+        sentence += f" Below {number(floor)} months, the noise of the labels, suspect a leak."
+    return sentence

@@ -1,0 +1,61 @@
+"""Age bands: one definition for every table and figure that is split by age."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+# 48 months each, as in the published clustering of these radiographs (docs/answers.md), so that
+# its accuracy and ours are of the same question.
+EDGES_MONTHS = (0, 48, 96, 144, 192, 240)
+NAMES = tuple(f"{low // 12}–{high // 12} years" for low, high in itertools.pairwise(EDGES_MONTHS))
+SEXES = ("female", "male")
+
+
+def band_of(age_months: ArrayLike) -> NDArray[np.int64]:
+    """Return the band each age falls in.
+
+    Parameters
+    ----------
+    age_months : array_like, (n,)
+        What lies outside 0 to 240 (a prediction may) belongs to the outermost band.
+
+    Returns
+    -------
+    ndarray
+        (n,), positions in `NAMES`. A band holds its lower edge and not its upper one.
+    """
+    inner = EDGES_MONTHS[1:-1]
+    return np.searchsorted(inner, np.asarray(age_months, dtype=float), side="right")
+
+
+def sex_of(male: ArrayLike) -> NDArray[np.str_]:
+    """Return "male" or "female", (n,), for a column of booleans."""
+    return np.where(np.asarray(male, dtype=bool), "male", "female")
+
+
+def by_band_and_sex(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Cut a table of hands into age bands and sexes, and their totals.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `age_months` and `male`.
+
+    Returns
+    -------
+    list of (band, sex, part)
+        Every band (and "all") with every sex (and "both"), the empty ones too: a subgroup without
+        hands is a finding, not a gap.
+    """
+    band, sex = band_of(frame["age_months"]), sex_of(frame["male"])
+    bands = [(name, band == i) for i, name in enumerate(NAMES)]
+    bands.append(("all", np.ones(len(frame), dtype=bool)))
+    sexes = [(name, sex == name) for name in SEXES]
+    sexes.append(("both", np.ones(len(frame), dtype=bool)))
+    return [
+        (band_name, sex_name, frame[in_band & of_sex])
+        for band_name, in_band in bands
+        for sex_name, of_sex in sexes
+    ]
