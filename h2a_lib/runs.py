@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from yaml import YAMLError
 
 from h2a_lib import provenance
 from h2a_lib.errors import UserError
@@ -243,7 +244,7 @@ def load(folder: Path) -> Run:
         config = RunConfig(**read_yaml(folder / "config.yaml"))
     except UserError:
         raise
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, YAMLError) as error:
         raise UserError(f"{folder}: cannot be read as a run: {error}") from None
     if metrics["config_digest"] != config.digest:
         raise UserError(f"{folder}: config.yaml was changed after the run")

@@ -178,7 +178,7 @@ class Workspace:
                 "image_size_px": config.image_size_px,
                 "epochs": config.epochs,
                 "machine": provenance.machine_in_words(latest["machine"]),
-                "training_time": provenance.duration(sum(r.made_by["seconds"] for r in found)),
+                "seconds": provenance.duration(sum(r.made_by["seconds"] for r in found)),
                 "torch": latest["packages"]["torch"],
             },
         )

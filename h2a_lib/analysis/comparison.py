@@ -14,6 +14,9 @@ from h2a_lib.analysis.statistics import (
 )
 from h2a_lib.runs import Run
 
+# The experiments that differ from the default in the number of layers alone.
+DEPTHS = ("resnet18", "resnet34", "resnet50")
+
 
 def age_runs(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that estimate age."""
@@ -132,6 +135,30 @@ def beats_constant_sentence(run: Run) -> str:
     if gap.value > 0:
         return "It is worse than always answering the median age."
     return f"It removes {share:.0f} % of the error of always answering the median age."
+
+
+def variables(runs: Sequence[Run]) -> dict[str, str | int]:
+    """Return what the deck says of the runs, ready to print.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        All runs of the study; each depth among them is named by its experiment.
+    """
+    groups = by_experiment(age_runs(runs))
+    depth = {name: group for name, group in groups.items() if name in DEPTHS}
+    winner = groups[best(groups)][0]
+    millions = parameters_in_millions(runs)
+    return {
+        **{f"{name}_mae": error(group[0]).text("months") for name, group in depth.items()},
+        **{f"{name}_parameters": f"{millions[name]:.1f} million" for name in depth},
+        "n_runs": len(runs),
+        "constant_mae": constant_error(winner).text("months"),
+        "depth_answer": depth_sentence(depth),
+        "best_experiment": winner.config.experiment,
+        "best_mae": error(winner).text("months"),
+        "answer": beats_constant_sentence(winner),
+    }
 
 
 def _n(gaps: dict[str, Estimate]) -> str:
