@@ -1,0 +1,178 @@
+"""Leslie Smith's learning-rate range test, on a copy: nothing is changed by looking."""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn, optim
+
+from h2a_lib.data.hands import Hands
+from h2a_lib.models import networks
+from h2a_lib.models.batches import Batch, HandSet, augment, generator, normalise
+from h2a_lib.models.schedules import build_optimizer
+from h2a_lib.models.training import loss_of, measure_scales
+from h2a_lib.study import RunConfig
+
+# Weight of the past in the running mean of the loss: about the last ten steps.
+SMOOTHING = 0.9
+# Smoothed loss over the lowest so far at which the test has seen enough.
+DIVERGED = 3.0
+# Steps at the start whose running mean is still of a few values.
+WARM_UP = 10
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The loss as the rate rises, and the rate that it suggests.
+
+    Attributes
+    ----------
+    curve : DataFrame
+        lr, loss (of each batch), smoothed.
+    suggestion : float
+        The rate at which the smoothed loss falls most steeply over the logarithm of the rate, on
+        the way to its lowest value: high enough to learn fast, and well below what diverges.
+    diverged : bool
+        Whether the test ended because the loss exploded, and not because rates ran out.
+    """
+
+    curve: pd.DataFrame
+    suggestion: float
+    diverged: bool
+
+
+def range_test(
+    config: RunConfig,
+    hands: Hands,
+    lowest: float = 1e-6,
+    highest: float = 1.0,
+    n_steps: int = 150,
+) -> RangeTest:
+    """Run the test on a run's own network, optimiser, images and augmentation.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its schedule is not used.
+    hands : Hands
+        Only training hands are seen.
+    lowest, highest : float
+        The range of rates.
+    n_steps : int
+        Batches; the hands are gone through as often as that needs.
+
+    Returns
+    -------
+    RangeTest
+    """
+    torch.set_num_threads(config.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = hands.training_rows(config.train_fraction)
+    scales = measure_scales(hands, rows)
+    labels = hands.labels
+    hand_set = HandSet(
+        hands.images, labels["age_months"].to_numpy(), labels["male"].to_numpy(), device
+    )
+    torch.manual_seed(config.seed)
+    network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
+    network = network.to(device, memory_format=torch.channels_last)
+    optimizer = build_optimizer(config.optimizer, network, lowest, config.weight_decay)
+    random = generator(device, config.seed, "range test")
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        pixels = batch.pixels
+        if config.augment is not None:
+            pixels = augment(pixels, config.augment, random)
+        pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
+        answers = model(pixels, batch.male if config.sex_input else None)
+        return loss_of(answers, batch, scales, config.loss)
+
+    shuffle = generator(torch.device("cpu"), config.seed, "range test order")
+    epochs = (hand_set.shuffled(rows, config.batch_size, shuffle) for _ in itertools.count())
+    batches = itertools.chain.from_iterable(epochs)
+    return sweep(network, optimizer, loss, batches, lowest, highest, n_steps)
+
+
+def sweep(
+    network: nn.Module,
+    optimizer: optim.Optimizer,
+    loss: Callable[[nn.Module, Batch], Tensor],
+    batches: Iterable[Batch],
+    lowest: float,
+    highest: float,
+    n_steps: int,
+) -> RangeTest:
+    """Train a copy with an exponentially rising rate until its loss explodes.
+
+    The network, the optimiser and torch's random state are afterwards what they were, to the bit
+    (Lightning's finder leaves the weights changed: its issues 6675 and 10557).
+
+    Parameters
+    ----------
+    network : nn.Module
+        What would be trained.
+    optimizer : torch.optim.Optimizer
+        Over the network's parameters.
+    loss : callable
+        (network, batch) -> scalar.
+    batches : iterable
+        At least `n_steps` of what `loss` takes.
+    lowest, highest : float
+        First and last rate.
+    n_steps : int
+
+    Returns
+    -------
+    RangeTest
+    """
+    rates = np.geomspace(lowest, highest, n_steps)
+    network, optimizer = copy.deepcopy((network, optimizer))
+    network.train()
+    losses: list[float] = []
+    smoothed: list[float] = []
+    running = 0.0
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        for step, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            value = loss(network, batch)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(value.item())
+            running = SMOOTHING * running + (1 - SMOOTHING) * losses[-1]
+            smoothed.append(running / (1 - SMOOTHING**step))
+            if not math.isfinite(losses[-1]) or (
+                step > WARM_UP and smoothed[-1] > DIVERGED * min(smoothed)
+            ):
+                break
+    curve = pd.DataFrame({"lr": rates[: len(losses)], "loss": losses, "smoothed": smoothed})
+    return RangeTest(curve, suggest(curve), diverged=len(losses) < n_steps)
+
+
+def suggest(curve: pd.DataFrame) -> float:
+    """Return the rate of the steepest fall of the smoothed loss before its lowest value.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        lr and smoothed.
+
+    Returns
+    -------
+    float
+        The highest rate of the curve if the loss never falls.
+    """
+    finite = curve[np.isfinite(curve["smoothed"])]
+    smoothed, rates = finite["smoothed"].to_numpy(), finite["lr"].to_numpy()
+    lowest = int(smoothed.argmin())
+    if lowest <= WARM_UP:
+        return float(rates[lowest])
+    slope = np.gradient(smoothed, np.log(rates))[WARM_UP : lowest + 1]
+    return float(rates[WARM_UP + int(slope.argmin())])
