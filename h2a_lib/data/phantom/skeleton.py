@@ -1,0 +1,398 @@
+"""The bones of one hand: where each lies, how long and wide it is, and its growing ends.
+
+Lengths are those of adult men (Buryanov and Kotiuk 2010, Int J Morphol 28:755, table of mean
+lengths of metacarpals and phalanges); breadths and profiles were read off published radiographs
+by us. The frame is a left hand seen from the back: x towards the thumb, y towards the fingers,
+millimetres, origin in the middle of the wrist.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from h2a_lib.data.phantom.growth import Growth, grown
+from h2a_lib.data.phantom.solids import SAMPLES, Blob, Tube
+from h2a_lib.data.phantom.streams import Stream
+
+# Adult man, mm: length of metacarpal, proximal, middle and distal phalanx of rays 1 to 5.
+LENGTHS = {
+    1: (46.2, 31.6, None, 21.7),
+    2: (68.1, 39.8, 22.4, 15.8),
+    3: (64.6, 44.6, 26.3, 17.4),
+    4: (58.0, 41.4, 25.7, 17.3),
+    5: (53.7, 32.7, 18.1, 16.0),
+}
+# Half-width of each at its growing end.
+HALF_WIDTHS = {
+    1: (7.6, 7.5, None, 6.8),
+    2: (7.9, 7.9, 6.7, 5.0),
+    3: (7.8, 8.1, 6.9, 5.3),
+    4: (6.9, 7.4, 6.5, 5.1),
+    5: (6.6, 6.8, 5.6, 4.5),
+}
+# Where the metacarpals start, and their direction in degrees from the y axis towards the thumb.
+BASES = {1: (25.0, 22.0), 2: (14.5, 35.0), 3: (3.0, 36.0), 4: (-7.5, 33.5), 5: (-16.0, 29.0)}
+DIRECTIONS = {1: 38.0, 2: 7.0, 3: -0.5, 4: -8.0, 5: -15.0}
+ADULT_HAND_MM = 36.0 + 64.6 + 44.6 + 26.3 + 17.4 + 5
+
+# Half-width along a bone from its growing end (0) to the other (1), relative to the widest.
+PROFILES = {
+    "metacarpal": (
+        (0, 0.05, 0.12, 0.19, 0.3, 0.45, 0.62, 0.8, 0.93, 1),
+        (0.80, 0.93, 1.0, 0.95, 0.70, 0.56, 0.56, 0.74, 0.98, 0.92),
+    ),
+    "metacarpal 1": (
+        (0, 0.07, 0.17, 0.35, 0.55, 0.75, 0.9, 1),
+        (0.85, 1.0, 0.95, 0.68, 0.60, 0.72, 0.92, 0.80),
+    ),
+    "proximal phalanx": (
+        (0, 0.06, 0.15, 0.3, 0.5, 0.68, 0.82, 0.92, 1),
+        (0.93, 1.0, 0.95, 0.73, 0.60, 0.56, 0.64, 0.71, 0.64),
+    ),
+    "middle phalanx": (
+        (0, 0.07, 0.18, 0.38, 0.6, 0.8, 0.92, 1),
+        (0.93, 1.0, 0.90, 0.66, 0.56, 0.65, 0.74, 0.66),
+    ),
+    "distal phalanx": (
+        (0, 0.08, 0.2, 0.42, 0.62, 0.78, 0.9, 1),
+        (0.93, 1.0, 0.86, 0.52, 0.42, 0.50, 0.60, 0.42),
+    ),
+    "radius": ((0, 0.07, 0.16, 0.35, 0.6, 1), (0.94, 1.0, 0.93, 0.66, 0.52, 0.50)),
+    "ulna": ((0, 0.06, 0.14, 0.3, 0.6, 1), (0.90, 1.0, 0.90, 0.72, 0.74, 0.90)),
+}
+# Length of the growing end (cartilage and its bone) as a share of the whole, once grown.
+GROWING_ENDS = {
+    "metacarpal": 0.19,
+    "metacarpal 1": 0.17,
+    "proximal phalanx": 0.155,
+    "middle phalanx": 0.18,
+    "distal phalanx": 0.20,
+}
+
+# Adult carpals: centre in mm and outline as radii (mm) every 30 degrees from the thumb side
+# (0 degrees) towards the fingers (90), drawn after plates of skeletally mature hands.
+CARPALS = {
+    "capitate": ((2.5, 22.5), (7.4, 8.2, 10.6, 11.6, 10.2, 7.6, 6.6, 7.4, 9.8, 11.4, 9.6, 7.6)),
+    "hamate": ((-10.0, 22.5), (6.0, 7.0, 9.2, 9.6, 9.4, 8.8, 7.6, 6.8, 7.0, 8.6, 8.4, 6.4)),
+    "triquetrum": ((-13.0, 10.5), (7.0, 6.4, 6.0, 6.2, 7.4, 8.0, 7.2, 6.2, 5.8, 6.0, 6.8, 7.4)),
+    "lunate": ((-0.5, 6.6), (7.6, 6.2, 5.0, 4.8, 6.0, 8.0, 7.8, 6.8, 6.2, 6.0, 6.4, 7.6)),
+    "scaphoid": ((14.5, 9.5), (7.0, 10.6, 10.8, 7.0, 5.4, 5.6, 6.6, 8.4, 8.0, 6.2, 5.4, 5.8)),
+    "trapezium": ((23.5, 19.5), (7.2, 7.4, 7.2, 7.0, 7.6, 7.4, 6.8, 7.4, 7.6, 6.6, 6.6, 7.0)),
+    "trapezoid": ((14.5, 26.0), (5.8, 6.4, 7.4, 6.6, 6.4, 5.6, 5.2, 5.6, 5.8, 5.8, 6.2, 6.0)),
+    "pisiform": ((-15.5, 12.0), (4.6, 5.0, 5.6, 5.8, 5.2, 4.6, 4.4, 4.6, 5.2, 5.6, 5.2, 4.8)),
+}
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How the hand lies: angles in degrees, towards the thumb positive.
+
+    Attributes
+    ----------
+    spread : dict of int to float
+        Turn of each finger (2-5) and of the thumb (1) at its knuckle.
+    thumb : float
+        Turn of the whole thumb ray.
+    forearm : float
+        Turn of the forearm against the hand.
+    crook : dict of int to float
+        Sideways turn at each further joint of a ray.
+    flexion : dict of int to float
+        Foreshortening of the fingers, as an angle out of the plane.
+    """
+
+    spread: dict[int, float]
+    thumb: float
+    forearm: float
+    crook: dict[int, float]
+    flexion: dict[int, float]
+
+    @classmethod
+    def neutral(cls) -> "Pose":
+        """Return the textbook pose."""
+        return cls({1: 6, 2: 4, 3: 0, 4: -3, 5: -8}, 0, 0, dict.fromkeys(range(1, 6), 0.0), {})
+
+    @classmethod
+    def draw(cls, stream: Stream) -> "Pose":
+        """Draw a pose as children hold their hands."""
+        opening = stream.normal(0.9, 0.55)
+        spread = {
+            1: stream.normal(8, 7),
+            2: 5.5 * opening + stream.normal(0, 2.5),
+            3: 0.5 * opening + stream.normal(0, 2),
+            4: -4.5 * opening + stream.normal(0, 2.5),
+            5: -11 * opening + stream.normal(0, 4),
+        }
+        crook = {ray: stream.normal(0, 1.8) for ray in range(1, 6)}
+        crook[5] += 3.0
+        flexion = {ray: abs(stream.normal(0, 13)) for ray in range(1, 6)}
+        return cls(spread, stream.normal(0, 6), stream.normal(-2, 7), crook, flexion)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The bones of a posed hand.
+
+    Attributes
+    ----------
+    solids : list of Tube and Blob
+        All there is of bone.
+    joints : dict of int to ndarray
+        (4 or 5, 2) for each ray: base of the metacarpal, the joints, the tip of the bone; mm.
+    forearm : ndarray
+        (2,): direction of the forearm, away from the hand.
+    scale : float
+        Length of this hand relative to an adult man's.
+    """
+
+    solids: list
+    joints: dict[int, np.ndarray]
+    forearm: np.ndarray
+    scale: float
+
+
+def build(growth: Growth, pose: Pose, stream: Stream) -> Skeleton:
+    """Place every bone of a hand.
+
+    Parameters
+    ----------
+    growth : Growth
+        Which bones there are and how large.
+    pose : Pose
+        How the hand lies.
+    stream : Stream
+        Small individual differences of length, width and bow of each bone.
+
+    Returns
+    -------
+    Skeleton
+        Bones and joints in the hand's frame.
+    """
+    scale = growth.length_mm / ADULT_HAND_MM
+    joints: dict[int, np.ndarray] = {}
+    solids: list = []
+    for ray in range(1, 6):
+        points, bones = _ray(ray, growth, pose, scale, stream)
+        joints[ray] = points
+        solids += bones
+    solids += _carpus(growth, scale, stream)
+    turn = np.deg2rad(180 - pose.forearm)
+    forearm = np.array([np.sin(turn), np.cos(turn)])
+    solids += _forearm(growth, forearm, scale, stream)
+    return Skeleton(solids, joints, forearm, scale)
+
+
+def _direction(degrees: float) -> np.ndarray:
+    return np.array([np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))])
+
+
+def _ray(ray: int, growth: Growth, pose: Pose, scale: float, stream: Stream):
+    """Return the joints (n, 2) of a ray and its bones."""
+    names = ("metacarpal", "proximal phalanx", "middle phalanx", "distal phalanx")
+    point = np.array(BASES[ray]) * scale * (growth.breadth, 1)
+    angle = DIRECTIONS[ray] * growth.breadth + (pose.thumb if ray == 1 else 0)
+    points, bones = [point], []
+    wide = scale * growth.robustness
+    for part, name in enumerate(names):
+        length, half = LENGTHS[ray][part], HALF_WIDTHS[ray][part]
+        if length is None:
+            continue
+        length *= scale * (1 + stream.normal(0, 0.015))
+        if ray == 2:
+            length *= growth.index_length
+        if part == 1:
+            angle += pose.spread[ray]
+        elif part > 1:
+            angle += pose.crook[ray]
+        if part > 0:
+            tilt_down = pose.flexion.get(ray, 0.0) * (0.4 if part == 1 else 1.0)
+            length *= np.cos(np.deg2rad(tilt_down))
+        axis = _direction(angle)
+        end = point + axis * length
+        kind = "metacarpal 1" if (name, ray) == ("metacarpal", 1) else name
+        half *= wide * (1 + stream.normal(0, 0.03))
+        from_distal = kind == "metacarpal"
+        bones += _long_bone(
+            f"{name} {ray}",
+            kind,
+            end if from_distal else point,
+            -axis if from_distal else axis,
+            length,
+            half,
+            growth,
+            stream,
+        )
+        point = end
+        points.append(point)
+        if (name, ray) == ("metacarpal", 1):
+            bones += _sesamoid(point, axis, half, growth, stream)
+    return np.stack(points), bones
+
+
+def _profile(kind: str) -> np.ndarray:
+    """Return relative half-widths, (SAMPLES,), smooth, from the growing end to the other."""
+    at, width = PROFILES[kind]
+    raw = np.interp(np.linspace(0, 1, SAMPLES), at, width)
+    kernel = np.hanning(41)
+    return np.convolve(np.pad(raw, 20, mode="edge"), kernel / kernel.sum(), mode="valid")
+
+
+def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[Tube]:
+    """Return shaft and growing end of a tubular bone whose growing joint is at `origin`."""
+    progress = growth.progress[name]
+    size = grown(progress / 0.85)
+    fused = float(np.clip((progress - 0.86) / 0.14, 0, 1))
+    young = np.exp(-growth.years / 3)
+    share = GROWING_ENDS.get(kind)
+    end = share * length * (1 + 0.45 * young) if share else half * 0.62 * (1 + 0.3 * young)
+    # Cartilage between the bones: 1 mm at each joint for good, more while the far end is young.
+    gap = 0.022 * length if share else 0.0
+    far = gap + 0.05 * length * (1 - min(1.0, growth.years / 13)) if share else 0.0
+    plate = (1 - fused) * (0.9 + 1.1 * (1 - size)) * half / 6
+
+    u = np.linspace(0, length, SAMPLES)
+    width = half * _profile(kind)
+    flat = 0.35 if kind != "metacarpal" else 0.9
+    shaft_start, shaft_end = end + plate / 2, length - far
+    corner = (1 - fused) * (0.10 + 0.35 * young) * half
+    outer = width * _cap(u - shaft_start, corner)
+    if share:
+        outer = outer * _cap(shaft_end - u, 0.55 * half)
+    bow = stream.normal(0, 0.012) * length
+    grain = (int(stream.uniform(0, 512)), int(stream.uniform(0, 512)))
+    core, hollow = _core(u, outer, width, growth, fused, shaft_start, shaft_end)
+    depth = 0.78 if kind == "distal phalanx" else 0.85
+    common = {
+        "origin": origin,
+        "axis": axis,
+        "length": length,
+        "depth": depth,
+        "bend": bow,
+        "grain": grain,
+    }
+    shaft = Tube(
+        name,
+        outer=outer,
+        inner=core,
+        hollow=hollow,
+        density=growth.density,
+        **common,
+    )
+    if size <= 0:
+        return [shaft]
+
+    # The centre: first a dot in the middle of the cartilage, then a cap as wide as the shaft.
+    room = end - plate / 2 - gap
+    centre = gap + room * 0.5
+    tall = 0.5 * room * (0.30 + 0.70 * size)
+    wide = half * min(1.0, 1.02 * size)
+    tall = min(tall, wide * 1.1)
+    power = 2.0 + 1.2 * size
+    bump = np.maximum(1 - np.abs((u - centre) / max(tall, 1e-6)) ** power, 0) ** (1 / power)
+    dot = wide * bump
+    whole = width * _cap(u - gap, flat * half) * (u < end + 1e-9)
+    cap = np.where(u < end - plate / 2 + (1e-9 if fused else 0), dot, 0.0)
+    shape = (1 - fused) * cap + fused * whole
+    shell = (0.35 + 0.25 * size) * half / 8 * np.clip(growth.years / 4, 0.6, 1)
+    inside = np.maximum(shape - shell, 0.0)
+    rim = (u > centre - tall + shell) & (u < centre + tall - shell)
+    inside = np.where(rim | (fused >= 1) & (u > gap + shell), inside, 0.0)
+    return [
+        shaft,
+        Tube(
+            name + " epiphysis", outer=shape, inner=inside, density=growth.density * 1.1, **common
+        ),
+    ]
+
+
+def _cap(distance: np.ndarray, radius: float) -> np.ndarray:
+    """Return a factor that rounds off an end: 0 beyond it, 1 from `radius` inwards."""
+    if radius <= 0:
+        return (distance >= 0).astype(float)
+    t = np.clip(distance / radius, 0, 1)
+    return (1 - (1 - t) ** 2.4) ** (1 / 2.4)
+
+
+def _core(u, outer, width, growth, fused, start, stop):
+    """Return half-width of the core along a shaft and the share of it that is trabecular."""
+    t = np.clip((u - start) / (stop - start), 0, 1)
+    waist = width.min()
+    mid = np.sin(np.pi * np.clip(t, 0, 1)) ** 0.8
+    shell = growth.cortex * waist * (0.16 + 0.84 * mid)
+    lid = 0.22 * growth.cortex * waist + 0.15
+    closed = (u > start + lid * (1 - fused)) & (u < stop - lid)
+    core = np.where(closed, np.maximum(outer - shell, 0.0), 0.0)
+    hollow = 1.0 - 0.55 * mid**2
+    return core, hollow
+
+
+def _carpus(growth: Growth, scale: float, stream: Stream) -> list[Blob]:
+    """Return the carpals that are there, each between a dot and its adult outline."""
+    blobs = []
+    angles = np.linspace(-np.pi, np.pi, SAMPLES)
+    for name, (centre, radii) in CARPALS.items():
+        jitter = np.array([stream.normal(0, 0.5), stream.normal(0, 0.5)])
+        grain = (int(stream.uniform(0, 512)), int(stream.uniform(0, 512)))
+        factor = 1 + stream.normal(0, 0.04)
+        progress = growth.progress[name]
+        if progress <= 0:
+            continue
+        size = grown(progress)
+        outline = _outline(np.array(radii), angles)
+        mean = outline.mean()
+        # A young centre is a round dot; its facets come with the neighbours it meets.
+        form = size**1.5
+        radius = size * factor * (form * outline + (1 - form) * mean) * scale * 0.98
+        place = (np.array(centre) + jitter) * scale * (growth.breadth, 1)
+        blobs.append(
+            Blob(
+                name,
+                place,
+                radius * growth.breadth,
+                depth=0.62 * float(radius.mean()),
+                shell=(0.25 + 0.35 * size) * scale,
+                density=growth.density * 1.25,
+                grain=grain,
+            )
+        )
+    return blobs
+
+
+def _outline(radii: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Return a smooth closed outline through radii given every 30 degrees (trigonometric)."""
+    n = len(radii)
+    at = 2 * np.pi * np.arange(n) / n
+    radius = np.full_like(angles, radii.mean())
+    for k in range(1, n // 2 + 1):
+        weight = (1 if k == n // 2 else 2) / n
+        radius += weight * (radii * np.cos(k * at)).sum() * np.cos(k * angles)
+        radius += weight * (radii * np.sin(k * at)).sum() * np.sin(k * angles)
+    return radius
+
+
+def _sesamoid(joint, axis, half, growth: Growth, stream: Stream) -> list[Blob]:
+    """Return the adductor sesamoid, at the ulnar side of the thumb's knuckle."""
+    progress = growth.progress["adductor sesamoid"]
+    aside = np.array([-axis[1], axis[0]])
+    place = joint - axis * 0.55 * half + aside * half * (0.85 + stream.normal(0, 0.06))
+    if progress <= 0:
+        return []
+    radius = np.full(SAMPLES, 0.42 * half * grown(progress))
+    return [Blob("adductor sesamoid", place, radius, 0.4 * half, 0.3, growth.density * 1.5)]
+
+
+def _forearm(growth: Growth, direction: np.ndarray, scale: float, stream: Stream) -> list[Tube]:
+    """Return radius and ulna, growing end at the wrist."""
+    side = np.array([-direction[1], direction[0]])
+    wide = scale * growth.robustness
+    bones: list[Tube] = []
+    for name, across, along, half, lean in (
+        ("radius", 9.0, 0.5, 15.2, 1.2),
+        ("ulna", -15.5, 3.0 + stream.normal(0, 1.2), 8.3, -1.8),
+    ):
+        origin = side * across * scale * growth.breadth + direction * along * scale
+        turn = np.deg2rad(lean)
+        axis = np.cos(turn) * direction - np.sin(turn) * side
+        parts = _long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
+        bones += parts
+    return bones

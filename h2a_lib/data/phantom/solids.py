@@ -1,0 +1,251 @@
+"""Solid bodies and their thickness as an X-ray sees it: chords, in closed form, in local patches.
+
+A solid is described in millimetres in the hand's own frame (x towards the thumb, y towards the
+fingertips, origin at the wrist) and drawn into the pixels of a `View`. All arithmetic is float64
+and is rounded to grey levels only once, at the very end, so that a last-bit difference between
+two machines' math libraries does not reach a pixel.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from h2a_lib.data.phantom.streams import Stream
+
+SAMPLES = 512
+_TILE = 512
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the hand lies in the image: pixel = matrix @ mm + shift.
+
+    Attributes
+    ----------
+    matrix : ndarray
+        (2, 2): rotation, scale and mirror; y points down in the image.
+    shift : ndarray
+        (2,): pixel of the wrist.
+    height, width : int
+        Of the image.
+    """
+
+    matrix: np.ndarray
+    shift: np.ndarray
+    height: int
+    width: int
+
+    @property
+    def px_per_mm(self) -> float:
+        """Return the scale."""
+        return float(np.sqrt(abs(np.linalg.det(self.matrix))))
+
+    def to_px(self, points_mm: np.ndarray) -> np.ndarray:
+        """Map (n, 2) millimetres to (n, 2) pixels, x before y."""
+        return points_mm @ self.matrix.T + self.shift
+
+    def patch(self, points_mm: np.ndarray, margin_mm: float) -> tuple[slice, slice]:
+        """Return rows and columns of the image that hold these points and a margin."""
+        px = self.to_px(points_mm)
+        margin = margin_mm * self.px_per_mm + 2
+        low = np.floor(px.min(axis=0) - margin).astype(int)
+        high = np.ceil(px.max(axis=0) + margin).astype(int)
+        size = (self.width, self.height)
+        (x0, y0), (x1, y1) = (np.clip(v, 0, size) for v in (low, high))
+        return slice(int(y0), int(y1)), slice(int(x0), int(x1))
+
+    def local(
+        self, patch: tuple[slice, slice], origin: np.ndarray, axis: np.ndarray, stride: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return coordinates along and across an axis, in mm, of the pixels of a patch.
+
+        Parameters
+        ----------
+        patch : (slice, slice)
+            Rows and columns.
+        origin, axis : ndarray
+            (2,): where the coordinate is 0, and the unit vector along it, in mm.
+        stride : int
+            Step in pixels.
+
+        Returns
+        -------
+        along, across : ndarray
+            (rows, columns), float64. Across is positive to the right of the axis.
+        """
+        rows = np.arange(patch[0].start, patch[0].stop, stride, dtype=float) - self.shift[1]
+        columns = np.arange(patch[1].start, patch[1].stop, stride, dtype=float) - self.shift[0]
+        inverse = np.linalg.inv(self.matrix)
+        normal = np.array([axis[1], -axis[0]])
+        along, across = axis @ inverse, normal @ inverse
+        return (
+            (columns * along[0] - axis @ origin)[None, :] + (rows * along[1])[:, None],
+            (columns * across[0] - normal @ origin)[None, :] + (rows * across[1])[:, None],
+        )
+
+
+@dataclass
+class Thickness:
+    """What the rays cross, in mm, pixel by pixel.
+
+    Attributes
+    ----------
+    compact, spongy : ndarray
+        (h, w): cortical bone; trabecular bone times its relative density.
+    """
+
+    compact: np.ndarray
+    spongy: np.ndarray
+
+    @classmethod
+    def nothing(cls, height: int, width: int) -> "Thickness":
+        """Return empty air."""
+        return cls(np.zeros((height, width)), np.zeros((height, width)))
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A solid of revolution (flattened by `depth`) along an axis, with a shell and a core.
+
+    Attributes
+    ----------
+    name : str
+        Of the bone.
+    origin, axis : ndarray
+        (2,): the point where the tables start, in mm, and the direction in which they run.
+    length : float
+        Over which the tables run, in mm.
+    outer, inner : ndarray
+        (SAMPLES,): half-width of the body and of its core, in mm; 0 where there is none.
+    depth : float
+        Thickness relative to width.
+    density : float
+        Of the trabecular core, relative to an adult.
+    hollow : ndarray or None
+        (SAMPLES,): share of the core that is filled with trabeculae; the rest is marrow.
+    bend : float
+        Sideways bow at mid-length, in mm.
+    curve : (float, float)
+        How far the two end surfaces bulge, in 1/mm (u is shifted by curve * v^2).
+    tilt : (float, float)
+        How far they slant (u is shifted by tilt * v).
+    grain : (int, int)
+        Offset of the trabecular pattern.
+    """
+
+    name: str
+    origin: np.ndarray
+    axis: np.ndarray
+    length: float
+    outer: np.ndarray
+    inner: np.ndarray
+    depth: float
+    density: float
+    hollow: np.ndarray | None = None
+    bend: float = 0.0
+    curve: tuple[float, float] = (0.0, 0.0)
+    tilt: tuple[float, float] = (0.0, 0.0)
+    grain: tuple[int, int] = (0, 0)
+
+    def patch(self, view: View) -> tuple[slice, slice]:
+        """Return the part of the image that the tube may touch."""
+        ends = np.stack([self.origin, self.origin + self.axis * self.length])
+        return view.patch(ends, float(self.outer.max()) + abs(self.bend))
+
+    def draw(self, view: View, into: Thickness) -> None:
+        """Add the tube's chords to a thickness map."""
+        patch = self.patch(view)
+        if patch[0].start >= patch[0].stop or patch[1].start >= patch[1].stop:
+            return
+        u, v = view.local(patch, self.origin, self.axis)
+        t = np.clip(u / self.length, 0.0, 1.0)
+        if self.bend:
+            v = v - 4 * self.bend * t * (1 - t)
+        if any(self.curve) or any(self.tilt):
+            curve = self.curve[0] + (self.curve[1] - self.curve[0]) * t
+            tilt = self.tilt[0] + (self.tilt[1] - self.tilt[0]) * t
+            u = u - (curve * v + tilt) * v
+        step = np.clip(u * ((SAMPLES - 2) / self.length) + 1, 0, SAMPLES - 1).astype(np.int32)
+        square = v * v
+        outer = np.sqrt(np.maximum(np.square(self.outer)[step] - square, 0.0))
+        inner = np.sqrt(np.maximum(np.square(self.inner)[step] - square, 0.0))
+        filling = (2 * self.depth * self.density) * inner
+        if self.hollow is not None:
+            filling *= self.hollow[step]
+        # Trabeculae run along the bone: the pattern is stretched threefold in that direction.
+        row = (u * 3.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
+        column = (v * 9.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
+        into.compact[patch] += (2 * self.depth) * (outer - inner)
+        into.spongy[patch] += filling * trabeculae()[row, column]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A star-shaped lens with a shell: a carpal bone or a sesamoid.
+
+    Attributes
+    ----------
+    name : str
+        Of the bone.
+    centre : ndarray
+        (2,), mm.
+    radius : ndarray
+        (SAMPLES,): distance of the outline from the centre at angles from -pi to pi, in mm.
+    depth : float
+        Half-thickness at the centre, in mm.
+    shell, density, grain
+        Thickness of the cortex in mm; the rest as for `Tube`.
+    """
+
+    name: str
+    centre: np.ndarray
+    radius: np.ndarray
+    depth: float
+    shell: float
+    density: float
+    grain: tuple[int, int] = (0, 0)
+
+    def patch(self, view: View) -> tuple[slice, slice]:
+        """Return the part of the image that the blob may touch."""
+        return view.patch(self.centre[None, :], float(self.radius.max()))
+
+    def draw(self, view: View, into: Thickness) -> None:
+        """Add the blob's chords to a thickness map."""
+        patch = self.patch(view)
+        if patch[0].start >= patch[0].stop or patch[1].start >= patch[1].stop:
+            return
+        u, v = view.local(patch, self.centre, np.array([0.0, 1.0]))
+        angle = np.arctan2(u, v)
+        step = ((angle + np.pi) * ((SAMPLES - 1) / (2 * np.pi))).astype(np.int32)
+        edge = self.radius[step]
+        distance = np.sqrt(u * u + v * v)
+        outer = self.depth * _dome(distance / edge)
+        core = np.maximum(edge - self.shell, 1e-6)
+        inner = max(self.depth - self.shell, 0.0) * _dome(distance / core)
+        row = (u * 7.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
+        column = (v * 7.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
+        into.compact[patch] += 2 * (outer - inner)
+        into.spongy[patch] += (2 * self.density) * inner * trabeculae()[row, column]
+
+
+def _dome(rho: np.ndarray) -> np.ndarray:
+    """Return the profile of a lens: flat in the middle, round at its rim (1 at 0, 0 at 1)."""
+    return np.sqrt(np.maximum(1.0 - rho * rho * np.abs(rho), 0.0))
+
+
+@functools.cache
+def trabeculae() -> np.ndarray:
+    """Return a tile of trabecular texture, mean 1, that repeats seamlessly.
+
+    Returns
+    -------
+    ndarray
+        (512, 512), float64.
+    """
+    noise = Stream(1, "trabeculae").field((_TILE, _TILE))
+    wrapped = np.pad(noise, 32, mode="wrap")
+    fine = cv2.GaussianBlur(wrapped, (0, 0), 1.1)[32:-32, 32:-32]
+    coarse = cv2.GaussianBlur(wrapped, (0, 0), 5.0)[32:-32, 32:-32]
+    return np.maximum(1 + 0.20 * fine / fine.std() + 0.12 * coarse / coarse.std(), 0.1)
