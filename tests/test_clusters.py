@@ -1,0 +1,191 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from h2a_lib.analysis.agreement import adjusted_rand, agreement
+from h2a_lib.analysis.clusters import (
+    Source,
+    age_baseline,
+    answer,
+    band_sentence,
+    group,
+    k_means,
+    pixel_features,
+    principal_components,
+    silhouettes,
+    stability,
+    truths,
+    umap_embedding,
+)
+
+
+def hands(n=160, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"age_months": rng.uniform(5, 225, n), "male": rng.random(n) < 0.5})
+
+
+def planted(classes, distance, seed=0, d=20):
+    """Features that lie in one heap for each class, `distance` apart in units of their spread."""
+    rng = np.random.default_rng(seed)
+    centres = np.eye(int(np.max(classes)) + 1, d) * distance
+    return (centres[classes] + rng.normal(size=(len(classes), d))).astype(np.float32)
+
+
+def grouped(features, frame, **more):
+    return group(
+        Source("made up", features, **more),
+        truths(frame, {}),
+        seeds=(0, 1),
+        neighbours=(15,),
+        permutations=60,
+    )
+
+
+@given(st.integers(2, 60), st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
+def test_measures_of_agreement_equal_scikit_learns(n, n_classes, n_groups, seed):
+    rng = np.random.default_rng(seed)
+    classes, groups = rng.integers(n_classes, size=n), rng.integers(n_groups, size=n)
+    found = agreement(classes, groups, permutations=1)
+    assert found.ari == pytest.approx(reference.adjusted_rand_score(classes, groups))
+    expected = reference.homogeneity_completeness_v_measure(classes, groups)
+    assert (found.homogeneity, found.completeness, found.nmi) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_same_groups_under_other_names_agree_perfectly():
+    classes = np.array([0, 0, 1, 1, 2, 2] * 5)
+    found = agreement(classes, np.array(["c", "a", "b"])[classes])
+    assert (found.ari, found.nmi, found.accuracy) == (1, pytest.approx(1), 1)
+    assert found.p == pytest.approx(1 / 201)
+
+
+def test_accuracy_is_of_the_best_matching():
+    assert agreement([0, 0, 0, 1], [1, 1, 0, 0], permutations=1).accuracy == 0.75
+
+
+def test_groups_drawn_at_random_agree_no_more_than_the_null():
+    rng = np.random.default_rng(0)
+    p = [
+        agreement(rng.integers(2, size=80), rng.integers(2, size=80), 99, seed=i).p
+        for i in range(200)
+    ]
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.035)
+
+
+def test_one_group_for_all_agrees_as_much_as_the_majority_and_no_more():
+    found = agreement([0, 0, 0, 1], [0, 0, 0, 0])
+    assert (found.ari, found.p) == (0, 1)
+    assert found.accuracy == found.majority == 0.75
+
+
+def test_planted_sexes_are_found_and_the_answer_is_yes():
+    frame = hands()
+    found = grouped(planted(frame["male"].astype(int).to_numpy(), 12), frame)
+    by_sex = found.table.query("truth == 'sex'").set_index("space")
+    assert by_sex.loc["features", "ari"] == 1
+    assert by_sex.loc["UMAP", "ari"] > 0.9
+    assert answer(found.table, age_baseline(frame)).startswith("Yes: ARI 1.000")
+
+
+def test_features_without_groups_give_the_answer_no():
+    frame = hands()
+    noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
+    found = grouped(noise, frame)
+    assert answer(found.table, age_baseline(frame)).startswith("No: no grouping agrees")
+
+
+def test_hands_that_group_by_age_are_said_to():
+    frame = hands()
+    bands = truths(frame, {})["age band"]
+    found = grouped(planted(bands, 12), frame)
+    said = answer(found.table, age_baseline(frame))
+    assert said.startswith("No")
+    assert "group by age band first (ARI 1.000)" in said
+    assert "100.0 % of n = 160 hands" in band_sentence(found.table)
+
+
+def test_a_source_that_has_seen_sex_is_no_evidence():
+    frame = hands()
+    sex = planted(frame["male"].astype(int).to_numpy(), 12)
+    noise = np.random.default_rng(1).normal(size=sex.shape).astype(np.float32)
+    tables = [
+        grouped(sex, frame, has_seen_sex=True).table,
+        grouped(noise, frame).table,
+    ]
+    assert answer(pd.concat(tables, ignore_index=True), age_baseline(frame)).startswith("No")
+
+
+def test_a_grouping_by_age_alone_is_not_beyond_age():
+    frame = hands(600)
+    frame["male"] = np.random.default_rng(0).random(600) < np.where(
+        frame["age_months"] > 144, 0.9, 0.2
+    )
+    old = (frame["age_months"] > 160).astype(int).to_numpy()
+    found = grouped(planted(old, 12), frame)
+    assert answer(found.table, age_baseline(frame)).startswith("Not beyond age")
+
+
+def test_umap_gives_the_same_plane_for_the_same_seed_and_another_for_another():
+    features = planted(np.arange(60) % 3, 5)
+    once, again, other = (umap_embedding(features, seed) for seed in (0, 0, 1))
+    assert np.array_equal(once, again)
+    assert not np.allclose(once, other)
+
+
+@pytest.mark.parametrize("n", [4, 5, 9, 20])
+def test_a_handful_of_hands_is_grouped_without_an_error(n):
+    frame = hands(n)
+    found = grouped(planted(np.arange(n) % 2, 1), frame)
+    assert found.embedding.shape == (n, 2)
+    assert np.isfinite(found.embedding).all()
+    assert found.table["n"].eq(n).all()
+    assert answer(found.table, age_baseline(frame))
+
+
+def test_three_hands_are_too_few_to_embed_and_it_is_said():
+    with pytest.raises(ValueError, match="3 hands"):
+        umap_embedding(np.zeros((3, 5), np.float32))
+
+
+def test_the_silhouette_finds_the_planted_number_of_groups():
+    assert silhouettes(planted(np.arange(90) % 3, 15)).idxmax() == 3
+
+
+def test_groups_that_do_not_depend_on_the_seed_are_stable():
+    features = planted(np.arange(90) % 2, 15)
+    assert stability([k_means(features, 2, seed) for seed in range(3)]) == (1, 1)
+    assert np.isnan(stability([np.zeros(3, int)])[0])
+
+
+def test_the_ari_of_two_groupings_is_symmetric():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(3, size=50), rng.integers(4, size=50)
+    assert adjusted_rand(a, b) == pytest.approx(adjusted_rand(b, a))
+
+
+def test_nuisances_are_cut_at_their_median_and_classes_kept():
+    found = truths(hands(4), {"size": [1.0, 2, 3, 4], "scanned": [True, False, True, True]})
+    assert found["size"].tolist() == [0, 0, 1, 1]
+    assert found["scanned"].tolist() == [0, 1, 0, 0]
+
+
+def test_pixel_features_do_not_tell_brightness_and_contrast():
+    image = np.random.default_rng(0).integers(60, 120, (1, 40, 40)).astype(np.uint8)
+    brighter = (image.astype(int) * 2 + 10).astype(np.uint8)
+    a, b = pixel_features(np.concatenate([image, brighter]))
+    assert a.shape == (1024,)
+    assert np.abs(a - b).max() < 1e-4
+
+
+def test_principal_components_are_no_more_than_there_are_hands():
+    assert principal_components(planted(np.arange(6) % 2, 3)).shape == (6, 6)
+
+
+def test_importing_the_module_does_not_import_umap():
+    code = "import sys, h2a_lib.analysis.clusters; sys.exit('umap' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
