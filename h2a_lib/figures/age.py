@@ -1,0 +1,274 @@
+"""Question 1 in pictures: estimated against labelled age."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MultipleLocator
+
+from h2a_lib.analysis.age import PREDICTED, TRUE, BlandAltman
+from h2a_lib.analysis.bands import NAMES, sex_of
+from h2a_lib.analysis.statistics import Estimate, number
+from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SEX_COLOURS, VERMILLION
+
+OLDEST_MONTHS = 228
+# With more hands than this, single points hide each other and their density is drawn instead.
+MOST_POINTS = 600
+
+
+def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw estimated against labelled age, with the identity; the density where hands are many.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `age_months`, `predicted_age_months`, `male`.
+    axes : Axes
+    """
+    end = max(OLDEST_MONTHS + 12, frame[PREDICTED].max() + 6) if len(frame) else OLDEST_MONTHS
+    start = min(0.0, frame[PREDICTED].min()) if len(frame) else 0.0
+    axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--", label="equal")
+    if len(frame) > MOST_POINTS:
+        axes.hexbin(
+            frame[TRUE], frame[PREDICTED], gridsize=45, mincnt=1, bins="log", cmap="Blues", lw=0.1
+        )
+    else:
+        for sex, part in frame.groupby(sex_of(frame["male"])):
+            axes.scatter(
+                *(part[TRUE], part[PREDICTED]),
+                s=34 if len(frame) < 100 else 18,
+                color=SEX_COLOURS[sex],
+                alpha=0.75,
+                lw=0,
+                label=f"{sex} ({len(part):,})",
+            )
+    axes.set(xlim=(start, end), ylim=(start, end), xlabel="Labelled bone age (months)")
+    axes.set_ylabel("Estimated (months)")
+    axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(48))
+    axes.legend(loc="upper left", handletextpad=0.3)
+    return axes
+
+
+def yardsticks(
+    rows: Sequence[tuple[str, Estimate | float, str]], axes: Axes, floor: float | None = None
+) -> Axes:
+    """Draw errors one below the other, with intervals, and the label noise as a line.
+
+    Parameters
+    ----------
+    rows : sequence of (name, error, kind)
+        The error in months, an Estimate or a bare published number; kind is "own" (this study's
+        network), "simple" (needs no image) or "published".
+    axes : Axes
+    floor : float, optional
+        Error of a perfect estimate on these labels, months.
+    """
+    colours = {"own": BLUE, "simple": ORANGE, "published": GREY}
+    for y, (_, error, kind) in enumerate(rows):
+        value = error.value if isinstance(error, Estimate) else error
+        axes.barh(y, value, color=colours[kind], height=0.62, alpha=0.9)
+        top = value
+        if isinstance(error, Estimate) and not np.isnan(error.low):
+            axes.plot([error.low, error.high], [y, y], color=BLACK, lw=1.6)
+            top = error.high
+        axes.annotate(number(value), (top, y), (5, 0), textcoords="offset points", va="center")
+    if floor is not None:
+        axes.axvline(floor, color=GREEN, lw=1.6, ls="--")
+        axes.annotate(
+            f"noise of the labels, {number(floor)}",
+            (floor, len(rows) - 0.45),
+            (4, 0),
+            textcoords="offset points",
+            color=GREEN,
+            va="top",
+            fontsize=12,
+        )
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set(xlabel="Mean absolute error (months)", ylim=(len(rows) - 0.35, -0.6))
+    axes.margins(x=0.16)
+    axes.grid(axis="y", visible=False)
+    return axes
+
+
+def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
+    """Draw the difference against the mean of both ages, with bias and limits of agreement."""
+    mean = (frame[PREDICTED] + frame[TRUE]) / 2
+    difference = frame[PREDICTED] - frame[TRUE]
+    for sex, part in frame.groupby(sex_of(frame["male"])):
+        axes.scatter(
+            *(mean[part.index], difference[part.index]),
+            s=26 if len(frame) < 100 else 7,
+            color=SEX_COLOURS[sex],
+            alpha=0.7 if len(frame) < 100 else 0.35,
+            lw=0,
+            label=sex,
+        )
+    for line, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
+        if np.isnan(line.value):
+            continue
+        axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)
+        if not np.isnan(line.low):
+            axes.axhspan(line.low, line.high, color=GREY, alpha=0.18, lw=0)
+        axes.annotate(
+            f"{line.value:+.1f}".replace("-", "−"),
+            (1, line.value),
+            (-2, 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            fontsize=12,
+        )
+    axes.set_xlabel("Mean of label and estimate (months)")
+    axes.set_ylabel("Estimate − label (months)")
+    axes.legend(loc="lower left", ncols=2, markerscale=1.5, handletextpad=0.1)
+    axes.margins(y=0.18)
+    return axes
+
+
+def by_band(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the error by age band and sex; pale and marked where hands are few.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `analysis.age.by_band`.
+    axes : Axes
+    """
+    for offset, sex in ((-0.17, "female"), (0.17, "male")):
+        rows = (
+            table[(table["sex"] == sex) & (table["band"] != "all")].set_index("band").loc[[*NAMES]]
+        )
+        x = np.arange(len(NAMES)) + offset
+        for at, (_, row) in zip(x, rows.iterrows(), strict=True):
+            if row["n"] == 0:
+                continue
+            faint = 0.35 if row["few"] else 1.0
+            axes.bar(at, row["mae_months"], 0.32, color=SEX_COLOURS[sex], alpha=faint)
+            if not np.isnan(row["mae_months_low"]):
+                ends = [row["mae_months_low"], row["mae_months_high"]]
+                axes.plot([at, at], ends, color=BLACK, lw=1.4)
+            axes.annotate(
+                f"{row['n']}", (at, 0), (0, 3), textcoords="offset points", ha="center", fontsize=12
+            )
+        axes.bar(0, 0, color=SEX_COLOURS[sex], label=sex)
+    axes.set_xticks(range(len(NAMES)), [name.removesuffix(" years") for name in NAMES])
+    axes.set(xlabel="Labelled bone age (years); n in the bars", ylabel="Mean abs. error (months)")
+    axes.legend(title="pale: n < 30", ncols=2, loc="upper right", handlelength=1)
+    axes.margins(y=0.25)
+    axes.grid(axis="x", visible=False)
+    return axes
+
+
+def worst_cases(images: np.ndarray, frame: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
+    """Show hands with what was labelled and what was estimated.
+
+    Parameters
+    ----------
+    images : ndarray
+        (n, s, s), uint8.
+    frame : DataFrame
+        n rows, in the images' order.
+    axes : ndarray of Axes, (>= n,)
+    """
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, image, (_, row) in zip(axes, images, frame.iterrows(), strict=False):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+        sex = "male" if row["male"] else "female"
+        error = f"{row[PREDICTED] - row[TRUE]:+.0f}".replace("-", "−")
+        ax.set_title(
+            f"{row[TRUE] / 12:.2f}, {sex}\n→ {row[PREDICTED] / 12:.2f} ({error} mo)", fontsize=12
+        )
+    return axes
+
+
+def coverage(table: pd.DataFrame, level: float, axes: Axes) -> Axes:
+    """Draw achieved coverage of the intervals by true age band, beside what was promised.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `analysis.conformal.coverage`.
+    level : float
+        What was promised.
+    axes : Axes
+    """
+    rows = table[table["sex"] == "both"].set_index("band").loc[[*NAMES, "all"]]
+    for x, (_, row) in enumerate(rows.iterrows()):
+        if row["n"] == 0:
+            continue
+        faint = 0.4 if row["few"] else 1.0
+        axes.plot([x, x], [row["coverage_low"], row["coverage_high"]], color=BLUE, alpha=faint)
+        axes.plot(x, row["coverage"], "o", color=BLUE, ms=9, alpha=faint)
+        width = row["half_width_months"]
+        text = "±∞" if np.isinf(width) else f"±{width:.0f}"
+        axes.annotate(text, (x, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=12)
+    axes.axhline(level, color=VERMILLION, ls="--", lw=1.5, label=f"promised: {level * 100:.0f} %")
+    names = [name.removesuffix(" years") for name in NAMES]
+    axes.set_xticks(range(len(rows)), [*names, "all"])
+    low = np.nanmin([rows["coverage_low"].min(), rows["coverage"].min(), level])
+    axes.set(xlabel="Labelled bone age (years); ± median width, months", ylabel="Share inside")
+    axes.set_ylim(max(-0.1, low - 0.18), 1.03)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.12))
+    return axes
+
+
+def abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the error of the hands that are answered against their share.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        From `analysis.age.abstention`.
+    axes : Axes
+    """
+    x = curve["answered"] * 100
+    axes.fill_between(x, curve["mae_months_low"], curve["mae_months_high"], color=BLUE, alpha=0.18)
+    axes.plot(x, curve["mae_months"], color=BLUE, label="least certain left out")
+    axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="if errors were known")
+    axes.axhline(curve["mae_months"].iloc[-1], color=BLACK, lw=1, ls="--", label="at random")
+    axes.set(xlabel="Hands answered (%)", ylabel="Mean abs. error (months)", xlim=(0, 101))
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower right")
+    return axes
+
+
+def robustness(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw the change in error for every change of the picture, over several columns.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `analysis.robustness.robustness`.
+    axes : sequence of Axes
+        The rows are spread over them; all share one scale.
+    """
+    parts = np.array_split(np.arange(len(table)), len(axes))
+    for ax, rows in zip(axes, parts, strict=True):
+        part = table.iloc[rows]
+        y = np.arange(len(part))
+        colours = [
+            VERMILLION if low > 0 else GREEN if high < 0 else GREY
+            for low, high in zip(
+                part["mae_change_months_low"], part["mae_change_months_high"], strict=True
+            )
+        ]
+        ax.axvline(0, color=BLACK, lw=1)
+        ends = part["mae_change_months_low"], part["mae_change_months_high"]
+        ax.hlines(y, *ends, color=colours, lw=2.5)
+        ax.scatter(part["mae_change_months"], y, color=colours, s=32, zorder=3)
+        ax.set_yticks(y, part["family"] + " " + part["strength"], fontsize=12)
+        ax.set_ylim(len(part) - 0.4, -0.6)
+        ax.set_xlabel("Change in MAE (months)")
+        # Months matter near zero and far from it: linear to 6, logarithmic beyond.
+        ax.set_xscale("symlog", linthresh=6)
+        ax.set_xticks([-6, 0, 6, 20, 60], ["−6", "0", "6", "20", "60"])
+        ax.minorticks_off()
+    span = [ax.get_xlim() for ax in axes]
+    low, high = min(-7.0, *(s[0] for s in span)), max(12.0, *(s[1] for s in span))
+    for ax in axes:
+        ax.set_xlim(low, high)
+    return axes

@@ -1,0 +1,71 @@
+"""Where a network looks, laid over the hands."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from h2a_lib.figures.style import BLACK, BLUE, GREY
+
+
+def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
+    """Lay a map over a picture.
+
+    Parameters
+    ----------
+    image : ndarray
+        (s, s), grey, 0 to 255.
+    saliency : ndarray
+        (s, s), not negative; drawn the more opaque the larger, from nothing to its maximum.
+    axes : Axes
+    """
+    axes.imshow(
+        image, cmap="gray", vmin=0, vmax=max(1, float(np.max(image))), interpolation="bilinear"
+    )
+    top = float(saliency.max())
+    strength = saliency / top if top > 0 else np.zeros_like(saliency)
+    axes.imshow(strength, cmap="inferno", alpha=0.75 * strength, vmin=0, vmax=1)
+    axes.set_axis_off()
+    return axes
+
+
+def bands(
+    averages: Sequence[tuple[str, int, np.ndarray, np.ndarray]], axes: Sequence[Axes]
+) -> None:
+    """Draw mean registered hands with their mean maps, by age band.
+
+    Parameters
+    ----------
+    averages : sequence of (name, n, image, map)
+    axes : sequence of Axes, as many
+    """
+    for ax, (name, n, image, saliency) in zip(axes, averages, strict=True):
+        ax.set_axis_off()
+        ax.set_title(f"{name}\nn = {n:,}", fontsize=12)
+        if n:
+            overlay(image, saliency, ax)
+
+
+def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw how alike the maps stay as weights are made random, from the answer downwards.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `analysis.saliency.sanity`.
+    axes : Axes
+    """
+    other, stages = table.iloc[0], table.iloc[1:]
+    x = np.arange(len(stages))
+    axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=BLUE)
+    axes.plot(x, stages["similarity"], "o-", color=BLUE, ms=8)
+    axes.axhline(other["similarity"], color=GREY, ls="--", lw=1.5)
+    axes.annotate("another hand's map", (0.99, other["similarity"]), (0, 4),
+                  xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                  fontsize=12, color=BLACK)  # fmt: skip
+    axes.axhline(0, color=BLACK, lw=1)
+    axes.set_xticks(x, stages["stage"], fontsize=12, rotation=30)
+    axes.set(ylabel="Rank correlation", xlabel="random from the answer down to")
+    axes.set_ylim(min(-0.3, axes.get_ylim()[0]), 1.05)
+    return axes
