@@ -179,7 +179,8 @@ def test_any_image_becomes_the_square_asked_for(shape, size_px, geometry, contra
 def test_shrinking_gives_the_mean_of_what_each_pixel_covers():
     image = picture(2, 64, 64)
     means = image.reshape(16, 4, 16, 4).mean((1, 3))
-    assert np.abs(images.resize(image, 16, "squash") - means).max() <= 0.5
+    # OpenCV rounds at each halving.
+    assert np.abs(images.resize(image, 16, "squash") - means).max() <= 1
 
 
 def test_center_crop_cuts_the_longer_side_at_both_ends():
@@ -243,7 +244,7 @@ def test_the_pixels_are_those_of_this_version():
         for geometry in images.GEOMETRIES
         for contrast in images.CONTRASTS
     }
-    assert images.VERSION == 1
+    assert images.VERSION == 2
     expected = {
         ("center_crop", "none"): (66.5, 36.8),
         ("center_crop", "equalize"): (128.3, 73.9),
