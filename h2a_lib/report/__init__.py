@@ -1,7 +1,7 @@
-"""The deck: results of one study in, HTML and PDF out. It reads files; it computes nothing.
+"""The deck and the article of one study, HTML and PDF. They read files and compute nothing.
 
 `report/` is a real Quarto project. `render` stages the results of a study into it, checks that
-everything the deck names is there and of this study, renders with Quarto or with Pandoc and Typst,
+everything they name is there and of this study, renders with Quarto or with Pandoc and Typst,
 and checks what came out.
 """
 
@@ -15,8 +15,8 @@ from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically
 from h2a_lib.report.checks import check_source
 from h2a_lib.report.outline import Outline, read_outline
-from h2a_lib.report.output import check_output
-from h2a_lib.report.renderers import RENDERERS, choose_renderer
+from h2a_lib.report.output import check_article, check_deck
+from h2a_lib.report.renderers import DOCUMENTS, RENDERERS, choose_renderer
 from h2a_lib.report.staging import stage
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class Rendered:
     ----------
     html, pdf : Path
         The deck.
+    paper_html, paper_pdf : Path
+        The article.
     renderer : str
         "quarto" or "pandoc".
     n_slides : int
@@ -42,6 +44,8 @@ class Rendered:
 
     html: Path
     pdf: Path
+    paper_html: Path
+    paper_pdf: Path
     renderer: str
     n_slides: int
     left_out: tuple[str, ...]
@@ -50,7 +54,7 @@ class Rendered:
 def render(
     results: Path, project: Path, output: Path, root: Path, renderer: str = "auto"
 ) -> Rendered:
-    """Render the deck of one study.
+    """Render the deck and the article of one study.
 
     Parameters
     ----------
@@ -59,7 +63,7 @@ def render(
     project : Path
         The Quarto project, `report/`. What it shows is staged into it.
     output : Path
-        Folder for `slides.html` and `slides.pdf`; replaced as a whole when all is well.
+        Folder for `slides.*` and `paper.*`, HTML and PDF; replaced as a whole when all is well.
     root : Path
         The project's root, which the figures' recorded inputs are relative to.
     renderer : {"auto", "quarto", "pandoc"}
@@ -68,27 +72,39 @@ def render(
     Returns
     -------
     Rendered
-        Where the deck is.
+        Where the deck and the article are.
 
     Raises
     ------
     UserError
-        If the deck names something the study lacks, a figure is older than the run it shows, or
-        the renderer left something undone. All problems are listed at once, each with its slide.
+        If they name something the study lacks, a figure is older than the run it shows, or the
+        renderer left something undone. All problems are listed at once, each with its slide.
     """
     chosen = choose_renderer(renderer)
     # Studies share the staged files: one renders at a time.
     with FileLock(project / ".lock"):
         staged = stage(results, project)
-        outline = read_outline(project / "slides.qmd")
-        raise_if_any(f"{project.name}/slides.qmd", check_source(outline, staged, project, root))
-        report_left_out(outline)
+        outlines = {name: read_outline(project / f"{name}.qmd") for name in DOCUMENTS}
+        problems = [
+            f"{name}.qmd, {problem}"
+            for name, outline in outlines.items()
+            for problem in check_source(outline, staged, project, root)
+        ]
+        raise_if_any(f"what {results.name} shows", problems)
+        report_left_out(outlines["slides"])
         with write_folder_atomically(output) as folder:
             RENDERERS[chosen](project, folder)
-            problems, n_slides = check_output(folder / "slides.html", folder / "slides.pdf")
-            raise_if_any(f"the deck rendered by {chosen}", problems)
+            problems, n_slides = check_deck(folder / "slides.html", folder / "slides.pdf")
+            problems += check_article(folder / "paper.html", folder / "paper.pdf")
+            raise_if_any(f"what {chosen} rendered", problems)
     return Rendered(
-        output / "slides.html", output / "slides.pdf", chosen, n_slides, outline.left_out
+        output / "slides.html",
+        output / "slides.pdf",
+        output / "paper.html",
+        output / "paper.pdf",
+        chosen,
+        n_slides,
+        outlines["slides"].left_out,
     )
 
 

@@ -40,7 +40,7 @@ def check_source(outline: Outline, staged: Staged, project: Path, root: Path) ->
             *(f"unknown table {name!r}" for name in slide.tables if name not in staged.tables),
             *(f"unknown citation @{key}" for key in slide.citations if key not in known),
         ]
-        problems += [f"slide {slide.title!r}: {what}" for what in found]
+        problems += [f"{outline.unit} {slide.title!r}: {what}" for what in found]
     return problems
 
 

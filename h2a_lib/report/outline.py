@@ -16,7 +16,7 @@ SPACES = ("Space", "SoftBreak", "LineBreak")
 
 @dataclass
 class Slide:
-    """One heading of level 1 or 2 and what lies under it.
+    """A slide of the deck or a section of the article: a heading and what lies under it.
 
     Attributes
     ----------
@@ -59,10 +59,13 @@ class Outline:
         In order.
     left_out : tuple of str
         Titles of optional slides that the study has nothing for.
+    unit : str
+        What a part of it is called: "slide" or "section".
     """
 
     slides: tuple[Slide, ...]
     left_out: tuple[str, ...]
+    unit: str = "slide"
 
 
 def read_outline(document: Path) -> Outline:
@@ -72,14 +75,14 @@ def read_outline(document: Path) -> Outline:
         *(document.name, "--from", "markdown", "--to", "json"),
         *("--lua-filter", "filters/content.lua"),
     )
-    return outline_of(json.loads(text))
+    return outline_of(json.loads(text), "slide" if document.stem == "slides" else "section")
 
 
-def outline_of(ast: dict[str, Any]) -> Outline:
+def outline_of(ast: dict[str, Any], unit: str) -> Outline:
     """Divide Pandoc's document tree into slides."""
     slides: list[Slide] = []
     for block in _flat(ast["blocks"]):
-        if block["t"] == "Header" and block["c"][0] <= 2:
+        if block["t"] == "Header" and block["c"][0] <= 3:
             slides.append(Slide(_text(block["c"][2]).strip()))
         if not slides:
             slides.append(Slide("before the first slide"))
@@ -93,7 +96,7 @@ def outline_of(ast: dict[str, Any]) -> Outline:
             elif node["t"] == "Div" and "table" in node["c"][0][1]:
                 slide.tables.append(dict(node["c"][0][2]).get("name", ""))
     left_out = ast["meta"].get("left-out", {"c": []})["c"]
-    return Outline(tuple(slides), tuple(_text(title) for title in left_out))
+    return Outline(tuple(slides), tuple(_text(title) for title in left_out), unit)
 
 
 def _flat(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ MOST_BYTES = 15_000_000
 PDF_PAGE = re.compile(rb"/Type\s*/Page\b(?!s)")
 
 
-def check_output(html: Path, pdf: Path) -> tuple[list[str], int]:
+def check_deck(html: Path, pdf: Path) -> tuple[list[str], int]:
     """Check a rendered deck.
 
     Parameters
@@ -27,16 +27,10 @@ def check_output(html: Path, pdf: Path) -> tuple[list[str], int]:
     n_slides : int
         Slides of the HTML.
     """
-    missing = [f"{file.name} was not written" for file in (html, pdf) if not file.is_file()]
-    if missing:
+    if missing := _missing(html, pdf):
         return missing, 0
-    text = html.read_text(encoding="utf-8")
-    page = _Page()
-    page.feed(text)
-    problems = [f"{html.name}: {what} is unresolved" for what in sorted(page.unresolved)]
-    problems += [f"{html.name} loads {address}" for address in sorted(page.loads)]
-    if len(text) > MOST_BYTES:
-        problems.append(f"{html.name} has {len(text) / 1e6:.0f} MB; at most 15 are wanted")
+    page = _Page(html)
+    problems = page.problems()
     n_pages = count_pages(pdf)
     if n_pages != page.n_slides:
         problems.append(
@@ -45,20 +39,39 @@ def check_output(html: Path, pdf: Path) -> tuple[list[str], int]:
     return problems, page.n_slides
 
 
+def check_article(html: Path, pdf: Path) -> list[str]:
+    """Check a rendered article; return all that is wrong."""
+    return _missing(html, pdf) or _Page(html).problems()
+
+
+def _missing(*files: Path) -> list[str]:
+    return [f"{file.name} was not written" for file in files if not file.is_file()]
+
+
 def count_pages(pdf: Path) -> int:
     """Pages of a PDF as Typst writes it, its page objects uncompressed."""
     return len(PDF_PAGE.findall(pdf.read_bytes()))
 
 
 class _Page(HTMLParser):
-    """What an HTML deck loads, leaves unresolved, and how many slides it has."""
+    """What an HTML page loads, leaves unresolved, and how many slides it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
         super().__init__()
         self.loads: set[str] = set()
         self.unresolved: set[str] = set()
         self.n_slides = 0
         self._inside = ""
+        self._name, self._n_bytes = file.name, file.stat().st_size
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def problems(self) -> list[str]:
+        """Name all that is unresolved, loaded from elsewhere, or too large."""
+        found = [f"{self._name}: {what} is unresolved" for what in sorted(self.unresolved)]
+        found += [f"{self._name} loads {address}" for address in sorted(self.loads)]
+        if self._n_bytes > MOST_BYTES:
+            found.append(f"{self._name} has {self._n_bytes / 1e6:.0f} MB; at most 15 are wanted")
+        return found
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}

@@ -19,7 +19,20 @@ from h2a_lib.report.staging import reveal_folder
 
 log = logging.getLogger(__name__)
 
-DOCUMENTS = ("slides",)
+DOCUMENTS = ("slides", "paper")
+# What reveal.js is told, by the names that Quarto gives it in the front matter.
+REVEAL = {
+    "width": "width",
+    "height": "height",
+    "margin": "margin",
+    "center": "center",
+    "hash": "hash",
+    "navigationMode": "navigation-mode",
+    "transition": "transition",
+    "backgroundTransition": "background-transition",
+    "controls": "controls",
+    "progress": "progress",
+}
 
 
 def choose_renderer(name: str) -> str:
@@ -40,7 +53,8 @@ def render_with_pandoc(project: Path, folder: Path) -> None:
         front = front_matter(source)
         formats = front["format"]
         settings = shared | {key: value for key, value in front.items() if key != "format"}
-        _pandoc_html(source, settings | formats.get("revealjs", {}), folder / f"{name}.html")
+        html = "revealjs" if "revealjs" in formats else "html"
+        _pandoc_html(source, html, settings | formats[html], folder / f"{name}.html")
         _pandoc_pdf(source, settings | formats["typst"], folder / f"{name}.pdf")
 
 
@@ -103,33 +117,23 @@ def _arguments(source: Path, settings: dict[str, Any]) -> list[str]:
     ]
 
 
-def _pandoc_html(source: Path, settings: dict[str, Any], output: Path) -> None:
-    variables = {
-        name: settings[key]
-        for name, key in {
-            "width": "width",
-            "height": "height",
-            "margin": "margin",
-            "center": "center",
-            "hash": "hash",
-            "navigationMode": "navigation-mode",
-            "transition": "transition",
-            "backgroundTransition": "background-transition",
-            "controls": "controls",
-            "progress": "progress",
-        }.items()
-    }
+def _pandoc_html(source: Path, form: str, settings: dict[str, Any], output: Path) -> None:
+    if form == "revealjs":
+        values = {name: str(settings[key]).lower() for name, key in REVEAL.items()}
+        values["revealjs-url"] = str(reveal_folder())
+        layout = [f"--variable={name}={value}" for name, value in values.items()]
+        layout += ["--slide-level=2", "--template=templates/slides.html"]
+    else:
+        # Not Pandoc's own look, but the CSS file's.
+        layout = ["--variable=document-css=false", "--toc", f"--toc-depth={settings['toc-depth']}"]
     run_pandoc(
         source.parent,
         *_arguments(source, settings),
-        "--to=revealjs",
-        "--slide-level=2",
+        f"--to={form}",
         "--mathml",
         "--embed-resources",
-        "--template=templates/slides.html",
         f"--css={settings['css']}",
-        f"--variable=revealjs-url={reveal_folder()}",
-        *(f"--variable={name}={str(value).lower()}" for name, value in variables.items()),
+        *layout,
         f"--output={output}",
     )
 
@@ -145,6 +149,7 @@ def _pandoc_pdf(source: Path, settings: dict[str, Any], output: Path) -> None:
             # As in Quarto, citations are set by citeproc, not by Typst.
             "--to=typst-citations",
             f"--template={settings['template']}",
+            f"--shift-heading-level-by={settings.get('shift-heading-level-by', 0)}",
             f"--output={name}",
         )
         compile_typst(Path(name), output, source.parent)

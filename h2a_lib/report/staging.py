@@ -16,6 +16,9 @@ from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_j
 
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
+UNITS = ("months", "years", "seconds", "pixels", "px")
+ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
+CAPITALS = {name.lower(): name for name in ACRONYMS}
 # Below this mean brightness (0-255) the border of a picture is a dark ground.
 DARK = 96
 # Font files by the look they give; the CSS takes the .woff, Typst the .ttf.
@@ -139,23 +142,23 @@ def _table(file: Path) -> dict[str, Any]:
 
 
 def _heading(name: str) -> str:
-    """Write a column's name as a heading: "validation_mae_months" -> "validation MAE (months)"."""
+    """Write a column's name as a heading: "mae_months_low" -> "MAE low (months)"."""
     words = name.split("_")
-    unit = ""
-    if words[-1] in ("months", "seconds", "pixels", "years") and len(words) > 1:
-        unit = f" ({words.pop()})"
-    capitals = {"mae": "MAE", "rmse": "RMSE", "auc": "AUC", "sd": "SD", "ari": "ARI", "lr": "LR"}
-    return " ".join(capitals.get(word, word) for word in words) + unit
+    units = [word for word in words[1:] if word in UNITS]
+    said = [CAPITALS.get(word, word) for word in words if word not in units]
+    return " ".join([*said, *(f"({unit})" for unit in units)])
 
 
 def _column(values: pd.Series) -> list[str]:
     """Write a column as text: floats with the same decimals all the way down, no text for NaN."""
+    if pd.api.types.is_integer_dtype(values):
+        return [f"{value:,}" for value in values]
     if not pd.api.types.is_float_dtype(values):
         return ["" if pd.isna(value) else str(value) for value in values]
     finite = values.dropna().abs()
     largest = finite.max() if len(finite) else 0.0
     if (finite % 1 == 0).all() or largest >= 100:
-        pattern = "{:.0f}"
+        pattern = "{:,.0f}"
     elif largest >= 1:
         pattern = "{:.2f}"
     else:

@@ -60,7 +60,8 @@ end
 local function note_left_out(blocks)
   pandoc.Blocks(blocks):walk({
     Header = function(header)
-      if header.level == 2 then
+      -- A deck's slides have level 2; an article's sections 2 and 3, in its PDF one less.
+      if header.level <= 3 then
         left_out:insert(stringify(header.content))
       end
     end,

@@ -72,10 +72,10 @@ def test_a_figure_without_alt_text_is_refused(project, study):
 
 def test_all_problems_are_told_at_once_and_nothing_is_written(project, study, tmp_path):
     add_slide(project, "{{< var runs.no_such >}} ![](figures/no_such.svg) [@nobody1999]")
-    with pytest.raises(UserError, match=r"3 problems in report/slides\.qmd") as error:
+    with pytest.raises(UserError, match="3 problems in what results shows") as error:
         render(study / "results", project, tmp_path / "out", study, "pandoc")
     assert "runs.no_such" in str(error.value)
-    assert "@nobody1999" in str(error.value)
+    assert "slides.qmd, slide 'The added slide': unknown citation @nobody1999" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 

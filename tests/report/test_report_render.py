@@ -5,12 +5,12 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from made_up import REPORT, TIER, make_study
+from made_up import REPORT, TIER, VALUES, make_study
 from pypdf import PdfReader
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
-from h2a_lib.report.output import check_output, count_pages
+from h2a_lib.report.output import check_article, check_deck, count_pages
 
 
 @pytest.fixture(scope="session")
@@ -117,13 +117,11 @@ def test_fonts_are_embedded_and_no_glyph_is_missing(pdf):
 
 
 def test_the_html_stands_alone_and_is_small(rendered):
-    problems, _ = check_output(rendered.html, rendered.pdf)
+    problems, _ = check_deck(rendered.html, rendered.pdf)
     assert problems == []
     assert rendered.html.stat().st_size < 15e6
-    assert sorted(file.name for file in rendered.html.parent.iterdir()) == [
-        "slides.html",
-        "slides.pdf",
-    ]
+    written = {file.name for file in rendered.html.parent.iterdir()}
+    assert written == {"slides.html", "slides.pdf", "paper.html", "paper.pdf"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_the_html_stands_alone_and_is_small(rendered):
 def test_a_deck_that_is_not_whole_is_refused(rendered, tmp_path, html, problem):
     page = tmp_path / "slides.html"
     page.write_text(rendered.html.read_text(encoding="utf-8") + html, encoding="utf-8")
-    problems, _ = check_output(page, rendered.pdf)
+    problems, _ = check_deck(page, rendered.pdf)
     assert [what for what in problems if problem in what]
 
 
@@ -177,6 +175,25 @@ def test_a_small_study_renders_with_what_it_has(project, tmp_path):
     )
     assert len(Deck(small.html.read_text(encoding="utf-8")).alts) == len(drawn)
     assert any("clusters" in title or "group by sex" in title for title in small.left_out)
+
+
+def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):
+    assert check_article(rendered.paper_html, rendered.paper_pdf) == []
+    article = PdfReader(rendered.paper_pdf)
+    text = words("".join(page.extract_text() for page in article.pages))
+    assert words(TIER) in text
+    assert words(VALUES["population"]["fingerprint"]) in text
+    assert article.metadata.title.startswith("Hand-To-Age")
+    assert article.trailer["/Root"]["/Lang"] == "en"
+
+
+def test_the_article_answers_every_item_of_the_checklist(rendered):
+    source = (REPORT / "paper.qmd").read_text(encoding="utf-8")
+    table = source[source.index("{#checklist}") :]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == [str(i) for i in range(1, 26)]
+    linked = set(re.findall(r"\]\(#([\w-]+)\)", table))
+    there = set(re.findall(r' id="([\w-]+)"', rendered.paper_html.read_text(encoding="utf-8")))
+    assert linked <= there
 
 
 def test_an_unknown_renderer_is_refused(project, study, tmp_path):
