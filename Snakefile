@@ -6,11 +6,13 @@ import json
 import shlex
 import sys
 
-from h2a_lib import runs, workflow
+from h2a_lib import runs
+from h2a_lib.analysis.comparison import DEFAULT, comparisons
 from h2a_lib.dependencies import files_used_by
+from h2a_lib.workflow import cores, locate
 
-space = workflow.locate(config["profile"], config["data"])
-RESULTS = space.results.folder.relative_to(space.root)
+space = locate(config["profile"], config["data"])
+RESULTS = space.results_folder.relative_to(space.root)
 RUNS = f"runs/{space.name}"
 DECK = space.deck_folder.relative_to(space.root)
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
@@ -33,8 +35,19 @@ def config_of(wildcards):
     return space.config(wildcards.experiment, int(wildcards.seed))
 
 
+def cache_folder_of(settings):
+    return space.cache_folder(settings).relative_to(space.root) / "cache.json"
+
+
 def cache_of(wildcards):
-    return space.cache_folder(config_of(wildcards)).relative_to(space.root) / "cache.json"
+    return cache_folder_of(config_of(wildcards))
+
+
+def age_configs():
+    """Settings of the profile's experiments that estimate age."""
+    names = space.study.experiments_of(space.profile_name)
+    configs = {name: space.config(name) for name in names}
+    return {name: config for name, config in configs.items() if config.task != "sex"}
 
 
 def experiment_with_cache(wildcards):
@@ -84,7 +97,7 @@ rule cache:
         f"cache/{space.name}/{{size}}px-{{geometry}}-{{contrast}}/cache.json",
     params:
         experiment=lambda wildcards: experiment_with_cache(wildcards),
-    threads: workflow.cores()
+    threads: cores()
     shell:
         f"{H2A} data cache {{params.experiment}} --no-verify {STUDY}"
 
@@ -119,6 +132,26 @@ rule images:
         EXECUTE
 
 
+rule range_test:
+    input:
+        cache_folder_of(space.config(DEFAULT)),
+        DATA,
+        library("notebooks/04_lr_range_test.ipynb"),
+        notebook="notebooks/04_lr_range_test.ipynb",
+    output:
+        figures("range_test.svg"),
+        RESULTS / "tables/range_test.csv",
+        RESULTS / "variables/range_test.yml",
+        notebook=RESULTS / "notebooks/04_lr_range_test.ipynb",
+    params:
+        parameters=parameters(experiment=DEFAULT),
+        digest=space.config(DEFAULT).digest,
+    resources:
+        gpu=1,
+    shell:
+        EXECUTE
+
+
 rule train:
     input:
         cache_of,
@@ -147,7 +180,7 @@ rule compare:
         library("notebooks/06_compare_runs.ipynb"),
         notebook="notebooks/06_compare_runs.ipynb",
     output:
-        figures("curves_by_depth.svg"),
+        figures(*(f"{name}.svg" for name in comparisons(age_configs()))),
         RESULTS / "tables/runs.csv",
         RESULTS / "variables/runs.yml",
         notebook=RESULTS / "notebooks/06_compare_runs.ipynb",
@@ -162,6 +195,7 @@ rule deck:
         ALL_RUNS,
         rules.population.output,
         rules.images.output,
+        rules.range_test.output,
         rules.compare.output,
         library("h2a_lib/report/__init__.py"),
         report_sources(),

@@ -77,7 +77,7 @@ def render(
     space = workflow.open_study(profile, data, prepare=False)
     space.write_variables()
     done = report.render(
-        space.results.folder,
+        space.results_folder,
         space.root / "report",
         space.deck_folder,
         root=space.root,

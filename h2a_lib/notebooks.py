@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ def main() -> int:
         0; 1 if a cell raised; 2 for a mistake of the user.
     """
     notebook, output, parameters = sys.argv[1:]
+    began = time.monotonic()
+    print(f"{output}: begins", flush=True)
     try:
         execute(Path(notebook).resolve(), Path(output), json.loads(parameters))
     except UserError as error:
@@ -95,6 +98,7 @@ def main() -> int:
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 1
+    print(f"{output}: done in {time.monotonic() - began:.0f} s", flush=True)
     return 0
 
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import matplotlib.pyplot as plt
-import pandas as pd
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from h2a_lib.files import sha256, write_atomically, write_csv, write_json, write_yaml
+
+if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # A slide is shown at 1920 pixels across; a figure as wide as the slide is 11 inches.
@@ -36,7 +37,7 @@ class Results:
 
     def figure(
         self,
-        figure: Figure,
+        figure: "Figure",
         name: str,
         *,
         alt: str,
@@ -75,6 +76,8 @@ class Results:
         ValueError
             If the name is not plain, or alt text or caption is missing.
         """
+        import matplotlib.pyplot as plt
+
         _check_name(name)
         if len(alt.split()) < 4 or not caption.strip():
             raise ValueError(f"figure {name}: alt text (a sentence) and a caption are needed")
@@ -104,7 +107,7 @@ class Results:
         )
         return path
 
-    def table(self, frame: pd.DataFrame, name: str) -> Path:
+    def table(self, frame: "pd.DataFrame", name: str) -> Path:
         """Save a table as CSV and return its file."""
         _check_name(name)
         path = self.folder / "tables" / f"{name}.csv"

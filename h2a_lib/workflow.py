@@ -61,12 +61,12 @@ class Workspace:
     @property
     def labels_file(self) -> Path:
         """One row a hand: id, age_months, male, split, path, width and height."""
-        return self.results.folder / "labels.csv"
+        return self.results_folder / "labels.csv"
 
     @property
     def data_file(self) -> Path:
         """The data set's fingerprint and tier."""
-        return self.results.folder / "data.json"
+        return self.results_folder / "data.json"
 
     @cached_property
     def labels(self) -> pd.DataFrame:
@@ -147,12 +147,15 @@ class Workspace:
 
     # --- results ---
 
-    @cached_property
+    @property
+    def results_folder(self) -> Path:
+        """Where figures, tables and variables are kept."""
+        return self.root / "results" / self.name
+
+    @property
     def results(self) -> Results:
         """Figures, tables and variables."""
-        folder = self.root / "results" / self.name
-        label = self.tier_label if (folder / "data.json").exists() else ""
-        return Results(folder, self.root, label)
+        return Results(self.results_folder, self.root, self.tier_label)
 
     def write_variables(self) -> None:
         """Write what the deck says of the study as a whole: tier, runs, machine, time."""
@@ -178,7 +181,7 @@ class Workspace:
                 "image_size_px": config.image_size_px,
                 "epochs": config.epochs,
                 "machine": provenance.machine_in_words(latest["machine"]),
-                "seconds": provenance.duration(sum(r.made_by["seconds"] for r in found)),
+                "training_time": provenance.duration(sum(r.made_by["seconds"] for r in found)),
                 "torch": latest["packages"]["torch"],
             },
         )
@@ -252,7 +255,7 @@ def open_study(
     if prepare:
         prepare_data(space)
         if needs == "runs":
-            build(space, ["runs"], quiet=True)
+            build(space, ["runs"])
     require_file(space.data_file, f"run `h2a report --profile {profile}` first")
     return space
 
@@ -287,7 +290,7 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
         return
     write_csv(space.labels_file, labels)
     write_json(space.data_file, data)
-    for name in ("labels", "data", "results"):
+    for name in ("labels", "data"):
         space.__dict__.pop(name, None)  # read before they were written
 
 
@@ -296,7 +299,6 @@ def build(
     targets: Iterable[str],
     *,
     at_most: int | None = None,
-    quiet: bool = False,
     renderer: str = "auto",
     options: Iterable[str] = (),
 ) -> None:
@@ -310,8 +312,6 @@ def build(
         Rules or files of the Snakefile.
     at_most : int, optional
         Processor cores to use; all by default.
-    quiet : bool
-        Show only what fails.
     renderer : str
         Of the deck: quarto, pandoc or auto.
     options : iterable of str
@@ -329,7 +329,7 @@ def build(
         *("--directory", str(space.root), "--cores", str(at_most or cores())),
         # Ours is released by the kernel when a process dies; Snakemake's own lock is not.
         *("--nolock", "--rerun-incomplete", "--keep-going"),
-        *("--quiet", *(["all"] if quiet else ["host", "rules", "reason"])),
+        *("--quiet", "all"),  # the jobs speak for themselves
         *("--config", f"profile={space.profile_name}", f"data={space.data_folder}"),
         f"renderer={renderer}",
         *(*_gpu_limit(), *options, "--", *targets),
@@ -375,7 +375,7 @@ def _draw_phantoms(folder: Path, wanted: study.Phantoms, progress: bool) -> None
         have = read_json(companion)
         if {key: have.get(key) for key in spec} == spec and have.get("version") == phantom.VERSION:
             return
-    phantom.write(folder, **spec, progress=progress)
+    phantom.write(folder, **spec, progress=progress, overwrite=companion.is_file())
 
 
 def _slug(folder: Path) -> str:

@@ -1,8 +1,13 @@
-"""The runs of a study side by side: one row each, with intervals, ties called ties."""
+"""The runs of a study side by side: one row each, with intervals, ties called ties.
 
-from collections.abc import Sequence
+What is compared with what follows from study.yaml: the experiments that differ from the default in
+one setting alone are the comparison of that setting.
+"""
 
-import numpy as np
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 
 from h2a_lib.analysis.statistics import (
@@ -13,22 +18,99 @@ from h2a_lib.analysis.statistics import (
     paired_over_seeds,
 )
 from h2a_lib.runs import Run
+from h2a_lib.study import RunConfig
 
-# The experiments that differ from the default in the number of layers alone.
-DEPTHS = ("resnet18", "resnet34", "resnet50")
+# The experiment that differs from the defaults in nothing.
+DEFAULT = "resnet18"
 
-
-def age_runs(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that estimate age."""
-    return [run for run in runs if run.config.task in ("age", "both")]
+Groups = dict[str, list[Run]]
 
 
-def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return the runs of each experiment, in the order of study.yaml and of seeds."""
-    groups: dict[str, list[Run]] = {}
+# --- which runs ---
+
+
+def by_experiment(runs: Iterable[Run]) -> Groups:
+    """Return the runs that estimate age by experiment, in the order of study.yaml and of seeds."""
+    groups: Groups = {}
     for run in runs:
-        groups.setdefault(run.config.experiment, []).append(run)
+        if run.config.task in ("age", "both"):
+            groups.setdefault(run.config.experiment, []).append(run)
     return groups
+
+
+def differences(config: RunConfig, default: RunConfig) -> dict[str, Any]:
+    """Return the settings in which one configuration differs from another."""
+    ours, theirs = config.model_dump(mode="json"), default.model_dump(mode="json")
+    return {
+        key: value
+        for key, value in ours.items()
+        if key not in ("experiment", "seed") and value != theirs[key]
+    }
+
+
+def differing_in(configs: Mapping[str, RunConfig], setting: str) -> list[str]:
+    """Return the default and the experiments that differ from it in one setting alone.
+
+    Parameters
+    ----------
+    configs : mapping of str to RunConfig
+        Experiment -> its settings, the default among them.
+    setting : str
+        A field of `RunConfig`.
+
+    Returns
+    -------
+    list of str
+        In the order of `configs`.
+    """
+    default = configs[DEFAULT]
+    return [
+        name for name, config in configs.items() if set(differences(config, default)) <= {setting}
+    ]
+
+
+def configs_of(groups: Groups) -> dict[str, RunConfig]:
+    """Return the settings of each experiment."""
+    return {name: group[0].config for name, group in groups.items()}
+
+
+def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
+    """Return each figure that these experiments are enough for, and what it compares.
+
+    Parameters
+    ----------
+    configs : mapping of str to RunConfig
+        Experiments that estimate age.
+
+    Returns
+    -------
+    dict of str to list of str
+        Figure -> names of experiments, in the order in which they are drawn.
+    """
+    schedules = differing_in(configs, "schedule")
+
+    def named(*names: str) -> list[str]:
+        return [name for name in schedules if configs[name].schedule.name in names]
+
+    steps = named("step")
+    found = {
+        "curves_by_depth": differing_in(configs, "network"),
+        "step_grid_curves": [DEFAULT, *steps] if steps else [],
+        "step_grid_heatmap": steps if len(steps) > 3 else [],
+        "plateau": [DEFAULT, *named("plateau")],
+        "cyclic": [DEFAULT, *named("cyclic", "one_cycle", "cosine", "constant")],
+        "normalisation": differing_in(configs, "pixel_norm"),
+        "bias_variance": [
+            name
+            for setting in ("network", "weight_decay", "train_fraction", "augment")
+            for name in differing_in(configs, setting)
+        ],
+        "forest": list(configs),
+    }
+    return {figure: list(dict.fromkeys(names)) for figure, names in found.items() if len(names) > 1}
+
+
+# --- how well ---
 
 
 def validation(run: Run) -> pd.DataFrame:
@@ -51,43 +133,61 @@ def constant_error(run: Run) -> Estimate:
     return mae_interval(validation(run)["age_months"] - constant)
 
 
-def difference(runs: Sequence[Run], reference: Sequence[Run]) -> Estimate:
-    """Return how much larger the validation MAE of one setting is than another's, in months.
+def train_error(run: Run) -> float:
+    """Return the MAE in months of the best weights on the hands that they learnt from."""
+    learnt = run.predictions_train
+    return float((learnt["predicted_age_months"] - learnt["age_months"]).abs().mean())
+
+
+def mean_error(group: Sequence[Run]) -> float:
+    """Return the validation MAE in months, averaged over the seeds of one experiment."""
+    return over_seeds(run.metrics["validation"]["mae_months"] for run in group).mean
+
+
+def best(groups: Groups) -> str:
+    """Return the experiment with the lowest validation error (lower is better)."""
+    return min(groups, key=lambda name: mean_error(groups[name]))
+
+
+def gap(group: Sequence[Run], reference: Sequence[Run]) -> Estimate:
+    """Return how much larger the validation MAE of one experiment is than another's, in months.
 
     Paired on the same hands, and over seeds where both have several.
     """
-    a, b = [validation(r) for r in runs], [validation(r) for r in reference]
-    common = min(len(a), len(b))
-    if common == 1:
-        return paired_difference(a[0], b[0])
-    return paired_over_seeds(a[:common], b[:common])
+    pairs = list(zip(map(validation, group), map(validation, reference), strict=False))
+    if len(pairs) == 1:
+        return paired_difference(*pairs[0])
+    ours, theirs = zip(*pairs, strict=True)
+    return paired_over_seeds(ours, theirs)
 
 
 def table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row for each run that estimates age: settings, errors, epochs, seconds.
+    """Return one row for each run of the study: settings, errors, epochs, seconds.
 
     Returns
     -------
     DataFrame
-        experiment, seed, network, epochs, best_epoch, n_train, train_mae_months (of the best
-        weights on what they learnt from), mae_months with _low and _high, n, seconds.
+        experiment, seed, network, differs_in, epochs, best_epoch, n_train, train_mae_months (of
+        the best weights on what they learnt from), mae_months with _low and _high, auc, n,
+        seconds. MAE is NaN for a run that tells sex alone, the AUC for one that tells age alone.
     """
+    default = next(run.config for run in runs if run.config.experiment == DEFAULT)
     rows = []
-    for run in age_runs(runs):
-        found = error(run)
-        learnt = run.predictions_train
+    for run in runs:
+        tells_age = run.config.task != "sex"
+        found = error(run) if tells_age else Estimate(*3 * (math.nan,), len(validation(run)))
         rows.append(
             {
                 "experiment": run.config.experiment,
                 "seed": run.config.seed,
                 "network": run.config.network,
+                "differs_in": ", ".join(differences(run.config, default)) or "nothing (default)",
                 "epochs": run.metrics["epochs"],
                 "best_epoch": run.metrics["best_epoch"],
-                "n_train": len(learnt),
-                "train_mae_months": round(
-                    float((learnt["predicted_age_months"] - learnt["age_months"]).abs().mean()), 2
-                ),
+                "n_train": len(run.predictions_train),
+                "train_mae_months": round(train_error(run), 2) if tells_age else math.nan,
                 **found.row("mae_months", digits=2),
+                "auc": run.metrics["validation"].get("auc", math.nan),
                 "n": found.n,
                 "seconds": run.made_by["seconds"],
             }
@@ -95,74 +195,133 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_error(runs: Sequence[Run]) -> float:
-    """Return the validation MAE in months, averaged over the seeds of one experiment."""
-    return over_seeds(run.metrics["validation"]["mae_months"] for run in runs).mean
+def forest(groups: Groups) -> pd.DataFrame:
+    """Return each experiment's validation MAE less the default's, paired by hand.
+
+    Returns
+    -------
+    DataFrame
+        experiment, difference_months with _low and _high (below zero: better than the default),
+        tie, n; from best to worst.
+    """
+    rows = []
+    for name, group in groups.items():
+        if name == DEFAULT:
+            continue
+        found = gap(group, groups[DEFAULT])
+        rows.append(
+            {
+                "experiment": name,
+                **found.row("difference_months", digits=3),
+                "tie": found.is_tie,
+                "n": found.n,
+            }
+        )
+    return pd.DataFrame(rows).sort_values("difference_months", ignore_index=True)
 
 
-def best(groups: dict[str, list[Run]]) -> str:
-    """Return the experiment with the lowest validation error (lower is better)."""
-    return min(groups, key=lambda name: mean_error(groups[name]))
+def step_grid(groups: Groups) -> pd.DataFrame:
+    """Return the validation MAE of StepLR: one row a gamma, one column a step size in epochs."""
+    cells = [
+        (group[0].config.schedule.gamma, group[0].config.schedule.step_size, mean_error(group))
+        for group in groups.values()
+    ]
+    frame = pd.DataFrame(cells, columns=["gamma", "step size", "mae_months"])
+    return frame.pivot(index="gamma", columns="step size", values="mae_months")
 
 
-def depth_sentence(groups: dict[str, list[Run]]) -> str:
-    """Say what depth did, as the paired differences tell it: a tie is called a tie.
+def trade_off(groups: Groups) -> pd.DataFrame:
+    """Return the training and the validation error of some experiments.
+
+    Returns
+    -------
+    DataFrame
+        label, train_mae_months, mae_months with _low and _high; of each experiment's first seed.
+    """
+    rows = [
+        {"label": name, "train_mae_months": train_error(group[0])}
+        | error(group[0]).row("mae_months")
+        for name, group in groups.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+# --- in words ---
+
+
+def ranking_sentence(groups: Groups, what: str) -> str:
+    """Say which of some experiments is best, as the paired differences tell: a tie is a tie.
 
     Parameters
     ----------
     groups : dict of str to list of Run
-        Networks of several depths, at least two.
+        At least two experiments.
+    what : str
+        What they differ in: "depth", "the schedule", …
     """
     winner = best(groups)
     others = [name for name in groups if name != winner]
-    gaps = {name: difference(groups[name], groups[winner]) for name in others}
-    ties = [name for name, gap in gaps.items() if gap.is_tie]
+    gaps = {name: gap(groups[name], groups[winner]) for name in others}
+    ties = [name for name in others if gaps[name].is_tie]
+    n = gaps[others[0]].n
     if len(ties) == len(others):
-        return f"Depth makes no difference that these {_n(gaps)} hands can show: the networks tie."
-    beaten = [f"{name} by {gaps[name].text('months')}" for name in others if name not in ties]
-    sentence = f"{winner} beats {' and '.join(beaten)}"
-    return sentence + (f"; {' and '.join(ties)} ties with it." if ties else ".")
+        return f"A tie: {what} makes no difference that {n:,} hands can show."
+    beaten = max((name for name in others if name not in ties), key=lambda name: gaps[name].value)
+    sentence = f"{winner} is best, {beaten} {gaps[beaten].text('months')} behind it"
+    if ties:
+        return f"{sentence}; {' and '.join(ties)} {'tie' if len(ties) > 1 else 'ties'} with it."
+    return f"{sentence}."
+
+
+def variance_sentence(groups: Groups) -> str:
+    """Say how far the default's error on new hands lies above that on hands learnt from."""
+    run = groups[DEFAULT][0]
+    train, held_out = train_error(run), error(run)
+    return (
+        f"The default errs by {train:.1f} months on the hands it learnt from and by "
+        f"{held_out.text('months')} on others: {held_out.value - train:.1f} months of variance."
+    )
 
 
 def beats_constant_sentence(run: Run) -> str:
     """Say how a run compares with always answering the median age, paired on the same hands."""
     seen = validation(run)
     constant = run.predictions_train["age_months"].median()
-    gap = paired_difference(seen, seen.assign(predicted_age_months=constant))
+    difference = paired_difference(seen, seen.assign(predicted_age_months=constant))
     share = 100 * (1 - error(run).value / constant_error(run).value)
-    if gap.is_tie:
+    if difference.is_tie:
         return "It cannot be told from always answering the median age."
-    if gap.value > 0:
+    if difference.value > 0:
         return "It is worse than always answering the median age."
     return f"It removes {share:.0f} % of the error of always answering the median age."
 
 
 def variables(runs: Sequence[Run]) -> dict[str, str | int]:
-    """Return what the deck says of the runs, ready to print.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-        All runs of the study; each depth among them is named by its experiment.
-    """
-    groups = by_experiment(age_runs(runs))
-    depth = {name: group for name, group in groups.items() if name in DEPTHS}
+    """Return what the deck says of the runs, ready to print."""
+    groups = by_experiment(runs)
+    drawn = comparisons(configs_of(groups))
+    depth = {name: groups[name] for name in drawn["curves_by_depth"]}
     winner = groups[best(groups)][0]
     millions = parameters_in_millions(runs)
-    return {
+    found: dict[str, str | int] = {
         **{f"{name}_mae": error(group[0]).text("months") for name, group in depth.items()},
         **{f"{name}_parameters": f"{millions[name]:.1f} million" for name in depth},
         "n_runs": len(runs),
         "constant_mae": constant_error(winner).text("months"),
-        "depth_answer": depth_sentence(depth),
         "best_experiment": winner.config.experiment,
         "best_mae": error(winner).text("months"),
-        "answer": beats_constant_sentence(winner),
+        "answer_sentence": beats_constant_sentence(winner),
+        "depth_sentence": ranking_sentence(depth, "depth"),
+        "bias_variance_sentence": variance_sentence(groups),
     }
-
-
-def _n(gaps: dict[str, Estimate]) -> str:
-    return f"{next(iter(gaps.values())).n:,}"
+    for name, figures, what in (
+        ("schedule", ("step_grid_curves", "plateau", "cyclic"), "the schedule"),
+        ("normalisation", ("normalisation",), "the scaling of pixels"),
+    ):
+        names = dict.fromkeys(n for figure in figures for n in drawn.get(figure, []))
+        if names:
+            found[f"{name}_sentence"] = ranking_sentence({n: groups[n] for n in names}, what)
+    return found
 
 
 def parameters_in_millions(runs: Sequence[Run]) -> dict[str, float]:
@@ -170,7 +329,4 @@ def parameters_in_millions(runs: Sequence[Run]) -> dict[str, float]:
     from h2a_lib.models import networks
 
     names = dict.fromkeys(run.config.network for run in runs)
-    return {
-        name: sum(np.prod(p.shape) for p in networks.build(name).parameters()) / 1e6
-        for name in names
-    }
+    return {name: sum(p.numel() for p in networks.build(name).parameters()) / 1e6 for name in names}

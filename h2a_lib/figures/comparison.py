@@ -1,0 +1,117 @@
+"""The figures of notebook 06: runs in, figure files out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from h2a_lib.analysis import comparison
+from h2a_lib.figures import schedules, training
+from h2a_lib.figures.style import BLACK, WIDE
+from h2a_lib.results import Results
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """Draws and saves comparisons of the same runs, each with its caption and alt text.
+
+    Attributes
+    ----------
+    results : Results
+        Where figures go.
+    groups : dict of str to list of Run
+        Experiment -> its runs.
+    made_by : str
+        The notebook.
+    """
+
+    results: Results
+    groups: comparison.Groups
+    made_by: str
+
+    def curves(self, name: str, experiments: Sequence[str], what: str) -> Figure:
+        """Draw training curves, with the constant predictor above them."""
+        figure, axes = plt.subplots(figsize=WIDE)
+        self._curves(experiments, axes)
+        return self._save(figure, name, experiments, what)
+
+    def curves_with_rates(self, name: str, experiments: Sequence[str], what: str) -> Figure:
+        """Draw training curves with the learning rate beneath."""
+        figure, (above, below) = plt.subplots(
+            2, 1, figsize=(WIDE[0], WIDE[1] * 1.12), sharex=True, height_ratios=(2, 1)
+        )
+        self._curves(experiments, above)
+        above.set_xlabel("")
+        tables = {}
+        for experiment in experiments:
+            run = self.groups[experiment][0]
+            per_epoch = len(run.steps) / run.metrics["epochs"]
+            tables[experiment] = run.steps.assign(epoch=run.steps["step"] / per_epoch)
+        schedules.rates(tables, below)
+        return self._save(figure, name, experiments, what, files=("history.csv", "steps.csv"))
+
+    def step_grid(self, name: str, experiments: Sequence[str]) -> Figure:
+        """Draw StepLR's grid as a heat map."""
+        grid = comparison.step_grid({e: self.groups[e] for e in experiments})
+        figure, axes = plt.subplots(figsize=(7.5, 4.2))
+        schedules.grid(grid, axes)
+        return self._save(figure, name, experiments, "of StepLR", files=("predictions.csv",))
+
+    def trade_off(self, name: str, experiments: Sequence[str]) -> Figure:
+        """Draw training against validation error."""
+        table = comparison.trade_off({e: self.groups[e] for e in experiments})
+        figure, axes = plt.subplots(figsize=WIDE)
+        schedules.bias_and_variance(table, axes, xlabel="")
+        axes.tick_params(axis="x", rotation=20 if len(table) > 5 else 0)
+        axes.legend()
+        files = ("predictions.csv", "predictions_train.csv")
+        return self._save(figure, name, experiments, "on hands learnt from and on others", files)
+
+    def forest(self, name: str, table: pd.DataFrame) -> Figure:
+        """Draw every experiment's difference from the default."""
+        figure, axes = plt.subplots(figsize=(WIDE[0], max(2.5, 0.36 * len(table) + 1.2)))
+        training.dots_with_intervals(
+            table, axes, label="experiment", value="difference_months", grey=table["tie"]
+        )
+        axes.axvline(0, color=BLACK, linewidth=1)
+        axes.set_xlabel(
+            f"validation MAE less that of {comparison.DEFAULT} (months); left is better"
+        )
+        ties = f"grey: a tie ({int(table['tie'].sum())} of {len(table)})"
+        return self._save(
+            figure, name, list(self.groups), f"against the default, {ties}", ("predictions.csv",)
+        )
+
+    def _curves(self, experiments: Sequence[str], axes: plt.Axes) -> None:
+        histories = {e: [run.history for run in self.groups[e]] for e in experiments}
+        training.curves(histories, axes)
+        constant = comparison.constant_error(self.groups[comparison.DEFAULT][0])
+        training.reference_line(constant.value, "always the median age", axes)
+        many = len(experiments) > 4
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10 if many else 12)
+
+    def _save(
+        self,
+        figure: Figure,
+        name: str,
+        experiments: Sequence[str],
+        what: str,
+        files: Sequence[str] = ("history.csv",),
+    ) -> Figure:
+        n = comparison.constant_error(self.groups[experiments[0]][0]).n
+        reached = ", ".join(
+            f"{e} {comparison.mean_error(self.groups[e]):.1f}" for e in experiments[:12]
+        )
+        seeds = max(len(self.groups[e]) for e in experiments)
+        self.results.figure(
+            figure,
+            name,
+            alt=f"Validation error {what}; mean absolute error in months: {reached}.",
+            caption=f"Error {what}; n = {n:,} validation hands, {seeds} "
+            f"seed{'s' if seeds > 1 else ''}",
+            made_by=self.made_by,
+            inputs=[run.folder / f for e in experiments for run in self.groups[e] for f in files],
+        )
+        return figure

@@ -1,0 +1,113 @@
+"""Schedules, range test and step grid: data + Axes -> Axes."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from h2a_lib.figures.style import BLACK, GREY, PALETTE, VERMILLION
+
+
+def rates(steps: Mapping[str, pd.DataFrame], axes: Axes) -> Axes:
+    """Draw the learning rate of some runs over their epochs, on a logarithmic axis.
+
+    Parameters
+    ----------
+    steps : mapping of str to DataFrame
+        Label -> a run's steps.csv with a column `epoch`, counted in fractions from 0.
+    axes : Axes
+    """
+    for i, (label, table) in enumerate(steps.items()):
+        axes.plot(table["epoch"], table["lr"], color=PALETTE[i % len(PALETTE)], label=label)
+    axes.set(xlabel="epoch", ylabel="learning rate", yscale="log")
+    return axes
+
+
+def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
+    """Draw the loss as the rate rises, and the rate that is suggested.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        lr, loss, smoothed.
+    suggestion : float
+    axes : Axes
+    """
+    axes.plot(curve["lr"], curve["loss"], color=GREY, alpha=0.5, linewidth=1, label="each batch")
+    axes.plot(curve["lr"], curve["smoothed"], color=PALETTE[0], label="running mean")
+    axes.axvline(suggestion, color=VERMILLION, linestyle=(0, (5, 3)))
+    height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
+    axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
+    axes.annotate(
+        f"steepest fall:\n{suggestion:.1e}",
+        (suggestion, height),
+        xytext=(12, 14),
+        textcoords="offset points",
+        color=VERMILLION,
+        fontsize=13,
+    )
+    # What explodes at the end would press the fall into a line.
+    finite = curve["smoothed"][np.isfinite(curve["smoothed"])]
+    axes.set_ylim(0, 2.2 * finite.iloc[: len(finite) // 2].max())
+    axes.set(xlabel="learning rate", ylabel="training loss", xscale="log")
+    axes.legend(loc="upper left")
+    return axes
+
+
+def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the error of each gamma and step size as a heat map with the numbers written in.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        One row a gamma, one column a step size in epochs; validation MAE in months.
+    axes : Axes
+    """
+    import seaborn as sns
+
+    sns.heatmap(
+        errors,
+        ax=axes,
+        annot=True,
+        fmt=".1f",
+        cmap="cividis_r",
+        cbar_kws={"label": "validation MAE (months)"},
+        linewidths=1,
+        linecolor="white",
+    )
+    axes.set(xlabel="step size (epochs)", ylabel="gamma")
+    axes.tick_params(rotation=0)
+    return axes
+
+
+def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
+    """Draw training and validation error against something that trades one for the other.
+
+    Parameters
+    ----------
+    table : DataFrame
+        label, train_mae_months, mae_months with _low and _high; in the order to draw.
+    axes : Axes
+    xlabel : str
+    """
+    x = np.arange(len(table))
+    axes.plot(x, table["train_mae_months"], "o:", color=GREY, label="train")
+    axes.errorbar(
+        x,
+        table["mae_months"],
+        yerr=[
+            table["mae_months"] - table["mae_months_low"],
+            table["mae_months_high"] - table["mae_months"],
+        ],
+        fmt="o-",
+        color=PALETTE[0],
+        capsize=4,
+        label="validation",
+    )
+    axes.set_xticks(x, table["label"])
+    axes.set_xlim(-0.4, len(table) - 0.6)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel=xlabel, ylabel="MAE (months)")
+    axes.axhline(0, color=BLACK, linewidth=0.8)
+    return axes

@@ -1,0 +1,136 @@
+"""Comparing runs: constructed runs with known answers."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from h2a_lib.analysis import comparison
+
+N = 200
+
+
+@pytest.fixture
+def run(config):
+    """Return a function that makes a run whose errors on the same hands are as asked."""
+    ages = np.linspace(10, 220, N)
+
+    def make(experiment="resnet18", off_by=10.0, noise=0.0, seed=0, **settings):
+        random = np.random.default_rng(seed)
+        side = np.where(np.arange(N) % 2 == 0, 1, -1)
+        predicted = ages + off_by * side + noise * random.normal(size=N)
+        frame = pd.DataFrame(
+            {
+                "id": [str(i) for i in range(N)],
+                "age_months": ages,
+                "male": np.arange(N) % 3 == 0,
+                "split": "validation",
+                "predicted_age_months": predicted,
+            }
+        )
+        return SimpleNamespace(
+            config=config(experiment=experiment, seed=seed, **settings),
+            predictions=frame.sample(frac=1, random_state=seed),
+            predictions_train=frame.assign(predicted_age_months=ages + off_by / 2),
+            metrics={
+                "epochs": 2,
+                "best_epoch": 1,
+                "validation": {"mae_months": float(np.abs(predicted - ages).mean())},
+            },
+            made_by={"seconds": 1.0},
+        )
+
+    return make
+
+
+def groups(*runs):
+    return comparison.by_experiment(runs)
+
+
+def test_the_best_is_the_one_with_the_lowest_error(run):
+    found = groups(run(off_by=10), run("b", off_by=8, lr=0.1), run("c", off_by=12, lr=0.2))
+    assert comparison.best(found) == "b"
+
+
+def test_a_difference_has_a_sign_and_hands_meet_by_id(run):
+    a, b = [run("a", off_by=12)], [run("b", off_by=9, seed=1)]
+    found = comparison.gap(a, b)
+    assert found.value == pytest.approx(3)
+    assert found.low == pytest.approx(3) and found.high == pytest.approx(3)
+    assert comparison.gap(b, a).value == pytest.approx(-3)
+
+
+def test_equal_runs_are_called_a_tie(run):
+    found = groups(run(noise=5), run("b", noise=5, seed=1, lr=0.1))
+    assert comparison.gap(found["b"], found["resnet18"]).is_tie
+    assert comparison.ranking_sentence(found, "the rate").startswith("A tie: the rate makes no")
+    assert comparison.forest(found)["tie"].tolist() == [True]
+
+
+def test_a_clear_winner_is_named_with_the_distance(run):
+    found = groups(run(off_by=10), run("b", off_by=4, lr=0.1), run("c", off_by=4, lr=0.2))
+    sentence = comparison.ranking_sentence(found, "the rate")
+    assert sentence.startswith("b is best, resnet18 6.0 months")
+    assert sentence.endswith("c ties with it.")
+
+
+def test_what_is_compared_follows_from_the_settings(config):
+    configs = {
+        "resnet18": config(),
+        "resnet34": config(network="resnet34"),
+        "fast": config(schedule={"name": "step", "gamma": 0.1, "step_size": 1}),
+        "both": config(network="resnet34", weight_decay=0.1),
+    }
+    assert comparison.differing_in(configs, "network") == ["resnet18", "resnet34"]
+    found = comparison.comparisons(configs)
+    assert found["curves_by_depth"] == ["resnet18", "resnet34"]
+    assert found["step_grid_curves"] == ["resnet18", "fast"]
+    assert "plateau" not in found and "normalisation" not in found
+    assert found["forest"] == list(configs)
+
+
+def test_the_table_has_a_row_for_every_run_of_the_study(run):
+    sex = run("sex", task="sex")
+    sex.metrics["validation"] = {"auc": 0.75}
+    found = comparison.table([run(), run(seed=1), run("wide", lr=0.1), sex])
+    assert found[["experiment", "seed"]].to_numpy().tolist() == [
+        ["resnet18", 0],
+        ["resnet18", 1],
+        ["wide", 0],
+        ["sex", 0],
+    ]
+    assert found["differs_in"].tolist() == ["nothing (default)"] * 2 + ["lr", "task"]
+    assert found["mae_months"].tolist()[:3] == [10.0] * 3 and math.isnan(found["mae_months"][3])
+    assert found["auc"][3] == 0.75
+
+
+def test_the_step_grid_has_a_cell_for_each_gamma_and_step(run):
+    cells = [
+        run(f"g{g}_s{s}", off_by=10 * g + s, schedule={"name": "step", "gamma": g, "step_size": s})
+        for g in (0.1, 0.5)
+        for s in (1, 4)
+    ]
+    grid = comparison.step_grid(groups(*cells))
+    assert grid.loc[0.5, 4] == pytest.approx(9) and grid.loc[0.1, 1] == pytest.approx(2)
+
+
+def test_the_constant_predictor_is_beaten_tied_or_not_in_words(run):
+    median = np.median(np.linspace(10, 220, N))
+    good, constant, bad = run(off_by=5), run(), run(off_by=90)
+    constant.predictions = constant.predictions.assign(predicted_age_months=median)
+    assert comparison.beats_constant_sentence(good) == (
+        "It removes 91 % of the error of always answering the median age."
+    )
+    assert "cannot be told from" in comparison.beats_constant_sentence(constant)
+    assert "worse than" in comparison.beats_constant_sentence(bad)
+
+
+def test_bias_and_variance_are_read_from_the_two_sets(run):
+    table = comparison.trade_off(groups(run(off_by=10)))
+    assert table.loc[0, "train_mae_months"] == pytest.approx(5)
+    assert table.loc[0, "mae_months"] == pytest.approx(10)
+    sentence = comparison.variance_sentence(groups(run(off_by=10)))
+    assert "by 5.0 months on the hands it learnt from" in sentence
+    assert sentence.endswith("5.0 months of variance.")
