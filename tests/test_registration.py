@@ -8,6 +8,7 @@ from h2a_lib.analysis.registration import (
     CENTRE,
     ROOT_AREA,
     averages_by_band,
+    hand_of,
     phantom_regions,
     place,
     placement,
@@ -41,6 +42,15 @@ def test_a_hand_comes_to_the_common_place_wherever_it_was(where):
 
 def test_a_picture_without_a_hand_stays_where_it_is():
     assert np.array_equal(placement(np.zeros((SIDE, SIDE), np.uint8)), np.eye(2, 3))
+
+
+@pytest.mark.parametrize("grey", [120, 255])
+def test_a_bright_border_is_not_taken_for_a_hand(grey):
+    framed = np.maximum(hand(), 20)
+    framed[:, :14] = framed[:9] = framed[:, -10:] = grey
+    found = hand_of(framed)
+    assert (found & (hand() > 0)).sum() > 0.9 * (hand() > 0).sum()
+    assert (found & (hand() == 0)).mean() < 0.03
 
 
 def test_averages_keep_empty_bands_and_count_the_rest():

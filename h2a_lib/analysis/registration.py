@@ -17,13 +17,53 @@ Images = NDArray[np.uint8]
 CENTRE, ROOT_AREA = (0.5, 0.52), 0.55
 # A hand is laid upright by at most this much: beyond it the axis found is not the hand's.
 MOST_DEGREES = 40
+# A field has four sides, and they rarely hang together in more than two pieces.
+MOST_BORDERS = 3
+
+
+def hand_of(image: Images) -> NDArray[np.bool_]:
+    """Find the hand: the largest bright region that is no border.
+
+    Unexposed film around a collimated field is as bright as bone, so a region that covers more
+    than half of the upper, left or right edge is taken for a border, and the rest is parted anew
+    (Otsu 1979). The lower edge is the wrist's.
+
+    Parameters
+    ----------
+    image : ndarray
+        (s, s), uint8.
+
+    Returns
+    -------
+    ndarray
+        (s, s), bool; empty where no region is a fiftieth of the picture.
+    """
+    side = image.shape[0]
+    smooth = cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), max(0.5, side / 100))
+    inside = np.ones(image.shape, bool)
+    for _ in range(MOST_BORDERS + 1):
+        if not inside.any():
+            break
+        level, _ = cv2.threshold(smooth[inside], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+        bright = ((smooth > level) & inside).astype(np.uint8)
+        count, regions, facts, _ = cv2.connectedComponentsWithStats(bright)
+        if count < 2:
+            break
+        largest = regions == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())
+        if max(largest[0].mean(), largest[:, 0].mean(), largest[:, -1].mean()) <= 0.5:
+            return largest if largest.mean() >= 0.02 else np.zeros(image.shape, bool)
+        # With the blurred rim, which is neither border nor hand.
+        rim = np.ones((3, 3), np.uint8)
+        inside &= ~cv2.dilate(largest.astype(np.uint8), rim, iterations=max(1, side // 32)).astype(
+            bool
+        )
+    return np.zeros(image.shape, bool)
 
 
 def placement(image: Images) -> NDArray[np.float64]:
     """Find the shift, turn and scale that bring a hand to the common place.
 
-    The hand is the largest region above Otsu's threshold; its centre of mass, long axis and area
-    are brought to fixed values.
+    Its centre of mass, long axis and area are brought to fixed values.
 
     Parameters
     ----------
@@ -36,24 +76,16 @@ def placement(image: Images) -> NDArray[np.float64]:
         (2, 3), for `cv2.warpAffine`; the identity where no hand is found.
     """
     side = image.shape[0]
-    smooth = cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), max(0.5, side / 100))
-    _, mask = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    count, regions, facts, _ = cv2.connectedComponentsWithStats(mask)
-    if count < 2:
-        return np.eye(2, 3)
-    largest = 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())
-    y, x = np.nonzero(regions == largest)
-    if len(x) < 0.02 * side * side:
+    y, x = np.nonzero(hand_of(image))
+    if len(x) == 0:
         return np.eye(2, 3)
     centre = np.array([x.mean(), y.mean()])
-    spread = np.cov(np.stack([x, y]))
-    _, axes = np.linalg.eigh(spread)
+    _, axes = np.linalg.eigh(np.cov(np.stack([x, y])))
     long = axes[:, 1] * np.sign(axes[1, 1] or 1)  # pointing down the picture
     degrees = float(np.degrees(np.arctan2(long[0], long[1])))
     degrees = -degrees if abs(degrees) <= MOST_DEGREES else 0.0
-    matrix = cv2.getRotationMatrix2D(
-        (float(centre[0]), float(centre[1])), degrees, ROOT_AREA * side / np.sqrt(len(x))
-    )
+    scale = ROOT_AREA * side / np.sqrt(len(x))
+    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), degrees, scale)
     matrix[:, 2] += np.array(CENTRE) * side - centre
     return matrix
 

@@ -212,7 +212,9 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     last = table.set_index("stage").loc[STAGES[-1]]
     if not last["n"] > 0:
         return "Sanity check: the maps have no contrast, so they explain nothing."
-    found = Estimate(last["similarity"], last["similarity_low"], last["similarity_high"], last["n"])
+    found = Estimate(
+        last["similarity"], last["similarity_low"], last["similarity_high"], int(last["n"])
+    )
     verdict = (
         "the maps depend on what was learnt"
         if passes(table)

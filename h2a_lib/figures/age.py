@@ -48,7 +48,7 @@ def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(48))
-    axes.legend(loc="upper left", handletextpad=0.3)
+    axes.legend(loc="lower right", handletextpad=0.2, borderpad=0.1)
     return axes
 
 
@@ -265,7 +265,7 @@ def robustness(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
         ax.set_xlabel("Change in MAE (months)")
         # Months matter near zero and far from it: linear to 6, logarithmic beyond.
         ax.set_xscale("symlog", linthresh=6)
-        ax.set_xticks([-6, 0, 6, 20, 60], ["−6", "0", "6", "20", "60"])
+        ax.set_xticks([-6, 0, 6, 30], ["−6", "0", "6", "30"])
         ax.minorticks_off()
     span = [ax.get_xlim() for ax in axes]
     low, high = min(-7.0, *(s[0] for s in span)), max(12.0, *(s[1] for s in span))

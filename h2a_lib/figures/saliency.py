@@ -60,10 +60,8 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     x = np.arange(len(stages))
     axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=BLUE)
     axes.plot(x, stages["similarity"], "o-", color=BLUE, ms=8)
-    axes.axhline(other["similarity"], color=GREY, ls="--", lw=1.5)
-    axes.annotate("another hand's map", (0.99, other["similarity"]), (0, 4),
-                  xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-                  fontsize=12, color=BLACK)  # fmt: skip
+    axes.axhline(other["similarity"], color=GREY, ls="--", lw=1.5, label="another hand")
+    axes.legend(loc="upper left")
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(x, stages["stage"], fontsize=12, rotation=30)
     axes.set(ylabel="Rank correlation", xlabel="random from the answer down to")
