@@ -142,3 +142,7 @@ def test_on_a_phone_the_slides_scroll_and_none_is_wider_than_the_screen(browser,
         ".map(slide => slide.getBoundingClientRect().right))"
     )
     assert widest <= PHONE["width"] + 1
+    pictures = page.evaluate(
+        "[...document.querySelectorAll('section img')].map(image => image.clientHeight)"
+    )
+    assert min(pictures) > 120
