@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from trained import squares_for, trained
+
+from h2a_lib.analysis import familiarity
+from h2a_lib.analysis.familiarity import Familiarity
+
+
+def cloud(n, d=64, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, 8)) @ np.random.default_rng(99).normal(size=(8, d)) * 3
+            + rng.normal(size=(n, d))).astype(np.float32)  # fmt: skip
+
+
+def test_hands_like_those_of_the_training_are_about_1_away():
+    found = Familiarity.fit(cloud(900), cloud(300, seed=1))
+    assert np.mean(found.distances(cloud(300, seed=2))) == pytest.approx(1, abs=0.1)
+
+
+def test_one_in_a_hundred_new_hands_is_beyond_the_threshold():
+    found = Familiarity.fit(cloud(1500), cloud(1500, seed=1))
+    beyond = (found.distances(cloud(6000, seed=2)) > found.threshold).mean()
+    assert beyond == pytest.approx(0.01, abs=0.008)
+
+
+@pytest.mark.parametrize("direction", ["inside", "outside"])
+def test_a_hand_far_off_is_beyond_it_in_any_direction(direction):
+    found = Familiarity.fit(cloud(900), cloud(300, seed=1))
+    if direction == "inside":  # along what varies in training, but far too much
+        off = found.mean + 12 * np.sqrt(found.variances[0]) * found.directions[0]
+    else:
+        across = np.random.default_rng(0).normal(size=found.mean.size)
+        across -= found.directions.T @ (found.directions @ across)
+        off = found.mean + 40 * across / np.linalg.norm(across)
+    assert found.distances(off[None]) > found.threshold
+
+
+def test_the_distance_is_mahalanobis_of_the_full_covariance_it_stands_for():
+    found = Familiarity.fit(cloud(500, d=20), cloud(50, d=20, seed=1))
+    along = found.directions.T @ np.diag(found.variances) @ found.directions
+    covariance = along + found.rest * (np.eye(20) - found.directions.T @ found.directions)
+    x = cloud(5, d=20, seed=3) - found.mean
+    literal = np.sqrt(np.einsum("nd,de,ne->n", x, np.linalg.inv(covariance), x) / 20)
+    assert found.distances(cloud(5, d=20, seed=3)) == pytest.approx(literal)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_a_handful_of_training_hands_and_features_that_never_vary_are_no_error(n):
+    features = np.concatenate([cloud(n), np.zeros((n, 3), np.float32)], axis=1)
+    found = Familiarity.fit(features, features)
+    assert np.isfinite(found.distances(features)).all()
+
+
+def test_what_is_learnt_is_recalled_until_the_weights_change(tmp_path):
+    run = trained(tmp_path, n=24, n_validation=8, epochs=1)
+    found = familiarity.learn(run, squares_for(run.config, 24, 8))
+    again = familiarity.recall(tmp_path)
+    assert np.array_equal(again.mean, found.mean)
+    assert (again.threshold, again.n_train, again.n_validation) == (found.threshold, 16, 8)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert familiarity.recall(tmp_path) is None
+
+
+def test_a_run_without_a_description_has_none(tmp_path):
+    assert familiarity.recall(tmp_path) is None
