@@ -24,15 +24,25 @@ class Style:
     Attributes
     ----------
     kind : str
-        "digital", "dim" (windowed for the marker, so the hand is dark) or "film".
+        "digital", "dim" (windowed for the lead, so that the hand is dark) or "film".
     quanta : float
         Per pixel in the open beam.
-    scatter, heel, blur_px : float
-        Scatter-to-primary ratio, loss of intensity along the heel, blur (SD).
+    scatter : float
+        Scatter-to-primary ratio in the open beam.
+    heel : (float, float)
+        Relative change of intensity from the centre to the lower and to the right edge.
+    blur_px : float
+        Standard deviation of focal spot and detector together.
     sharpen : float
-        Strength of the edge enhancement.
+        Strength of the edge enhancement; negative for a film that blurs.
     black, white, gamma : float
         Grey level of the open beam, of the brightest bone, and the curve between.
+    lead : float
+        Grey level of lead.
+    veil : float
+        Glow around the hand, from off-focus radiation and the console's processing.
+    shutter, rim : float
+        Grey level outside the exposed field, and how much brighter its edge line is.
     """
 
     kind: str
@@ -45,41 +55,47 @@ class Style:
     white: float
     gamma: float
     lead: float
+    veil: float
+    shutter: float
+    rim: float
 
     @classmethod
     def draw(cls, collimated: bool, stream: Stream) -> "Style":
-        """Draw a style with the frequencies seen in the real images."""
+        """Draw a style, with about the frequencies seen in the real images."""
         dice = stream.uniform()
-        if dice < (0.10 if collimated else 0.17):
+        if dice < 0.15:
             kind = "dim"
-        elif dice < (0.50 if collimated else 0.27):
+        elif dice < (0.50 if collimated else 0.24):
             kind = "film"
         else:
             kind = "digital"
         if kind == "digital":
-            black, white = abs(stream.normal(4, 5)), stream.normal(222, 22)
-            gamma = stream.normal(1.12, 0.12)
+            black, white = abs(stream.normal(3, 5)), stream.normal(225, 20)
+            gamma = stream.normal(1.15, 0.12)
         elif kind == "dim":
-            black = stream.uniform(2, 42)
-            white, gamma = black + stream.uniform(28, 75), stream.normal(1.2, 0.15)
+            black = stream.uniform(1, 45)
+            white, gamma = black + stream.uniform(24, 75), stream.normal(1.2, 0.15)
         else:
-            black = stream.uniform(20, 150)
-            white, gamma = (
-                black + stream.uniform(0.45, 0.85) * (255 - black),
-                stream.normal(0.9, 0.1),
-            )
-        lead = stream.uniform(225, 255) if kind != "dim" else stream.uniform(150, 255)
+            black = 12 + 140 * stream.uniform() ** 1.6
+            white = black + stream.uniform(0.45, 0.9) * (255 - black)
+            gamma = stream.normal(0.95, 0.1)
+        dark = stream.chance(0.45)
         return cls(
             kind=kind,
-            quanta=10 ** stream.uniform(3.1, 4.0),
-            scatter=stream.uniform(0.04, 0.14),
-            heel=(stream.normal(0, 0.04), stream.normal(0, 0.04)),
+            quanta=10 ** stream.uniform(3.5, 4.6),
+            scatter=stream.uniform(0.03, 0.10),
+            heel=(stream.normal(0, 0.015), stream.normal(0, 0.015)),
             blur_px=stream.uniform(0.5, 0.95),
-            sharpen=max(0.0, stream.normal(0.5, 0.4)),
+            sharpen=min(max(-0.2, stream.normal(0.35, 0.35)), 0.9),
             black=black,
             white=white,
             gamma=gamma,
-            lead=lead,
+            lead=stream.uniform(150, 255) if kind == "dim" else stream.uniform(235, 255),
+            veil=stream.uniform(0.0, 0.11),
+            shutter=stream.uniform(0, 6)
+            if dark
+            else black + 0.35 * (white - black) * stream.uniform(),
+            rim=0.45 * (white - black) * stream.uniform(0.1, 1) ** 2,
         )
 
 
@@ -119,22 +135,37 @@ def expose(
     columns = np.linspace(-1, 1, width)[None, :]
     primary *= 1 + style.heel[0] * rows + style.heel[1] * columns
     intensity = primary + style.scatter * _haze(primary)
-    edge = None
-    if frame.field is not None:
-        edge = inside_field(frame.field, height, width)
-        open_share = np.clip(edge / 2 + 0.5, 0, 1)
-        intensity = intensity * (0.02 + 0.98 * open_share)
     intensity = cv2.GaussianBlur(intensity, (0, 0), style.blur_px, borderType=cv2.BORDER_REPLICATE)
     noise = cv2.GaussianBlur(stream.field((height, width)), (0, 0), 0.55)
     intensity = np.maximum(intensity + noise * np.sqrt(intensity / style.quanta), 1e-3)
     # Detectors and films answer to the logarithm of the dose.
     signal = -np.log(intensity)
-    if style.sharpen > 0:
-        signal = signal + style.sharpen * (
-            signal
-            - cv2.GaussianBlur(signal, (0, 0), 0.006 * height, borderType=cv2.BORDER_REPLICATE)
-        )
-    return _window(signal, soft_mm, marker, edge, style)
+    if style.sharpen:
+        soft = cv2.GaussianBlur(signal, (0, 0), 0.005 * height, borderType=cv2.BORDER_REPLICATE)
+        signal += style.sharpen * (signal - soft)
+    grey = _window(signal, soft_mm, style)
+    if marker is not None:
+        here = grey[marker.patch]
+        grey[marker.patch] = here + (style.lead - here) * marker.lead
+    if frame.field is not None:
+        _close_shutters(grey, frame.field, style)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def _close_shutters(grey: np.ndarray, field: np.ndarray, style: Style) -> None:
+    """Replace what lies outside the exposed field, in place.
+
+    Consoles and film scanners leave it black or some grey, with a bright line along the edge
+    where the processing overshoots.
+    """
+    height, width = grey.shape
+    edge = inside_field(field, height, width)
+    if not (edge < 4).any():
+        return
+    line = 0.004 * height + 0.5
+    share = np.clip(edge / 2 + 0.5, 0, 1)
+    grey *= share
+    grey += style.shutter * (1 - share) + style.rim * np.exp(-np.abs(edge) / line)
 
 
 def _haze(primary: np.ndarray) -> np.ndarray:
@@ -147,16 +178,18 @@ def _haze(primary: np.ndarray) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _window(signal, soft_mm, marker, edge, style: Style) -> np.ndarray:
+def _window(signal: np.ndarray, soft_mm: np.ndarray, style: Style) -> np.ndarray:
     """Map the log signal to grey levels by the range of the hand itself, as a console does."""
     hand = soft_mm > 0
-    open_beam = np.sort(signal[~hand][::7])
-    floor = open_beam[len(open_beam) // 10] if open_beam.size else 0.0
-    tissue = np.sort(signal[hand][::5])
-    top = tissue[int(0.995 * (len(tissue) - 1))] if tissue.size else floor + 1
+    air, tissue = signal[~hand][::7], signal[hand][::5]
+    floor = _ranked(air, 0.10) if air.size else 0.0
+    top = _ranked(tissue, 0.995) if tissue.size else floor + 1
     relative = np.clip((signal - floor) / max(top - floor, 1e-3), 0, 1.35)
-    grey = style.black + (style.white - style.black) * relative**style.gamma
-    if marker is not None:
-        here = grey[marker.patch]
-        grey[marker.patch] = here + (style.lead - here) * marker.lead
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    relative += style.veil * _haze(hand.astype(np.float64)) * (1 - 0.7 * hand)
+    return style.black + (style.white - style.black) * relative**style.gamma
+
+
+def _ranked(values: np.ndarray, share: float) -> float:
+    """Return the value below which this share lies."""
+    rank = int(share * (values.size - 1))
+    return float(np.partition(values, rank)[rank])

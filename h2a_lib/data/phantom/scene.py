@@ -73,7 +73,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     skin = 14 * scale * plumpness
     keep = list(skeleton.joints.values())
     arm = skeleton.forearm * scale
-    shown = stream.uniform(22, 62)
+    shown = stream.uniform(24, 100)
     keep.append(np.stack([arm * 12 + (27 * scale, 0), arm * 12 - (27 * scale, 0)]))
     box = np.concatenate(keep) @ matrix.T
     foot = (arm * shown) @ matrix.T
@@ -82,7 +82,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     extent = high - low
 
     collimated = stream.chance(COLLIMATED)
-    margin = stream.uniform(0.06, 0.34) if collimated else max(0.02, stream.normal(0.08, 0.05))
+    margin = stream.uniform(0.04, 0.32) if collimated else max(0.015, stream.normal(0.055, 0.045))
     px_per_mm = min(width / extent[0], height / extent[1]) * (1 - margin)
     spare = np.array([width, height]) - extent * px_per_mm
     across = min(max(stream.normal(0.5, 0.2), 0.02), 0.98)
@@ -171,7 +171,7 @@ def marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker | None:
         lines.append((f"{day:02d}-{month:02d}-{int(stream.uniform(0, 17)):02d}", 0.35))
     if stream.chance(0.06):
         lines = lines[:1]
-    cap = stream.uniform(0.035, 0.075) * height
+    cap = stream.uniform(0.04, 0.085) * height
     pad = cap * stream.uniform(0.35, 0.8)
     half_w = max(text_width(text, cap * size) for text, size in lines) / 2 + pad
     tall = sum(cap * size * 1.35 for _, size in lines) + 2 * pad * stream.uniform(0.8, 1.4)
@@ -201,7 +201,7 @@ def marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker | None:
     for text, size in lines:
         tall_line = cap * size
         top -= tall_line
-        stroke = tall_line * (0.19 if size == 1.0 else 0.17)
+        stroke = tall_line * (0.25 if size == 1.0 else 0.21)
         gap = distance_to_text(text, x, y - top, tall_line)
         np.maximum(lead, np.clip(stroke / 2 - gap + 0.5, 0, 1), out=lead)
         top -= 0.35 * cap * size
@@ -218,7 +218,7 @@ def _room(depth_px, radius, half, frame: Frame, stream: Stream):
         x = stream.uniform(0.2 * half[0], width - 0.2 * half[0])
         y = stream.uniform(0.2 * half[1], height - 0.2 * half[1])
         # Most lie beside the little finger's side of the hand, at half height.
-        if frame.right_hand is False and stream.chance(0.5):
+        if not frame.right_hand and stream.chance(0.5):
             x = stream.uniform(0.6 * half[0], 0.3 * width)
         if depth_px[int(y), int(x)] < -radius * slack:
             return x, y

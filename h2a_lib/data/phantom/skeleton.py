@@ -31,15 +31,15 @@ HALF_WIDTHS = {
     5: (6.6, 6.8, 5.6, 4.5),
 }
 # Where the metacarpals start, and their direction in degrees from the y axis towards the thumb.
-BASES = {1: (25.0, 22.0), 2: (14.5, 35.0), 3: (3.0, 36.0), 4: (-7.5, 33.5), 5: (-16.0, 29.0)}
-DIRECTIONS = {1: 38.0, 2: 7.0, 3: -0.5, 4: -8.0, 5: -15.0}
+BASES = {1: (25.5, 22.0), 2: (13.0, 35.0), 3: (2.5, 36.0), 4: (-7.0, 33.5), 5: (-14.5, 29.0)}
+DIRECTIONS = {1: 40.0, 2: 9.0, 3: 0.5, 4: -8.5, 5: -17.5}
 ADULT_HAND_MM = 36.0 + 64.6 + 44.6 + 26.3 + 17.4 + 5
 
 # Half-width along a bone from its growing end (0) to the other (1), relative to the widest.
 PROFILES = {
     "metacarpal": (
         (0, 0.05, 0.12, 0.19, 0.3, 0.45, 0.62, 0.8, 0.93, 1),
-        (0.80, 0.93, 1.0, 0.95, 0.70, 0.56, 0.56, 0.74, 0.98, 0.92),
+        (0.80, 0.93, 1.0, 0.94, 0.70, 0.56, 0.55, 0.66, 0.86, 0.88),
     ),
     "metacarpal 1": (
         (0, 0.07, 0.17, 0.35, 0.55, 0.75, 0.9, 1),
@@ -57,16 +57,16 @@ PROFILES = {
         (0, 0.08, 0.2, 0.42, 0.62, 0.78, 0.9, 1),
         (0.93, 1.0, 0.86, 0.52, 0.42, 0.50, 0.60, 0.42),
     ),
-    "radius": ((0, 0.07, 0.16, 0.35, 0.6, 1), (0.94, 1.0, 0.93, 0.66, 0.52, 0.50)),
-    "ulna": ((0, 0.06, 0.14, 0.3, 0.6, 1), (0.90, 1.0, 0.90, 0.72, 0.74, 0.90)),
+    "radius": ((0, 0.03, 0.08, 0.16, 0.26, 0.42, 1), (0.95, 1.0, 0.93, 0.72, 0.56, 0.49, 0.47)),
+    "ulna": ((0, 0.03, 0.07, 0.15, 0.3, 0.6, 1), (0.88, 1.0, 0.95, 0.76, 0.70, 0.76, 0.90)),
 }
 # Length of the growing end (cartilage and its bone) as a share of the whole, once grown.
 GROWING_ENDS = {
-    "metacarpal": 0.19,
-    "metacarpal 1": 0.17,
-    "proximal phalanx": 0.155,
-    "middle phalanx": 0.18,
-    "distal phalanx": 0.20,
+    "metacarpal": 0.165,
+    "metacarpal 1": 0.14,
+    "proximal phalanx": 0.125,
+    "middle phalanx": 0.15,
+    "distal phalanx": 0.17,
 }
 
 # Adult carpals: centre in mm and outline as radii (mm) every 30 degrees from the thumb side
@@ -76,8 +76,8 @@ CARPALS = {
     "hamate": ((-10.0, 22.5), (6.0, 7.0, 9.2, 9.6, 9.4, 8.8, 7.6, 6.8, 7.0, 8.6, 8.4, 6.4)),
     "triquetrum": ((-13.0, 10.5), (7.0, 6.4, 6.0, 6.2, 7.4, 8.0, 7.2, 6.2, 5.8, 6.0, 6.8, 7.4)),
     "lunate": ((-0.5, 6.6), (7.6, 6.2, 5.0, 4.8, 6.0, 8.0, 7.8, 6.8, 6.2, 6.0, 6.4, 7.6)),
-    "scaphoid": ((14.5, 9.5), (7.0, 10.6, 10.8, 7.0, 5.4, 5.6, 6.6, 8.4, 8.0, 6.2, 5.4, 5.8)),
-    "trapezium": ((23.5, 19.5), (7.2, 7.4, 7.2, 7.0, 7.6, 7.4, 6.8, 7.4, 7.6, 6.6, 6.6, 7.0)),
+    "scaphoid": ((14.0, 8.5), (6.4, 9.2, 9.4, 6.4, 5.2, 5.4, 6.4, 8.0, 7.6, 6.0, 5.2, 5.4)),
+    "trapezium": ((22.5, 18.5), (6.6, 6.6, 6.4, 6.4, 6.8, 6.6, 6.2, 6.6, 6.8, 6.2, 6.2, 6.4)),
     "trapezoid": ((14.5, 26.0), (5.8, 6.4, 7.4, 6.6, 6.4, 5.6, 5.2, 5.6, 5.8, 5.8, 6.2, 6.0)),
     "pisiform": ((-15.5, 12.0), (4.6, 5.0, 5.6, 5.8, 5.2, 4.6, 4.4, 4.6, 5.2, 5.6, 5.2, 4.8)),
 }
@@ -115,9 +115,9 @@ class Pose:
     @classmethod
     def draw(cls, stream: Stream) -> "Pose":
         """Draw a pose as children hold their hands."""
-        opening = stream.normal(0.9, 0.55)
+        opening = stream.normal(1.5, 0.7)
         spread = {
-            1: stream.normal(8, 7),
+            1: stream.normal(6, 7),
             2: 5.5 * opening + stream.normal(0, 2.5),
             3: 0.5 * opening + stream.normal(0, 2),
             4: -4.5 * opening + stream.normal(0, 2.5),
@@ -246,9 +246,10 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
     share = GROWING_ENDS.get(kind)
     end = share * length * (1 + 0.45 * young) if share else half * 0.62 * (1 + 0.3 * young)
     # Cartilage between the bones: 1 mm at each joint for good, more while the far end is young.
-    gap = 0.022 * length if share else 0.0
+    gap = 0.016 * length if share else 0.0
     far = gap + 0.05 * length * (1 - min(1.0, growth.years / 13)) if share else 0.0
-    plate = (1 - fused) * (0.9 + 1.1 * (1 - size)) * half / 6
+    # The plate itself is about 1 mm, and thins as it comes to its end.
+    plate = (1 - fused) * (0.55 + 1.4 * (1 - size)) * half / 6.5
 
     u = np.linspace(0, length, SAMPLES)
     width = half * _profile(kind)
@@ -261,7 +262,7 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
     bow = stream.normal(0, 0.012) * length
     grain = (int(stream.uniform(0, 512)), int(stream.uniform(0, 512)))
     core, hollow = _core(u, outer, width, growth, fused, shaft_start, shaft_end)
-    depth = 0.78 if kind == "distal phalanx" else 0.85
+    depth = {"distal phalanx": 0.78, "radius": 0.62, "ulna": 0.72}.get(kind, 0.85)
     common = {
         "origin": origin,
         "axis": axis,
@@ -283,11 +284,12 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
 
     # The centre: first a dot in the middle of the cartilage, then a cap as wide as the shaft.
     room = end - plate / 2 - gap
-    centre = gap + room * 0.5
-    tall = 0.5 * room * (0.30 + 0.70 * size)
-    wide = half * min(1.0, 1.02 * size)
+    tall = 0.5 * room * (0.40 + 0.60 * size)
+    wide = half * min(1.0, 1.04 * size)
     tall = min(tall, wide * 1.1)
-    power = 2.0 + 1.2 * size
+    # It ossifies towards the plate first: joint cartilage is the last to go.
+    centre = gap + room - tall - (1 - size) * 0.25 * room
+    power = 2.0 + 2.0 * size
     bump = np.maximum(1 - np.abs((u - centre) / max(tall, 1e-6)) ** power, 0) ** (1 / power)
     dot = wide * bump
     whole = width * _cap(u - gap, flat * half) * (u < end + 1e-9)
@@ -342,7 +344,7 @@ def _carpus(growth: Growth, scale: float, stream: Stream) -> list[Blob]:
         mean = outline.mean()
         # A young centre is a round dot; its facets come with the neighbours it meets.
         form = size**1.5
-        radius = size * factor * (form * outline + (1 - form) * mean) * scale * 0.98
+        radius = size * factor * (form * 1.10 * outline + (1 - form) * mean) * scale
         place = (np.array(centre) + jitter) * scale * (growth.breadth, 1)
         blobs.append(
             Blob(
@@ -387,8 +389,8 @@ def _forearm(growth: Growth, direction: np.ndarray, scale: float, stream: Stream
     wide = scale * growth.robustness
     bones: list[Tube] = []
     for name, across, along, half, lean in (
-        ("radius", 9.0, 0.5, 15.2, 1.2),
-        ("ulna", -15.5, 3.0 + stream.normal(0, 1.2), 8.3, -1.8),
+        ("radius", 9.5, 0.5, 15.6, -1.0),
+        ("ulna", -15.5, 2.5 + stream.normal(0, 1.2), 8.6, 0.5),
     ):
         origin = side * across * scale * growth.breadth + direction * along * scale
         turn = np.deg2rad(lean)

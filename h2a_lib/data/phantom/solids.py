@@ -7,6 +7,7 @@ two machines' math libraries does not reach a pixel.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -37,10 +38,15 @@ class View:
     height: int
     width: int
 
-    @property
+    @functools.cached_property
     def px_per_mm(self) -> float:
         """Return the scale."""
         return float(np.sqrt(abs(np.linalg.det(self.matrix))))
+
+    @functools.cached_property
+    def inverse(self) -> np.ndarray:
+        """Return the matrix from pixels to mm, (2, 2)."""
+        return np.linalg.inv(self.matrix)
 
     def to_px(self, points_mm: np.ndarray) -> np.ndarray:
         """Map (n, 2) millimetres to (n, 2) pixels, x before y."""
@@ -48,13 +54,14 @@ class View:
 
     def patch(self, points_mm: np.ndarray, margin_mm: float) -> tuple[slice, slice]:
         """Return rows and columns of the image that hold these points and a margin."""
-        px = self.to_px(points_mm)
         margin = margin_mm * self.px_per_mm + 2
-        low = np.floor(px.min(axis=0) - margin).astype(int)
-        high = np.ceil(px.max(axis=0) + margin).astype(int)
-        size = (self.width, self.height)
-        (x0, y0), (x1, y1) = (np.clip(v, 0, size) for v in (low, high))
-        return slice(int(y0), int(y1)), slice(int(x0), int(x1))
+        spans = []
+        for values, size in zip(
+            self.to_px(points_mm).T.tolist(), (self.width, self.height), strict=True
+        ):
+            low, high = math.floor(min(values) - margin), math.ceil(max(values) + margin)
+            spans.append(slice(min(max(low, 0), size), min(max(high, 0), size)))
+        return spans[1], spans[0]
 
     def local(
         self, patch: tuple[slice, slice], origin: np.ndarray, axis: np.ndarray, stride: int = 1
@@ -77,9 +84,8 @@ class View:
         """
         rows = np.arange(patch[0].start, patch[0].stop, stride, dtype=float) - self.shift[1]
         columns = np.arange(patch[1].start, patch[1].stop, stride, dtype=float) - self.shift[0]
-        inverse = np.linalg.inv(self.matrix)
         normal = np.array([axis[1], -axis[0]])
-        along, across = axis @ inverse, normal @ inverse
+        along, across = axis @ self.inverse, normal @ self.inverse
         return (
             (columns * along[0] - axis @ origin)[None, :] + (rows * along[1])[:, None],
             (columns * across[0] - normal @ origin)[None, :] + (rows * across[1])[:, None],
@@ -175,8 +181,8 @@ class Tube:
         if self.hollow is not None:
             filling *= self.hollow[step]
         # Trabeculae run along the bone: the pattern is stretched threefold in that direction.
-        row = (u * 3.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
-        column = (v * 9.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
+        row = (u * 4.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
+        column = (v * 11.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += (2 * self.depth) * (outer - inner)
         into.spongy[patch] += filling * trabeculae()[row, column]
 
@@ -248,4 +254,4 @@ def trabeculae() -> np.ndarray:
     wrapped = np.pad(noise, 32, mode="wrap")
     fine = cv2.GaussianBlur(wrapped, (0, 0), 1.1)[32:-32, 32:-32]
     coarse = cv2.GaussianBlur(wrapped, (0, 0), 5.0)[32:-32, 32:-32]
-    return np.maximum(1 + 0.20 * fine / fine.std() + 0.12 * coarse / coarse.std(), 0.1)
+    return np.maximum(1 + 0.17 * fine / fine.std() + 0.10 * coarse / coarse.std(), 0.1)

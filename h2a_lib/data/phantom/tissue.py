@@ -9,11 +9,11 @@ from h2a_lib.data.phantom.solids import View
 
 # Half-breadth of the fingers of an adult man at knuckle, joints and tip of the bone, in mm.
 _FINGERS = {
-    1: (14.0, 12.5, 10.5, 8.6),
-    2: (11.0, 10.2, 8.7, 7.2),
-    3: (11.2, 10.4, 8.9, 7.4),
-    4: (10.6, 9.8, 8.4, 7.0),
-    5: (9.8, 8.6, 7.5, 6.3),
+    1: (13.4, 12.0, 10.0, 8.2),
+    2: (10.6, 9.8, 8.2, 6.8),
+    3: (10.8, 10.0, 8.4, 7.0),
+    4: (10.2, 9.4, 8.0, 6.6),
+    5: (9.4, 8.2, 7.1, 5.9),
 }
 
 
@@ -108,16 +108,9 @@ def _capsules(skeleton: Skeleton, growth: Growth):
     root = joints[1][0] * 0.55
     yield root, joints[1][1], (20 * size, 12.5 * size), 16 * size, 9
     # The web between thumb and index finger.
-    yield (
-        joints[2][0],
-        joints[1][0] + 0.62 * (joints[1][1] - joints[1][0]),
-        (
-            14 * size,
-            12 * size,
-        ),
-        10 * size,
-        16,
-    )
+    index, thumb = joints[2], joints[1]
+    across = index[0] + 0.35 * (index[1] - index[0]), thumb[0] + 0.8 * (thumb[1] - thumb[0])
+    yield *across, (13 * size, 10.5 * size), 10 * size, 18
     for ray in range(1, 6):
         chain = joints[ray][1:]
         radii = _FINGERS[ray]
