@@ -1,0 +1,77 @@
+"""What the measurements of all radiographs say, and which hands to show."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from h2a_lib.analysis.statistics import mean_interval, number
+from h2a_lib.data import measure
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """A hand that stands out: what it is, and which."""
+
+    what: str
+    id: str
+
+
+def extremes(measured: pd.DataFrame) -> list[Extreme]:
+    """Return the darkest, brightest, flattest, smallest and largest image."""
+    pixels = measured["width_px"] * measured["height_px"]
+    found = (
+        ("darkest", measured["mean_grey"].idxmin()),
+        ("brightest", measured["mean_grey"].idxmax()),
+        ("flattest", measured["contrast_grey"].idxmin()),
+        ("smallest", pixels.idxmin()),
+        ("largest", pixels.idxmax()),
+    )
+    return [Extreme(what, measured.loc[row, "id"]) for what, row in found]
+
+
+def spread_by_exposure(measured: pd.DataFrame, n: int = 6) -> list[str]:
+    """Return n ids (fewer if there are fewer) from the darkest to the brightest, evenly spread."""
+    ordered = measured.sort_values(["mean_grey", "id"])["id"]
+    places = np.linspace(0.04, 0.96, min(n, len(ordered))) * (len(ordered) - 1)
+    return [ordered.iloc[round(place)] for place in places]
+
+
+def variables(measured: pd.DataFrame) -> dict[str, str]:
+    """Return what the slides say of the images, ready to print."""
+    width, height = measured["width_px"], measured["height_px"]
+    aspect = height / width
+    sizes = len(measured[["width_px", "height_px"]].drop_duplicates())
+    return {
+        "n": f"{len(measured):,}",
+        "sizes": f"{sizes:,}",
+        "width_range": f"{width.min():,}–{width.max():,} px",
+        "height_range": f"{height.min():,}–{height.max():,} px",
+        "median_size": f"{width.median():,.0f} × {height.median():,.0f} px",
+        "aspect_range": f"{number(aspect.min(), 2)}–{number(aspect.max(), 2)}",
+        "mean_grey_range": f"{measured['mean_grey'].min():.0f}–{measured['mean_grey'].max():.0f}",
+        "contrast_range": (
+            f"{measured['contrast_grey'].min():.0f}–{measured['contrast_grey'].max():.0f}"
+        ),
+        "scanned_share": mean_interval(measure.is_scanned(measured)).text("%", 0, 100),
+        "scanned_rule": measure.SCANNED_RULE,
+        "border_share": mean_interval(measure.has_border(measured)).text("%", 0, 100),
+        "marker_share": mean_interval(measured["marker"]).text("%", 0, 100),
+    }
+
+
+def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
+    """Return what the slides say of each geometry's price, ready to print."""
+    width, height = measured["width_px"], measured["height_px"]
+    longer, shorter = np.maximum(width, height), np.minimum(width, height)
+    cut = 1 - shorter / longer
+    hand_cut = measured["hand_cut"]
+    return {
+        "crop_cut": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
+        "crop_hand_cut": f"{100 * hand_cut.median():.1f} %",
+        "crop_hand_cut_most": f"{100 * hand_cut.max():.0f} %",
+        "crop_hands_losing_5_percent": mean_interval(hand_cut > 0.05).text("%", 0, 100),
+        "pad_black": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
+        "squash_stretch": f"{number((longer / shorter).median(), 2)}",
+        "squash_stretch_most": f"{number((longer / shorter).max(), 2)}",
+    }

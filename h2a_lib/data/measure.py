@@ -1,0 +1,208 @@
+"""What can be measured in every radiograph without knowing anatomy: exposure, contrast, borders.
+
+The rules below were chosen on 96 RSNA training images and hold for the phantoms, whose truth is
+known (tests/test_data_measure.py). They describe pictures; nobody recorded how each was taken.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from h2a_lib.data import images, pool
+from h2a_lib.errors import DataError, Problem
+from h2a_lib.files import write_csv
+
+VERSION = 1
+CHUNK = 16
+# Shapes are judged at this long side: grain and resolution then matter little.
+SMALL_PX = 256
+
+# A digital detector's picture has black air. A scanned film keeps its grey base and fog, and so do
+# pictures windowed for the marker. Of 96 RSNA images 60 lie below 0.10 and 34 above 0.15.
+SCANNED_FROM = 0.125
+SCANNED_RULE = (
+    "scanned or fogged: the most frequent grey value is at least 1/8 of the 99.5th percentile"
+)
+# A straight edge of the exposed field or the film, within the outer fifth of a side.
+BORDER_FROM = 0.1
+OUTER = 0.2
+
+
+def measure(
+    labels: pd.DataFrame,
+    data_folder: Path,
+    *,
+    keep_in: Path | None = None,
+    fingerprint: str = "",
+    processes: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Measure every image at its full resolution.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        id and path of n hands.
+    data_folder : Path
+    keep_in : Path, optional
+        A folder for the result, which is read from there the next time for the same fingerprint.
+    fingerprint : str
+        Of the data set.
+    processes : int, optional
+        As many as are worth it by default.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    DataFrame
+        n rows in the labels' order: id; width_px, height_px; mean_grey; contrast_grey (99th minus
+        1st percentile); air (the most frequent grey value over the 99.5th percentile); black_share
+        and white_share (of pixels at 0 and 255); border (largest step across a straight edge near
+        a side, over the 99.5th percentile); marker (bool: something small and bright beside the
+        hand); hand_cut (share of the hand that a centre crop cuts off).
+
+    Raises
+    ------
+    DataError
+        Naming every image that does not decode.
+    """
+    kept = None if keep_in is None else keep_in / f"measured-{fingerprint[:16]}-{_version()}.csv"
+    if kept is not None and kept.is_file():
+        measured = pd.read_csv(kept, dtype={"id": str})
+    else:
+        measured = _measure_all(labels, Path(data_folder), processes, progress)
+        if kept is not None:
+            write_csv(kept, measured)
+    return labels[["id"]].merge(measured, on="id", how="left", validate="one_to_one")
+
+
+def _version() -> str:
+    return f"v{VERSION}.{images.VERSION}"
+
+
+def _measure_all(
+    labels: pd.DataFrame, data_folder: Path, processes: int | None, progress: bool
+) -> pd.DataFrame:
+    tasks = list(zip(labels["id"], labels["path"], strict=True))
+    chunks = pool.chunked(tasks, CHUNK)
+    files = (data_folder / path for _, path in tasks)
+    n_bytes = sum(file.stat().st_size for file in files if file.exists())
+    n_processes = max(1, min(pool.workers(n_bytes, processes), len(chunks)))
+    rows, problems = [], []
+    for found, failed in pool.in_parallel(
+        measure_some,
+        chunks,
+        data_folder,
+        processes=n_processes,
+        title="measuring",
+        progress=progress,
+    ):
+        rows += found
+        problems += failed
+    if problems:
+        raise DataError(problems)
+    return pd.DataFrame(rows).sort_values("id", ignore_index=True)
+
+
+def measure_some(
+    tasks: Sequence[tuple[str, str]], data_folder: Path
+) -> tuple[list[dict[str, object]], list[Problem]]:
+    """Measure some files: rows of `measure`, and a problem for each that does not decode."""
+    rows, problems = [], []
+    for key, path in tasks:
+        try:
+            rows.append({"id": key} | measure_one(images.read(data_folder / path)))
+        except images.ImageError as error:
+            problems.append(Problem(path, None, error.what))
+    return rows, problems
+
+
+def measure_one(image: np.ndarray) -> dict[str, object]:
+    """Measure one image, (h, w), uint8; see `measure`."""
+    height, width = image.shape
+    share = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel() / image.size
+    upto = np.cumsum(share, dtype=float)
+    darkest, bright, brightest = (int(np.searchsorted(upto, q)) for q in (0.01, 0.99, 0.995))
+    air = _air(share)
+    scale = SMALL_PX / max(height, width)
+    small_size = max(4, round(height * scale)), max(4, round(width * scale))
+    small = images.scale_to(image, *small_size)
+    hand, others = _components(small, air, bright)
+    return {
+        "width_px": width,
+        "height_px": height,
+        "mean_grey": round(float(share @ np.arange(256)), 3),
+        "contrast_grey": bright - darkest,
+        "air": round(air / max(brightest, 1), 4),
+        "black_share": round(float(share[0]), 5),
+        "white_share": round(float(share[255]), 5),
+        "border": round(_step(small) / max(brightest, 1), 4),
+        "marker": _has_marker(small, others, air),
+        "hand_cut": round(_cut(hand), 5),
+    }
+
+
+def is_scanned(measured: pd.DataFrame) -> pd.Series:
+    """Tell scanned (or fogged) pictures by `SCANNED_RULE`."""
+    return measured["air"] >= SCANNED_FROM
+
+
+def has_border(measured: pd.DataFrame) -> pd.Series:
+    """Tell pictures that show a straight edge of film, cassette or field near a side."""
+    return measured["border"] >= BORDER_FROM
+
+
+# --- the rules -----------------------------------------------------------------------------------
+
+
+def _air(share: np.ndarray) -> int:
+    """Return the most frequent grey value, smoothed over five; blank white is not air."""
+    smooth = np.convolve(share, np.ones(5), "same")
+    return int(smooth[:250].argmax())
+
+
+def _step(small: np.ndarray) -> float:
+    """Return the largest step between row medians (or column medians) in the outer fifths."""
+    largest = 0.0
+    for turned in (small, small.T):
+        # The median of a row is not moved by the forearm that crosses the lower edge.
+        profile = np.median(turned, axis=1)
+        steps = np.abs(profile[2:] - profile[:-2])
+        outer = max(1, int(OUTER * len(profile)))
+        largest = max(largest, *steps[:outer], *steps[-outer:])
+    return float(largest)
+
+
+def _components(small: np.ndarray, air: int, bright: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the hand (the largest bright thing) and the other things, each as a (h, w) mask."""
+    mask = (small > air + 0.25 * (bright - air)).astype(np.uint8)
+    n, where, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if n == 1:
+        return mask.astype(bool), []
+    hand = 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
+    return where == hand, [
+        where == k for k in range(1, n) if k != hand and _is_small(statistics[k])
+    ]
+
+
+def _is_small(statistics: np.ndarray) -> bool:
+    _, _, width, height, area = statistics
+    return area >= 12 and max(width, height) < SMALL_PX / 4
+
+
+def _has_marker(small: np.ndarray, others: list[np.ndarray], air: int) -> bool:
+    least = air + 0.6 * (np.percentile(small, 99.9) - air)
+    # Thin things at the very edge are the rim of a film.
+    inner = np.zeros(small.shape, bool)
+    inner[3:-3, 3:-3] = True
+    return any((small[other & inner] > least).any() for other in others)
+
+
+def _cut(hand: np.ndarray) -> float:
+    """Return the share of a mask that a centre crop leaves out."""
+    kept = hand[images.kept_part(*hand.shape, "center_crop")].sum()
+    return float(1 - kept / max(hand.sum(), 1))
