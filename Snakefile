@@ -69,6 +69,11 @@ def report_sources():
     )
 
 
+def tells_sex():
+    names = space.study.experiments_of(space.profile_name)
+    return any(space.config(name).task != "age" for name in names)
+
+
 def figures(*names):
     return [RESULTS / "figures" / f"{name}" for name in names]
 
@@ -123,9 +128,30 @@ rule images:
         library("notebooks/02_images.ipynb"),
         notebook="notebooks/02_images.ipynb",
     output:
-        figures("raw_grid.png"),
+        figures(
+            "raw_grid.png",
+            "resolutions.svg",
+            "contrast_exposure.svg",
+            "scanned_digital.svg",
+            "extremes.png",
+        ),
         RESULTS / "variables/images.yml",
         notebook=RESULTS / "notebooks/02_images.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+rule preprocessing:
+    input:
+        DATA,
+        library("notebooks/03_preprocessing.ipynb"),
+        notebook="notebooks/03_preprocessing.ipynb",
+    output:
+        figures("geometry.png", "pixel_normalisation.png", "contrast.png"),
+        RESULTS / "variables/preprocessing.yml",
+        notebook=RESULTS / "notebooks/03_preprocessing.ipynb",
     params:
         parameters=parameters(),
     shell:
@@ -190,13 +216,82 @@ rule compare:
         EXECUTE
 
 
+rule age_answer:
+    input:
+        ALL_RUNS,
+        library("notebooks/07_age_answer.ipynb"),
+        notebook="notebooks/07_age_answer.ipynb",
+    output:
+        figures(
+            "age_scatter.svg",
+            "age_bland_altman.svg",
+            "age_by_band.svg",
+            "worst_cases.png",
+            "age_conformal.svg",
+            "robustness.svg",
+            "saliency_age.png",
+        ),
+        RESULTS / "variables/age.yml",
+        RESULTS / "variables/saliency.yml",
+        notebook=RESULTS / "notebooks/07_age_answer.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+rule sex_answer:
+    input:
+        ALL_RUNS,
+        library("notebooks/08_sex_answer.ipynb"),
+        notebook="notebooks/08_sex_answer.ipynb",
+    output:
+        figures("sex_roc.svg", "sex_by_band.svg", "sex_calibration.svg", "saliency_sex.png"),
+        RESULTS / "variables/sex.yml",
+        notebook=RESULTS / "notebooks/08_sex_answer.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+rule clusters:
+    input:
+        ALL_RUNS,
+        library("notebooks/09_clusters.ipynb"),
+        notebook="notebooks/09_clusters.ipynb",
+    output:
+        figures("clusters_umap.svg", "clusters_agreement.svg"),
+        RESULTS / "variables/clusters.yml",
+        notebook=RESULTS / "notebooks/09_clusters.ipynb",
+    params:
+        parameters=parameters(),
+    shell:
+        EXECUTE
+
+
+# What the deck is made from: the sex answer only where a run of the profile tells sex.
+ANSWERS = [
+    rules.population.output,
+    rules.images.output,
+    rules.preprocessing.output,
+    rules.range_test.output,
+    rules.compare.output,
+    rules.age_answer.output,
+    rules.clusters.output,
+    *([rules.sex_answer.output] if tells_sex() else []),
+]
+
+
+rule answers:
+    input:
+        ANSWERS,
+
+
 rule deck:
     input:
         ALL_RUNS,
-        rules.population.output,
-        rules.images.output,
-        rules.range_test.output,
-        rules.compare.output,
+        ANSWERS,
         library("h2a_lib/report/__init__.py"),
         report_sources(),
     output:

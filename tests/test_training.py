@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
-from h2a_lib.models import training
+from h2a_lib.models import networks, training
+from h2a_lib.models.batches import normalise
 from h2a_lib.models.training import errors_of, is_better, train
 
 FULL = {
@@ -173,6 +174,22 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(tmp_
     for name in ("predictions.csv", "predictions_train.csv", "history.csv", "weights.safetensors"):
         whole, killed = ((tmp_path / run / name).read_bytes() for run in ("whole", "killed"))
         assert whole == killed, name
+
+
+def test_batch_norm_is_evaluated_with_the_statistics_of_training_hands_as_they_are(
+    config, hands, tmp_path
+):
+    settings = config(epochs=1, augment={})
+    trained = train(settings, hands, tmp_path / "checkpoint.pt")
+    network = networks.build("resnet18")
+    network.load_state_dict(trained.last_weights)
+    looked_at = hands.training_rows()[:10]  # as many as there are validation hands
+    pixels = torch.from_numpy(hands.images[looked_at]).unsqueeze(1) / 255
+    pixels = normalise(pixels, "instance", trained.scales.pixels, training=False)
+    with torch.no_grad():
+        seen = network.trunk.conv1(pixels)
+    torch.testing.assert_close(network.trunk.bn1.running_mean, seen.mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(network.trunk.bn1.running_var, seen.var(dim=(0, 2, 3)))
 
 
 def test_early_stopping_stops_when_the_error_no_longer_falls(config, hands, tmp_path, monkeypatch):

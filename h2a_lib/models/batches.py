@@ -232,7 +232,7 @@ class HandSet:
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Yield each of the hands at `rows` once, in their order."""
-        for part in torch.from_numpy(rows).split(batch_size):
+        for part in split(torch.from_numpy(rows), batch_size):
             yield self.batch(part)
 
 

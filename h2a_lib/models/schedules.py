@@ -38,11 +38,12 @@ def build_optimizer(
                 momentum=config.momentum,
                 # Torch refuses Nesterov's step where there is no momentum to look ahead with.
                 nesterov=config.nesterov and config.momentum > 0,
+                fused=True,
             )
         case study.Adam():
-            return optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+            return optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         case study.AdamW():
-            return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+            return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 @dataclass
