@@ -14,6 +14,7 @@ from PIL import Image
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 
+KEPT_TOGETHER = re.compile(r"n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
 UNITS = ("months", "years", "seconds", "pixels", "px")
@@ -67,7 +68,10 @@ def stage(results: Path, project: Path) -> Staged:
     UserError
         If there are no results, or a figure lacks its description.
     """
-    variables = {file.stem: read_yaml(file) for file in sorted(results.glob("variables/*.yml"))}
+    variables = {
+        file.stem: {key: _unbroken(str(value)) for key, value in read_yaml(file).items()}
+        for file in sorted(results.glob("variables/*.yml"))
+    }
     if "tier_label" not in variables.get("study", {}):
         raise UserError(f"{results} holds no results: variables/study.yml has no tier_label")
     staged = Staged(
@@ -87,7 +91,12 @@ def stage(results: Path, project: Path) -> Staged:
 
 def _escaped(values: dict[str, str]) -> dict[str, str]:
     """Escape every sign: Quarto reads a variable as Markdown, and ours are plain text."""
-    return {key: SIGN.sub(r"\\\1", str(value)) for key, value in values.items()}
+    return {key: SIGN.sub(r"\\\1", value) for key, value in values.items()}
+
+
+def _unbroken(text: str) -> str:
+    """Keep "n = 96" and "95 % CI" on one line, by no-break spaces."""
+    return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def reveal_folder() -> Path:
@@ -130,19 +139,28 @@ def _ground(file: Path) -> str:
 
 
 def _table(file: Path) -> dict[str, Any]:
+    """Write a table as text; a value, its _low and its _high make one column."""
     frame = pd.read_csv(file)
-    columns = [_column(frame[name]) for name in frame.columns]
+    columns = {name: _column(frame[name]) for name in frame.columns}
+    headings = {name: _heading(name) for name in frame.columns}
+    for name in frame.columns:
+        low, high = columns.get(f"{name}_low"), columns.get(f"{name}_high")
+        if low and high:
+            cells = zip(columns[name], low, high, strict=True)
+            columns[name] = [f"{at} ({a}–{b})" if at else "" for at, a, b in cells]
+            headings[name] += ", 95 % CI"
+            del columns[f"{name}_low"], columns[f"{name}_high"]
     return {
         "name": file.stem,
-        "names": list(frame.columns),
-        "header": [_heading(name) for name in frame.columns],
-        "rows": [list(row) for row in zip(*columns, strict=True)],
-        "numeric": [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns],
+        "names": list(columns),
+        "header": [headings[name] for name in columns],
+        "rows": [list(row) for row in zip(*columns.values(), strict=True)],
+        "numeric": [pd.api.types.is_numeric_dtype(frame[name]) for name in columns],
     }
 
 
 def _heading(name: str) -> str:
-    """Write a column's name as a heading: "mae_months_low" -> "MAE low (months)"."""
+    """Write a column's name as a heading: "train_mae_months" -> "train MAE (months)"."""
     words = name.split("_")
     units = [word for word in words[1:] if word in UNITS]
     said = [CAPITALS.get(word, word) for word in words if word not in units]

@@ -7,8 +7,9 @@ h2a_lib/report/staging.py writes from the results of one study.
                                                a group of variables or one variable (var:sex.auc)
   ::: {.unless has="..."}                      kept if it lacks one of them
   ::: {.left-out}                              becomes the list of slides that fell out
-  ::: {.table name="runs" columns="run mae" rows="12"}
-                                               becomes the study's table; `rows` a page
+  ::: {.table name="runs" columns="run mae" rows="8"}
+                                               becomes the study's table, or a dense one of
+                                               at most `rows` a page
   ![](figures/curves_by_depth.svg)             gets its alt text, caption, tier and source
 
 Content outside `.when` is required: h2a_lib/report/checks.py fails on what is missing there.
@@ -197,15 +198,19 @@ local function study_table(div)
   local chosen = chosen_columns(data, div.attributes.columns)
   local per_page = tonumber(div.attributes.rows) or #data.rows
   if #data.rows <= per_page then
-    return make_table(data, chosen, 1, #data.rows)
+    local all = make_table(data, chosen, 1, #data.rows)
+    return div.attributes.rows and pandoc.Div({ all }, pandoc.Attr("", { "dense" })) or all
   end
   local pages = pandoc.Blocks({})
-  -- Even pages: 13 rows by 12 are 7 and 6, not 12 and 1.
+  -- Even pages: 9 rows by 8 are 5 and 4, not 8 and 1.
   local n_pages = math.ceil(#data.rows / per_page)
   local rows = math.ceil(#data.rows / n_pages)
   for first = 1, #data.rows, rows do
     pages:insert(
-      pandoc.Div({ make_table(data, chosen, first, math.min(first + rows - 1, #data.rows)) })
+      pandoc.Div(
+        { make_table(data, chosen, first, math.min(first + rows - 1, #data.rows)) },
+        pandoc.Attr("", { "dense" })
+      )
     )
   end
   return pandoc.Div(pages, pandoc.Attr("", { "pages" }))

@@ -12,7 +12,7 @@ local typst = FORMAT:match("typst") ~= nil
 local stringify = pandoc.utils.stringify
 
 -- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
-local KINDS = { "answer", "reading", "small", "big" }
+local KINDS = { "answer", "reading", "small", "big", "dense" }
 
 local staged
 do
@@ -239,7 +239,8 @@ local function kind(div)
 end
 
 local function to_typst(slide)
-  local arguments = pandoc.List({ "part: " .. slide.part })
+  local title = stringify(slide.header.content)
+  local arguments = pandoc.List({ "part: " .. slide.part, "title: " .. typst_string(title) })
   local ground = ground_of(figures_on(slide))
   if ground then
     arguments:insert("ground: rgb(" .. typst_string(ground) .. ")")

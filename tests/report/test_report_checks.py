@@ -139,10 +139,16 @@ def test_a_radiograph_gives_its_ground_to_the_slide_and_a_plot_does_not(project,
     assert figures["ages_by_sex"]["ground"] == "light"
 
 
-def test_long_tables_are_written_with_even_decimals(project, study):
+def test_tables_are_written_with_even_decimals_and_intervals(project, study):
     table = stage(study / "results", project).tables["runs"]
     at = table["names"].index("mae_months")
-    assert table["header"][at] == "MAE (months)"
-    assert [row[at] for row in table["rows"]][:2] == ["6.00", "6.16"]
+    assert table["header"][at] == "MAE (months), 95 % CI"
+    assert [row[at] for row in table["rows"]][:2] == ["6.00 (5.50–6.50)", "6.16 (5.66–6.66)"]
+    assert "mae_months_low" not in table["names"]
     assert table["numeric"][at]
     assert not table["numeric"][0]
+
+
+def test_a_number_stays_with_its_unit_and_n_with_its_number(project, study):
+    said = stage(study / "results", project).variables["runs"]["best_mae"]
+    assert said.replace("\N{NO-BREAK SPACE}", "_") == "6.1_months (95_%_CI 5.7–6.6, n_=_2,611)"

@@ -147,7 +147,7 @@ def test_a_slide_too_full_for_its_page_is_refused(project, study, tmp_path):
     deck = project / "slides.qmd"
     lines = "\n\n".join(f"Line {i}." for i in range(40))
     deck.write_text(deck.read_text(encoding="utf-8") + f"\n\n## Too much\n\n{lines}\n")
-    with pytest.raises(UserError, match="a slide is too full"):
+    with pytest.raises(UserError, match="the slide 'Too much' is too full"):
         render(study / "results", project, tmp_path / "out", study, "pandoc")
 
 
