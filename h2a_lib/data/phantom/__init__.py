@@ -1,6 +1,17 @@
 """Synthetic hand radiographs, drawn from an anatomical growth model."""
 
-from h2a_lib.data.phantom.render import AIR, BONE, BORDER, MARKER, SKIN, PhantomImage, render
+from h2a_lib.data.phantom.chart import growth_chart
+from h2a_lib.data.phantom.render import (
+    AIR,
+    BONE,
+    BORDER,
+    MARKER,
+    SKIN,
+    PhantomImage,
+    Plate,
+    atlas_plate,
+    render,
+)
 from h2a_lib.data.phantom.writing import VERSION, write
 
 __all__ = [
@@ -11,6 +22,9 @@ __all__ = [
     "SKIN",
     "VERSION",
     "PhantomImage",
+    "Plate",
+    "atlas_plate",
+    "growth_chart",
     "render",
     "write",
 ]

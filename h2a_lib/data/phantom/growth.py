@@ -136,7 +136,7 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
     # Carpals, short bones and forearm run ahead of or behind each other within one hand, which is
     # why two readers differ; the deviation is shared within a group and grows with age. What all
     # centres share is bone age itself, so there is no common term.
-    spread = 1.0 + 0.025 * age_months
+    spread = 1.0 + 0.02 * age_months
     group_shift = {kind: vary(spread) for kind in ("carpal", "sesamoid", "forearm", "short")}
     progress = {}
     for centre in centres().values():
@@ -156,17 +156,17 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
         male=male,
         progress=progress,
         length_mm=length,
-        breadth=(1.0 if male else 0.965) * (1.06 - 0.06 * min(years / 6, 1)) * (1 + vary(0.025)),
+        breadth=(1.0 if male else 0.965) * (1.07 - 0.07 * min(years / 8, 1)) * (1 + vary(0.02)),
         # 2D:4D is about 0.98 in men and 1.00 in women on radiographs (Manning et al. 1998).
         index_length=(0.985 if male else 1.005) * (1 + vary(0.015)),
         robustness=(1.0 + 0.05 * puberty if male else 0.93)
-        * (1.10 - 0.10 * min(years / 8, 1))
-        * (1 + vary(0.035)),
-        plumpness=(1.25 - 0.25 * min(years / 7, 1)) * (1 + vary(0.05)),
+        * (1.08 - 0.08 * min(years / 8, 1))
+        * (1 + vary(0.025)),
+        plumpness=(1.27 - 0.29 * min(years / 13, 1)) * (1 + vary(0.035)),
         # Combined cortical thickness over width of the second metacarpal rises from about 0.3
         # in infancy to 0.5-0.6 (Garn 1970, The Earlier Gain and the Later Loss of Cortical Bone).
-        cortex=(0.30 + 0.12 * min(years / 10, 1) + 0.12 * puberty) * (1 + vary(0.08)),
-        density=(0.62 + 0.18 * min(years / 10, 1) + 0.20 * puberty) * (1 + vary(0.06)),
+        cortex=(0.27 + 0.13 * min(years / 12, 1) + 0.15 * puberty) * (1 + vary(0.05)),
+        density=(0.50 + 0.25 * min(years / 12, 1) + 0.25 * puberty) * (1 + vary(0.04)),
     )
 
 
@@ -186,4 +186,4 @@ def grown(progress: float) -> float:
     float
         0 (not there) to 1.
     """
-    return 0.0 if progress <= 0 else min(1.0, 0.08 + 0.92 * progress**0.45)
+    return 0.0 if progress <= 0 else min(1.0, 0.06 + 0.94 * progress**0.55)

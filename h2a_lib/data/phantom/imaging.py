@@ -63,9 +63,9 @@ class Style:
     def draw(cls, collimated: bool, stream: Stream) -> "Style":
         """Draw a style, with about the frequencies seen in the real images."""
         dice = stream.uniform()
-        if dice < 0.15:
+        if dice < 0.12:
             kind = "dim"
-        elif dice < (0.50 if collimated else 0.24):
+        elif dice < (0.42 if collimated else 0.20):
             kind = "film"
         else:
             kind = "digital"
@@ -86,7 +86,7 @@ class Style:
             scatter=stream.uniform(0.03, 0.10),
             heel=(stream.normal(0, 0.015), stream.normal(0, 0.015)),
             blur_px=stream.uniform(0.5, 0.95),
-            sharpen=min(max(-0.2, stream.normal(0.35, 0.35)), 0.9),
+            sharpen=min(max(-0.2, stream.normal(0.35, 0.2)), 0.9),
             black=black,
             white=white,
             gamma=gamma,
@@ -96,6 +96,25 @@ class Style:
             if dark
             else black + 0.35 * (white - black) * stream.uniform(),
             rim=0.45 * (white - black) * stream.uniform(0.1, 1) ** 2,
+        )
+
+    @classmethod
+    def plain(cls) -> "Style":
+        """Return the style of an atlas: clean, evenly exposed."""
+        return cls(
+            kind="digital",
+            quanta=1e6,
+            scatter=0.05,
+            heel=(0.0, 0.0),
+            blur_px=0.6,
+            sharpen=0.4,
+            black=0.0,
+            white=235.0,
+            gamma=1.0,
+            lead=255.0,
+            veil=0.0,
+            shutter=0.0,
+            rim=0.0,
         )
 
 

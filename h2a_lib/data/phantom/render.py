@@ -7,9 +7,9 @@ import numpy as np
 
 from h2a_lib.data.phantom.growth import OLDEST_MONTHS, Growth, grow
 from h2a_lib.data.phantom.imaging import Style, expose
-from h2a_lib.data.phantom.scene import Marker, compose, inside_field, marker
-from h2a_lib.data.phantom.skeleton import Pose, build
-from h2a_lib.data.phantom.solids import Thickness
+from h2a_lib.data.phantom.scene import Frame, Marker, compose, inside_field, marker
+from h2a_lib.data.phantom.skeleton import Pose, Skeleton, build
+from h2a_lib.data.phantom.solids import Thickness, View
 from h2a_lib.data.phantom.streams import Stream
 from h2a_lib.data.phantom.tissue import soft_tissue
 
@@ -113,3 +113,73 @@ def _boxes(hand: np.ndarray, skeleton, view, lead: Marker | None) -> dict:
     if lead is not None:
         boxes["marker"] = box(lead.patch)
     return boxes
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A hand as an atlas shows it: no individual variation, no markers, no noise.
+
+    Attributes
+    ----------
+    image : ndarray
+        (h, w), uint8.
+    bone_mm, skin_mm : ndarray
+        (h, w): thickness of bone (compact plus trabecular) and of soft tissue.
+    view : View
+        From mm to pixels; the scale is the same at every age.
+    skeleton : Skeleton
+        The bones.
+    growth : Growth
+        The state of the hand.
+    """
+
+    image: np.ndarray
+    bone_mm: np.ndarray
+    skin_mm: np.ndarray
+    view: View
+    skeleton: Skeleton
+    growth: Growth
+
+
+def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
+    """Draw the hand that the table of centres describes, in a neutral pose, to scale.
+
+    Parameters
+    ----------
+    age_months : float
+        Bone age, 0 to 228.
+    male : bool
+        The sex.
+    px_per_mm : float
+        Scale.
+
+    Returns
+    -------
+    Plate
+        An image of 255 x 175 mm, so that plates of all ages can stand side by side.
+    """
+    growth = grow(age_months, male)
+    skeleton = build(growth, Pose.neutral(), _Steady())
+    height, width = round(255 * px_per_mm), round(175 * px_per_mm)
+    matrix = np.array([[px_per_mm, 0.0], [0.0, -px_per_mm]])
+    view = View(matrix, np.array([0.43 * width, 0.82 * height]), height, width)
+    soft, _ = soft_tissue(skeleton, growth, view)
+    bone = Thickness.nothing(height, width)
+    for solid in skeleton.solids:
+        solid.draw(view, bone)
+    frame = Frame(view, right_hand=False, field=None)
+    image = expose(soft, bone, frame, None, Style.plain(), Stream(0, "atlas"))
+    return Plate(image, bone.compact + bone.spongy, soft, view, skeleton, growth)
+
+
+class _Steady(Stream):
+    """A stream without chance: every draw is its mean."""
+
+    def __init__(self):
+        super().__init__(0)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return (low + high) / 2
+
+    def normal(self, mean: float = 0.0, sd: float = 1.0, most: float = 2.5) -> float:
+        return mean

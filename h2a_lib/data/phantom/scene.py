@@ -10,7 +10,7 @@ from h2a_lib.data.phantom.solids import View
 from h2a_lib.data.phantom.streams import Stream
 
 RIGHT_HANDS = 0.01
-COLLIMATED = 0.30
+COLLIMATED = 0.28
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
         With fingers and wrist inside the image; the forearm runs out of it.
     """
     # Spread of sizes and shapes as measured on 96 real images (docs/phantoms.md).
-    long_side = height_px * np.exp(stream.normal(0.0, 0.25))
+    # Pixels of a detector have one size, so images of large hands have more of them.
+    long_side = height_px * (skeleton.scale / 0.83) ** 0.5 * np.exp(stream.normal(0.0, 0.22))
     aspect = 1.26 + stream.normal(0, 0.145)
     if stream.chance(0.02):
         aspect = stream.uniform(0.74, 0.85)
@@ -61,7 +62,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     height, width = (long_side, short) if aspect >= 1 else (short, long_side)
 
     right = stream.chance(RIGHT_HANDS)
-    turn = np.deg2rad(stream.normal(0, 6))
+    turn = np.deg2rad(stream.normal(0, 5))
     if stream.chance(0.04):
         turn += np.deg2rad(stream.normal(0, 25))
     mirror = -1.0 if right else 1.0
@@ -82,7 +83,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     extent = high - low
 
     collimated = stream.chance(COLLIMATED)
-    margin = stream.uniform(0.04, 0.32) if collimated else max(0.015, stream.normal(0.055, 0.045))
+    margin = stream.uniform(0.02, 0.24) if collimated else max(0.015, stream.normal(0.055, 0.045))
     px_per_mm = min(width / extent[0], height / extent[1]) * (1 - margin)
     spare = np.array([width, height]) - extent * px_per_mm
     across = min(max(stream.normal(0.5, 0.2), 0.02), 0.98)
