@@ -12,6 +12,7 @@ from h2a_lib.analysis.agreement import adjusted_rand, agreement
 from h2a_lib.analysis.clusters import (
     Source,
     age_baseline,
+    age_threshold,
     answer,
     band_sentence,
     group,
@@ -89,21 +90,21 @@ def test_planted_sexes_are_found_and_the_answer_is_yes():
     by_sex = found.table.query("truth == 'sex'").set_index("space")
     assert by_sex.loc["features", "ari"] == 1
     assert by_sex.loc["UMAP", "ari"] > 0.9
-    assert answer(found.table, age_baseline(frame)).startswith("Yes: ARI 1.000")
+    assert answer(found.table, age_baseline(frame, frame)).startswith("Yes: ARI 1.000")
 
 
 def test_features_without_groups_give_the_answer_no():
     frame = hands()
     noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
     found = grouped(noise, frame)
-    assert answer(found.table, age_baseline(frame)).startswith("No: no grouping agrees")
+    assert answer(found.table, age_baseline(frame, frame)).startswith("No: no grouping agrees")
 
 
 def test_hands_that_group_by_age_are_said_to():
     frame = hands()
     bands = truths(frame, {})["age band"]
     found = grouped(planted(bands, 12), frame)
-    said = answer(found.table, age_baseline(frame))
+    said = answer(found.table, age_baseline(frame, frame))
     assert said.startswith("No")
     assert "group by age band first (ARI 1.000)" in said
     assert "100.0 % of n = 160 hands" in band_sentence(found.table)
@@ -117,7 +118,7 @@ def test_a_source_that_has_seen_sex_is_no_evidence():
         grouped(sex, frame, has_seen_sex=True).table,
         grouped(noise, frame).table,
     ]
-    assert answer(pd.concat(tables, ignore_index=True), age_baseline(frame)).startswith("No")
+    assert answer(pd.concat(tables, ignore_index=True), age_baseline(frame, frame)).startswith("No")
 
 
 def test_a_grouping_by_age_alone_is_not_beyond_age():
@@ -127,7 +128,16 @@ def test_a_grouping_by_age_alone_is_not_beyond_age():
     )
     old = (frame["age_months"] > 160).astype(int).to_numpy()
     found = grouped(planted(old, 12), frame)
-    assert answer(found.table, age_baseline(frame)).startswith("Not beyond age")
+    assert answer(found.table, age_baseline(frame, frame)).startswith("Not beyond age")
+
+
+def test_the_age_threshold_is_learnt_from_training_hands():
+    train = hands(300)
+    train["male"] = train["age_months"] >= 100
+    assert age_threshold(train) == train["age_months"][train["male"]].min()
+    assert age_baseline(train, train).ari == 1
+    assert abs(age_baseline(train, hands(300, seed=5)).ari) < 0.1
+    assert age_threshold(train.assign(age_months=60.0)) == 60
 
 
 def test_umap_gives_the_same_plane_for_the_same_seed_and_another_for_another():
@@ -141,10 +151,10 @@ def test_umap_gives_the_same_plane_for_the_same_seed_and_another_for_another():
 def test_a_handful_of_hands_is_grouped_without_an_error(n):
     frame = hands(n)
     found = grouped(planted(np.arange(n) % 2, 1), frame)
-    assert found.embedding.shape == (n, 2)
-    assert np.isfinite(found.embedding).all()
+    assert [e.shape for e in found.embeddings] == [(n, 2), (n, 2)]
+    assert np.isfinite(found.embeddings).all()
     assert found.table["n"].eq(n).all()
-    assert answer(found.table, age_baseline(frame))
+    assert answer(found.table, age_baseline(frame, frame))
 
 
 def test_three_hands_are_too_few_to_embed_and_it_is_said():

@@ -28,8 +28,6 @@ COMPONENTS = 50
 # largest band alone has 39 % (FIELD.md, "The labels are heaped, and leak sex").
 PUBLISHED_BAND_ACCURACY = 0.7615
 PUBLISHED_BAND_MAJORITY = 0.39
-# The one age that parts the sexes best in RSNA's training labels (FIELD.md): ARI 0.082 against sex.
-AGE_THRESHOLD_MONTHS = 144
 
 
 # --- features ------------------------------------------------------------------------------------
@@ -189,9 +187,18 @@ def truths(hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]) -> dict[str,
     return found
 
 
-def age_threshold(age_months: ArrayLike) -> NDArray[np.int64]:
-    """Group hands by one age: what any grouping by sex must beat, since age tells of sex."""
-    return (np.asarray(age_months, float) >= AGE_THRESHOLD_MONTHS).astype(np.int64)
+def age_threshold(train: pd.DataFrame) -> float:
+    """Return the age in months that parts the sexes of training hands best, by ARI.
+
+    What any grouping by sex must beat: labels of age alone tell of sex. (144 months on all 12,611
+    labels of RSNA, with an ARI of 0.082: FIELD.md.)
+    """
+    male = train["male"].to_numpy().astype(np.int64)
+    age = train["age_months"].to_numpy(float)
+    cuts = np.unique(age)[1:]
+    if len(cuts) == 0:
+        return float(age[0])
+    return float(max(cuts, key=lambda cut: adjusted_rand(male, age >= cut)))
 
 
 @dataclass(frozen=True)
@@ -219,8 +226,8 @@ class Grouped:
     Attributes
     ----------
     source : Source
-    embedding : ndarray, (n, 2)
-        UMAP with the first seed and the neighbours shown.
+    embeddings : list of ndarray, (n, 2)
+        UMAP with the neighbours shown, one for each seed.
     pairs : ndarray, (n,)
         K-means on the features, k = 2, first seed.
     by_band : ndarray, (n,)
@@ -234,7 +241,7 @@ class Grouped:
     """
 
     source: Source
-    embedding: Features
+    embeddings: list[Features]
     pairs: NDArray[np.int64]
     by_band: NDArray[np.int64]
     best_k: int
@@ -296,7 +303,7 @@ def group(
     curve = silhouettes(reduced, seed=seeds[0])
     return Grouped(
         source=source,
-        embedding=embeddings[0],
+        embeddings=embeddings,
         pairs=spread["features, seeds"][0],
         by_band=k_means(reduced, k_bands, seeds[0]),
         best_k=int(curve.idxmax()) if len(curve) else 1,
@@ -305,10 +312,11 @@ def group(
     )
 
 
-def age_baseline(hands: pd.DataFrame, permutations: int = 200) -> Agreement:
-    """Agreement with sex of one age threshold."""
+def age_baseline(train: pd.DataFrame, hands: pd.DataFrame, permutations: int = 200) -> Agreement:
+    """Agreement with sex of one age threshold, chosen on training hands."""
     male = hands["male"].to_numpy().astype(np.int64)
-    return agreement(male, age_threshold(hands["age_months"]), permutations=permutations)
+    groups = hands["age_months"].to_numpy(float) >= age_threshold(train)
+    return agreement(male, groups, permutations=permutations)
 
 
 # --- the answer ----------------------------------------------------------------------------------

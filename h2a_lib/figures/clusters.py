@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from h2a_lib.analysis.bands import SEXES, sex_of
-from h2a_lib.analysis.statistics import number
 from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SEX_COLOURS
 
 # Red and blue are the sexes' colours: groups take others.
@@ -39,34 +38,40 @@ def plane(
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     if "cmap" in more:
-        bar = axes.figure.colorbar(points, ax=axes, location="bottom", aspect=25, pad=0.02)
-        bar.set_label("Bone age (years)", fontsize=12)
+        bar = axes.figure.colorbar(points, ax=axes, location="bottom", aspect=30, pad=0.03)
+        bar.set_label("years", fontsize=12, labelpad=0)
         bar.outline.set_visible(False)
     return axes
 
 
 def by_sex_age_group(
-    embedding: np.ndarray, hands: pd.DataFrame, groups: np.ndarray, axes: Sequence[Axes]
+    embeddings: Sequence[np.ndarray],
+    hands: pd.DataFrame,
+    groups: np.ndarray,
+    axes: Sequence[Axes],
 ) -> Sequence[Axes]:
-    """Draw one plane three times: coloured by sex, by age, by group.
+    """Draw one plane coloured by sex, by age and by group, and the plane of another seed by sex.
 
     Parameters
     ----------
-    embedding : ndarray, (n, 2)
+    embeddings : sequence of ndarray, (n, 2)
+        One for each seed; the first is drawn three times, the second once.
     hands : DataFrame
         n rows: `age_months`, `male`.
     groups : ndarray, (n,)
-    axes : sequence of three Axes
+    axes : sequence of four Axes
     """
-    sex = sex_of(hands["male"])
-    plane(embedding, [SEX_COLOURS[s] for s in sex], axes[0]).set_title("by sex")
+    by_sex = [SEX_COLOURS[sex] for sex in sex_of(hands["male"])]
+    plane(embeddings[0], by_sex, axes[0]).set_title("by sex")
     _key(axes[0], {name: SEX_COLOURS[name] for name in SEXES})
     age_years = hands["age_months"].to_numpy() / 12
-    plane(embedding, age_years, axes[1], cmap="viridis", vmin=0, vmax=19).set_title("by age")
+    plane(embeddings[0], age_years, axes[1], cmap="viridis", vmin=0, vmax=19).set_title("by age")
     colours = [GROUP_COLOURS[g % len(GROUP_COLOURS)] for g in groups]
-    plane(embedding, colours, axes[2]).set_title("by K-means group")
+    plane(embeddings[0], colours, axes[2]).set_title("by K-means group")
     names = {f"group {g + 1}": GROUP_COLOURS[g % len(GROUP_COLOURS)] for g in np.unique(groups)}
     _key(axes[2], names)
+    plane(embeddings[-1], by_sex, axes[3]).set_title("by sex, another seed")
+    _key(axes[3], {name: SEX_COLOURS[name] for name in SEXES})
     return axes
 
 
@@ -89,36 +94,40 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
         Of one age threshold with sex.
     axes : Axes
     """
-    rows = table[table["truth"] == "sex"].reset_index(drop=True)
-    by_age = table[table["truth"] == "age band"].reset_index(drop=True)
-    names = []
-    for y, (row, age) in enumerate(zip(rows.itertuples(), by_age.itertuples(), strict=True)):
-        seen = row.has_seen_sex
-        axes.plot(age.ari, y, "s", color=ORANGE, ms=9, mfc="none", mew=2)
-        axes.plot([0, row.null_ari_95], [y, y], color=GREY, lw=7, alpha=0.5, solid_capstyle="butt")
-        axes.plot(row.ari, y, "o", color=BLUE, ms=11, mfc="none" if seen else BLUE, mew=2)
-        names.append(f"{row.source}, {row.space}" + (" *" if seen else ""))
+    names = list(dict.fromkeys(table["source"]))
+    seen = set(table.loc[table["has_seen_sex"], "source"])
+    truths = {"sex": ("o", BLUE, 10), "age band": ("s", ORANGE, 8)}
+    # The plane below the features it was made from, hollow.
+    spaces = {"features": (-0.17, True), "UMAP": (0.17, False)}
+    for row in table[table["truth"].isin(truths)].itertuples():
+        marker, colour, size = truths[row.truth]
+        offset, filled = spaces[row.space]
+        y = names.index(row.source) + offset
+        if row.truth == "sex":
+            axes.plot([0, row.null_ari_95], [y, y], color=GREY, lw=7, alpha=0.5,
+                      solid_capstyle="butt")  # fmt: skip
+        face = colour if filled else "white"
+        axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=size, mew=2, clip_on=False)
     axes.axvline(0, color=BLACK, lw=1)
     axes.axvline(baseline_ari, color=BLACK, lw=1.4, ls="--")
-    axes.set_yticks(range(len(names)), names, fontsize=12)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(-0.06, 1.02)
-    axes.set_xlabel("Agreement (adjusted Rand index)")
+    labels = [name + (" *" if name in seen else "") for name in names]
+    axes.set_yticks(range(len(names)), labels, fontsize=12)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(min(-0.03, table["ari"].min() - 0.02), 1.0)
+    axes.set_xlabel("Adjusted Rand index")
     handles = [
-        plt.Line2D([], [], marker="o", ls="", color=BLUE, ms=10, label="with sex"),
-        plt.Line2D([], [], marker="s", ls="", color=ORANGE, mfc="none", mew=2, ms=8,
-                   label="with age band"),
-        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="chance, up to 95 %"),
-        plt.Line2D([], [], color=BLACK, ls="--", lw=1.4,
-                   label=f"one age threshold ({number(baseline_ari, 3)})"),
-    ]  # fmt: skip
-    if rows["has_seen_sex"].any():
-        label = "* has seen sex"
-        handles.append(plt.Line2D([], [], marker="o", ls="", color=BLUE, mfc="none", mew=2,
-                                  ms=10, label=label))  # fmt: skip
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.3, -0.16), ncols=2,
-        columnspacing=1, handletextpad=0.4,
-    )  # fmt: skip
+        plt.Line2D([], [], marker=marker, ls="", color=colour, ms=size, label=f"with {name}")
+        for name, (marker, colour, size) in truths.items()
+    ]
+    handles += [
+        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="chance, to 95 %"),
+        plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
+        plt.Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="hollow: on UMAP"),
+    ]
+    if seen:
+        handles.append(plt.Line2D([], [], ls="", label="* has seen sex"))
+    axes.figure.legend(
+        handles=handles, loc="outside lower center", ncols=2, columnspacing=0.8, handletextpad=0.4
+    )
     axes.grid(axis="y", visible=False)
     return axes

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from h2a_lib.analysis.saliency_study import Look
 from h2a_lib.figures.style import BLACK, BLUE, GREY
 
 
@@ -67,3 +69,23 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set(ylabel="Rank correlation", xlabel="random from the answer down to")
     axes.set_ylim(min(-0.3, axes.get_ylim()[0]), 1.05)
     return axes
+
+
+def page(look: Look, figure: Figure) -> Figure:
+    """Draw all of a study of saliency: averages by band, single hands, the sanity check.
+
+    Parameters
+    ----------
+    look : Look
+    figure : Figure
+        Empty, 11 inches wide; filled.
+    """
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1))
+    bands(look.averages, upper.subplots(1, len(look.averages)))
+    left, right = lower.subfigures(1, 2, width_ratios=(1.9, 1))
+    axes = left.subplots(1, 2 * len(look.cases), squeeze=False)[0]
+    for i, image in enumerate(look.cases):
+        overlay(image, look.cams[i], axes[2 * i]).set_title("Grad-CAM", fontsize=12)
+        overlay(image, look.occluded[i], axes[2 * i + 1]).set_title("occlusion", fontsize=12)
+    sanity(look.table, right.subplots())
+    return figure

@@ -1,0 +1,142 @@
+"""Which runs answer a question, and the pictures of the hands they were judged on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from h2a_lib.data.hands import Hands
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json
+from h2a_lib.runs import Run
+
+
+def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Run]:
+    """Return all seeds of the experiment that answers a question best on the validation hands.
+
+    Both supervised questions are about the image alone, so runs that are told the sex are left out
+    unless they are asked for by name.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Of one study.
+    answer : {"age", "sex"}
+        Lowest MAE, or highest AUC (lowest log loss where there is no AUC), mean over seeds.
+    experiment : str
+        Take this one instead.
+
+    Returns
+    -------
+    list of Run
+        In the order of seeds.
+
+    Raises
+    ------
+    UserError
+        If no run of the study answers the question.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        wanted = run.config.experiment == experiment if experiment else not run.config.sex_input
+        if wanted and run.config.task in (answer, "both"):
+            groups.setdefault(run.config.experiment, []).append(run)
+    if not groups:
+        what = f"experiment {experiment!r}" if experiment else "experiment of the study"
+        raise UserError(
+            f"no {what} estimates {answer} from the image: add one with task: {answer} to the "
+            "profile's experiments in study.yaml"
+        )
+    return min(groups.values(), key=lambda group: np.mean([_badness(r, answer) for r in group]))
+
+
+def _badness(run: Run, answer: str) -> float:
+    """Return a run's validation error; lower is better."""
+    metrics = run.metrics["validation"]
+    if answer == "age":
+        return metrics["mae_months"]
+    # An AUC is at least 0, so any that exists comes before any log loss.
+    return -metrics["auc"] if "auc" in metrics else metrics["log_loss"]
+
+
+def runs_like(runs: Iterable[Run], answer: str, like: Run) -> Run | None:
+    """Return the best run for an answer that reads the same pictures as another; None if none does.
+
+    Features of two runs can only be compared on the same pictures and hands.
+    """
+    of_picture = ("image_size_px", "geometry", "contrast")
+    same = [
+        run
+        for run in runs
+        if run.config.task in (answer, "both")
+        and all(getattr(run.config, key) == getattr(like.config, key) for key in of_picture)
+    ]
+    return best_runs(same, answer)[0] if same else None
+
+
+def validation(run: Run) -> pd.DataFrame:
+    """Return a run's predictions of the validation hands, rows numbered anew."""
+    seen = run.predictions
+    return seen[seen["split"] == "validation"].reset_index(drop=True)
+
+
+def pictures(hands: Hands, ids: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the images of some ids, (n, s, s), uint8, in the order of the ids.
+
+    Raises
+    ------
+    UserError
+        Naming an id that has no image.
+    """
+    index = pd.Index(hands.labels["id"])
+    rows = index.get_indexer(list(ids))
+    if (rows < 0).any():
+        raise UserError(f"no image of id {ids[int(np.argmin(rows))]} in the cache")
+    return np.asarray(hands.images[rows])
+
+
+def age_estimator(run: Run) -> Callable[[NDArray[np.uint8], NDArray], NDArray[np.float64]]:
+    """Return a run's function from images, (n, s, s) uint8, and sexes, (n,), to months, (n,)."""
+    return lambda images, male: run.predict(images, male)["predicted_age_months"]
+
+
+def nuisances(
+    labels: pd.DataFrame, images: NDArray[np.uint8], data_folder: Path
+) -> dict[str, NDArray]:
+    """Measure what hands might be grouped by other than sex and age.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        n rows with width_px and height_px, of the files.
+    images : ndarray
+        (n, s, s), uint8, in the rows' order.
+    data_folder : Path
+        Of phantoms it holds how each was taken.
+
+    Returns
+    -------
+    dict of str to ndarray
+        (n,) each: aspect ratio, size (pixels of the file), exposure (mean grey), background (10th
+        percentile of grey: near black from a digital detector, the fog of the film from a scanner);
+        on phantoms "film or digital", which is known.
+    """
+    found = {
+        "aspect ratio": (labels["height_px"] / labels["width_px"]).to_numpy(),
+        "size": (labels["height_px"] * labels["width_px"]).to_numpy(),
+        "exposure": images.mean(axis=(1, 2)),
+        "background": np.quantile(images, 0.1, axis=(1, 2)),
+    }
+    truth = data_folder / "phantom-truth.csv"
+    if is_phantom(data_folder) and truth.is_file():
+        kind = pd.read_csv(truth, dtype={"id": str}).set_index("id")["kind"]
+        found["film or digital"] = kind.loc[labels["id"]].to_numpy()
+    return found
+
+
+def is_phantom(data_folder: Path) -> bool:
+    """Whether a data folder holds phantoms, whose regions are known."""
+    companion = data_folder / "phantom.json"
+    return companion.is_file() and bool(read_json(companion).get("synthetic"))
