@@ -63,7 +63,8 @@ local function note_left_out(blocks)
     Header = function(header)
       -- A deck's slides have level 2; an article's sections 2 and 3, in its PDF one less.
       if header.level <= 3 then
-        left_out:insert(stringify(header.content))
+        -- A title that is a result needs another name where there is no result.
+        left_out:insert(header.attributes.topic or stringify(header.content))
       end
     end,
   })

@@ -202,6 +202,12 @@ local function has_figure(blocks)
   return found
 end
 
+-- Divs within divs: a walk does not look into what a filter has put in place.
+local kind
+local function inside(div)
+  return div.content:walk({ traverse = "topdown", Div = kind })
+end
+
 local function columns(div)
   local widths, out = pandoc.List(), pandoc.Blocks({})
   for _, column in ipairs(div.content) do
@@ -209,7 +215,7 @@ local function columns(div)
       local width = (column.attributes.width or "1"):match("[%d.]+")
       widths:insert(width .. "fr")
       out:insert(raw(#widths > 1 and "],[" or "["))
-      out:extend(column.content)
+      out:extend(inside(column))
     end
   end
   -- Figures take the height that is left on the page; text takes its own.
@@ -219,11 +225,11 @@ local function columns(div)
   return out
 end
 
-local function kind(div)
+function kind(div)
   if div.classes:includes("notes") then
     return {}
   elseif div.classes:includes("columns") then
-    return columns(div)
+    return columns(div), false
   elseif div.identifier == "refs" then
     -- Still empty: citeproc fills it after this filter.
     return { raw("#h2a-references["), div, raw("]") }, false
@@ -231,9 +237,9 @@ local function kind(div)
   for _, name in ipairs(KINDS) do
     if div.classes:includes(name) then
       local out = pandoc.Blocks({ raw("#h2a-" .. name .. "[") })
-      out:extend(div.content)
+      out:extend(inside(div))
       out:insert(raw("]"))
-      return out
+      return out, false
     end
   end
 end

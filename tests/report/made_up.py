@@ -15,8 +15,9 @@ from h2a_lib.results import Results
 REPORT = Path(__file__).parents[2] / "report"
 TIER = "MADE UP FOR A TEST: neither radiographs nor results"
 SENTENCE = (
-    "Made up for a test: ResNet-18 and ResNet-34 tie, 6.1 months (95 % CI 5.7–6.6, n = 2,611) "
-    "against 6.0 months (95 % CI 5.6–6.5, n = 2,611)."
+    "Made up for a test, and as long as such a sentence may get: the image tells the sexes apart "
+    "with an AUC of 0.853 (95 % CI 0.844–0.861, n = 2,611), more than the age label alone (0.747). "
+    "Not shown beyond the label: a tie with chance (95 % CI 49–57, n = 600)."
 )
 INTERVAL = "6.1 months (95 % CI 5.7–6.6, n = 2,611)"
 VALUES = {
@@ -49,9 +50,26 @@ VALUES = {
         "label_sex_auc_bins": "0.686 (95 % CI 0.677–0.695, n = 12,611)",
         "split_age_difference": "0.4 months (95 % CI −1.4–2.2, n = 12,611)",
     },
+    "images": {
+        "n": "12,611",
+        "sizes": "5,062",
+        "width_range": "400–3,000 px",
+        "height_range": "500–2,900 px",
+        "scanned_share": "12 % (95 % CI 11–13, n = 12,611)",
+    },
+    "age": {"bias": INTERVAL, "limits": "−15.1 to 14.2 months"},
     "range_test": {"suggestion": "1.0e-03", "default_lr": "1.0e-03"},
 }
-RADIOGRAPHS = {"raw_grid", "geometry", "pixel_normalisation", "contrast", "worst_cases"}
+RADIOGRAPHS = {
+    "raw_grid",
+    "geometry",
+    "pixel_normalisation",
+    "contrast",
+    "worst_cases",
+    "extremes",
+    "saliency_age",
+    "saliency_sex",
+}
 
 
 def figures_named():
@@ -138,6 +156,7 @@ def make_study(folder, only=None):
     for group in groups:
         keys = [key for g, key in variables_named() if g == group]
         mae = {key: INTERVAL for key in keys if key.endswith("_mae")}
+        mae |= {key: "resnet18" for key in keys if key == "best_experiment"}
         mae |= {key: "11.2 million" for key in keys if key.endswith("_parameters")}
         results.variables(group, dict.fromkeys(keys, SENTENCE) | mae | VALUES.get(group, {}))
     results.table(NETWORKS, "networks")

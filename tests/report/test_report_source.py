@@ -9,6 +9,9 @@ from made_up import REPORT
 GIVEN = {
     "10,000 and 2,611 of RSNA": "the original's split",
     "multiples of 6 months": "the question the audit asks",
+    "within 6 months": "a measure of error",
+    "within 12 months": "a measure of error",
+    "Within 12 months": "a measure of error",
     "8-bit": "how images are decoded",
     "95 % bootstrap interval": "the method",
     "γ 0.7": "the original's schedule",
