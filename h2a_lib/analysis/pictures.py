@@ -11,23 +11,35 @@ from h2a_lib.data import measure
 
 @dataclass(frozen=True)
 class Extreme:
-    """A hand that stands out: what it is, and which."""
+    """A hand that stands out.
+
+    Attributes
+    ----------
+    what : str
+        "darkest", "brightest", "flattest", "smallest" or "largest".
+    id : str
+    measured : str
+        The measurement by which it does, in words.
+    """
 
     what: str
     id: str
+    measured: str
 
 
 def extremes(measured: pd.DataFrame) -> list[Extreme]:
     """Return the darkest, brightest, flattest, smallest and largest image."""
+    grey, contrast = measured["mean_grey"], measured["contrast_grey"]
     pixels = measured["width_px"] * measured["height_px"]
     found = (
-        ("darkest", measured["mean_grey"].idxmin()),
-        ("brightest", measured["mean_grey"].idxmax()),
-        ("flattest", measured["contrast_grey"].idxmin()),
-        ("smallest", pixels.idxmin()),
-        ("largest", pixels.idxmax()),
+        ("darkest", grey.idxmin(), "mean grey {mean_grey:.0f}"),
+        ("brightest", grey.idxmax(), "mean grey {mean_grey:.0f}"),
+        ("flattest", contrast.idxmin(), "range {contrast_grey:.0f}"),
+        ("smallest", pixels.idxmin(), "{width_px} × {height_px} px"),
+        ("largest", pixels.idxmax(), "{width_px} × {height_px} px"),
     )
-    return [Extreme(what, measured.loc[row, "id"]) for what, row in found]
+    rows = ((what, measured.loc[at], text) for what, at, text in found)
+    return [Extreme(what, row["id"], text.format(**row)) for what, row, text in rows]
 
 
 def spread_by_exposure(measured: pd.DataFrame, n: int = 6) -> list[str]:
