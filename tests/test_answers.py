@@ -1,0 +1,243 @@
+"""The three answers as the deck prints them, and the figures that go with them."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import squares
+from trained import squares_for, trained
+
+from h2a_lib.analysis import (
+    age,
+    age_report,
+    clusters,
+    clusters_report,
+    conformal,
+    robustness,
+    selection,
+    sex,
+    sex_report,
+)
+from h2a_lib.analysis.feature_sources import feature_sources
+from h2a_lib.analysis.saliency_study import look
+from h2a_lib.errors import UserError
+from h2a_lib.figures import age as draw_age
+from h2a_lib.figures import clusters as draw_clusters
+from h2a_lib.figures import saliency as draw_saliency
+from h2a_lib.figures import sex as draw_sex
+from h2a_lib.results import Results
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "both", task="both", epochs=3)
+
+
+@pytest.fixture(scope="module")
+def images(run):
+    hands = squares_for(run.config)
+    return selection.pictures(hands, selection.validation(run)["id"])
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path, tmp_path, "Squares")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def hands_of(n, seed=0):
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(5, 225, n)
+    male = rng.random(n) < 0.5
+    return pd.DataFrame(
+        {
+            "id": [str(i) for i in range(n)],
+            "age_months": true,
+            "male": male,
+            "split": "validation",
+            "predicted_age_months": 127 + 0.7 * (true - 127) + rng.normal(0, 12, n),
+            "male_probability": np.clip(0.3 + 0.4 * male + rng.normal(0, 0.2, n), 0, 1),
+        }
+    )
+
+
+def robust_table(frame):
+    pictures = np.repeat(frame["age_months"].to_numpy().astype(np.uint8)[:, None, None], 20, 1)
+    pictures = np.repeat(pictures, 20, 2)
+    return robustness.robustness(lambda i, male: i.mean(axis=(1, 2)), pictures, frame)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 700])
+def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, results):
+    train, seen = hands_of(300, seed=9), hands_of(n)
+    augmented = seen.assign(spread_months=1.0)
+    robust = robust_table(seen)
+    numbers = age_report.variables(train, [seen, seen], augmented, robust, "rsna", 0.9)
+    results.variables("age", numbers)
+    assert f"n = {n:,}" in numbers["mae"]
+    assert ("few" in numbers["mae"]) == (n < 30)
+    assert "4.6 months" in numbers["floor"]
+    assert len(age_report.by_split(seen)) == len(age.METRICS)
+
+
+def test_the_pull_to_the_mean_is_told_with_what_correcting_it_costs():
+    seen = hands_of(700)
+    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen, seen]).set_index(
+        "option"
+    )
+    assert ways.loc[age_report.AUGMENTED, "tie"]
+    assert ways.loc[age_report.ENSEMBLE, "change_months"] == 0
+    numbers = age_report.variables(
+        seen, [seen], seen.assign(spread_months=0.0), robust_table(seen), "phantom", 0.9
+    )
+    assert numbers["pull_sentence"].startswith("Young hands are read too old")
+    assert "the MAE by" in numbers["pull_sentence"] or "is a tie" in numbers["pull_sentence"]
+    assert "no ensemble" in numbers["ensemble_sentence"]
+
+
+def test_a_constant_answer_is_not_said_to_be_corrected():
+    seen = hands_of(200).assign(predicted_age_months=120.0)
+    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen]).set_index("option")
+    from h2a_lib.analysis.calibration import measures
+
+    assert "hardly follow" in age_report.pull_sentence(measures(seen)["pull"], ways)
+
+
+def test_unbounded_intervals_are_said_to_be_so():
+    table = conformal.coverage(conformal.cross_conformal(hands_of(6)))
+    assert "6 hands are too few" in age_report.conformal_sentence(table.iloc[-1], 0.9)
+
+
+@pytest.mark.parametrize("n", [2, 20, 700])
+def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, results):
+    train, seen = hands_of(300, seed=9), hands_of(n)
+    seen.loc[0, "male"], seen.loc[1, "male"] = True, False
+    numbers = sex_report.variables(train, [seen], sex.choose_threshold(train))
+    results.variables("sex", numbers)
+    assert numbers["answer"]
+    assert len(sex_report.calipers(seen)) == len(sex.CALIPERS_MONTHS)
+
+
+def test_hands_of_one_sex_leave_question_2_open_without_an_error(results):
+    seen = hands_of(20).assign(male=True)
+    results.variables("sex", sex_report.variables(hands_of(90), [seen], 0.5))
+
+
+@pytest.mark.parametrize("n", [1, 20, 700])
+def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(n, results):
+    train, seen = hands_of(300, seed=9), hands_of(n)
+    draw_age.scatter(seen, plt.figure().subplots())
+    draw_age.yardsticks(age_report.yardsticks(train, seen, "x"), plt.figure().subplots(), 4.6)
+    draw_age.bland_altman(seen, age.bland_altman(seen), plt.figure().subplots())
+    draw_age.by_band(age.by_band(seen), plt.figure().subplots())
+    intervals = conformal.coverage(conformal.cross_conformal(seen))
+    draw_age.coverage(intervals, 0.9, plt.figure().subplots())
+    draw_age.abstention(age.abstention(np.ones(n), np.ones(n)), plt.figure().subplots())
+    draw_age.robustness(robust_table(seen), plt.figure().subplots(1, 3))
+    draw_sex.roc(
+        seen["male"].to_numpy(), {"image": seen["male_probability"]}, plt.figure().subplots()
+    )
+    bands = sex.by_band(seen, 0.5)
+    draw_sex.by_band(bands, plt.figure().subplots(), sex.closest_match(seen).estimate)
+    draw_sex.calibration(sex.calibration_curve(seen), plt.figure().subplots())
+    draw_sex.probabilities(seen, 0.5, plt.figure().subplots())
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    assert len(plt.get_fignums()) == 11
+
+
+def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
+    axes = plt.figure().subplots(2, 4).ravel()
+    draw_age.worst_cases(squares(3, 1).images, hands_of(3), axes)
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, results, tmp_path):
+    seen = selection.validation(run)
+    labels = seen.assign(width_px=32, height_px=np.arange(len(seen)) + 30)
+    truth = clusters.truths(labels, selection.nuisances(labels, images, tmp_path))
+    assert {"sex", "age band", "aspect ratio", "exposure"} <= set(truth)
+    sources = feature_sources(images, run, run)
+    assert [s.has_seen_sex for s in sources][-1] and not any(s.has_seen_sex for s in sources[:-1])
+    grouped = [clusters.group(s, truth, (0, 1), (15,), permutations=20) for s in sources]
+    table = pd.concat([one.table for one in grouped], ignore_index=True)
+    stable = pd.concat([one.stable for one in grouped], ignore_index=True)
+    baseline = clusters.age_baseline(run.predictions_train, labels)
+    numbers = clusters_report.variables(table, stable, grouped, baseline)
+    results.variables("clusters", numbers)
+    assert "76.15 %" in numbers["band_sentence"]
+    assert len(clusters_report.most_by(table)) == 2 * len(sources)
+    shown = grouped[0]
+    axes = plt.figure().subplots(2, 2).ravel()
+    draw_clusters.by_sex_age_group(shown.embeddings, labels, shown.pairs, axes)
+    draw_clusters.agreement(table, baseline.ari, plt.figure(layout="constrained").subplots())
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+
+
+@pytest.mark.parametrize("answer", ["age", "sex"])
+def test_saliency_is_studied_and_drawn_for_both_answers(run, images, answer, tmp_path, results):
+    seeing = look(run, images, selection.validation(run), answer, tmp_path)
+    assert seeing.n == len(images)
+    assert sum(n for _, n, *_ in seeing.averages) == len(images)
+    assert not seeing.regions  # squares are no phantoms
+    results.variables("saliency", seeing.variables())
+    draw_saliency.page(seeing, plt.figure(figsize=(11, 5.6))).canvas.draw()
+
+
+def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
+    from h2a_lib.data import images as files
+    from h2a_lib.data import phantom
+
+    run = trained(tmp_path / "run", n=20, n_validation=8, epochs=1)
+    folder = tmp_path / "phantoms"
+    phantom.write(folder, n=6, seed=5, height_px=120, progress=False)
+    ids = [str(i) for i in range(1, 7)]
+    frame = pd.DataFrame({"id": ids, "age_months": 100.0, "male": True})
+    pictures = np.stack(
+        [files.prepare(folder / f"boneage-training-dataset/{i}.png", 32) for i in ids]
+    )
+    said = look(run, pictures, frame, "age", folder).variables()
+    assert "of the picture" in said["hand_grad_cam"]
+    assert said["regions_sentence"].startswith(("Share of Grad-CAM on the", "No marker"))
+
+
+def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_path):
+    made = {
+        (name, seed): trained(tmp_path / f"{name}-{seed}", n=24, n_validation=8, epochs=1,
+                              experiment=name, seed=seed)
+        for name in ("a", "b") for seed in (0, 1)
+    }  # fmt: skip
+    for (name, _), run in made.items():
+        run.metrics["validation"]["mae_months"] = {"a": 12.0, "b": 9.0}[name]
+    found = selection.best_runs(made.values(), "age")
+    assert [(run.config.experiment, run.config.seed) for run in found] == [("b", 0), ("b", 1)]
+    assert selection.best_runs(made.values(), "age", "a")[0].config.experiment == "a"
+    with pytest.raises(UserError, match="task: sex"):
+        selection.best_runs(made.values(), "sex")
+    assert selection.runs_like(made.values(), "sex", found[0]) is None
+
+
+def test_a_run_that_is_told_the_sex_does_not_answer_what_the_image_tells(tmp_path):
+    told = trained(tmp_path, n=20, n_validation=8, epochs=1, sex_input=True)
+    with pytest.raises(UserError, match="from the image"):
+        selection.best_runs([told], "age")
+
+
+def test_pictures_are_found_by_id(run):
+    hands = squares_for(run.config)
+    ids = hands.labels["id"].iloc[[5, 2]].tolist()
+    assert np.array_equal(selection.pictures(hands, ids), hands.images[[5, 2]])
+    with pytest.raises(UserError, match="no image of id stranger"):
+        selection.pictures(hands, [ids[0], "stranger"])
+
+
+def test_the_untrained_network_is_the_same_each_time(run, images):
+    first, second = (feature_sources(images[:4], run)[1].features for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.allclose(first, run.features(images[:4]))
