@@ -1,13 +1,17 @@
-"""The command line: h2a report | train | render | status | doctor | data."""
+"""The command line: h2a report, train, predict, export, render, status, doctor, data."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from h2a_lib import workflow
 from h2a_lib.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +21,14 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Get, draw and verify radiographs.")
 app.add_typer(data_app, name="data")
+
+
+class Sex(StrEnum):
+    """What the command line takes for sex."""
+
+    female = "female"
+    male = "male"
+
 
 ProfileOption = Annotated[str, typer.Option(help="A profile of study.yaml.")]
 DataOption = Annotated[
@@ -87,6 +99,48 @@ def render(
 
 
 @app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Radiographs, of any format.")],
+    run: Annotated[Path, typer.Option(help="A finished run: runs/<study>/<experiment>/seed-<k>.")],
+    sex: Annotated[Sex | None, typer.Option(help="For a run that has sex as an input.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    explain: Annotated[
+        Path | None, typer.Option(help="Draw what the network looked at to this PNG.")
+    ] = None,
+) -> None:
+    """Read hands: bone age with an interval, sex with a probability. Not for diagnosis."""
+    import json
+
+    from h2a_lib import predict, runs
+
+    male = None if sex is None else sex is Sex.male
+    loaded = runs.load(run)
+    readings = predict.read_hands(files, loaded, male)
+    if as_json:
+        typer.echo(json.dumps(readings.as_json(), indent=2, ensure_ascii=False))
+    else:
+        trained_on = f"Trained on: {loaded.tier_label}."
+        typer.echo("\n".join([*readings.lines(), f"{trained_on} {predict.NOTICE}"]))
+    if explain is not None:
+        predict.explain(readings, loaded, explain, male)
+    raise typer.Exit(readings.exit_code)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="A finished run.")],
+    to: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The model's file.")] = None,
+) -> None:
+    """Write a run's network, its normalisation inside, and its model card."""
+    from h2a_lib import export, runs
+
+    loaded = runs.load(run)
+    for file in export.export(loaded, to, loaded.tier_label, out):
+        typer.echo(_short(file))
+
+
+@app.command()
 def status(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     """Say how far a study is: each run with its epochs and error."""
     from rich.console import Console
@@ -132,16 +186,68 @@ def doctor() -> None:
 
 @data_app.command()
 def phantom(
-    n: Annotated[int, typer.Option(min=1, help="How many hands.")],
-    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    n: Annotated[int, typer.Option(min=1, help="How many hands.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="The folder to make.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every pixel.")] = 0,
     height_px: Annotated[int, typer.Option(min=64, help="Median height of the images.")] = 640,
+    heaping: Annotated[float, typer.Option(min=0, max=1, help="Share of heaped labels.")] = 0.0,
+    reader_noise: Annotated[float, typer.Option(min=0, help="SD of the labels, months.")] = 0.0,
+    growth_chart: Annotated[
+        Path | None, typer.Option(help="Draw the growth chart to this file instead.")
+    ] = None,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
     from h2a_lib.data import phantom
 
-    phantom.write(out, n, seed, height_px=height_px)
+    if growth_chart is not None:
+        phantom.growth_chart(growth_chart)
+        typer.echo(_short(growth_chart))
+        return
+    if out is None:
+        raise UserError("name the folder to make with --out, or a file with --growth-chart")
+    phantom.write(
+        out, n, seed, height_px=height_px, heaping=heaping, reader_noise_months=reader_noise
+    )
     typer.echo(f"{n} synthetic radiographs in {out}")
+
+
+@data_app.command()
+def fetch(
+    source: Annotated[list[str], typer.Option(help="kaggle, a folder, or an archive; repeatable.")],
+    out: Annotated[Path, typer.Option(help="The folder to fill.")],
+    copy: Annotated[bool, typer.Option(help="Copy a folder's files, do not link.")] = False,
+) -> None:
+    """Bring the RSNA radiographs from Kaggle, from archives, or from a folder."""
+    from h2a_lib.data import fetch
+
+    for found in fetch.fetch(source, out, copy=copy):
+        typer.echo(f"{found.name}: {_short(found.table)}")
+    typer.echo(f"verify with: h2a data check {out}")
+
+
+@data_app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder of radiographs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Look at every label and every image; exit code 0 only when all is sound."""
+    import json
+
+    from h2a_lib.data import check
+
+    found = check.check(folder, progress=not as_json)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _print_frame(found.counts, "sets")
+        if not found.is_sound:
+            _print_frame(found.problem_table(), "problems")
+        for line in (*found.warnings, *found.inspection.notes):
+            typer.echo(line)
+        typer.echo(f"fingerprint {found.inspection.fingerprint}")
+        n = len(found.problems)
+        typer.echo("sound" if found.is_sound else f"{n} problem{'s' if n > 1 else ''}")
+    raise typer.Exit(0 if found.is_sound else 2)
 
 
 @data_app.command()
@@ -161,6 +267,16 @@ def cache(
 def _check_renderer(renderer: str) -> None:
     if renderer not in ("auto", "quarto", "pandoc"):
         raise unknown("renderer", renderer, ("auto", "quarto", "pandoc"))
+
+
+def _print_frame(frame: "pd.DataFrame", title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*frame.columns, title=title)
+    for row in frame.astype(object).where(frame.notna(), "").itertuples(index=False):
+        table.add_row(*map(str, row))
+    Console().print(table)
 
 
 def _short(path: Path, start: Path | None = None) -> str:

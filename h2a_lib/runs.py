@@ -43,7 +43,9 @@ FILES = (
 )
 
 
-def write(folder: Path, config: RunConfig, trained: "Trained", fingerprint: str) -> None:
+def write(
+    folder: Path, config: RunConfig, trained: "Trained", fingerprint: str, tier_label: str
+) -> None:
     """Write a finished training.
 
     Parameters
@@ -54,7 +56,7 @@ def write(folder: Path, config: RunConfig, trained: "Trained", fingerprint: str)
         What was trained.
     trained : Trained
         What came out.
-    fingerprint : str
+    fingerprint, tier_label : str
         Of the data set.
     """
     from safetensors.torch import save_file
@@ -77,6 +79,7 @@ def write(folder: Path, config: RunConfig, trained: "Trained", fingerprint: str)
     model = {
         "format": FORMAT,
         "data_fingerprint": fingerprint,
+        "tier_label": tier_label,
         "best_epoch": progress.best_epoch,
         "age_mean_months": trained.scales.age_mean_months,
         "age_sd_months": trained.scales.age_sd_months,
@@ -127,6 +130,11 @@ class Run:
     def name(self) -> str:
         """Experiment and seed, as the folders are called."""
         return f"{self.config.experiment}/seed-{self.config.seed}"
+
+    @property
+    def tier_label(self) -> str:
+        """What the data were, in words: goes wherever the network goes."""
+        return self.model["tier_label"]
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -216,7 +224,8 @@ class Run:
                     continue
                 sex = None
                 if male is not None:
-                    sex = torch.as_tensor(male[start : start + batch_size], dtype=torch.float32)
+                    part = np.asarray(male[start : start + batch_size], dtype=np.float32)
+                    sex = torch.from_numpy(part.copy())
                 for name, values in self.network(pixels, sex).items():
                     found.setdefault(name, []).append(values)
         return found

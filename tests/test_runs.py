@@ -22,7 +22,7 @@ def finished(tmp_path_factory):
     hands = squares(40, n_validation=10)
     trained = train(config, hands, folder / runs.CHECKPOINT, seconds_between_checkpoints=0)
     assert (folder / runs.CHECKPOINT).exists()
-    runs.write(folder, config, trained, hands.fingerprint)
+    runs.write(folder, config, trained, hands.fingerprint, "made-up squares")
     return folder, config, trained, hands
 
 

@@ -149,7 +149,7 @@ folder = Path(sys.argv[2])
 config = study.RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9}))
 hands = squares(40, n_validation=10)
 trained = train(config, hands, folder / runs.CHECKPOINT, seconds_between_checkpoints=0)
-runs.write(folder, config, trained, hands.fingerprint)
+runs.write(folder, config, trained, hands.fingerprint, "made-up squares")
 """
 
 

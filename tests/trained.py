@@ -14,7 +14,7 @@ def trained(folder: Path, n: int = 60, n_validation: int = 20, **differences) ->
     config = study.RunConfig(**(SETTINGS | {"epochs": 4, "lr": 3e-3} | differences))
     hands = squares_for(config, n, n_validation)
     result = train(config, hands, folder / runs.CHECKPOINT)
-    runs.write(folder, config, result, hands.fingerprint)
+    runs.write(folder, config, result, hands.fingerprint, "made-up squares")
     return runs.load(folder)
 
 
