@@ -141,21 +141,26 @@ def _ground(file: Path) -> str:
 def _table(file: Path) -> dict[str, Any]:
     """Write a table as text; a value, its _low and its _high make one column."""
     frame = pd.read_csv(file)
-    columns = {name: _column(frame[name]) for name in frame.columns}
-    headings = {name: _heading(name) for name in frame.columns}
+    names, header, columns = [], [], []
     for name in frame.columns:
-        low, high = columns.get(f"{name}_low"), columns.get(f"{name}_high")
-        if low and high:
-            cells = zip(columns[name], low, high, strict=True)
-            columns[name] = [f"{at} ({a}–{b})" if at else "" for at, a, b in cells]
-            headings[name] += ", 95 % CI"
-            del columns[f"{name}_low"], columns[f"{name}_high"]
+        value, _, end = name.rpartition("_")
+        if end in ("low", "high") and {f"{value}_low", f"{value}_high"} <= set(frame.columns):
+            continue
+        ends = [f"{name}_{end}" for end in ("low", "high") if f"{name}_{end}" in frame.columns]
+        cells = _cells(frame[[name, *ends]])
+        if len(ends) == 2:
+            column = [f"{at} ({low}–{high})" if at else "" for at, low, high in cells]
+        else:
+            column = [at for at, *_ in cells]
+        names.append(name)
+        header.append(_heading(name) + (", 95 % CI" if len(ends) == 2 else ""))
+        columns.append(column)
     return {
         "name": file.stem,
-        "names": list(columns),
-        "header": [headings[name] for name in columns],
-        "rows": [list(row) for row in zip(*columns.values(), strict=True)],
-        "numeric": [pd.api.types.is_numeric_dtype(frame[name]) for name in columns],
+        "names": names,
+        "header": header,
+        "rows": [list(row) for row in zip(*columns, strict=True)],
+        "numeric": [pd.api.types.is_numeric_dtype(frame[name]) for name in names],
     }
 
 
@@ -167,21 +172,28 @@ def _heading(name: str) -> str:
     return " ".join([*said, *(f"({unit})" for unit in units)])
 
 
-def _column(values: pd.Series) -> list[str]:
-    """Write a column as text: floats with the same decimals all the way down, no text for NaN."""
-    if pd.api.types.is_integer_dtype(values):
-        return [f"{value:,}" for value in values]
-    if not pd.api.types.is_float_dtype(values):
-        return ["" if pd.isna(value) else str(value) for value in values]
-    finite = values.dropna().abs()
-    largest = finite.max() if len(finite) else 0.0
+def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Write columns that belong together as text, row by row; no text for what is missing.
+
+    Floats have the same decimals throughout: none from 100 upwards, else two.
+    """
+    numbers = values.select_dtypes("number")
+    finite = numbers.abs().to_numpy(dtype=float)
+    finite = finite[np.isfinite(finite)]
+    largest = finite.max(initial=0.0)
     if (finite % 1 == 0).all() or largest >= 100:
         pattern = "{:,.0f}"
     elif largest >= 1:
         pattern = "{:.2f}"
     else:
         pattern = "{:.3g}"
-    return ["" if pd.isna(value) else pattern.format(value) for value in values]
+
+    def text(value: Any) -> str:
+        if pd.isna(value):
+            return ""
+        return str(value) if numbers.empty else pattern.format(value)
+
+    return [tuple(text(value) for value in row) for row in values.itertuples(index=False)]
 
 
 def _stage_fonts(folder: Path) -> None:

@@ -89,7 +89,13 @@ local function left_out_list(div)
   elseif #left_out == 0 then
     return div.content
   end
-  return pandoc.Para({ pandoc.Str("Not part of this study: " .. table.concat(left_out, "; ") .. ".") })
+  local items = left_out:map(function(title)
+    return { pandoc.Plain(pandoc.Inlines(title)) }
+  end)
+  return {
+    pandoc.Para(pandoc.Inlines("Optional, and without results in this study:")),
+    pandoc.Div({ pandoc.BulletList(items) }, pandoc.Attr("", { "list" })),
+  }
 end
 
 -- The name of a figure from its path: figures/curves_by_depth.svg -> curves_by_depth.
