@@ -90,6 +90,6 @@ def test_leafing_finds_hands_by_age_and_sex_and_does_nothing_in_a_batch_run(tmp_
     number.value = 9
     assert "10 of 10" in title.value
     age.value = (0, 30)
-    assert title.value == "2.00, female (id 101, 1 of 1)"
+    assert title.value == "2.00, female (id 119, 2 of 2)"
     age.value = (0, 1)
     assert title.value == "no hand of this age and sex" and picture_shown.value == b""

@@ -166,7 +166,7 @@ def _decode_general(content: bytes) -> tuple[np.ndarray, Source]:
                 if image.mode == "I":  # Pillow's container for 16 bits where it has no other
                     bits = 16
             else:
-                grey, bits = np.asarray(image.convert("L")), 8
+                grey, bits = np.asarray(image.convert("L")), 1 if image.mode == "1" else 8
     except ImageError:
         raise
     except Image.UnidentifiedImageError:

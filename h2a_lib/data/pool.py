@@ -65,7 +65,9 @@ def in_parallel(
     total = sum(map(len, chunks))
     results = pool(tasks)
     try:
-        with tqdm(total=total, desc=title, unit="image", disable=not (progress and _seen())) as bar:
+        with tqdm(
+            total=total, desc=title, unit="image", disable=not (progress and is_watched())
+        ) as bar:
             for n, result in results:
                 bar.update(n)
                 yield result
@@ -89,6 +91,6 @@ def _counted(
     return len(chunk), function(chunk, *constants)
 
 
-def _seen() -> bool:
+def is_watched() -> bool:
     """Whether someone watches: a terminal, or a live notebook (papermill sets no such variable)."""
     return sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ

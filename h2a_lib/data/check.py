@@ -1,0 +1,182 @@
+"""Is a data set sound, and is it the published one? The answer for people and for machines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from h2a_lib.data import sources
+from h2a_lib.errors import Problem
+
+# Counts and moments of the official label tables (months). Train: Halabi et al. 2019, Radiology
+# 290:498-503; moments and sexes computed from the published files.
+PUBLISHED = {
+    "train": {
+        "n": 12_611,
+        "male": 6_833,
+        "female": 5_778,
+        "age_mean": 127.32,
+        "age_sd": 41.18,
+        "age_median": 132.0,
+        "age_min": 1.0,
+        "age_max": 228.0,
+    },
+    "validation": {"n": 1_425, "male": 773, "female": 652},
+    "test": {"n": 200, "male": 100, "female": 100},
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `h2a data check` found.
+
+    Attributes
+    ----------
+    inspection : Inspection
+    problems : list of Problem
+        The inspection's and those of the pixels: duplicates, blank images, images without greys.
+    warnings : list of str
+        What is worth knowing and no fault.
+    counts : DataFrame
+        A row for each set: set, n, male, female, age_mean, age_sd, age_median, age_min, age_max,
+        width_px, height_px (medians), published (what the official set has, in words) and
+        as_published ("yes", or what differs).
+    """
+
+    inspection: sources.Inspection
+    problems: list[Problem]
+    warnings: list[str]
+    counts: pd.DataFrame
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    def problem_table(self) -> pd.DataFrame:
+        """Return all problems: file, row (empty for a whole file), what."""
+        rows = [(one.file, one.row, one.what) for one in self.problems]
+        return pd.DataFrame(rows, columns=["file", "row", "what"]).astype({"row": "Int64"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON has it."""
+        counts = self.counts.astype(object).where(self.counts.notna(), None)
+        return {
+            "folder": str(self.inspection.folder),
+            "sound": self.is_sound,
+            "tier": self.inspection.tier,
+            "fingerprint": self.inspection.fingerprint,
+            "sets": counts.to_dict("records"),
+            "problems": [
+                {"file": one.file, "row": one.row, "what": one.what} for one in self.problems
+            ],
+            "warnings": self.warnings,
+            "notes": self.inspection.notes,
+        }
+
+
+def check(
+    folder: Path,
+    *,
+    memory: Path | None = None,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Check:
+    """Look at every label row and every image of a folder.
+
+    Parameters
+    ----------
+    folder, memory, processes, progress
+        As in `sources.inspect`.
+
+    Returns
+    -------
+    Check
+
+    Raises
+    ------
+    UserError
+        If there is no image set at all.
+    """
+    inspection = sources.inspect(folder, processes=processes, progress=progress, memory=memory)
+    problems = [*inspection.problems, *_same_pixels(inspection), *_without_greys(inspection.files)]
+    return Check(
+        inspection,
+        sorted(problems, key=lambda one: (one.file, one.row or 0, one.what)),
+        _depths(inspection.files),
+        _counts(inspection.labels),
+    )
+
+
+def _same_pixels(inspection: sources.Inspection) -> list[Problem]:
+    """Find images with the very pixels of another: one child twice, perhaps with two labels."""
+    files = inspection.files[inspection.files["problem"] == ""]
+    # Blank images are alike, and reported as blank.
+    files = files[files["darkest"] != files["brightest"]]
+    first = files.drop_duplicates("pixels").set_index("pixels")["path"]
+    return [
+        Problem(file.path, None, f"the same pixels as {first[file.pixels]}")
+        for file in files[files.duplicated("pixels")].itertuples()
+    ]
+
+
+def _without_greys(files: pd.DataFrame) -> list[Problem]:
+    sound = files[files["problem"] == ""]
+    blank = sound[sound["darkest"] == sound["brightest"]]
+    problems = [
+        Problem(
+            file.path,
+            None,
+            "all black" if file.brightest == 0 else f"blank: every pixel is {file.brightest:.0f}",
+        )
+        for file in blank.itertuples()
+    ]
+    shallow = sound[sound["bits"] < 8]
+    problems += [
+        Problem(file.path, None, f"{file.bits:.0f} bit a sample: no radiograph's greys")
+        for file in shallow.itertuples()
+    ]
+    return problems
+
+
+def _depths(files: pd.DataFrame) -> list[str]:
+    sound = files[files["problem"] == ""]
+    kinds = (
+        sound["format"] + " of " + sound["bits"].astype("Int64").astype(str) + " bits"
+    ).value_counts()
+    if len(kinds) < 2:
+        return []
+    mixed = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
+    return [f"files of several kinds: {mixed}; more than 8 bits are scaled down by the bits in use"]
+
+
+def _counts(labels: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for name in (one for one in sources.SETS if (labels["set"] == one).any()):
+        own = labels[labels["set"] == name]
+        age = own["age_months"]
+        row = {
+            "set": name,
+            "n": len(own),
+            "male": int(own["male"].sum()),
+            "female": int((~own["male"]).sum()),
+            "age_mean": round(float(age.mean()), 2),
+            "age_sd": round(float(age.std()), 2) if len(own) > 1 else None,
+            "age_median": float(age.median()),
+            "age_min": float(age.min()),
+            "age_max": float(age.max()),
+            "width_px": float(own["width_px"].median()),
+            "height_px": float(own["height_px"].median()),
+        }
+        rows.append(row | {"as_published": _compare(row)})
+    return pd.DataFrame(rows)
+
+
+def _compare(row: dict[str, Any]) -> str:
+    differs = [
+        f"{name} {row[name]:,} instead of {value:,}"
+        for name, value in PUBLISHED[row["set"]].items()
+        if row[name] != value
+    ]
+    return "; ".join(differs) or "yes"

@@ -1,0 +1,295 @@
+"""Bring the radiographs into one folder: from Kaggle, from archives, or from where they lie."""
+
+import os
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from tqdm.auto import tqdm
+
+from h2a_lib.data import pool, sources
+from h2a_lib.data.labels import IMAGE_SUFFIXES
+from h2a_lib.errors import UserError
+from h2a_lib.files import write_atomically
+
+KAGGLE = "kaggle"
+KAGGLE_DATASET = "kmader/rsna-bone-age"
+# The archive (about 9.3 GB) and, beside it, what is unpacked from it.
+KAGGLE_BYTES = 20_000_000_000
+# Left free whatever happens: a full disk harms more than this command.
+SPARE_BYTES = 500_000_000
+# The official validation archive holds archives; nothing official goes deeper.
+DEEPEST_ARCHIVE = 3
+BLOCK = 1 << 20
+
+BY_HAND = """get the data by hand:
+  1. Kaggle: sign in, open kaggle.com/datasets/kmader/rsna-bone-age, download the archive
+     (or make a token under Settings > API, save it as ~/.kaggle/kaggle.json, and try again)
+  2. or RSNA: look for "RSNA Pediatric Bone Age Challenge 2017" on rsna.org; training set,
+     its annotations, validation set and test set are separate archives
+  3. then: h2a data fetch --source THE_ARCHIVE.zip (several are taken) --out FOLDER"""
+
+
+def fetch(
+    wanted: Sequence[str | Path], out: Path, *, copy: bool = False, progress: bool = True
+) -> list[sources.ImageSet]:
+    """Bring radiographs into a folder and find the image sets in it.
+
+    What is there already, and the same, is left; so an interrupted fetch goes on where it was.
+    What is there and differs is an error, and never overwritten.
+
+    Parameters
+    ----------
+    wanted : sequence of str or Path
+        "kaggle", archives (.zip, with archives in them), or folders that hold any of these.
+    out : Path
+        Where to. Made if need be.
+    copy : bool
+        Copy the files of a folder instead of linking to them.
+    progress : bool
+        Show progress bars where someone can see them.
+
+    Returns
+    -------
+    list of ImageSet
+        As `sources.locate(out)` finds them.
+
+    Raises
+    ------
+    UserError
+        If a source does not exist, is no archive or is damaged, if a path in it leaves the
+        folder, if the disk is too small, if a file would be overwritten, if Kaggle refuses (with
+        what to do by hand), or if no image set is found in the end.
+    """
+    if not wanted:
+        raise UserError("name a source: kaggle, a folder, or one or more archives (.zip)")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for source in wanted:
+        path = _from_kaggle() if str(source) == KAGGLE else Path(source).expanduser()
+        if path.is_dir():
+            _take_folder(path.resolve(), out, copy, progress)
+        elif path.is_file():
+            unpack(path, out, progress=progress)
+        else:
+            raise UserError(f"{path} does not exist: name kaggle, a folder, or an archive (.zip)")
+    return sources.locate(out)
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def unpack(archive: Path, out: Path, *, progress: bool = True, depth: int = 1) -> None:
+    """Unpack a zip archive, and the archives in it, into a folder.
+
+    Raises
+    ------
+    UserError
+        As `fetch`; nothing is unpacked if any path in the archive is unsafe.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = list(_members(opened, archive, out))
+            missing = [(one, to) for one, to in members if not _is_there(to, one)]
+            _check_space(out, sum(one.file_size for one, _ in missing), archive)
+            watched = progress and pool.is_watched()
+            title = archive.name
+            with tqdm(missing, desc=title, unit="file", disable=not watched) as bar:
+                for member, to in bar:
+                    _write(opened, member, to, depth, progress)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        # RuntimeError: a password; NotImplementedError: an exotic compression.
+        raise UserError(f"{archive}: not a sound zip archive: {error}") from None
+
+
+def _members(
+    opened: zipfile.ZipFile, archive: Path, out: Path
+) -> Iterator[tuple[zipfile.ZipInfo, Path]]:
+    """Yield the files of an archive and where each goes; refuse any that would leave `out`."""
+    files = [one for one in opened.infolist() if not one.is_dir()]
+    below = out / _folder_for(archive, [one.filename for one in files])
+    seen: dict[Path, str] = {}
+    for member in files:
+        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+        unsafe = (
+            not parts
+            or parts[0] == "/"
+            or ".." in parts
+            or ":" in parts[0]
+            or "\0" in member.filename
+        )
+        if unsafe:
+            raise UserError(f"{archive}: unsafe path {member.filename!r}: nothing was unpacked")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise UserError(f"{archive}: {member.filename!r} is a link: nothing was unpacked")
+        if any(sources.JUNK.match(part) for part in parts):
+            continue
+        to = below.joinpath(*parts)
+        if to in seen:
+            raise UserError(f"{archive}: holds {member.filename!r} twice")
+        seen[to] = member.filename
+        # A link that lies in `out` already must not lead a file elsewhere either.
+        if not to.parent.resolve().is_relative_to(out.resolve()):
+            raise UserError(f"{archive}: {to} leads out of {out}: nothing was unpacked")
+        yield member, to
+
+
+def _folder_for(archive: Path, names: Sequence[str]) -> str:
+    """Return the folder to unpack into: the archive's own name if its images have no folder."""
+    bare = any("/" not in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
+    return re.sub(r"\+", " ", archive.stem) if bare else ""
+
+
+def _is_there(to: Path, member: zipfile.ZipInfo) -> bool:
+    """Whether a file is there already; one that differs is an error."""
+    if _is_archive(to):
+        return False  # its content is compared, not itself
+    if not to.exists():
+        return False
+    if to.stat().st_size == member.file_size and _crc(to) == member.CRC:
+        return True
+    raise UserError(f"{to} is there already, with other content: name another folder, or remove it")
+
+
+def _write(
+    opened: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path, depth: int, progress: bool
+) -> None:
+    if not _is_archive(to):
+        # Not fsynced, unlike the project's own files (with it 12,611 files take 70 s more): what a
+        # power cut spoils has another CRC, and the next fetch says so.
+        to.parent.mkdir(parents=True, exist_ok=True)
+        temporary = to.with_name(f".part-{to.name}")
+        _copy(opened, member, temporary)
+        temporary.replace(to)
+        return
+    if depth >= DEEPEST_ARCHIVE:
+        raise UserError(
+            f"{opened.filename}: archives in archives, more than {DEEPEST_ARCHIVE} deep"
+        )
+    # To be unpacked, an archive must lie on the disk; there it goes by its own name.
+    inner = to.with_name(f".unpacking-{to.name}") / to.name
+    inner.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _copy(opened, member, inner)
+        unpack(inner, to.parent, progress=progress, depth=depth + 1)
+    finally:
+        shutil.rmtree(inner.parent, ignore_errors=True)
+
+
+def _copy(opened: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
+    # zipfile reads no further than the size in the header and checks the CRC at the end.
+    with opened.open(member) as source, to.open("wb") as target:
+        shutil.copyfileobj(source, target, BLOCK)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _crc(path: Path) -> int:
+    check = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            check = zlib.crc32(block, check)
+    return check
+
+
+def _check_space(out: Path, needed: int, what: Path | str) -> None:
+    free = shutil.disk_usage(out).free - SPARE_BYTES
+    if needed > free:
+        raise UserError(
+            f"{what} needs {needed / 1e9:.1f} GB in {out}, and {max(free, 0) / 1e9:.1f} GB are "
+            "free there"
+        )
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def _take_folder(folder: Path, out: Path, copy: bool, progress: bool) -> None:
+    """Link (or copy) the tables and images of a folder, and unpack its archives."""
+    if folder == out.resolve():
+        archives = _archives_in(folder)
+    else:
+        archives = _archives_in(folder)
+        for image_set in _sets_in(folder, bool(archives)):
+            for one in (image_set.table, *image_set.folders):
+                _bring(one, out / one.relative_to(folder), copy)
+    for archive in archives:
+        unpack(archive, out, progress=progress)
+
+
+def _archives_in(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.glob("*") if one.is_file() and _is_archive(one))
+
+
+def _sets_in(folder: Path, or_archives: bool) -> list[sources.ImageSet]:
+    try:
+        return sources.locate(folder)
+    except UserError:
+        if or_archives:
+            return []
+        raise
+
+
+def _bring(source: Path, to: Path, copy: bool) -> None:
+    """Link or copy a table or a folder of images; the same as before is left."""
+    if to == to.parent / "." or to.resolve() == source.resolve():
+        return
+    if to.exists() or to.is_symlink():
+        if copy and source.is_dir() and to.is_dir() and not to.is_symlink():
+            for one in sorted(source.iterdir()):
+                if one.is_file():
+                    _bring(one, to / one.name, copy)
+            return
+        if source.is_file() and to.is_file() and _crc(source) == _crc(to):
+            return
+        raise UserError(f"{to} is there already and is another: name another folder, or remove it")
+    if not copy:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.symlink_to(source, target_is_directory=source.is_dir())
+    elif source.is_dir():
+        files = [one for one in source.iterdir() if one.is_file()]
+        to.mkdir(parents=True)
+        _check_space(to, sum(one.stat().st_size for one in files), source)
+        for one in sorted(files):
+            _bring(one, to / one.name, copy)
+    else:
+        with write_atomically(to) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+# --- Kaggle --------------------------------------------------------------------------------------
+
+
+def _from_kaggle() -> Path:
+    """Download Kaggle's copy into kagglehub's own cache and return its folder.
+
+    kagglehub finds the credentials, goes on with an interrupted download and unpacks.
+    """
+    import requests
+
+    try:
+        import kagglehub
+        from kagglehub import exceptions
+    except ImportError:
+        raise UserError(f"kagglehub is not installed; {BY_HAND}") from None
+    cache = Path(os.environ.get("KAGGLEHUB_CACHE", Path.home() / ".cache" / "kagglehub"))
+    cache.mkdir(parents=True, exist_ok=True)
+    if not (cache / "datasets" / KAGGLE_DATASET).is_dir():
+        _check_space(cache, KAGGLE_BYTES, "Kaggle's copy")
+    try:
+        return Path(kagglehub.dataset_download(KAGGLE_DATASET))
+    except requests.HTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        refused = status in (401, 403)
+        why = f"Kaggle refused (HTTP {status})" if refused else f"Kaggle answered: {error}"
+        raise UserError(f"{why}; {BY_HAND}") from None
+    except (exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
+        raise UserError(f"Kaggle wants you to sign in ({error}); {BY_HAND}") from None
+    except (requests.RequestException, OSError, exceptions.DataCorruptionError) as error:
+        raise UserError(f"Kaggle could not be reached or broke off ({error}); {BY_HAND}") from None

@@ -1,0 +1,71 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from data_folders import picture, write_image, write_set
+from PIL import Image
+
+from h2a_lib.data import check
+
+IDS = [str(k) for k in range(100, 120)]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_set(tmp_path / "data", IDS)
+
+
+def test_a_sound_folder_is_sound(data):
+    found = check.check(data)
+    assert found.is_sound and found.problem_table().empty
+    row = found.counts.iloc[0]
+    assert (row["set"], row["n"], row["male"], row["female"]) == ("train", 20, 10, 10)
+    assert row["as_published"].startswith("n 20 instead of 12,611; male 10 instead of 6,833")
+
+
+def test_what_the_pixels_tell_is_in_the_same_table_as_all_else(data):
+    images = data / "boneage-training-dataset"
+    shutil.copy(images / "100.png", images / "101.png")
+    write_image(images / "102.png", np.zeros((50, 40), np.uint8))
+    write_image(images / "103.png", np.full((50, 40), 77, np.uint8))
+    Image.fromarray(picture(9) > 90).save(images / "104.png")
+    (images / "105.png").write_bytes(b"nothing")
+    (images / "106.png").unlink()
+    table = check.check(data).problem_table()
+    found = dict(zip(table["file"].str.split("/").str[-1], table["what"], strict=True))
+    assert found == {
+        "101.png": "the same pixels as boneage-training-dataset/100.png",
+        "102.png": "all black",
+        "103.png": "blank: every pixel is 77",
+        "104.png": "1 bit a sample: no radiograph's greys",
+        "105.png": "not an image of a known kind",
+        "boneage-training-dataset.csv": "id '106' has no image file",
+    }
+    assert table["row"].dropna().tolist() == [8]
+
+
+def test_files_of_several_kinds_are_a_warning_and_no_problem(data):
+    deep = (picture(50).astype(np.uint16) * 16) + 7
+    Image.fromarray(deep).save(data / "boneage-training-dataset" / "100.png")
+    found = check.check(data)
+    assert found.is_sound
+    assert "19 PNG of 8 bits, 1 PNG of 16 bits" in found.warnings[0]
+
+
+def test_machines_get_all_of_it_as_json(data):
+    (data / "boneage-training-dataset" / "100.png").unlink()
+    said = json.loads(json.dumps(check.check(data).to_json(), allow_nan=False))
+    assert said["sound"] is False and said["tier"] == "folder" and len(said["fingerprint"]) == 64
+    assert said["problems"] == [
+        {"file": "boneage-training-dataset.csv", "row": 2, "what": "id '100' has no image file"}
+    ]
+    assert said["sets"][0]["n"] == 19
+
+
+def test_a_folder_in_which_nothing_is_usable_is_reported_and_not_a_crash(data):
+    for file in (data / "boneage-training-dataset").iterdir():
+        file.write_bytes(b"nothing")
+    found = check.check(data)
+    assert len(found.problems) == 20 and found.counts.empty
+    json.dumps(found.to_json(), allow_nan=False)
