@@ -35,12 +35,23 @@ def decode(content: bytes) -> tuple[np.ndarray, Source]:
         check_size(int(dataset.Columns), int(dataset.Rows))
         if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
             raise ImageError(f"has {frames} frames, one was expected")
+        _complete(dataset)
         return _show(dataset), Source("DICOM", int(dataset.BitsStored))
     except ImageError:
         raise
     except Exception as error:
         # Arbitrary bytes make a parser raise anything; whatever it is, this file is at fault.
         raise ImageError(f"a damaged DICOM file, or one not understood: {error}") from None
+
+
+def _complete(dataset: "Dataset") -> None:
+    """Fill in the encoding of a file without preamble, as the parser has found it to be."""
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, _ = dataset.original_encoding
+        found = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = found
 
 
 def _show(dataset: "Dataset") -> np.ndarray:
