@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -199,3 +200,29 @@ def test_principal_components_are_no_more_than_there_are_hands():
 def test_importing_the_module_does_not_import_umap():
     code = "import sys, h2a_lib.analysis.clusters; sys.exit('umap' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_12611_hands_take_at_most_90_seconds_and_4_gigabytes():
+    # In a process of its own: its processor time and its memory, imports and compilation included.
+    code = """
+import json, resource, sys
+import numpy as np
+from h2a_lib.analysis.clusters import k_means, principal_components, umap_embedding
+rng = np.random.default_rng(0)
+centres = rng.normal(size=(12, 512)) * 2
+features = (centres[rng.integers(12, size=12_611)] + rng.normal(size=(12_611, 512)))
+reduced = principal_components(features.astype(np.float32))
+plane = umap_embedding(reduced)
+groups = k_means(reduced, 2), k_means(plane, 2)
+used = resource.getrusage(resource.RUSAGE_SELF)
+seconds = used.ru_utime + used.ru_stime
+print(json.dumps({"seconds": seconds, "gigabytes": used.ru_maxrss / 2**20, "n": len(plane)}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    used = json.loads(done.stdout.splitlines()[-1])
+    print(used)
+    assert used["n"] == 12_611
+    # Nearly all of it runs on one core, so that this is about the time by the clock as well.
+    assert used["seconds"] < 90
+    assert used["gigabytes"] < 4
