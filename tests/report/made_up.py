@@ -58,6 +58,7 @@ VALUES = {
         "scanned_share": "12 % (95 % CI 11–13, n = 12,611)",
     },
     "age": {"bias": INTERVAL, "limits": "−15.1 to 14.2 months"},
+    "preprocessing": {"crop_hand_cut": "10.1 %"},
     "range_test": {"suggestion": "1.0e-03", "default_lr": "1.0e-03"},
 }
 RADIOGRAPHS = {
