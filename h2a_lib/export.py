@@ -168,7 +168,7 @@ def model_card(run: Run, tier_label: str, file_name: str) -> str:
 
 
 def _age_part(split: str, hands) -> list[str]:
-    error = age.metrics(hands)["mae"]
+    error = age.error(hands)
     table = age.by_band(hands)
     rows = [
         f"| {row.band} | {row.sex} | {row.n:,}{' (few)' if row.few else ''} "

@@ -76,6 +76,11 @@ def metrics(frame: pd.DataFrame, seed: int = 0) -> dict[str, Estimate]:
     return {name: bootstrap(measure, *columns, seed=seed) for name, measure in METRICS.items()}
 
 
+def error(frame: pd.DataFrame) -> Estimate:
+    """Return the mean absolute error of predictions, in months."""
+    return mae_interval(frame[PREDICTED] - frame[TRUE])
+
+
 def _r2(true: Array, predicted: Array) -> Array:
     """1 - residual / total sum of squares; NaN where all ages are one."""
     total = ((true - true.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
@@ -107,10 +112,10 @@ def by_band(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for band, sex, part in by_band_and_sex(frame):
         errors = (part[PREDICTED] - part[TRUE]).to_numpy(float)
-        error, within = mae_interval(errors), mean_interval(np.abs(errors) <= 12)
+        found, within = mae_interval(errors), mean_interval(np.abs(errors) <= 12)
         rows.append(
-            {"band": band, "sex": sex, "n": error.n, "few": error.few}
-            | error.row("mae_months", digits=2)
+            {"band": band, "sex": sex, "n": found.n, "few": found.few}
+            | found.row("mae_months", digits=2)
             | mean_interval(errors).row("bias_months", digits=2)
             | {"within_12": round(within.value, 4)}
         )
@@ -243,10 +248,10 @@ def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, predict in (("median age", constant), ("median age of each sex", constant_by_sex)):
         simple = predict(train, frame)
-        error, gain = metrics(simple)["mae"], paired_difference(simple, frame)
+        simple_error, gain = error(simple), paired_difference(simple, frame)
         rows.append(
             {"name": name}
-            | error.row("mae_months", digits=2)
+            | simple_error.row("mae_months", digits=2)
             | gain.row("gain_months", digits=2)
             | {"tie": gain.is_tie, "n": gain.n}
         )
@@ -318,17 +323,17 @@ def abstention(errors: Array, uncertainty: Array, points: int = 20) -> pd.DataFr
 
 def answer(train: pd.DataFrame, frame: pd.DataFrame, tier: str) -> str:
     """Answer question 1 in a sentence or two, chosen by the paired intervals."""
-    error = metrics(frame)["mae"]
+    own = error(frame)
     simple = constant(train, frame)
-    gain, yardstick = paired_difference(simple, frame), metrics(simple)["mae"]
-    found = f"The age is estimated to within {error.text('months')} on average"
+    gain, yardstick = paired_difference(simple, frame), error(simple)
+    found = f"The age is estimated to within {own.text('months')} on average"
     always = f"always answering the median age ({number(yardstick.value)} months)"
     if gain.is_tie:
         return f"{found}: a tie with {always}."
     if gain.value < 0:
         return f"{found}: worse than {always}."
-    sentence = f"{found}; {always} errs {number(yardstick.value / error.value)} times as much."
+    sentence = f"{found}; {always} errs {number(yardstick.value / own.value)} times as much."
     floor = noise_floor(tier)
-    if floor is not None and error.low < floor:
+    if floor is not None and own.low < floor:
         sentence += f" Below {number(floor)} months, the noise of the labels, suspect a leak."
     return sentence

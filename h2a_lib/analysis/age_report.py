@@ -32,10 +32,10 @@ def yardsticks(
     The published ones are those on labels from one report, as train and validation labels are;
     results on the mean of six readings are on another scale and stay out.
     """
-    own = [(name, age.metrics(seen)["mae"], "own")]
+    own = [(name, age.error(seen), "own")]
     simple = [
-        ("median of each sex", age.metrics(age.constant_by_sex(train, seen))["mae"], "simple"),
-        ("median age", age.metrics(age.constant(train, seen))["mae"], "simple"),
+        ("median of each sex", age.error(age.constant_by_sex(train, seen)), "simple"),
+        ("median age", age.error(age.constant(train, seen)), "simple"),
     ]
     published = [
         (row.what, row.mae_months, "published")
@@ -71,7 +71,7 @@ def options(
         ways[ENSEMBLE] = age.ensemble(of_seeds)
     rows = []
     for name, frame in ways.items():
-        change, error = paired_difference(frame, seen), age.metrics(frame)["mae"]
+        change, error = paired_difference(frame, seen), age.error(frame)
         rows.append(
             {"option": name}
             | error.row("mae_months", digits=2)
@@ -111,7 +111,7 @@ def variables(
     agreement, measured = age.bland_altman(seen), calibration.measures(seen)
     inside = conformal.coverage(conformal.cross_conformal(seen, level)).iloc[-1]
     floor = age.noise_floor(tier)
-    seeds = over_seeds(age.metrics(frame)["mae"].value for frame in of_seeds)
+    seeds = over_seeds(age.error(frame).value for frame in of_seeds)
     months = {name: found[name].text("months") for name in ("mae", "rmse", "median", "bias")}
     shares = {
         name: found[name].text("%", scale=100) for name in ("within_6", "within_12", "beyond_12")
@@ -124,8 +124,8 @@ def variables(
         "r2": found["r2"].text(digits=2),
         "n": len(seen),
         "over_seeds": seeds.text("months"),
-        "constant_mae": age.metrics(age.constant(train, seen))["mae"].text("months"),
-        "constant_by_sex_mae": age.metrics(age.constant_by_sex(train, seen))["mae"].text("months"),
+        "constant_mae": age.error(age.constant(train, seen)).text("months"),
+        "constant_by_sex_mae": age.error(age.constant_by_sex(train, seen)).text("months"),
         "gain": gain.text("months"),
         "floor": "none: phantoms are drawn from their label"
         if tier == "phantom"

@@ -42,7 +42,8 @@ def roc(male: np.ndarray, scores: Mapping[str, np.ndarray], axes: Axes) -> Axes:
         )
     axes.set(xlabel="Girls called male", ylabel="Boys called male", xlim=(0, 1), ylim=(0, 1.01))
     axes.set_aspect("equal")
-    axes.legend(title="AUC (95 % CI)", loc="lower right", handlelength=1.2)
+    if axes.get_legend_handles_labels()[0]:  # none, where there is one sex alone
+        axes.legend(title="AUC (95 % CI)", loc="lower right", handlelength=1.2)
     return axes
 
 
