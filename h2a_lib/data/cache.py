@@ -14,11 +14,12 @@ import pandas as pd
 from filelock import FileLock
 
 from h2a_lib.data import images, pool
+from h2a_lib.data.workers import fill
 from h2a_lib.errors import DataError, Problem, UserError
 from h2a_lib.files import read_json, write_folder_atomically, write_json, write_text
 
 ARRAY, IDS, KEY, LOG = "images.npy", "ids.csv", "cache.json", "done"
-CHUNK = 32
+CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,9 @@ def _fill_all(
         chunks,
         data_folder,
         partial / ARRAY,
-        key,
+        key.size_px,
+        key.geometry,
+        key.contrast,
         processes=max(1, min(pool.workers(n_bytes, processes), len(chunks))),
         title=f"{key.size_px} px, {key.geometry}, {key.contrast}",
         progress=progress,
@@ -228,42 +231,6 @@ def _fill_all(
             problems += failed
     if problems:
         raise DataError(problems)
-
-
-def fill(
-    tasks: Sequence[tuple[int, str]], data_folder: Path, array: Path, key: Key
-) -> tuple[list[int], list[Problem]]:
-    """Prepare some images and write them to their rows of the array on disk.
-
-    Parameters
-    ----------
-    tasks : sequence of (int, str)
-        Row and image file, relative to `data_folder`.
-    data_folder : Path
-    array : Path
-        A .npy file, (n, s, s), uint8.
-    key : Key
-        Says how.
-
-    Returns
-    -------
-    finished : list of int
-        Rows that are on disk.
-    failed : list of Problem
-        Files that did not decode.
-    """
-    finished, failed = [], []
-    stored = np.load(array, mmap_mode="r+")
-    for row, path in tasks:
-        try:
-            stored[row] = images.prepare(
-                data_folder / path, key.size_px, key.geometry, key.contrast
-            )
-            finished.append(row)
-        except images.ImageError as error:
-            failed.append(Problem(path, None, error.what))
-    stored.flush()
-    return finished, failed
 
 
 def _digest(text: str) -> str:

@@ -5,15 +5,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import joblib
-from tqdm.auto import tqdm
-
 # A worker takes about a second to start; decoding this many bytes of PNG takes about as long.
 BYTES_WORTH_A_WORKER = 20_000_000
 
 
 def cores() -> int:
     """Return the processors this process may use: affinity and container limits respected."""
+    import joblib
+
     return joblib.cpu_count()
 
 
@@ -53,6 +52,10 @@ def in_parallel(
     progress : bool
         Show a bar where someone can see it; a log file gets none.
     """
+    # Imported here: a worker process that unpickles `_counted` needs neither.
+    import joblib
+    from tqdm.auto import tqdm
+
     call, alone = joblib.delayed(_counted), processes > 1
     tasks = (call(function, chunk, alone, *constants) for chunk in chunks)
     pool = joblib.Parallel(

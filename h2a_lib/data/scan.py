@@ -1,21 +1,20 @@
 """A look into every image file: does it decode, what are its content and its size."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from h2a_lib.data import images, pool
+from h2a_lib.data.workers import FOUND, look
 from h2a_lib.files import write_text
 
 # Raise it when `look` finds other things than before: what is remembered is then forgotten.
 VERSION = 1
 CHUNK = 16
-FOUND = ("content", "pixels", "width_px", "height_px", "format", "bits", "darkest", "brightest")
+COLUMNS = ["path", "problem", *FOUND]
 
 
 def scan(
@@ -67,40 +66,6 @@ def scan(
         finally:
             _remember(memory, states, remembered)
     return pd.DataFrame([{"path": path, **remembered[path]} for path in states], columns=COLUMNS)
-
-
-COLUMNS = ["path", "problem", *FOUND]
-
-
-def look(paths: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Decode some files; by path, what `scan` says of each."""
-    return {path: _look(folder / path) for path in paths}
-
-
-def _look(file: Path) -> dict[str, Any]:
-    nothing: dict[str, Any] = dict.fromkeys(FOUND)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        return {"problem": f"cannot be read: {error.strerror}", **nothing}
-    nothing["content"] = hashlib.sha256(content).hexdigest()
-    try:
-        image, source = images.decode(content)
-    except images.ImageError as error:
-        return {**nothing, "problem": error.what}
-    height, width = image.shape
-    pixels = hashlib.sha256(f"{height},{width}:".encode() + image.tobytes()).hexdigest()
-    return {
-        **nothing,
-        "problem": "",
-        "pixels": pixels,
-        "width_px": width,
-        "height_px": height,
-        "format": source.format,
-        "bits": source.bits,
-        "darkest": int(np.min(image)),
-        "brightest": int(np.max(image)),
-    }
 
 
 def _recall(memory: Path | None, states: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
