@@ -15,6 +15,7 @@ space = locate(config["profile"], config["data"])
 RESULTS = space.results_folder.relative_to(space.root)
 RUNS = f"runs/{space.name}"
 DECK = space.deck_folder.relative_to(space.root)
+REPORT = [DECK / name for name in ("slides.html", "slides.pdf", "paper.html", "paper.pdf")]
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
 ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.study.runs_of(space.profile_name)]
 COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
@@ -85,8 +86,7 @@ wildcard_constraints:
 
 rule all:
     input:
-        DECK / "slides.html",
-        DECK / "slides.pdf",
+        REPORT,
 
 
 rule runs:
@@ -295,8 +295,7 @@ rule deck:
         library("h2a_lib/report/__init__.py"),
         report_sources(),
     output:
-        DECK / "slides.html",
-        DECK / "slides.pdf",
+        REPORT,
         RESULTS / "variables/study.yml",
     params:
         renderer=config.get("renderer", "auto"),

@@ -52,7 +52,8 @@ def report(
     _check_renderer(renderer)
     space = workflow.locate(profile, data)
     workflow.prepare_data(space)
-    decks = [space.deck_folder / name for name in ("slides.html", "slides.pdf")]
+    names = ("slides.html", "slides.pdf", "paper.html", "paper.pdf")
+    decks = [space.deck_folder / name for name in names]
     before = [deck.stat().st_mtime_ns if deck.exists() else 0 for deck in decks]
     workflow.build(space, ["all"], at_most=cores, renderer=renderer)
     if before == [deck.stat().st_mtime_ns for deck in decks]:
@@ -168,7 +169,7 @@ def status(profile: ProfileOption = "demo", data: DataOption = None) -> None:
         table.add_row(experiment, str(seed), state, str(run.metrics["epochs"]), ", ".join(errors))
     Console().print(table)
     typer.echo(f"{finished} of {len(planned)} runs are done")
-    for deck in sorted(space.deck_folder.glob("slides.*")):
+    for deck in sorted(space.deck_folder.glob("*.*")):
         typer.echo(_short(deck))
 
 

@@ -33,7 +33,7 @@ from h2a_lib.study import RunConfig
 # Evaluation holds no activations for a backward pass, so it takes larger batches.
 EVALUATION_BATCH = 256
 # Enough for the mean and variance of a feature map, and a small part of an epoch.
-CALIBRATION_HANDS = 1024
+CALIBRATION_HANDS = 512
 # A kill costs at most this much work; writing 180 MB (ResNet-18 with Adam) takes about 0.3 s.
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
