@@ -156,10 +156,10 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
         male=male,
         progress=progress,
         length_mm=length,
-        breadth=(1.0 if male else 0.965) * (1.07 - 0.07 * min(years / 8, 1)) * (1 + vary(0.02)),
+        breadth=(1.0 if male else 0.95) * (1.07 - 0.07 * min(years / 8, 1)) * (1 + vary(0.02)),
         # 2D:4D is about 0.98 in men and 1.00 in women on radiographs (Manning et al. 1998).
         index_length=(0.985 if male else 1.005) * (1 + vary(0.015)),
-        robustness=(1.0 + 0.05 * puberty if male else 0.93)
+        robustness=(1.0 + 0.05 * puberty if male else 0.89)
         * (1.08 - 0.08 * min(years / 8, 1))
         * (1 + vary(0.025)),
         plumpness=(1.27 - 0.29 * min(years / 13, 1)) * (1 + vary(0.035)),

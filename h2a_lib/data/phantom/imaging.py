@@ -63,26 +63,26 @@ class Style:
     def draw(cls, collimated: bool, stream: Stream) -> "Style":
         """Draw a style, with about the frequencies seen in the real images."""
         dice = stream.uniform()
-        if dice < 0.12:
+        if dice < 0.15:
             kind = "dim"
-        elif dice < (0.42 if collimated else 0.20):
+        elif dice < (0.55 if collimated else 0.29):
             kind = "film"
         else:
             kind = "digital"
         if kind == "digital":
-            black, white = abs(stream.normal(3, 5)), stream.normal(225, 20)
-            gamma = stream.normal(1.15, 0.12)
+            black, white = abs(stream.normal(3, 5)), stream.normal(206, 27)
+            gamma = stream.normal(1.02, 0.12)
         elif kind == "dim":
             black = stream.uniform(1, 45)
             white, gamma = black + stream.uniform(24, 75), stream.normal(1.2, 0.15)
         else:
-            black = 12 + 140 * stream.uniform() ** 1.6
+            black = 10 + 140 * stream.uniform() ** 1.6
             white = black + stream.uniform(0.45, 0.9) * (255 - black)
             gamma = stream.normal(0.95, 0.1)
-        dark = stream.chance(0.45)
+        dark = stream.chance(0.65)
         return cls(
             kind=kind,
-            quanta=10 ** stream.uniform(3.5, 4.6),
+            quanta=10 ** stream.uniform(3.1, 4.6),
             scatter=stream.uniform(0.03, 0.10),
             heel=(stream.normal(0, 0.015), stream.normal(0, 0.015)),
             blur_px=stream.uniform(0.5, 0.95),
@@ -91,7 +91,7 @@ class Style:
             white=white,
             gamma=gamma,
             lead=stream.uniform(150, 255) if kind == "dim" else stream.uniform(235, 255),
-            veil=stream.uniform(0.0, 0.11),
+            veil=stream.uniform(0.02, 0.15),
             shutter=stream.uniform(0, 6)
             if dark
             else black + 0.35 * (white - black) * stream.uniform(),
@@ -168,6 +168,8 @@ def expose(
         grey[marker.patch] = here + (style.lead - here) * marker.lead
     if frame.field is not None:
         _close_shutters(grey, frame.field, style)
+    if frame.strip is not None:
+        grey[frame.strip] = 0.25 * grey[frame.strip] + 0.75 * 255
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 

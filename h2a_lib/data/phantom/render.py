@@ -26,7 +26,7 @@ class PhantomImage:
         (h, w), uint8.
     regions : ndarray
         (h, w), uint8: AIR 0, SKIN 1 (hand, no bone), BONE 2, MARKER 3 (lead and plate),
-        BORDER 4 (outside the exposed field).
+        BORDER 4 (outside the exposed field, or the white rim of a cassette).
     boxes : dict of str to (int, int, int, int)
         x0, y0, x1, y1 in pixels, end exclusive: "hand", "marker" where there is one, and every
         bone and epiphysis that is there, clipped to the image.
@@ -94,6 +94,8 @@ def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> Ph
         here[lead.lead + lead.plate > 0] = MARKER
     if frame.field is not None:
         regions[inside_field(frame.field, view.height, view.width) < 0] = BORDER
+    if frame.strip is not None:
+        regions[frame.strip] = BORDER
     return PhantomImage(image, regions, boxes, growth, frame.right_hand, style.kind)
 
 
@@ -162,7 +164,7 @@ def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
     skeleton = build(growth, Pose.neutral(), _Steady())
     height, width = round(255 * px_per_mm), round(175 * px_per_mm)
     matrix = np.array([[px_per_mm, 0.0], [0.0, -px_per_mm]])
-    view = View(matrix, np.array([0.43 * width, 0.82 * height]), height, width)
+    view = View(matrix, np.array([0.43 * width, 0.84 * height]), height, width)
     soft, _ = soft_tissue(skeleton, growth, view)
     bone = Thickness.nothing(height, width)
     for solid in skeleton.solids:

@@ -10,7 +10,8 @@ from h2a_lib.data.phantom.solids import View
 from h2a_lib.data.phantom.streams import Stream
 
 RIGHT_HANDS = 0.01
-COLLIMATED = 0.28
+COLLIMATED = 0.32
+STRIPED = 0.10
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Frame:
         The image is mirrored.
     field : ndarray or None
         (4, 2) corners of the exposed field in pixels; None when all of the image was exposed.
+    strip : (slice, slice) or None
+        Rows and columns along one edge that are white: the rim of a cassette or of a scan.
     """
 
     view: View
     right_hand: bool
     field: np.ndarray | None
+    strip: tuple[slice, slice] | None = None
 
 
 def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream) -> Frame:
@@ -83,7 +87,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     extent = high - low
 
     collimated = stream.chance(COLLIMATED)
-    margin = stream.uniform(0.02, 0.24) if collimated else max(0.015, stream.normal(0.055, 0.045))
+    margin = stream.uniform(0.02, 0.2) if collimated else max(0.015, stream.normal(0.045, 0.04))
     px_per_mm = min(width / extent[0], height / extent[1]) * (1 - margin)
     spare = np.array([width, height]) - extent * px_per_mm
     across = min(max(stream.normal(0.5, 0.2), 0.02), 0.98)
@@ -92,7 +96,21 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     shift = spare * (across, down) - low * px_per_mm
     view = View(matrix * px_per_mm, shift, height, width)
     field = _field(low * px_per_mm + shift, high * px_per_mm + shift, view, stream)
-    return Frame(view, right, field if collimated else None)
+    strip = _strip(height, width, stream) if stream.chance(STRIPED) else None
+    return Frame(view, right, field if collimated else None, strip)
+
+
+def _strip(height: int, width: int, stream: Stream) -> tuple[slice, slice]:
+    """Return a narrow band along one edge of the image."""
+    share = 0.004 + 0.02 * stream.uniform() ** 2
+    tall, wide = max(1, round(share * height)), max(1, round(share * width))
+    bands = (
+        (slice(0, tall), slice(0, width)),
+        (slice(height - tall, height), slice(0, width)),
+        (slice(0, height), slice(0, wide)),
+        (slice(0, height), slice(width - wide, width)),
+    )
+    return stream.choice(bands)
 
 
 def _field(low, high, view: View, stream: Stream) -> np.ndarray:

@@ -90,7 +90,7 @@ def _smooth_min(a: np.ndarray, b: np.ndarray, blend: float) -> np.ndarray:
 def _capsules(skeleton: Skeleton, growth: Growth):
     """Yield (start, end, (radius, radius), half-thickness, fillet), all in mm, wrist to tips."""
     scale, plump = skeleton.scale, growth.plumpness
-    size = scale * plump * (1.0 if growth.male else 0.97)
+    size = scale * plump * (1.0 if growth.male else 0.95)
     joints = skeleton.joints
 
     def mm(x: float, y: float) -> np.ndarray:
@@ -98,15 +98,15 @@ def _capsules(skeleton: Skeleton, growth: Growth):
 
     wrist, elbow = mm(-1.5, 8), skeleton.forearm * 230 * scale + mm(-2, 0)
     middle = wrist + 0.35 * (elbow - wrist)
-    yield wrist, middle, (27 * size, 30 * size), 19 * size, 1
-    yield middle, elbow, (30 * size, 40 * size), 24 * size, 6
+    yield wrist, middle, (24.5 * size, 27 * size), 21 * size, 1
+    yield middle, elbow, (27 * size, 37 * size), 29 * size, 6
     for ray in (2, 3, 4, 5):
         base, knuckle, second = joints[ray][:3]
         web = knuckle + 0.32 * (second - knuckle)
         yield base * 0.8, web, (13 * size, 11.8 * size), 13.5 * size, 10
     yield mm(-17, 8), joints[5][1], (13 * size, 12.5 * size), 14 * size, 10
     root = joints[1][0] * 0.55
-    yield root, joints[1][1], (20 * size, 12.5 * size), 16 * size, 9
+    yield root, joints[1][1], (18.5 * size, 12.5 * size), 16 * size, 9
     # The web between thumb and index finger.
     index, thumb = joints[2], joints[1]
     across = index[0] + 0.35 * (index[1] - index[0]), thumb[0] + 0.8 * (thumb[1] - thumb[0])
