@@ -85,6 +85,17 @@ def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, res
     assert len(age_report.by_split(seen)) == len(age.METRICS)
 
 
+def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone():
+    seen = hands_of(50)
+    kinds = {
+        tier: [kind for *_, kind in age_report.yardsticks(seen, seen, "x", tier)]
+        for tier in ("phantom", "folder", "rsna")
+    }
+    assert "published" not in kinds["phantom"] + kinds["folder"]
+    of_reports = [row for row in age.PUBLISHED if row.labels == "one report"]
+    assert kinds["rsna"].count("published") == len(of_reports)
+
+
 def test_the_pull_to_the_mean_is_told_with_what_correcting_it_costs():
     seen = hands_of(700)
     ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen, seen]).set_index(
@@ -132,7 +143,9 @@ def test_hands_of_one_sex_leave_question_2_open_without_an_error(results):
 def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(n, results):
     train, seen = hands_of(300, seed=9), hands_of(n)
     draw_age.scatter(seen, plt.figure().subplots())
-    draw_age.yardsticks(age_report.yardsticks(train, seen, "x"), plt.figure().subplots(), 4.6)
+    draw_age.yardsticks(
+        age_report.yardsticks(train, seen, "x", "rsna"), plt.figure().subplots(), 4.6
+    )
     draw_age.bland_altman(seen, age.bland_altman(seen), plt.figure().subplots())
     draw_age.by_band(age.by_band(seen), plt.figure().subplots())
     intervals = conformal.coverage(conformal.cross_conformal(seen))

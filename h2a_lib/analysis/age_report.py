@@ -25,12 +25,13 @@ def by_split(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def yardsticks(
-    train: pd.DataFrame, seen: pd.DataFrame, name: str
+    train: pd.DataFrame, seen: pd.DataFrame, name: str, tier: str
 ) -> list[tuple[str, Estimate | float, str]]:
     """List the errors to be compared in a figure: ours, without an image, published.
 
     The published ones are those on labels from one report, as train and validation labels are;
-    results on the mean of six readings are on another scale and stay out.
+    results on the mean of six readings are on another scale and stay out. Beside phantoms, or hands
+    of unknown origin, no published result is shown: it would invite a comparison that says nothing.
     """
     own = [(name, age.error(seen), "own")]
     simple = [
@@ -40,7 +41,7 @@ def yardsticks(
     published = [
         (row.what, row.mae_months, "published")
         for row in age.PUBLISHED
-        if row.labels == "one report"
+        if row.labels == "one report" and tier == "rsna"
     ]
     return [*own, *simple, *published]
 

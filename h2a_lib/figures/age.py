@@ -270,5 +270,5 @@ def robustness(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     span = [ax.get_xlim() for ax in axes]
     low, high = min(-7.0, *(s[0] for s in span)), max(12.0, *(s[1] for s in span))
     for ax in axes:
-        ax.set_xlim(low, high)
+        ax.set_xlim(low * 1.2, high * 1.3)
     return axes

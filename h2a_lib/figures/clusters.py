@@ -126,8 +126,9 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
     ]
     if seen:
         handles.append(plt.Line2D([], [], ls="", label="* has seen sex"))
-    axes.figure.legend(
-        handles=handles, loc="outside lower center", ncols=2, columnspacing=0.8, handletextpad=0.4
-    )
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.3, -0.14), ncols=2,
+        columnspacing=0.8, handletextpad=0.4,
+    )  # fmt: skip
     axes.grid(axis="y", visible=False)
     return axes

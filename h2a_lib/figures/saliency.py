@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from h2a_lib.analysis.saliency import passes
 from h2a_lib.analysis.saliency_study import Look
 from h2a_lib.figures.style import BLACK, BLUE, GREY
 
@@ -64,6 +65,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.plot(x, stages["similarity"], "o-", color=BLUE, ms=8)
     axes.axhline(other["similarity"], color=GREY, ls="--", lw=1.5, label="another hand")
     axes.legend(loc="upper left")
+    axes.set_title(f"sanity check: {'passed' if passes(table) else 'FAILED'}", fontsize=12)
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(x, stages["stage"], fontsize=12, rotation=30)
     axes.set(ylabel="Rank correlation", xlabel="random from the answer down to")
