@@ -1,9 +1,15 @@
-"""The sources of the deck and the article: no result is typed into them."""
+"""The sources of the deck and the article: what they name is made, and no result is typed."""
 
+import ast
+import json
 import re
+from functools import cache
+from pathlib import Path
 
 import pytest
-from made_up import REPORT
+from made_up import REPORT, figures_named, tables_named, variables_named
+
+ROOT = Path(__file__).parents[2]
 
 # What the original talk and the design fix, and no run can change.
 GIVEN = {
@@ -22,6 +28,68 @@ GIVEN = {
 RESULT = re.compile(
     r"\d+\.\d+|\d{1,3},\d{3}|\d+(?:\s|\u00a0)*(?:%|months?|years?|images|runs|pixels|seconds|minutes)"
 )
+
+
+@cache
+def producers():
+    """The Python that makes results: file name -> its text, notebooks as their code."""
+    texts = {
+        str(file.relative_to(ROOT)): file.read_text(encoding="utf-8")
+        for file in (ROOT / "h2a_lib").rglob("*.py")
+    }
+    for file in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        texts[str(file.relative_to(ROOT))] = "\n\n".join(code)
+    return texts
+
+
+@cache
+def names_said(text):
+    """Patterns of all string literals of some Python, what an f-string fills in left open."""
+    patterns = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            patterns.add(re.escape(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            parts = [
+                re.escape(part.value) if isinstance(part, ast.Constant) else "[a-z0-9_]+"
+                for part in node.values
+            ]
+            # An f-string that is one open field would match anything.
+            if any(isinstance(part, ast.Constant) for part in node.values):
+                patterns.add("".join(parts))
+    return patterns
+
+
+def said(name, where=""):
+    """Whether a file whose path begins so says a name, as a literal or through an f-string."""
+    return any(
+        re.fullmatch(pattern, name)
+        for path, text in producers().items()
+        if path.startswith(where)
+        for pattern in names_said(text)
+    )
+
+
+@pytest.mark.parametrize("figure", [name for name, _ in figures_named()])
+def test_every_figure_is_drawn_by_a_notebook(figure):
+    assert said(figure, "notebooks") or said(figure, "h2a_lib/analysis/comparison.py")
+
+
+@pytest.mark.parametrize("table", tables_named())
+def test_every_table_is_written_by_a_notebook(table):
+    assert said(table, "notebooks")
+
+
+@pytest.mark.parametrize("group", sorted({group for group, _ in variables_named()}))
+def test_every_group_of_variables_is_written(group):
+    assert said(group, "notebooks") or said(group, "h2a_lib/workflow.py")
+
+
+@pytest.mark.parametrize("variable", [".".join(pair) for pair in variables_named()])
+def test_every_variable_has_a_producer(variable):
+    assert said(variable.split(".")[1])
 
 
 def prose(document):
