@@ -17,10 +17,10 @@ def test_hands_like_those_of_the_training_are_about_1_away():
     assert np.mean(found.distances(cloud(300, seed=2))) == pytest.approx(1, abs=0.1)
 
 
-def test_one_in_a_hundred_new_hands_is_beyond_the_threshold():
+def test_one_in_twenty_new_hands_is_beyond_the_threshold():
     found = Familiarity.fit(cloud(1500), cloud(1500, seed=1))
     beyond = (found.distances(cloud(6000, seed=2)) > found.threshold).mean()
-    assert beyond == pytest.approx(0.01, abs=0.008)
+    assert beyond == pytest.approx(0.05, abs=0.02)
 
 
 @pytest.mark.parametrize("direction", ["inside", "outside"])

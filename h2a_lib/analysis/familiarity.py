@@ -20,8 +20,11 @@ NAME = "familiarity.npz"
 DIRECTIONS = 50
 # Enough to describe a distribution with 50 directions; all 10,000 would only cost time.
 MOST_HANDS = 2000
-# A hand is called unlike when it is farther out than this share of the validation hands.
-SHARE = 0.99
+# A hand is called unlike when it is farther out than this share of the validation hands. Measured
+# with 634 phantoms of 64 px to learn from and 166 to validate: at 0.95, 92 % of hands upside down
+# and all noise are called unlike; at 0.99, which two odd hands decide, 2 % of the former. Nearest
+# neighbours and a shrunk full covariance tell no better.
+SHARE = 0.95
 
 Features = NDArray[np.float32]
 
@@ -40,7 +43,7 @@ class Familiarity:
     rest : float
         Variance along every other direction.
     threshold : float
-        Distance that 99 % of the validation hands do not exceed.
+        Distance that 95 % of the validation hands do not exceed.
     n_train, n_validation : int
         Hands behind the description and behind the threshold.
     """
