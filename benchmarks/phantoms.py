@@ -180,7 +180,7 @@ def train(real: Path | None, n: int, size_px: int, epochs: int, seed: int) -> No
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     children = [child(seed, number) for number in range(n)]
-    drawn = [phantom.render(*one, height_px=2 * size_px).image for one in children]
+    drawn = [phantom.render(*one, height_px=max(448, 2 * size_px)).image for one in children]
     ages = np.array([age for age, _, _ in children])
     male = np.array([m for _, m, _ in children])
     images, held_out = squares(drawn, size_px), n // 5
@@ -211,7 +211,7 @@ def train(real: Path | None, n: int, size_px: int, epochs: int, seed: int) -> No
             answer = net(vary(torch.roll(images[batch], shift, (2, 3))))
             wanted = target[batch]
             loss = (answer[:, 0] - wanted[:, 0]).abs().mean()
-            loss = loss + 0.5 * torch.nn.functional.soft_margin_loss(answer[:, 1], wanted[:, 1])
+            loss = loss + torch.nn.functional.soft_margin_loss(answer[:, 1], wanted[:, 1])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -12,7 +12,7 @@ from h2a_lib.data.phantom.render import (
     atlas_plate,
     render,
 )
-from h2a_lib.data.phantom.writing import VERSION, write
+from h2a_lib.data.phantom.writing import VERSION, child, write
 
 __all__ = [
     "AIR",
@@ -24,6 +24,7 @@ __all__ = [
     "PhantomImage",
     "Plate",
     "atlas_plate",
+    "child",
     "growth_chart",
     "render",
     "write",

@@ -15,6 +15,8 @@ from h2a_lib.data.phantom.streams import Stream
 SOFT = 0.027
 COMPACT = 0.085
 SPONGY = 0.020
+# Of an adult hand in an image of 640 pixels.
+USUAL_PX_PER_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Style:
     kind : str
         "digital", "dim" (windowed for the lead, so that the hand is dark) or "film".
     quanta : float
-        Per pixel in the open beam.
+        Per pixel of a third of a millimetre in the open beam.
     scatter : float
         Scatter-to-primary ratio in the open beam.
     heel : (float, float)
@@ -156,7 +158,10 @@ def expose(
     intensity = primary + style.scatter * _haze(primary)
     intensity = cv2.GaussianBlur(intensity, (0, 0), style.blur_px, borderType=cv2.BORDER_REPLICATE)
     noise = cv2.GaussianBlur(stream.field((height, width)), (0, 0), 0.55)
-    intensity = np.maximum(intensity + noise * np.sqrt(intensity / style.quanta), 1e-3)
+    # A larger pixel collects more quanta, so small images have less noise, as when real ones
+    # are reduced.
+    quanta = style.quanta / (frame.view.px_per_mm / USUAL_PX_PER_MM) ** 2
+    intensity = np.maximum(intensity + noise * np.sqrt(intensity / quanta), 1e-3)
     # Detectors and films answer to the logarithm of the dose.
     signal = -np.log(intensity)
     if style.sharpen:

@@ -184,7 +184,7 @@ class Tube:
         row = (u * 4.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
         column = (v * 11.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += (2 * self.depth) * (outer - inner)
-        into.spongy[patch] += filling * trabeculae()[row, column]
+        into.spongy[patch] += filling * _grain(view, row, column)
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,13 @@ class Blob:
         row = (u * 7.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
         column = (v * 7.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += 2 * (outer - inner)
-        into.spongy[patch] += (2 * self.density) * inner * trabeculae()[row, column]
+        into.spongy[patch] += (2 * self.density) * inner * _grain(view, row, column)
+
+
+def _grain(view: View, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return the trabecular texture at these places of the tile, averaged out by large pixels."""
+    contrast = min(1.0, (view.px_per_mm / 2.5) ** 1.5)
+    return 1 + contrast * (trabeculae()[row, column] - 1)
 
 
 def _dome(rho: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from h2a_lib.data.phantom.streams import Stream
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically, write_json
 
-VERSION = "4"
+VERSION = "5"
 NAME = "boneage-training-dataset"
 NOTICE = "Synthetic hand radiograph (phantom) drawn by Hand-To-Age; it shows no patient."
 TRUTH_COLUMNS = ("id", "age_months", "male", "kind", "right_hand", "height_px", "width_px")
