@@ -10,8 +10,8 @@ from h2a_lib.figures import images as draw
 
 def measured(n):
     random = np.random.default_rng(0)
-    rows = [measure.measure_one(picture(k, *random.integers(40, 90, 2))) for k in range(20)]
-    return pd.DataFrame([rows[k % 20] for k in range(n)])
+    rows = [measure.measure_one(picture(k, *random.integers(40, 90, 2))) for k in range(40)]
+    return pd.DataFrame([rows[k % 40] for k in range(n)])
 
 
 @pytest.fixture
@@ -54,6 +54,12 @@ def test_every_image_is_in_the_plots_of_all_of_them(n):
     assert sum(len(dots.get_offsets()) for dots in panels[1].collections) == n
     assert sum(patch.get_height() for patch in panels[2].patches) == n
     plt.close(figure)
+
+
+def test_many_images_of_one_size_are_one_dot(axes):
+    frame = pd.DataFrame({"width_px": [100] * 2000, "height_px": [100] * 2000})
+    draw.resolutions(frame, axes)
+    assert len(axes.collections[0].get_offsets()) == 1
 
 
 def test_no_bar_of_the_rule_lies_on_both_sides_of_its_threshold(axes):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SHOWN_PX = 480
 # From here on single dots hide each other, and density is drawn.
 MANY = 1500
+FEW_SIZES = 30
 KINDS = {False: ("digital", BLUE), True: ("scanned or fogged", ORANGE)}
 
 
@@ -176,6 +177,11 @@ def scanned_digital(measured: pd.DataFrame, axes: Axes) -> Axes:
 def _dots_or_density(x: pd.Series, y: pd.Series, axes: Axes) -> None:
     if len(x) < MANY:
         axes.scatter(x, y, s=36, color=BLUE, alpha=0.5, lw=0)
+        return
+    if len(sizes := pd.DataFrame({"x": x, "y": y}).value_counts()) < FEW_SIZES:
+        # Copies brought to one size beforehand: a dot each, its area their number.
+        places = np.array(sizes.index.tolist())
+        axes.scatter(*places.T, s=400 * sizes / sizes.max() + 20, color=BLUE, alpha=0.7, lw=0)
         return
     most = max(x.max(), y.max()) * 1.06
     density = axes.hexbin(
