@@ -78,18 +78,23 @@ class Results:
         """
         import matplotlib.pyplot as plt
 
+        from h2a_lib.figures.style import FAINT, on_dark_ground
+
         _check_name(name)
         if len(alt.split()) < 4 or not caption.strip():
             raise ValueError(f"figure {name}: alt text (a sentence) and a caption are needed")
         suffix = "png" if raster else "svg"
         path = self.folder / "figures" / f"{name}.{suffix}"
-        figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=9, color="#6A6A6A")
-        with write_atomically(path) as temporary:
+        figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=9, color=FAINT)
+        if raster:
+            on_dark_ground(figure)
+        # The salt, and no date: the same data give the same bytes.
+        with write_atomically(path) as temporary, plt.rc_context({"svg.hashsalt": name}):
             figure.savefig(
                 temporary,
                 dpi=RASTER_DPI,
                 bbox_inches="tight",
-                # No date: the same data give the same bytes.
+                facecolor="auto",
                 metadata={"Date": None} if suffix == "svg" else {"Software": None},
             )
         plt.close(figure)

@@ -133,4 +133,10 @@ def test_bias_and_variance_are_read_from_the_two_sets(run):
     assert table.loc[0, "mae_months"] == pytest.approx(10)
     sentence = comparison.variance_sentence(groups(run(off_by=10)))
     assert "by 5.0 months on the hands it learnt from" in sentence
-    assert sentence.endswith("5.0 months of variance.")
+    assert sentence.endswith("5.0 months are learnt by heart.")
+    same = run(off_by=10)
+    same.predictions_train = same.predictions
+    assert comparison.variance_sentence(groups(same)).endswith("holds for others as well.")
+    easier = run(off_by=10)
+    easier.predictions_train = run(off_by=20).predictions
+    assert comparison.variance_sentence(groups(easier)).endswith("happen to be easier.")

@@ -277,10 +277,15 @@ def variance_sentence(groups: Groups) -> str:
     """Say how far the default's error on new hands lies above that on hands learnt from."""
     run = groups[DEFAULT][0]
     train, held_out = train_error(run), error(run)
-    return (
+    both = (
         f"The default errs by {train:.1f} months on the hands it learnt from and by "
-        f"{held_out.text('months')} on others: {held_out.value - train:.1f} months of variance."
+        f"{held_out.text('months')} on others"
     )
+    if not held_out.excludes(train):
+        return f"{both}: what it learns holds for others as well."
+    if held_out.value < train:
+        return f"{both}, which happen to be easier."
+    return f"{both}: {held_out.value - train:.1f} months are learnt by heart."
 
 
 def beats_constant_sentence(run: Run) -> str:
