@@ -101,8 +101,8 @@ def test_a_growth_plate_is_a_dark_line_until_it_fuses(name, sex, male):
     open_, fused = (
         along_axis(atlas_plate(m, male, PX_PER_MM), name) for m in (month - 36, min(month + 1, 228))
     )
-    assert open_.min() < 0.25 * np.median(open_)
-    assert fused.min() > 0.45 * np.median(fused)
+    assert open_.min() < 0.1 * np.median(open_)
+    assert fused.min() > 0.3 * np.median(fused)  # trabeculae alone vary that much
 
 
 @pytest.mark.parametrize(("sex", "male"), SEXES)
