@@ -1,7 +1,7 @@
 """What can be measured in every radiograph without knowing anatomy: exposure, contrast, borders.
 
-The rules below were chosen on 96 RSNA training images and hold for the phantoms, whose truth is
-known (tests/test_data_measure.py). They describe pictures; nobody recorded how each was taken.
+The rules below were chosen on 96 RSNA training images and are held against the
+phantoms, whose truth is known (tests/test_data_measure.py). They describe pictures; nobody recorded how each was taken.
 """
 
 from collections.abc import Sequence
