@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import squares
+from squares import squares
 from trained import squares_for, trained
 
 from h2a_lib.analysis import (

@@ -13,7 +13,7 @@ from h2a_lib.models.training import errors_of, train
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Return a finished run's folder; tests copy what they change."""
-    from conftest import SETTINGS, squares
+    from squares import SETTINGS, squares
 
     from h2a_lib.study import RunConfig
 

@@ -142,7 +142,7 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import SETTINGS, squares
+from squares import SETTINGS, squares
 from h2a_lib import runs, study
 from h2a_lib.models.training import train
 folder = Path(sys.argv[2])

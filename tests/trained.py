@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conftest import SETTINGS, squares
+from squares import SETTINGS, squares
 
 from h2a_lib import runs, study
 from h2a_lib.data.hands import Hands
