@@ -1,7 +1,8 @@
 """What can be measured in every radiograph without knowing anatomy: exposure, contrast, borders.
 
 The rules below were chosen on 96 RSNA training images and are held against the
-phantoms, whose truth is known (tests/test_data_measure.py). They describe pictures; nobody recorded how each was taken.
+phantoms, whose truth is known (tests/test_data_measure.py). They
+describe pictures; nobody recorded how each was taken.
 """
 
 from collections.abc import Sequence
