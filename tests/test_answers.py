@@ -136,7 +136,10 @@ def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, res
 
 def test_hands_of_one_sex_leave_question_2_open_without_an_error(results):
     seen = hands_of(20).assign(male=True)
-    results.variables("sex", sex_report.variables(hands_of(90), [seen], 0.5))
+    values = sex_report.variables(hands_of(90), [seen], 0.5)
+    results.variables("sex", values)
+    assert values["answer"] == "Sex cannot be judged: the 20 hands are of one sex."
+    assert values["auc"].startswith("not estimable")
 
 
 @pytest.mark.parametrize("n", [1, 20, 700])

@@ -115,9 +115,3 @@ def test_no_result_is_typed(document):
 @pytest.mark.parametrize("text", ["an error of 6.1 months", "n = 2,611", "80 % of them", "38 runs"])
 def test_a_typed_result_is_found(text):
     assert typed_results(text)
-
-
-def test_nothing_of_this_machine_is_in_the_sources():
-    for file in REPORT.rglob("*"):
-        if file.suffix in (".qmd", ".yml", ".lua", ".css", ".typ", ".bib"):
-            assert "/work/" not in file.read_text(encoding="utf-8")
