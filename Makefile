@@ -15,7 +15,7 @@ report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render t
 	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
 
 test: .venv/.ready ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/.ready ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
