@@ -161,7 +161,10 @@ class Settings(Strict):
     early_stopping_patience: Count | None
     # the machine
     precision: Literal["auto", "32-true", "bf16-mixed"]
-    compile: bool
+    compile: Literal["auto", True, False]
+    """auto: where it pays for itself, see `h2a_lib.models.compiling.pays_for_itself`."""
+    devices: Count
+    """GPUs (on a machine without one: processes) that share each batch."""
     threads: Count
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ SETTINGS = {
     "early_stopping_patience": None,
     "precision": "auto",
     "compile": False,
+    "devices": 1,
     "threads": 1,
     "experiment": "test",
     "seed": 0,

@@ -27,6 +27,7 @@ from h2a_lib.models.batches import (
     normalise,
     steps_per_epoch,
 )
+from h2a_lib.models.compiling import is_compiled
 from h2a_lib.models.schedules import build_optimizer, build_schedule
 from h2a_lib.study import RunConfig
 
@@ -142,7 +143,7 @@ def train(
     model, optimizer = fabric.setup(network, optimizer)
     average = copy.deepcopy(network) if config.ema_decay else None
     shown = average or network  # the weights that are evaluated and kept
-    if config.compile:
+    if is_compiled(config, len(learnt), fabric.device):
         model.forward = torch.compile(model.forward)
 
     progress = Progress()
