@@ -18,7 +18,7 @@ test: .venv/.ready ## run the tests
 	@$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/.ready ## check style and types
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 env: .venv/.ready ## create .venv with the locked packages
 

@@ -102,9 +102,9 @@ def _write(run: Run, to: str, out: Path) -> None:
         names.append("male")
     module = portable(run)
     if to == "torch":
-        program = torch.export.export(module, example, dynamic_shapes=shapes)
+        exported = torch.export.export(module, example, dynamic_shapes=shapes)
         with write_atomically(out) as temporary:
-            torch.export.save(program, temporary)
+            torch.export.save(exported, temporary)
         return
     program = torch.onnx.export(
         module,
@@ -115,6 +115,7 @@ def _write(run: Run, to: str, out: Path) -> None:
         dynamo=True,
         verbose=False,
     )
+    assert program is not None  # None is for a conversion of the caller's own
     with write_atomically(out) as temporary:
         program.save(temporary)
 

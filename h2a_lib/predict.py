@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class Reading:
         return f"{self.file}: {'; '.join(parts)}"
 
     def _interval(self) -> str:
-        if self.low_months is None:
+        if self.low_months is None or self.high_months is None:
             return "no interval (too few validation hands)"
         span = f"{number(self.low_months, 0)} to {number(self.high_months, 0)}"
         return f"{self.level * 100:g} % interval {span}"
@@ -276,7 +276,7 @@ def explain(readings: Readings, run: Run, out: Path, male: bool | None = None) -
     if not shown:
         raise UserError("nothing to explain: no file could be read")
     given = readings.images[: len(shown)]
-    answer = "age" if run.config.task in ("age", "both") else "sex"
+    answer: Literal["age", "sex"] = "age" if run.config.task in ("age", "both") else "sex"
     sexes = None if male is None else torch.full((len(given),), float(male))
     maps = grad_cam(run.network, run.normalise(given), answer, sexes)
     pairs_a_row = min(3, len(shown))

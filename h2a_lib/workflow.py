@@ -15,6 +15,7 @@ from h2a_lib import provenance, runs, study
 from h2a_lib.errors import UserError, require_file
 from h2a_lib.files import read_json, write_csv, write_json
 from h2a_lib.results import Results
+from h2a_lib.study import Phantoms, Profile, RunConfig, Settings
 
 if TYPE_CHECKING:
     from h2a_lib.data.hands import Hands
@@ -52,7 +53,7 @@ class Workspace:
     name: str
 
     @property
-    def profile(self) -> study.Profile:
+    def profile(self) -> Profile:
         """The profile's entry of study.yaml."""
         return self.study.profile(self.profile_name)
 
@@ -93,12 +94,12 @@ class Workspace:
         """The tier in words, for every figure and slide."""
         return TIER_LABELS[self.tier].format(folder=self.data_folder.resolve().name)
 
-    def cache_folder(self, config: study.Settings) -> Path:
+    def cache_folder(self, config: Settings) -> Path:
         """Return where the images of a run's size, geometry and contrast are kept."""
         name = f"{config.image_size_px}px-{config.geometry}-{config.contrast}"
         return self.root / "cache" / self.name / name
 
-    def hands(self, config: study.Settings, progress: bool = True) -> "Hands":
+    def hands(self, config: Settings, progress: bool = True) -> "Hands":
         """Return a run's images and labels; the image cache is built if it is not there."""
         from h2a_lib.data import cache
         from h2a_lib.data.hands import Hands
@@ -117,7 +118,7 @@ class Workspace:
 
     # --- runs ---
 
-    def config(self, experiment: str, seed: int = 0) -> study.RunConfig:
+    def config(self, experiment: str, seed: int = 0) -> RunConfig:
         """Return a run's settings."""
         return self.study.config(self.profile_name, experiment, seed)
 
@@ -366,7 +367,7 @@ def _gpu_limit() -> Iterator[str]:
     yield from ("--resources", f"gpu={max(1, listed.stdout.count('GPU '))}")
 
 
-def _draw_phantoms(folder: Path, wanted: study.Phantoms, progress: bool) -> None:
+def _draw_phantoms(folder: Path, wanted: Phantoms, progress: bool) -> None:
     from h2a_lib.data import phantom
 
     companion = folder / "phantom.json"

@@ -18,7 +18,7 @@ from h2a_lib.analysis.statistics import (
     paired_over_seeds,
 )
 from h2a_lib.runs import Run
-from h2a_lib.study import RunConfig
+from h2a_lib.study import RunConfig, Step
 
 # The experiment that differs from the defaults in nothing.
 DEFAULT = "resnet18"
@@ -223,8 +223,9 @@ def forest(groups: Groups) -> pd.DataFrame:
 def step_grid(groups: Groups) -> pd.DataFrame:
     """Return the validation MAE of StepLR: one row a gamma, one column a step size in epochs."""
     cells = [
-        (group[0].config.schedule.gamma, group[0].config.schedule.step_size, mean_error(group))
+        (schedule.gamma, schedule.step_size, mean_error(group))
         for group in groups.values()
+        if isinstance(schedule := group[0].config.schedule, Step)
     ]
     frame = pd.DataFrame(cells, columns=["gamma", "step size", "mae_months"])
     return frame.pivot(index="gamma", columns="step size", values="mae_months")

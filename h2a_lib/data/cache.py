@@ -254,8 +254,8 @@ def main(arguments: Sequence[str]) -> int:
             Path(data_folder),
             Path(folder),
             size_px=int(size_px),
-            geometry=geometry,
-            contrast=contrast,
+            geometry=geometry,  # type: ignore[arg-type]  # a wrong name is told when it is used
+            contrast=contrast,  # type: ignore[arg-type]
             fingerprint=read_json(Path(results, "data.json"))["fingerprint"],
         )
     except UserError as error:

@@ -11,7 +11,7 @@ from h2a_lib.errors import Problem
 
 # Counts and moments of the official label tables (months). Train: Halabi et al. 2019, Radiology
 # 290:498-503; moments and sexes computed from the published files.
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, float]] = {
     "train": {
         "n": 12_611,
         "male": 6_833,

@@ -82,7 +82,8 @@ def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem]]:
     columns, problems = _columns(rows[0][1] if rows else [], name)
     if problems:
         return _frame([]), problems
-    sound, first_row = [], {}
+    sound: list[tuple[str, float, bool, int]] = []
+    first_row: dict[str, int] = {}
     for line, row in rows[1:]:
         text = {what: row[k].strip() if k < len(row) else "" for what, (k, _) in columns.items()}
         key = _id(text["id"])
@@ -100,7 +101,7 @@ def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem]]:
             found.append(f"sex {text['male']!r} is neither male nor female")
         first_row.setdefault(key, line)
         problems += [Problem(name, line, what) for what in found]
-        if not found:
+        if not found and age is not None and male is not None:
             sound.append((key, age, male, line))
     if len(rows) == 1:
         problems.append(Problem(name, None, "has headings but no rows"))

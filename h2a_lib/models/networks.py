@@ -1,6 +1,6 @@
 """ResNets that read one grey channel and answer in months, in sex, or in both."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torchvision
@@ -14,7 +14,8 @@ RESNETS = {
     "resnet34": (torchvision.models.resnet34, torchvision.models.ResNet34_Weights.IMAGENET1K_V1),
     "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.IMAGENET1K_V2),
 }
-TASKS = ("age", "sex", "both")
+Task = Literal["age", "sex", "both"]
+TASKS = get_args(Task)
 SEX_FEATURES = 32
 HIDDEN_FEATURES = 128
 
@@ -38,7 +39,7 @@ class HandNet(nn.Module):
         self,
         trunk: nn.Module,
         n_features: int,
-        task: Literal["age", "sex", "both"],
+        task: Task,
         sex_input: bool,
     ):
         super().__init__()
@@ -113,7 +114,7 @@ class HandNet(nn.Module):
 
 
 def build(
-    name: str, task: str = "age", sex_input: bool = False, pretrained: bool = False
+    name: str, task: Task = "age", sex_input: bool = False, pretrained: bool = False
 ) -> HandNet:
     """Build a network.
 

@@ -80,7 +80,7 @@ def range_test(
     )
     torch.manual_seed(config.seed)
     network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(config.optimizer, network, lowest, config.weight_decay)
     random = generator(device, config.seed, "range test")
 

@@ -172,15 +172,15 @@ def train(
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             rate.after_step()
-            if average is not None:
+            if average is not None and config.ema_decay is not None:
                 _update_average(
                     average, network, config.ema_decay, len(progress.steps) + len(rates)
                 )
             losses.append(loss.detach())  # read once an epoch: reading waits for the device
 
         calibrate_batch_norm(shown, config, scales, hand_set, looked_at, fabric)
-        losses = torch.stack(losses).tolist()
-        row = {"epoch": epoch, "lr": rates[-1], "train_loss": float(np.mean(losses))}
+        of_steps = torch.stack(losses).tolist()
+        row = {"epoch": epoch, "lr": rates[-1], "train_loss": float(np.mean(of_steps))}
         for name, rows in (("train", looked_at), ("validation", validation)):
             seen = predict(shown, config, scales, hand_set, rows, fabric)
             errors = errors_of(labels.iloc[rows].assign(**seen))
@@ -195,7 +195,7 @@ def train(
         progress.history.append(row)
         progress.steps += [
             {"step": (epoch - 1) * steps + i + 1, "lr": r, "train_loss": x}
-            for i, (r, x) in enumerate(zip(rates, losses, strict=True))
+            for i, (r, x) in enumerate(zip(rates, of_steps, strict=True))
         ]
         progress.seconds += time.monotonic() - began
         if time.monotonic() - last_checkpoint >= seconds_between_checkpoints:
