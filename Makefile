@@ -6,10 +6,10 @@ UV := 0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test lint lock clean
+.PHONY: help env report test lint lock licences clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
 	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
@@ -33,6 +33,9 @@ env: .venv/.ready ## create .venv with the locked packages
 lock: ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+
+licences: .venv/.ready ## list the licences of the locked packages in docs/licences.md
+	@$(BIN)/python .ci/licences.py
 
 clean: ## remove what the study made; data/ and .venv stay
 	rm -rf cache runs report/_output report/figures report/fonts .snakemake

@@ -1,6 +1,7 @@
 """Networks: every combination reads a grey image and learns in every parameter."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,20 +84,16 @@ def test_operations_are_the_published_ones_less_two_colour_channels(name, publis
 
 
 def test_pretrained_weights_read_grey_as_the_colour_network_reads_three_equal_channels(
-    monkeypatch,
+    tmp_path, monkeypatch
 ):
     import torchvision
 
     torch.manual_seed(0)
     colour = torchvision.models.resnet18(weights=None)
-    reference = colour.state_dict()
-
-    def stored(weights=None):
-        model = torchvision.models.resnet18(weights=None)
-        model.load_state_dict(reference)
-        return model
-
-    monkeypatch.setitem(networks.RESNETS, "resnet18", (stored, networks.RESNETS["resnet18"][1]))
+    place = tmp_path / "checkpoints" / Path(networks.RESNETS["resnet18"][1].url).name
+    place.parent.mkdir()
+    torch.save(colour.state_dict(), place)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     network = networks.build("resnet18", pretrained=True).eval()
     colour.fc = torch.nn.Identity()
     grey = torch.randn(2, 1, 64, 64)
@@ -105,13 +102,28 @@ def test_pretrained_weights_read_grey_as_the_colour_network_reads_three_equal_ch
         torch.testing.assert_close(network.features(grey), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_pretrained_without_network_or_file_says_what_to_do(monkeypatch):
-    def unreachable(weights=None):
+def test_pretrained_weights_that_hold_code_are_refused_and_the_code_does_not_run(
+    tmp_path, monkeypatch
+):
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    place = tmp_path / "checkpoints" / Path(networks.RESNETS["resnet18"][1].url).name
+    place.parent.mkdir()
+    torch.save({"conv1.weight": Hostile()}, place)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(UserError, match=r"resnet18.*\.pth holds no weights"):
+        networks.build("resnet18", pretrained=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pretrained_without_network_or_file_says_what_to_do(tmp_path, monkeypatch):
+    def unreachable(*_, **__):
         raise OSError("no route")
 
-    monkeypatch.setitem(
-        networks.RESNETS, "resnet18", (unreachable, networks.RESNETS["resnet18"][1])
-    )
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(UserError, match=r"resnet18.*\.pth.*or set pretrained: false"):
         networks.build("resnet18", pretrained=True)
 

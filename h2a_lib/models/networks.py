@@ -1,10 +1,14 @@
 """ResNets that read one grey channel and answer in months, in sex, or in both."""
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal, get_args
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from h2a_lib.errors import UserError, unknown
 
@@ -145,16 +149,9 @@ def build(
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     constructor, weights = RESNETS[name]
+    trunk = constructor(weights=None)
     if pretrained:
-        try:
-            trunk = constructor(weights=weights)
-        except OSError as error:
-            raise UserError(
-                f"pretrained: true needs {weights.url}, which cannot be reached ({error}). "
-                f"Place the file in {torch.hub.get_dir()}/checkpoints, or set pretrained: false"
-            ) from None
-    else:
-        trunk = constructor(weights=None)
+        trunk.load_state_dict(_imagenet(weights))
     colour = trunk.conv1
     trunk.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
     with torch.no_grad():
@@ -165,3 +162,21 @@ def build(
     n_features = trunk.fc.in_features
     trunk.fc = nn.Identity()
     return HandNet(trunk, n_features, task, sex_input)
+
+
+def _imagenet(weights: WeightsEnum) -> Mapping[str, Any]:
+    """Return ImageNet's weights from torch's own store, fetched into it if need be."""
+    place = f"{torch.hub.get_dir()}/checkpoints"
+    try:
+        # weights_only: the file is a pickle, and whoever placed it could have put code in it.
+        return weights.get_state_dict(check_hash=True, weights_only=True)
+    except OSError as error:
+        raise UserError(
+            f"pretrained: true needs {weights.url}, which cannot be reached ({error}). "
+            f"Place the file in {place}, or set pretrained: false"
+        ) from None
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(
+            f"pretrained: true: {place}/{Path(weights.url).name} holds no weights: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
