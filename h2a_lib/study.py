@@ -213,6 +213,8 @@ class Profile(Strict):
     more_seeds: dict[str, Count] = {}
     """Experiments that are run with another number of seeds."""
     settings: dict[str, Any] = {}
+    settings_of: dict[str, dict[str, Any]] = {}
+    """Of single experiments here, over all else: more epochs for one of them, say."""
 
     @model_validator(mode="after")
     def _one_source_of_data(self) -> "Profile":
@@ -224,8 +226,8 @@ class Profile(Strict):
 class Study(Strict):
     """The whole of study.yaml.
 
-    A run's settings are the defaults, then what its profile says, then what its experiment says.
-    A key replaces the earlier one whole.
+    A run's settings are the defaults, then what its profile says, then what its experiment says,
+    then what the profile says of that experiment alone. A key replaces the earlier one whole.
     """
 
     title: str
@@ -247,11 +249,12 @@ class Study(Strict):
         UserError
             For an unknown profile or experiment, key or value, or an impossible combination.
         """
-        of_profile = self.profile(profile).settings
+        chosen = self.profile(profile)
+        of_profile, of_both = chosen.settings, chosen.settings_of.get(experiment, {})
         if experiment not in self.experiments:
             raise unknown("experiment", experiment, self.experiments)
         of_experiment = self.experiments[experiment]
-        merged = self.defaults | of_profile | of_experiment
+        merged = self.defaults | of_profile | of_experiment | of_both
         try:
             return RunConfig(**merged, experiment=experiment, seed=seed)
         except ValidationError as error:
@@ -261,6 +264,8 @@ class Study(Strict):
                 place = f"profiles.{profile}.settings"
             if key in of_experiment or not key:
                 place = f"experiments.{experiment}"
+            if key in of_both:
+                place = f"profiles.{profile}.settings_of.{experiment}"
             raise UserError(_explain(error, Settings, place)) from None
 
     def experiments_of(self, profile: str) -> list[str]:
@@ -279,7 +284,7 @@ class Study(Strict):
         """Raise a UserError for the first thing in the sheet that cannot be run."""
         for name, profile in self.profiles.items():
             chosen = [] if profile.experiments == "all" else profile.experiments
-            for experiment in [*chosen, *profile.more_seeds]:
+            for experiment in [*chosen, *profile.more_seeds, *profile.settings_of]:
                 if experiment not in self.experiments:
                     raise unknown(f"experiment (in profiles.{name})", experiment, self.experiments)
             for experiment in self.experiments:
