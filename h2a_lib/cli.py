@@ -1,4 +1,4 @@
-"""The command line: h2a report, train, predict, export, render, status, doctor, data."""
+"""The command line: h2a report, train, predict, export, render, publish, status, doctor, data."""
 
 import sys
 from enum import StrEnum
@@ -139,6 +139,14 @@ def export(
     loaded = runs.load(run)
     for file in export.export(loaded, to, loaded.tier_label, out):
         typer.echo(_short(file))
+
+
+@app.command()
+def publish(profile: ProfileOption = "rsna-100px", data: DataOption = None) -> None:
+    """Make a study's results fit to be given away: no radiograph, no row of a child."""
+    from h2a_lib import publish
+
+    typer.echo(_short(publish.publish(workflow.open_study(profile, data, prepare=False))))
 
 
 @app.command()

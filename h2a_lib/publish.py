@@ -1,0 +1,125 @@
+"""What of a study on patients' radiographs may be given away: results, and no child's."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_text
+from h2a_lib.runs import Run
+from h2a_lib.workflow import Workspace
+
+# A run's record; its predictions are of single children, and its weights are large.
+RECORD = {
+    "config.yaml": "every setting of the run",
+    "history.csv": "error and learning rate, one row an epoch",
+    "metrics.json": "errors on the validation radiographs, by the best epoch",
+    "provenance.json": "commit, packages, machine, seconds",
+}
+# Columns that would make a table one of children.
+PER_CHILD = {"id", "path"}
+CITATION = (
+    "Halabi SS, Prevedello LM, Kalpathy-Cramer J, et al. The RSNA Pediatric Bone Age Machine "
+    "Learning Challenge. Radiology 2019;290(2):498-503."
+)
+
+
+def publish(space: Workspace) -> Path:
+    """Put the runs' records and a README beside the results, and say what must stay out of them.
+
+    Parameters
+    ----------
+    space : Workspace
+        A study whose runs are finished and whose notebooks have run.
+
+    Returns
+    -------
+    Path
+        README.md, which says of each file what made it. `published.json` beside it names the
+        figures that show radiographs ("withheld"); git ignores them, `labels.csv` and notebooks.
+
+    Raises
+    ------
+    UserError
+        If a run is missing, or a table has rows of single children.
+    """
+    folder = space.results_folder
+    found = space.finished_runs()
+    if not (folder / "variables" / "study.yml").is_file():
+        raise UserError(f"{folder} is not complete: run `{_command(space)}` first")
+    for file in sorted(folder.glob("tables/*.csv")):
+        if named := PER_CHILD & set(pd.read_csv(file, nrows=0).columns):
+            raise UserError(f"{file} has rows of single children (column {', '.join(named)})")
+    with write_folder_atomically(folder / "runs") as records:
+        for run in found:
+            (records / run.name).mkdir(parents=True)
+            for name in RECORD:
+                shutil.copyfile(run.folder / name, records / run.name / name)
+    made = found[0].made_by
+    write_json(
+        folder / "published.json",
+        {
+            "commit": made["commit"],
+            "data_fingerprint": space.fingerprint,
+            "tier_label": space.tier_label,
+            "withheld": sorted(_withheld(folder)),
+        },
+    )
+    write_text(folder / "README.md", _readme(space, found))
+    return folder / "README.md"
+
+
+def _withheld(folder: Path) -> Iterator[str]:
+    """Yield names of figures that are pictures: those show radiographs."""
+    for sidecar in folder.glob("figures/*.json"):
+        if (figure := read_json(sidecar))["file"].endswith(".png"):
+            yield figure["name"]
+
+
+def _readme(space: Workspace, found: list[Run]) -> str:
+    folder = space.results_folder
+    study = read_yaml(folder / "variables" / "study.yml")
+    lines = [
+        f"# Results of the study `{space.name}`",
+        "",
+        f"{space.tier_label}. {space.profile.about}",
+        "",
+        f"Made by `{_command(space)}` and `h2a publish --profile {space.profile_name}` on "
+        f"{study['machine']}; {study['n_runs']} runs, {study['training_time']} of training, "
+        f"finished {study['date']}. Data fingerprint `{space.fingerprint[:12]}`.",
+        "",
+        "No radiograph and no row of a child is here: predictions, weights, executed notebooks "
+        "and figures that show radiographs stay with the data.",
+        "",
+        f"The data: {CITATION}",
+        "",
+        "| file | what | made by |",
+        "| --- | --- | --- |",
+    ]
+    for sidecar in sorted(folder.glob("figures/*.json")):
+        figure = read_json(sidecar)
+        if figure["file"].endswith(".svg"):
+            lines.append(
+                f"| figures/{figure['file']} | {figure['caption']} | {figure['made_by']} |"
+            )
+    for kind, what in (("tables", "a table of the deck"), ("variables", "numbers of the deck")):
+        for file in sorted((folder / kind).glob("*.*")):
+            lines.append(f"| {kind}/{file.name} | {what} | {_maker(folder, file)} |")
+    for run in found:
+        for name, what in RECORD.items():
+            lines.append(f"| runs/{run.name}/{name} | {what} | 05_train |")
+    return "\n".join(lines) + "\n"
+
+
+def _maker(folder: Path, file: Path) -> str:
+    """Return the notebook whose text names a table or group of variables."""
+    for notebook in sorted(folder.glob("notebooks/*.ipynb")):
+        if f'"{file.stem}"' in notebook.read_text(encoding="utf-8").replace('\\"', '"'):
+            return notebook.stem
+    return "h2a report"
+
+
+def _command(space: Workspace) -> str:
+    return f"h2a report --profile {space.profile_name}"

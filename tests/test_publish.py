@@ -1,0 +1,93 @@
+"""What is given away of a study holds no child."""
+
+import subprocess
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from squares import SETTINGS
+from trained import trained
+
+from h2a_lib import study
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json, write_json
+from h2a_lib.publish import PER_CHILD, RECORD, publish
+from h2a_lib.workflow import Workspace
+
+ROOT = Path(__file__).parents[1]
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return a finished study of one run, a figure, a radiograph and a table."""
+    root = tmp_path_factory.mktemp("project")
+    sheet = study.Study(
+        title="made up",
+        defaults={k: v for k, v in SETTINGS.items() if k not in ("experiment", "seed")},
+        profiles={"tiny": study.Profile(about="Tiny.", data="data", experiments=["resnet18"])},
+        experiments={"resnet18": {}},
+    )
+    space = Workspace(root, sheet, "tiny", root / "data", "tiny")
+    run = trained(space.run_folder("resnet18"), **SETTINGS | {"experiment": "resnet18"})
+    fingerprint = run.model["data_fingerprint"]
+    write_json(space.data_file, {"fingerprint": fingerprint, "tier": "rsna"})
+    made = {"alt": "A made-up figure of four words.", "made_by": "05_train", "inputs": []}
+    for name, raster in (("curve", False), ("raw_grid", True)):
+        figure, _ = plt.subplots(figsize=(1, 1))
+        space.results.figure(figure, name, caption=f"The {name}", raster=raster, **made)
+    space.results.table(pd.DataFrame({"n": [3]}), "counts")
+    space.write_variables()
+    return space
+
+
+def test_runs_are_published_without_predictions_and_weights(finished):
+    readme = publish(finished)
+    run = readme.parent / "runs" / "resnet18" / "seed-0"
+    assert {path.name for path in run.iterdir()} == set(RECORD)
+
+
+def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(finished):
+    text = publish(finished).read_text()
+    assert "| figures/curve.svg | The curve | 05_train |" in text
+    assert "raw_grid" not in text
+    for file in ("tables/counts.csv", "variables/study.yml", "runs/resnet18/seed-0/history.csv"):
+        assert f"| {file} |" in text
+
+
+def test_pictures_are_named_as_withheld(finished):
+    published = publish(finished).parent / "published.json"
+    assert read_json(published)["withheld"] == ["raw_grid"]
+
+
+def test_a_table_of_single_children_is_refused(finished):
+    file = finished.results.table(pd.DataFrame({"id": [1377], "error": [3.0]}), "worst")
+    try:
+        with pytest.raises(UserError, match=r"worst\.csv has rows of single children"):
+            publish(finished)
+    finally:
+        file.unlink()
+
+
+def test_git_keeps_no_radiograph_and_no_row_of_a_child_of_the_real_study():
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "results"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not in a checkout")
+    kept = [ROOT / line for line in done.stdout.splitlines()]
+    assert not [file for file in kept if file.suffix in IMAGES or file.suffix == ".ipynb"]
+    for file in kept:
+        if file.suffix == ".csv":
+            assert not PER_CHILD & set(pd.read_csv(file, nrows=0).columns), file
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.csv", "figures/raw_grid.png", "notebooks/02_images.ipynb", "predictions.csv"]
+)
+def test_git_ignores_what_shows_children(name):
+    path = f"results/rsna-100px/{name}"
+    done = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
+    if done.returncode == 128:
+        pytest.skip("not in a checkout")
+    assert done.returncode == 0
