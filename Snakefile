@@ -19,9 +19,10 @@ REPORT = [DECK / name for name in ("slides.html", "slides.pdf", "paper.html", "p
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
 ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.study.runs_of(space.profile_name)]
 COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
-H2A = f"{sys.executable} -m h2a_lib.cli"
 STUDY = f"--profile {space.profile_name} --data {shlex.quote(str(space.data_folder))}"
-EXECUTE = f"{sys.executable} -m h2a_lib.notebooks {{input.notebook}} {{output.notebook}} {{params.parameters:q}}"
+WARM = f"{sys.executable} -m h2a_lib.warm"
+H2A = f"{WARM} h2a_lib.cli"
+EXECUTE = f"{WARM} h2a_lib.notebooks {{input.notebook}} {{output.notebook}} {{params.parameters:q}}"
 
 
 def parameters(**more):

@@ -67,6 +67,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                     progress_bar=False,
                     stdout_file=sys.stdout,
                     stderr_file=sys.stderr,
+                    kernel_manager_class=f"{__package__}.kernels.WarmKernelManager",
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{runtime}/k"}}),
                 )
             except papermill.PapermillExecutionError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from h2a_lib import provenance, runs, study
+from h2a_lib import provenance, runs, study, warm
 from h2a_lib.errors import UserError, require_file
 from h2a_lib.files import read_json, write_csv, write_json
 from h2a_lib.results import Results
@@ -337,8 +337,8 @@ def build(
     ]
     lock = FileLock(space.root / "cache" / space.name / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            done = subprocess.run(command, env=_environment(), check=False)
+        with lock.acquire(timeout=0), warm.server() as address:
+            done = subprocess.run(command, env=_environment() | address, check=False)
     except Timeout:
         raise UserError(
             f"another process is at work on the study {space.name!r}: wait until it has ended"

@@ -1,0 +1,16 @@
+"""The kernels that notebooks run in."""
+
+import sys
+
+from jupyter_client.manager import AsyncKernelManager
+
+from h2a_lib import warm
+
+
+class WarmKernelManager(AsyncKernelManager):
+    """Starts a kernel in a process that has the heavy libraries already, where there is one."""
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Return the kernel's command: `python … -m ipykernel_launcher -f …`, warm."""
+        command = super().format_kernel_cmd(extra_arguments)
+        return [sys.executable, "-m", warm.__name__, *command[command.index("-m") + 1 :]]
