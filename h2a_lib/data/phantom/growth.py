@@ -170,20 +170,22 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
     )
 
 
-def grown(progress: float) -> float:
+def grown(progress: float, haste: float = 0.45) -> float:
     """Return the size of a centre relative to its final size.
 
     A centre grows fast at first: capitate and hamate have reached four tenths of their adult
-    breadth at two years and eight tenths at nine (our reading of the atlas plates).
+    breadth at two years and nearly nine tenths at nine (our reading of radiographs).
 
     Parameters
     ----------
     progress : float
         From appearance (0) to fusion or full size (1).
+    haste : float
+        Power of the progress: the smaller, the earlier the growth.
 
     Returns
     -------
     float
         0 (not there) to 1.
     """
-    return 0.0 if progress <= 0 else min(1.0, 0.06 + 0.94 * progress**0.55)
+    return 0.0 if progress <= 0 else min(1.0, 0.06 + 0.94 * progress**haste)

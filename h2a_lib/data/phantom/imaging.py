@@ -27,6 +27,8 @@ class Style:
     ----------
     kind : str
         "digital", "dim" (windowed for the lead, so that the hand is dark) or "film".
+    bone : float
+        Contrast of bone, relative to the mean beam: tubes and filters differ, children too.
     quanta : float
         Per pixel of a third of a millimetre in the open beam.
     scatter : float
@@ -48,6 +50,7 @@ class Style:
     """
 
     kind: str
+    bone: float
     quanta: float
     scatter: float
     heel: tuple[float, float]
@@ -84,6 +87,7 @@ class Style:
         dark = stream.chance(0.65)
         return cls(
             kind=kind,
+            bone=np.exp(stream.normal(-0.05, 0.2)),
             quanta=10 ** stream.uniform(3.1, 4.6),
             scatter=stream.uniform(0.03, 0.10),
             heel=(stream.normal(0, 0.015), stream.normal(0, 0.015)),
@@ -105,6 +109,7 @@ class Style:
         """Return the style of an atlas: clean, evenly exposed."""
         return cls(
             kind="digital",
+            bone=1.0,
             quanta=1e6,
             scatter=0.05,
             heel=(0.0, 0.0),
@@ -147,7 +152,8 @@ def expose(
         (h, w), uint8.
     """
     height, width = soft_mm.shape
-    attenuation = SOFT * soft_mm + COMPACT * bone.compact + SPONGY * bone.spongy
+    excess = COMPACT * bone.compact + SPONGY * bone.spongy
+    attenuation = SOFT * soft_mm + style.bone * excess
     if marker is not None:
         attenuation[marker.patch] += 0.10 * marker.plate
     primary = np.exp(-attenuation)

@@ -118,7 +118,7 @@ class Pose:
     @classmethod
     def draw(cls, stream: Stream) -> "Pose":
         """Draw a pose as children hold their hands."""
-        opening = stream.normal(1.5, 0.7)
+        opening = stream.normal(1.3, 0.8)
         spread = {
             1: stream.normal(6, 7),
             2: 5.5 * opening + stream.normal(0, 2.5),
@@ -128,7 +128,8 @@ class Pose:
         }
         crook = {ray: stream.normal(0, 1.8) for ray in range(1, 6)}
         crook[5] += 3.0
-        flexion = {ray: abs(stream.normal(0, 13)) for ray in range(1, 6)}
+        curl = abs(stream.normal(0, 10))
+        flexion = {ray: curl + abs(stream.normal(0, 10)) for ray in range(1, 6)}
         return cls(spread, stream.normal(0, 6), stream.normal(-2, 7), crook, flexion)
 
 
@@ -236,29 +237,31 @@ def _profile(kind: str) -> np.ndarray:
     """Return relative half-widths, (SAMPLES,), smooth, from the growing end to the other."""
     at, width = PROFILES[kind]
     raw = np.interp(np.linspace(0, 1, SAMPLES), at, width)
-    kernel = np.hanning(41)
-    return np.convolve(np.pad(raw, 20, mode="edge"), kernel / kernel.sum(), mode="valid")
+    kernel = np.hanning(81)
+    return np.convolve(np.pad(raw, 40, mode="edge"), kernel / kernel.sum(), mode="valid")
 
 
 def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[Tube]:
     """Return shaft and growing end of a tubular bone whose growing joint is at `origin`."""
     progress = growth.progress[name]
-    size = grown(progress / 0.85)
+    # As wide as the shaft at about half the way to fusion, as in the atlases.
+    size = grown(progress / 0.85, 0.35)
     fused = float(np.clip((progress - 0.86) / 0.14, 0, 1))
     young = np.exp(-growth.years / 3)
     share = GROWING_ENDS.get(kind)
     end = share * length * (1 + 0.45 * young) if share else half * 0.62 * (1 + 0.3 * young)
     # Cartilage between the bones: 1 mm at each joint for good, more while the far end is young.
-    gap = 0.016 * length if share else 0.0
+    gap = 0.010 * length if share else 0.0
     far = gap + 0.05 * length * (1 - min(1.0, growth.years / 13)) if share else 0.0
     # The plate itself is about 1 mm, and thins as it comes to its end.
-    plate = (1 - fused) * (0.55 + 1.4 * (1 - size)) * half / 6.5
+    thin = 0.5 if share else 0.75
+    plate = (1 - fused) * max(0.6, (thin + 1.6 * (1 - size)) * min(half, 8.5) / 6.5)
 
     u = np.linspace(0, length, SAMPLES)
     width = half * _profile(kind)
-    flat = 0.35 if kind != "metacarpal" else 0.9
+    flat = 0.25 if kind != "metacarpal" else 0.8
     shaft_start, shaft_end = end + plate / 2, length - far
-    corner = (1 - fused) * (0.10 + 0.35 * young) * half
+    corner = (1 - fused) * (0.06 + 0.35 * young) * half
     outer = width * _cap(u - shaft_start, corner)
     if share:
         outer = outer * _cap(shaft_end - u, 0.55 * half)
@@ -272,6 +275,7 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
         "length": length,
         "depth": depth,
         "bend": bow,
+        "slant": (0.16, end) if kind == "radius" else (0.0, 1.0),
         "grain": grain,
     }
     shaft = Tube(
@@ -287,18 +291,27 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
 
     # The centre: first a dot in the middle of the cartilage, then a cap as wide as the shaft.
     room = end - plate / 2 - gap
-    tall = 0.5 * room * (0.40 + 0.60 * size)
-    wide = half * min(1.0, 1.04 * size)
-    tall = min(tall, wide * 1.1)
-    # It ossifies towards the plate first: joint cartilage is the last to go.
+    tall = 0.5 * room * (0.35 + 0.65 * size)
+    wide = half * min(1.03, 1.18 * size)
+    tall = max(min(tall, wide * 1.1), 1e-6)
+    # It ossifies towards the plate first: joint cartilage is the last to go. There it becomes
+    # flat; at the joint a metacarpal's becomes a dome.
     centre = gap + room - tall - (1 - size) * 0.25 * room
-    power = 2.0 + 2.0 * size
-    bump = np.maximum(1 - np.abs((u - centre) / max(tall, 1e-6)) ** power, 0) ** (1 / power)
+    dome = 0.35 * size if kind == "metacarpal" else 0.0
+    widest = centre + dome * tall
+    joint = np.maximum((widest - u) / (tall * (1 + dome)), 0)
+    plateward = np.maximum((u - widest) / (tall * (1 - dome)), 0)
+    flat_power, joint_power = 2.0 + 2.5 * size, 2.0 + (0.3 if dome else 2.5) * size
+    bump = np.where(
+        u < widest,
+        np.maximum(1 - joint**joint_power, 0) ** (1 / joint_power),
+        np.maximum(1 - plateward**flat_power, 0) ** (1 / flat_power),
+    )
     dot = wide * bump
     whole = width * _cap(u - gap, flat * half) * (u < end + 1e-9)
     cap = np.where(u < end - plate / 2 + (1e-9 if fused else 0), dot, 0.0)
     shape = (1 - fused) * cap + fused * whole
-    shell = (0.35 + 0.25 * size) * half / 8 * np.clip(growth.years / 4, 0.6, 1)
+    shell = (0.20 + 0.18 * size) * min(half, 8) / 8 * np.clip(growth.years / 4, 0.6, 1)
     inside = np.maximum(shape - shell, 0.0)
     rim = (u > centre - tall + shell) & (u < centre + tall - shell)
     inside = np.where(rim | (fused >= 1) & (u > gap + shell), inside, 0.0)
@@ -323,8 +336,8 @@ def _core(u, outer, width, growth, fused, start, stop):
     t = np.clip((u - start) / (stop - start), 0, 1)
     waist = width.min()
     mid = np.sin(np.pi * np.clip(t, 0, 1)) ** 0.8
-    shell = growth.cortex * waist * (0.16 + 0.84 * mid)
-    lid = 0.22 * growth.cortex * waist + 0.15
+    shell = growth.cortex * waist * (0.10 + 0.90 * mid)
+    lid = 0.14 * growth.cortex * waist + 0.15
     closed = (u > start + lid * (1 - fused)) & (u < stop - lid)
     core = np.where(closed, np.maximum(outer - shell, 0.0), 0.0)
     hollow = 1.0 - 0.55 * mid**2
@@ -347,15 +360,15 @@ def _carpus(growth: Growth, scale: float, stream: Stream) -> list[Blob]:
         mean = outline.mean()
         # A young centre is a round dot; its facets come with the neighbours it meets.
         form = size**1.5
-        radius = size * factor * (form * 1.10 * outline + (1 - form) * mean) * scale
+        radius = size * factor * (form * 1.17 * outline + (1 - form) * 1.1 * mean) * scale
         place = (np.array(centre) + jitter) * scale * (growth.breadth, 1)
         blobs.append(
             Blob(
                 name,
                 place,
                 radius * growth.breadth,
-                depth=0.62 * float(radius.mean()),
-                shell=(0.25 + 0.35 * size) * scale,
+                depth=0.58 * float(radius.mean()),
+                shell=(0.20 + 0.22 * size) * scale,
                 density=growth.density * 1.25,
                 grain=grain,
             )
@@ -392,8 +405,8 @@ def _forearm(growth: Growth, direction: np.ndarray, scale: float, stream: Stream
     wide = scale * growth.robustness
     bones: list[Tube] = []
     for name, across, along, half, lean in (
-        ("radius", 9.5, 0.5, 15.6, -1.0),
-        ("ulna", -15.5, 2.5 + stream.normal(0, 1.2), 8.6, 0.5),
+        ("radius", 9.5, 1.8, 15.6, -1.0),
+        ("ulna", -15.5, 2.5 + stream.normal(0, 1.2), 7.6, 0.5),
     ):
         origin = side * across * scale * growth.breadth + direction * along * scale
         turn = np.deg2rad(lean)

@@ -15,7 +15,7 @@ import numpy as np
 
 from h2a_lib.data.phantom.streams import Stream
 
-SAMPLES = 512
+SAMPLES = 1024
 _TILE = 512
 
 
@@ -133,10 +133,9 @@ class Tube:
         (SAMPLES,): share of the core that is filled with trabeculae; the rest is marrow.
     bend : float
         Sideways bow at mid-length, in mm.
-    curve : (float, float)
-        How far the two end surfaces bulge, in 1/mm (u is shifted by curve * v^2).
-    tilt : (float, float)
-        How far they slant (u is shifted by tilt * v).
+    slant : (float, float)
+        How far the first end surface slants (u is shifted by slant * v), and within how many mm
+        from it that fades.
     grain : (int, int)
         Offset of the trabecular pattern.
     """
@@ -151,8 +150,7 @@ class Tube:
     density: float
     hollow: np.ndarray | None = None
     bend: float = 0.0
-    curve: tuple[float, float] = (0.0, 0.0)
-    tilt: tuple[float, float] = (0.0, 0.0)
+    slant: tuple[float, float] = (0.0, 1.0)
     grain: tuple[int, int] = (0, 0)
 
     def patch(self, view: View) -> tuple[slice, slice]:
@@ -169,14 +167,16 @@ class Tube:
         t = np.clip(u / self.length, 0.0, 1.0)
         if self.bend:
             v = v - 4 * self.bend * t * (1 - t)
-        if any(self.curve) or any(self.tilt):
-            curve = self.curve[0] + (self.curve[1] - self.curve[0]) * t
-            tilt = self.tilt[0] + (self.tilt[1] - self.tilt[0]) * t
-            u = u - (curve * v + tilt) * v
+        if self.slant[0]:
+            u = u - self.slant[0] * v * np.clip(1 - u / self.slant[1], 0.0, 1.0)
         step = np.clip(u * ((SAMPLES - 2) / self.length) + 1, 0, SAMPLES - 1).astype(np.int32)
         square = v * v
-        outer = np.sqrt(np.maximum(np.square(self.outer)[step] - square, 0.0))
-        inner = np.sqrt(np.maximum(np.square(self.inner)[step] - square, 0.0))
+        # A pixel sees the mean of what it covers, or a thin plate would be a broken line.
+        run = round(SAMPLES / (self.length * view.px_per_mm))
+        outer, inner = (
+            np.sqrt(np.maximum(_averaged(np.square(table), run)[step] - square, 0.0))
+            for table in (self.outer, self.inner)
+        )
         filling = (2 * self.depth * self.density) * inner
         if self.hollow is not None:
             filling *= self.hollow[step]
@@ -236,6 +236,17 @@ class Blob:
         into.spongy[patch] += (2 * self.density) * inner * _grain(view, row, column)
 
 
+def _averaged(table: np.ndarray, run: int) -> np.ndarray:
+    """Return the running mean of a table, (SAMPLES,), over an odd number of about `run` samples.
+
+    Its two ends stay as they are: they stand for all that lies beyond.
+    """
+    half = max(1, run // 2)
+    mean = np.convolve(table, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="same")
+    mean[[0, -1]] = table[[0, -1]]
+    return mean
+
+
 def _grain(view: View, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Return the trabecular texture at these places of the tile, averaged out by large pixels."""
     contrast = min(1.0, (view.px_per_mm / 2.5) ** 1.5)
@@ -244,7 +255,8 @@ def _grain(view: View, row: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 def _dome(rho: np.ndarray) -> np.ndarray:
     """Return the profile of a lens: flat in the middle, round at its rim (1 at 0, 0 at 1)."""
-    return np.sqrt(np.maximum(1.0 - rho * rho * np.abs(rho), 0.0))
+    square = rho * rho
+    return np.sqrt(np.maximum(1.0 - square * square, 0.0))
 
 
 @functools.cache

@@ -1,26 +1,25 @@
 """Write a set of phantoms in the layout of the RSNA data."""
 
 import csv
-import functools
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from tqdm import tqdm
 
 from h2a_lib.data.phantom.population import draw_child, read_label
 from h2a_lib.data.phantom.render import PhantomImage, render
 from h2a_lib.data.phantom.streams import Stream
+from h2a_lib.data.pool import cores, in_parallel
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically, write_json
 
-VERSION = "5"
+VERSION = "6"
 NAME = "boneage-training-dataset"
 NOTICE = "Synthetic hand radiograph (phantom) drawn by Hand-To-Age; it shows no patient."
+# Drawn by one process at a time: a second's work, so that the bar moves.
+CHUNK = 8
 TRUTH_COLUMNS = ("id", "age_months", "male", "kind", "right_hand", "height_px", "width_px")
 
 
@@ -77,8 +76,14 @@ def write(
         raise UserError(f"{out} exists and is not a set of phantoms: name another folder")
     with write_folder_atomically(out) as folder:
         (folder / NAME).mkdir()
-        draw = functools.partial(
-            _draw_one, folder / NAME, seed, height_px, heaping, reader_noise_months
+        chunks = [range(i, min(i + CHUNK, n + 1)) for i in range(1, n + 1, CHUNK)]
+        drawn = in_parallel(
+            _draw,
+            chunks,
+            *(folder / NAME, seed, height_px, heaping, reader_noise_months),
+            processes=min(processes or cores(), len(chunks)),
+            title="phantoms",
+            progress=progress,
         )
         with (
             (folder / f"{NAME}.csv").open("w", newline="") as labels,
@@ -88,9 +93,7 @@ def write(
             write_truth = csv.writer(truths, lineterminator="\n").writerow
             write_label(("id", "boneage", "male"))
             write_truth(TRUTH_COLUMNS)
-            rows = _map(draw, range(1, n + 1), processes or os.cpu_count() or 1)
-            bar = None if progress else True
-            for label, truth in tqdm(rows, total=n, desc="phantoms", unit="image", disable=bar):
+            for label, truth in _in_order(drawn):
                 write_label(label)
                 write_truth(truth)
         write_json(
@@ -124,35 +127,43 @@ def child(seed: int, number: int) -> tuple[float, bool, int]:
     return age_months, male, (seed << 32) + number
 
 
-def _draw_one(folder, seed, height_px, heaping, reader_noise_months, number) -> tuple[tuple, tuple]:
-    age_months, male, image_seed = child(seed, number)
-    label = read_label(
-        age_months, male, heaping, reader_noise_months, Stream(seed, number, "label")
-    )
-    phantom = render(age_months, male, image_seed, height_px)
-    save_png(phantom, folder / f"{number}.png")
-    height, width = phantom.image.shape
-    truth = (number, f"{age_months:.2f}", male, phantom.kind, phantom.right_hand, height, width)
-    return (number, label, male), truth
+def _draw(
+    numbers: range,
+    folder: Path,
+    seed: int,
+    height_px: int,
+    heaping: float,
+    reader_noise_months: float,
+) -> tuple[range, list[tuple[tuple, tuple]]]:
+    """Draw and write some ids; return them, and for each its rows of labels and of the truth."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the processes already use all cores
+    try:
+        rows = []
+        for number in numbers:
+            age_months, male, image_seed = child(seed, number)
+            label = read_label(
+                age_months, male, heaping, reader_noise_months, Stream(seed, number, "label")
+            )
+            phantom = render(age_months, male, image_seed, height_px)
+            save_png(phantom, folder / f"{number}.png")
+            size = phantom.image.shape
+            truth = (number, f"{age_months:.2f}", male, phantom.kind, phantom.right_hand, *size)
+            rows.append(((number, label, male), truth))
+        return numbers, rows
+    finally:
+        cv2.setNumThreads(before)
 
 
-def _map(draw, numbers: Iterable[int], processes: int) -> Iterator[tuple[tuple, tuple]]:
-    """Yield the results in order, holding a few at a time."""
-    numbers = list(numbers)
-    processes = min(processes, -(-len(numbers) // 8))
-    if processes == 1:
-        before = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            yield from map(draw, numbers)
-        finally:
-            cv2.setNumThreads(before)
-        return
-    # Spawned, not forked: a fork of a process in which torch runs threads may hang.
-    context = multiprocessing.get_context("spawn")
-    # One thread each: the processes already use all cores.
-    with context.Pool(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from pool.imap(draw, numbers, chunksize=4)
+def _in_order(drawn: Iterable[tuple[range, list]]) -> Iterator[tuple[tuple, tuple]]:
+    """Yield the rows of chunks by id; what comes early waits, a few chunks at most."""
+    early, due = {}, 1
+    for numbers, rows in drawn:
+        early[numbers.start] = rows
+        while due in early:
+            ready = early.pop(due)
+            yield from ready
+            due += len(ready)
 
 
 def _may_replace(out: Path) -> bool:
