@@ -8,6 +8,7 @@ import pytest
 from h2a_lib.data.phantom import atlas_plate, growth_chart
 from h2a_lib.data.phantom.growth import centres, grow, grown
 from h2a_lib.data.phantom.skeleton import CARPALS
+from h2a_lib.data.phantom.solids import Thickness, Tube
 
 SEXES = [("girls", False), ("boys", True)]
 TABLE = centres()
@@ -37,14 +38,15 @@ def disc(plate, place_mm, radius_mm) -> np.ndarray:
     return plate.bone_mm[np.hypot(rows - y, columns - x) <= radius_mm * plate.view.px_per_mm]
 
 
-def along_axis(plate, name) -> np.ndarray:
-    """Return bone thickness along the axis of a tubular bone, near its growing end."""
+def along_axis(plate, name, of="bone_mm") -> np.ndarray:
+    """Return bone thickness, or grey, along the axis of a tubular bone near its growing end."""
     bone = next(s for s in plate.skeleton.solids if s.name == name)
     share = 0.09 if name in ("radius", "ulna") else 0.32
     at = np.linspace(0.03 * share / 0.32, share, 200) * bone.length
     px = np.rint(plate.view.to_px(bone.origin + at[:, None] * bone.axis)).astype(int)
     # Averaged over a few samples: trabeculae are not growth plates.
-    return np.convolve(plate.bone_mm[px[:, 1], px[:, 0]], np.full(5, 0.2), mode="valid")
+    values = getattr(plate, of)[px[:, 1], px[:, 0]].astype(float)
+    return np.convolve(values, np.full(5, 0.2), mode="valid")
 
 
 def test_the_table_holds_every_centre_of_the_hand_with_its_source():
@@ -103,6 +105,47 @@ def test_a_growth_plate_is_a_dark_line_until_it_fuses(name, sex, male):
     )
     assert open_.min() < 0.1 * np.median(open_)
     assert fused.min() > 0.3 * np.median(fused)  # trabeculae alone vary that much
+
+
+@pytest.mark.parametrize("name", ["radius", "ulna", "metacarpal 3", "proximal phalanx 2"])
+def test_a_growth_plate_is_seen_in_the_picture_until_it_fuses(name):
+    month = TABLE[name].fuse["boys"]
+    open_, fused = (
+        along_axis(atlas_plate(m, True, PX_PER_MM), name, "image") for m in (month - 36, month + 1)
+    )
+    assert open_.min() < 0.77 * np.median(open_)
+    assert fused.min() > 0.8 * np.median(fused)
+
+
+@pytest.mark.parametrize("name", ["capitate", "lunate", "radius", "proximal phalanx 3"])
+def test_a_centre_is_seen_in_the_picture_from_its_age(name):
+    """Ten grey levels brighter than the cartilage around it; before, no more than three."""
+
+    def stands_out(month: float) -> float:
+        plate = atlas_plate(month, True, PX_PER_MM)
+        place = middle_mm(solid_of(later, name)) * plate.skeleton.scale / later.skeleton.scale
+        x, y = plate.view.to_px(place[None, :])[0]
+        rows, columns = np.mgrid[: plate.image.shape[0], : plate.image.shape[1]]
+        away = np.hypot(rows - y, columns - x) / PX_PER_MM
+        ring = plate.image[(away > 1.8) & (away < 2.4) & (plate.bone_mm == 0)]
+        return plate.image[away < 0.6].mean() - np.median(ring)
+
+    month = TABLE[name].appear["boys"]
+    later = atlas_plate(month + 3, True, PX_PER_MM)
+    assert stands_out(month + 3) >= 10
+    assert stands_out(month - 0.5) <= 3
+
+
+@pytest.mark.parametrize(("sex", "male"), SEXES)
+def test_no_bone_reaches_beyond_its_ends(sex, male):
+    plate = atlas_plate(228, male, 2.0)
+    for bone in plate.skeleton.solids:
+        if isinstance(bone, Tube):
+            drawn = Thickness.nothing(*plate.bone_mm.shape)
+            bone.draw(plate.view, drawn)
+            whole = slice(0, plate.view.height), slice(0, plate.view.width)
+            along, _ = plate.view.local(whole, bone.origin, bone.axis)
+            assert not drawn.compact[along < -0.25 * bone.outer.max()].any(), bone.name
 
 
 @pytest.mark.parametrize(("sex", "male"), SEXES)
