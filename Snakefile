@@ -9,7 +9,11 @@ import sys
 from h2a_lib import runs
 from h2a_lib.analysis.comparison import DEFAULT, comparisons
 from h2a_lib.dependencies import files_used_by
-from h2a_lib.workflow import cores, locate
+from h2a_lib.graph import cores
+from h2a_lib.processes import end_with_leader
+from h2a_lib.workflow import locate
+
+end_with_leader()
 
 space = locate(config["profile"], config["data"])
 RESULTS = space.results_folder.relative_to(space.root)
@@ -22,7 +26,9 @@ COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepar
 STUDY = f"--profile {space.profile_name} --data {shlex.quote(str(space.data_folder))}"
 WARM = f"{sys.executable} -m h2a_lib.warm"
 H2A = f"{WARM} h2a_lib.cli"
-EXECUTE = f"{WARM} h2a_lib.notebooks {{input.notebook}} {{output.notebook}} {{params.parameters:q}}"
+NOTEBOOK = "{input.notebook} {output.notebook} {params.parameters:q}"
+EXECUTE = f"{WARM} h2a_lib.notebooks {NOTEBOOK}"
+EXECUTE_ON_GPU = f"{WARM} h2a_lib.notebooks --gpu {NOTEBOOK}"
 
 
 def parameters(**more):
@@ -176,7 +182,7 @@ rule range_test:
     resources:
         gpu=1,
     shell:
-        EXECUTE
+        EXECUTE_ON_GPU
 
 
 rule train:
@@ -198,7 +204,7 @@ rule train:
     resources:
         gpu=1,
     shell:
-        EXECUTE
+        EXECUTE_ON_GPU
 
 
 rule compare:

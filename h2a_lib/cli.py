@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from h2a_lib import workflow
+from h2a_lib import graph, workflow
 from h2a_lib.errors import UserError, unknown
+from h2a_lib.processes import end_with_leader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,21 +42,34 @@ RendererOption = Annotated[
 ]
 
 
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(help="Run the steps as jobs of a cluster: slurm, or another with its profile."),
+]
+WorkflowProfileOption = Annotated[
+    Path | None, typer.Option(help="A Snakemake profile; cluster/EXECUTOR by default.")
+]
+
+
 @app.command()
 def report(
     profile: ProfileOption = "demo",
     data: DataOption = None,
     cores: CoresOption = None,
     renderer: RendererOption = "auto",
+    executor: ExecutorOption = None,
+    workflow_profile: WorkflowProfileOption = None,
 ) -> None:
     """Make the whole report: data, runs, figures, deck. Only what is missing or stale is made."""
     _check_renderer(renderer)
     space = workflow.locate(profile, data)
-    workflow.prepare_data(space)
+    cluster = graph.Cluster.named(executor, workflow_profile, space.root)
     names = ("slides.html", "slides.pdf", "paper.html", "paper.pdf")
     decks = [space.deck_folder / name for name in names]
     before = [deck.stat().st_mtime_ns if deck.exists() else 0 for deck in decks]
-    workflow.build(space, ["all"], at_most=cores, renderer=renderer)
+    with graph.alone(space):
+        workflow.prepare_data(space)
+        graph.build(space, ["all"], at_most=cores, renderer=renderer, cluster=cluster)
     if before == [deck.stat().st_mtime_ns for deck in decks]:
         typer.echo(f"Nothing to do: the report of {space.name!r} is up to date.")
     for deck in decks:
@@ -68,13 +82,17 @@ def train(
     profile: ProfileOption = "demo",
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of every draw.")] = 0,
+    executor: ExecutorOption = None,
+    workflow_profile: WorkflowProfileOption = None,
 ) -> None:
     """Train one network in its notebook, or go on with it, and print what came out."""
     space = workflow.locate(profile, data)
     folder = space.run_folder(experiment, seed)
     space.config(experiment, seed)
-    workflow.prepare_data(space)
-    workflow.build(space, [_short(folder / "metrics.json", space.root)])
+    cluster = graph.Cluster.named(executor, workflow_profile, space.root)
+    with graph.alone(space):
+        workflow.prepare_data(space)
+        graph.build(space, [_short(folder / "metrics.json", space.root)], cluster=cluster)
     typer.echo((folder / "metrics.json").read_text().strip())
     typer.echo(_short(folder))
 
@@ -87,6 +105,7 @@ def render(
     from h2a_lib import report
 
     _check_renderer(renderer)
+    end_with_leader()
     space = workflow.open_study(profile, data, prepare=False)
     space.write_variables()
     done = report.render(
@@ -267,6 +286,7 @@ def cache(
     verify: Annotated[bool, typer.Option(hidden=True, help="The graph has verified.")] = True,
 ) -> None:
     """Decode all images once, as an experiment reads them."""
+    end_with_leader()
     space = workflow.open_study(profile, data, prepare=verify)
     config = space.config(experiment)
     hands = space.hands(config)

@@ -1,18 +1,30 @@
 """Every file of the project is written here: whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+
+from h2a_lib.errors import UserError
+from h2a_lib.processes import is_alive
+
+TEMPORARY = ".tmp-"
+SECONDS_OF_A_DAY = 86_400
+LEAST_FREE_BYTES = 100_000
+# What is the machine's fault, not the program's: full, over quota, read-only, not ours, too large.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -31,18 +43,24 @@ def write_atomically(path: Path) -> Iterator[Path]:
     ------
     Path
         Where to write. It has the same suffix, since many writers choose a format by it.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder is read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _fsync(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _clear_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _fsync(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -60,25 +78,94 @@ def write_folder_atomically(folder: Path) -> Iterator[Path]:
     ------
     Path
         An empty folder to fill.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the parent is read-only.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".tmp-{folder.name}-"))
+    with _clear_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix()))
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _fsync(file)
+            temporary.chmod(0o755)
+            if folder.exists():
+                _swap(temporary, folder)
+            else:
+                temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Give a new folder the name of an earlier one, which is removed."""
+    # A folder cannot be renamed over a full one: move the old one aside first.
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix()))
+    old = folder.replace(aside / folder.name)
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _fsync(file)
-        temporary.chmod(0o755)
-        if folder.exists():
-            # A folder cannot be renamed over a full one: move the old one aside first.
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".old-{folder.name}-"))
-            folder.replace(old / folder.name)
-            temporary.replace(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.replace(folder)
+        new.replace(folder)
+    except OSError:
+        old.replace(folder)
+        raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Say in one line that a file cannot be written, and why; other errors pass.
+
+    Writers tell a full disk in many ways (torch by a RuntimeError), so the disk is asked.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        code = getattr(error, "errno", None)
+        if code not in UNWRITABLE and _has_space(path):
+            raise
+        why = os.strerror(code if code in UNWRITABLE else errno.ENOSPC)
+        raise UserError(
+            f"{path}: cannot be written: {why}. Nothing half-written was kept: mend it, and run "
+            "the same command again"
+        ) from error
+
+
+def _has_space(path: Path) -> bool:
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    return shutil.disk_usage(there).free > LEAST_FREE_BYTES
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left below a folder; what a living one writes is left alone.
+
+    Of another machine (a cluster's) nothing is known but its age: after a day it is removed.
+    """
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        host, process, *_ = path.name.removeprefix(TEMPORARY).split("-")
+        with contextlib.suppress(OSError, ValueError):
+            if host == _host():
+                abandoned = not is_alive(int(process))
+            else:
+                abandoned = time.time() - path.stat().st_mtime > SECONDS_OF_A_DAY
+            if abandoned and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif abandoned:
+                path.unlink()
+
+
+def _prefix() -> str:
+    """Return how the name of a temporary file begins: with who writes it."""
+    return f"{TEMPORARY}{_host()}-{os.getpid()}-"
+
+
+def _host() -> str:
+    return socket.gethostname().replace("-", "_")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,8 +1,8 @@
 """papermill, made strict: what it would let pass in silence is an error here."""
 
+import contextlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from h2a_lib.errors import UserError, require_file, unknown
-from h2a_lib.files import write_atomically
+from h2a_lib.files import write_atomically, write_bytes
+from h2a_lib.gpus import one_gpu
+from h2a_lib.processes import end_with_leader
 
 
 class NotebookError(Exception):
@@ -71,7 +73,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{runtime}/k"}}),
                 )
             except papermill.PapermillExecutionError as error:
-                shutil.copy(temporary, failed)
+                write_bytes(failed, temporary.read_bytes())
                 if error.ename in ("UserError", "DataError"):
                     raise UserError(error.evalue) from None
                 raise NotebookError(
@@ -81,18 +83,23 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Execute `python -m h2a_lib.notebooks NOTEBOOK OUTPUT JSON`; the graph's jobs call it.
+    """Execute `python -m h2a_lib.notebooks [--gpu] NOTEBOOK OUTPUT JSON`; the graph's jobs call it.
+
+    With `--gpu` the notebook has a GPU for itself, where there is one.
 
     Returns
     -------
     int
         0; 1 if a cell raised; 2 for a mistake of the user.
     """
-    notebook, output, parameters = sys.argv[1:]
+    end_with_leader()
+    *options, notebook, output, parameters = sys.argv[1:]
     began = time.monotonic()
     print(f"{output}: begins", flush=True)
+    alone = one_gpu() if "--gpu" in options else contextlib.nullcontext()
     try:
-        execute(Path(notebook).resolve(), Path(output), json.loads(parameters))
+        with alone:
+            execute(Path(notebook).resolve(), Path(output), json.loads(parameters))
     except UserError as error:
         print(f"{Path(notebook).name}: {error}", file=sys.stderr)
         return 2

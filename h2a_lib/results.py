@@ -88,6 +88,8 @@ class Results:
         figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=9, color=FAINT)
         if raster:
             on_dark_ground(figure)
+        # First: a picture never lies beside the description of an earlier one.
+        path.with_suffix(".json").unlink(missing_ok=True)
         # The salt, and no date: the same data give the same bytes.
         with write_atomically(path) as temporary, plt.rc_context({"svg.hashsalt": name}):
             figure.savefig(

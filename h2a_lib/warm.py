@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # In the environment of whoever may ask the server.
 ADDRESS = "H2A_WARM"
@@ -64,6 +65,7 @@ def server(modules: tuple[str, ...] = HEAVY) -> Iterator[dict[str, str]]:
         command = [sys.executable, "-m", __name__, "--serve", address, *modules]
         # The pipe is never written to; it closes when this process ends.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin and process.stdout
         process.stdout.readline()  # it listens
         try:
             yield {ADDRESS: address}
@@ -143,9 +145,10 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
                 pid = os.fork()
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
-                    for source in (listener, awake, wake, connection, selector, *jobs):
+                    inherited: list[Any] = [listener, awake, wake, connection, selector, *jobs]
+                    for source in inherited:
                         source.close()
-                    return _become(*request, streams)
+                    return _become(request, streams)
                 os.setpgid(pid, pid)
                 for stream in streams:
                     os.close(stream)
@@ -176,10 +179,9 @@ def _receive(connection: socket.socket) -> tuple[list, list[int]]:
         return json.loads(file.read(int.from_bytes(size))), streams
 
 
-def _become(
-    module: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]
-) -> tuple[str, list[str]]:
+def _become(request: list[Any], streams: list[int]) -> tuple[str, list[str]]:
     """Make this fork look like a process that the client has started."""
+    module, arguments, folder, environment = request
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

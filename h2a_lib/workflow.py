@@ -1,9 +1,6 @@
 """One study on one data set: where its files are, and how they come to be."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from h2a_lib import provenance, runs, study, warm
+from h2a_lib import graph, provenance, runs, study
 from h2a_lib.errors import UserError, require_file
 from h2a_lib.files import read_json, write_csv, write_json
 from h2a_lib.results import Results
@@ -256,7 +253,7 @@ def open_study(
     if prepare:
         prepare_data(space)
         if needs == "runs":
-            build(space, ["runs"])
+            graph.build(space, ["runs"])
     require_file(space.data_file, f"run `h2a report --profile {profile}` first")
     return space
 
@@ -289,82 +286,12 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
     data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
     if space.data_file.exists() and space.data == data and space.labels_file.exists():
         return
+    # First: labels never lie beside the fingerprint of other data.
+    space.data_file.unlink(missing_ok=True)
     write_csv(space.labels_file, labels)
     write_json(space.data_file, data)
     for name in ("labels", "data"):
         space.__dict__.pop(name, None)  # read before they were written
-
-
-def build(
-    space: Workspace,
-    targets: Iterable[str],
-    *,
-    at_most: int | None = None,
-    renderer: str = "auto",
-    options: Iterable[str] = (),
-) -> None:
-    """Run the steps of the graph that lead to some targets and are missing or stale.
-
-    Parameters
-    ----------
-    space : Workspace
-        Whose data are prepared.
-    targets : iterable of str
-        Rules or files of the Snakefile.
-    at_most : int, optional
-        Processor cores to use; all by default.
-    renderer : str
-        Of the deck: quarto, pandoc or auto.
-    options : iterable of str
-        Passed to Snakemake as they are.
-
-    Raises
-    ------
-    UserError
-        If a step failed (its own message has been shown), or another process is at work here.
-    """
-    from filelock import FileLock, Timeout
-
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(space.root / "Snakefile")),
-        *("--directory", str(space.root), "--cores", str(at_most or cores())),
-        # Ours is released by the kernel when a process dies; Snakemake's own lock is not.
-        *("--nolock", "--rerun-incomplete", "--keep-going"),
-        *("--quiet", "all"),  # the jobs speak for themselves
-        *("--config", f"profile={space.profile_name}", f"data={space.data_folder}"),
-        f"renderer={renderer}",
-        *(*_gpu_limit(), *options, "--", *targets),
-    ]
-    lock = FileLock(space.root / "cache" / space.name / ".lock")
-    try:
-        with lock.acquire(timeout=0), warm.server() as address:
-            done = subprocess.run(command, env=_environment() | address, check=False)
-    except Timeout:
-        raise UserError(
-            f"another process is at work on the study {space.name!r}: wait until it has ended"
-        ) from None
-    if done.returncode:
-        raise UserError("the study is not complete: see the messages above")
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
-    folder = str(Path(sys.executable).parent)
-    return os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
-
-
-def _gpu_limit() -> Iterator[str]:
-    """Yield Snakemake's option for one training at a time on each GPU."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return
-    yield from ("--resources", f"gpu={max(1, listed.stdout.count('GPU '))}")
 
 
 def _draw_phantoms(folder: Path, wanted: Phantoms, progress: bool) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from h2a_lib import workflow
+from h2a_lib import graph, workflow
 from h2a_lib.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +55,8 @@ def folder_of_hands(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
         (["train", "resnet19"], "unknown experiment 'resnet19'; known: resnet18, resnet34"),
         (["report", "--renderer", "latex"], "unknown renderer 'latex'; known: auto, quarto"),
         (["report", "--data", "no/such/folder"], "no/such/folder is not a folder"),
+        (["report", "--executor", "slrum"], "unknown executor 'slrum'; known: slurm; for another"),
+        (["train", "sex", "--workflow-profile", "no/profile"], "no/profile does not exist"),
     ],
 )
 def test_a_slip_is_one_line_with_exit_code_2(words, says):
@@ -137,8 +139,8 @@ def test_only_one_process_works_on_a_study(project):
     space = workflow.locate("smoke", root=project)
     lock = project / "cache" / "smoke" / ".lock"
     lock.parent.mkdir(parents=True)
-    with FileLock(lock), pytest.raises(UserError, match="another process is at work"):
-        workflow.build(space, ["all"])
+    with FileLock(lock), pytest.raises(UserError, match="is at work on the study 'smoke'"):
+        graph.build(space, ["all"])
 
 
 def test_the_doctor_says_what_is_lacking():

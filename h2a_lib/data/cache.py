@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -195,9 +196,21 @@ def _begin_or_resume(partial: Path, about: dict[str, Any]) -> set[int]:
         needed, there = (f"{size / 1e9:.1f} GB" for size in (math.prod(shape), free))
         raise UserError(f"the image cache needs {needed}, {partial.parent} has {there} free")
     np.lib.format.open_memmap(partial / ARRAY, mode="w+", dtype=np.uint8, shape=shape).flush()
+    _reserve(partial / ARRAY)
     write_text(partial / LOG, "")
     write_json(partial / KEY, about)
     return set()
+
+
+def _reserve(array: Path) -> None:
+    """Take the disk space now: where it ran out later, writing to the map would end the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with array.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, array.stat().st_size)
+    except OSError as error:
+        raise UserError(f"{array}: cannot be written: {error.strerror}") from None
 
 
 def _fill_all(

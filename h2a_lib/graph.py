@@ -1,0 +1,161 @@
+"""Run the graph of a study with Snakemake: on this machine, or as jobs of a cluster."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from h2a_lib import gpus, warm
+from h2a_lib.errors import UserError, unknown
+from h2a_lib.files import sweep, write_text
+from h2a_lib.processes import as_leader
+
+if TYPE_CHECKING:
+    from h2a_lib.workflow import Workspace
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs go instead of this machine.
+
+    Attributes
+    ----------
+    executor : str or None
+        Of Snakemake's executor plugins: "slurm", …; None leaves it to the profile.
+    profile : Path
+        Folder of a Snakemake profile: memory, time and GPU of each rule.
+    """
+
+    executor: str | None
+    profile: Path
+
+    @classmethod
+    def named(cls, executor: str | None, profile: Path | None, root: Path) -> "Cluster | None":
+        """Return what the command line asks for: None if it is this machine.
+
+        Raises
+        ------
+        UserError
+            If the profile is not there, or none is named for an executor that has none here.
+        """
+        if executor is None and profile is None:
+            return None
+        if profile is None:
+            profile = root / "cluster" / str(executor)
+            if not profile.is_dir():
+                known = sorted(folder.name for folder in (root / "cluster").glob("*/"))
+                error = unknown("executor", executor, known)
+                raise UserError(f"{error}; for another, name its --workflow-profile")
+        if not profile.exists():
+            raise UserError(f"{profile} does not exist: name a folder with a Snakemake profile")
+        return cls(executor, profile.resolve())
+
+
+def build(
+    space: "Workspace",
+    targets: Iterable[str],
+    *,
+    at_most: int | None = None,
+    renderer: str = "auto",
+    cluster: Cluster | None = None,
+) -> None:
+    """Run the steps of the graph that lead to some targets and are missing or stale.
+
+    Parameters
+    ----------
+    space : Workspace
+        Whose data are prepared.
+    targets : iterable of str
+        Rules or files of the Snakefile.
+    at_most : int, optional
+        Processor cores of this machine to use; all by default.
+    renderer : str
+        Of the deck: quarto, pandoc or auto.
+    cluster : Cluster, optional
+        Where the steps run instead.
+
+    Raises
+    ------
+    UserError
+        If a step failed (its own message has been shown), or another process is at work here.
+    """
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(space.root / "Snakefile")),
+        *("--directory", str(space.root)),
+        # Ours is released by the kernel when a process dies; Snakemake's own lock is not.
+        *("--nolock", "--rerun-incomplete", "--keep-going"),
+        *(_on_cluster(cluster) if cluster else _here(at_most)),
+        *("--config", f"profile={space.profile_name}", f"data={space.data_folder}"),
+        *(f"renderer={renderer}", "--", *targets),
+    ]
+    with alone(space):
+        for folder in ("cache", "runs", "results"):
+            sweep(space.root / folder / space.name)
+        sweep(space.deck_folder.parent)
+        # A cluster's nodes start their own.
+        with contextlib.ExitStack() as stack:
+            started = {} if cluster else stack.enter_context(warm.server())
+            done = subprocess.run(command, env=_environment() | started, check=False)
+    if done.returncode:
+        raise UserError("the study is not complete: see the messages above")
+
+
+@contextlib.contextmanager
+def alone(space: "Workspace") -> Iterator[None]:
+    """Work on a study as the only process; may be nested.
+
+    The lock is the kernel's, so it goes with the process, however that ends: none is ever stale.
+
+    Raises
+    ------
+    UserError
+        If another process is at work on it.
+    """
+    from filelock import FileLock, Timeout
+
+    # A singleton, so that whoever holds it may ask for it again.
+    lock = FileLock(space.root / "cache" / space.name / ".lock", is_singleton=True)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    note = Path(f"{lock.lock_file}.holder")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = note.read_text(encoding="utf-8").strip() if note.exists() else "another process"
+        raise UserError(
+            f"{holder} is at work on the study {space.name!r}: wait until it has ended"
+        ) from None
+    try:
+        write_text(note, f"process {os.getpid()} of {os.uname().nodename}\n")
+        yield
+    finally:
+        lock.release()
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _here(at_most: int | None) -> Iterator[str]:
+    yield from ("--cores", str(at_most or cores()))
+    yield from ("--quiet", "all")  # the jobs speak for themselves
+    if n_gpus := len(gpus.listed()):
+        yield from ("--resources", f"gpu={n_gpus}")
+
+
+def _on_cluster(cluster: Cluster) -> Iterator[str]:
+    # The jobs speak into logs, so Snakemake says what was submitted and what became of it.
+    yield from ("--quiet", "rules", "--workflow-profile", str(cluster.profile))
+    if cluster.executor:
+        yield from ("--executor", cluster.executor)
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
+    folder = str(Path(sys.executable).parent)
+    path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    return os.environ | as_leader() | {"PATH": path}

@@ -1,0 +1,51 @@
+"""A copy of this checkout for tests that run the whole study, or change what it is made from."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FILES = ("study.yaml", "Snakefile", "requirements.lock")
+FOLDERS = ("notebooks", "h2a_lib", "cluster", "report")
+MADE = ("__pycache__", "_output", "_staged.json", "_variables.yml", "figures", "fonts", ".*")
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what the study is made from, and nothing that it makes."""
+    folder.mkdir(parents=True)
+    for name in FILES:
+        shutil.copy2(ROOT / name, folder / name)
+    for name in FOLDERS:
+        made = shutil.ignore_patterns(*(MADE if name == "report" else MADE[:1]))
+        shutil.copytree(ROOT / name, folder / name, ignore=made)
+    return folder
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Return the environment in which the copy's own library is the one that is imported."""
+    return os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"} | more
+
+
+def h2a(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
+    """Run the command line in a copy."""
+    return subprocess.run(
+        command(*words),
+        cwd=folder,
+        env=environment(folder, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "h2a_lib.cli", *words]
+
+
+def metrics(folder: Path, study: str = "smoke") -> dict[str, bytes]:
+    """Return the metrics and predictions of every run, by path."""
+    runs = folder / "runs" / study
+    files = [*runs.glob("*/*/metrics.json"), *runs.glob("*/*/predictions.csv")]
+    return {str(file.relative_to(runs)): file.read_bytes() for file in files}
