@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from h2a_lib.analysis.agreement import adjusted_rand, agreement
+from h2a_lib.analysis.agreement import adjusted_rand, agreement, family
 from h2a_lib.analysis.clusters import (
     Source,
     age_baseline,
     age_threshold,
-    answer,
-    band_sentence,
     group,
+    judge,
     k_means,
     pixel_features,
     principal_components,
@@ -25,6 +24,7 @@ from h2a_lib.analysis.clusters import (
     truths,
     umap_embedding,
 )
+from h2a_lib.analysis.clusters_report import answer, band_sentence, nuisance_sentence
 
 
 def hands(n=160, seed=0):
@@ -39,14 +39,15 @@ def planted(classes, distance, seed=0, d=20):
     return (centres[classes] + rng.normal(size=(len(classes), d))).astype(np.float32)
 
 
-def grouped(features, frame, **more):
+def grouped(features, frame, name="made up", nuisances=None, **more):
+    truth = truths(frame, nuisances or {})
     return group(
-        Source("made up", features, **more),
-        truths(frame, {}),
-        seeds=(0, 1),
-        neighbours=(15,),
-        permutations=60,
+        Source(name, features, **more), truth, seeds=(0, 1), neighbours=(15,), permutations=60
     )
+
+
+def judged(frame, *found, nuisances=None):
+    return judge(found, truths(frame, nuisances or {}), frame["age_months"], permutations=200)
 
 
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
@@ -87,39 +88,48 @@ def test_one_group_for_all_agrees_as_much_as_the_majority_and_no_more():
 
 def test_planted_sexes_are_found_and_the_answer_is_yes():
     frame = hands()
-    found = grouped(planted(frame["male"].astype(int).to_numpy(), 12), frame)
-    by_sex = found.table.query("truth == 'sex'").set_index("space")
+    table = judged(frame, grouped(planted(frame["male"].astype(int).to_numpy(), 12), frame))
+    by_sex = table.query("truth == 'sex'").set_index("space")
     assert by_sex.loc["features", "ari"] == 1
     assert by_sex.loc["UMAP", "ari"] > 0.9
-    assert answer(found.table, age_baseline(frame, frame)).startswith("Yes: ARI 1.000")
+    assert answer(table, age_baseline(frame, frame)).startswith("Yes: ARI 1.000")
 
 
 def test_features_without_groups_give_the_answer_no():
     frame = hands()
     noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
-    found = grouped(noise, frame)
-    assert answer(found.table, age_baseline(frame, frame)).startswith("No: no grouping agrees")
+    table = judged(frame, grouped(noise, frame))
+    assert answer(table, age_baseline(frame, frame)).startswith("No: no grouping agrees")
 
 
 def test_hands_that_group_by_age_are_said_to():
     frame = hands()
     bands = truths(frame, {})["age band"]
-    found = grouped(planted(bands, 12), frame)
-    said = answer(found.table, age_baseline(frame, frame))
+    table = judged(frame, grouped(planted(bands, 12), frame))
+    said = answer(table, age_baseline(frame, frame))
     assert said.startswith("No")
     assert "group by age band first (ARI 1.000)" in said
-    assert "100.0 % of n = 160 hands" in band_sentence(found.table)
+    assert "100.0 % of n = 160 hands" in band_sentence(table)
+    assert nuisance_sentence(table) == "No nuisance differs between the pictures."
+
+
+def test_hands_that_group_by_how_they_were_taken_are_said_to():
+    frame = hands()
+    scanned = np.random.default_rng(5).random(len(frame)) < 0.4
+    nuisances = {"film or digital": scanned, "size": np.full(len(frame), 3)}
+    found = grouped(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
+    table = judged(frame, found, nuisances=nuisances)
+    assert "group by film or digital first (ARI 1.000)" in answer(table, age_baseline(frame, frame))
+    assert nuisance_sentence(table).endswith("taken: film or digital 1.000 (made up).")
 
 
 def test_a_source_that_has_seen_sex_is_no_evidence():
     frame = hands()
     sex = planted(frame["male"].astype(int).to_numpy(), 12)
     noise = np.random.default_rng(1).normal(size=sex.shape).astype(np.float32)
-    tables = [
-        grouped(sex, frame, has_seen_sex=True).table,
-        grouped(noise, frame).table,
-    ]
-    assert answer(pd.concat(tables, ignore_index=True), age_baseline(frame, frame)).startswith("No")
+    table = judged(frame, grouped(sex, frame, "told", has_seen_sex=True), grouped(noise, frame))
+    assert answer(table, age_baseline(frame, frame)).startswith("No")
+    assert table["p_best"].isna().equals(table["has_seen_sex"])
 
 
 def test_a_grouping_by_age_alone_is_not_beyond_age():
@@ -128,8 +138,57 @@ def test_a_grouping_by_age_alone_is_not_beyond_age():
         frame["age_months"] > 144, 0.9, 0.2
     )
     old = (frame["age_months"] > 160).astype(int).to_numpy()
-    found = grouped(planted(old, 12), frame)
-    assert answer(found.table, age_baseline(frame, frame)).startswith("Not beyond age")
+    table = judged(frame, grouped(planted(old, 12), frame))
+    assert (table.query("truth == 'sex'")["p_best"] < 0.05).all()
+    assert answer(table, age_baseline(frame, frame)).startswith("Not beyond age")
+
+
+def test_a_grouping_by_sex_that_age_explains_in_part_is_beyond_age():
+    frame = hands(240)
+    random = np.random.default_rng(8)
+    frame["male"] = random.random(240) < np.where(frame["age_months"] > 144, 0.7, 0.3)
+    seen = np.where(random.random(240) < 0.8, frame["male"], ~frame["male"]).astype(int)
+    table = judged(frame, grouped(planted(seen, 12), frame))
+    assert answer(table, age_baseline(frame, frame)).startswith("Yes")
+    by_sex = table.query("truth == 'sex' and space == 'features'").iloc[0]
+    assert 0.01 < by_sex["ari_of_age"] < by_sex["ari"] / 2
+
+
+def test_the_best_of_many_chance_groupings_is_called_significant_once_in_twenty():
+    random = np.random.default_rng(0)
+    best, alone = [], []
+    for i in range(150):
+        male = random.integers(2, size=60)
+        pairs = [(male, random.integers(2, size=60)) for _ in range(8)]
+        found = family(pairs, permutations=99, seed=i)
+        best.append(found.p.min() <= 0.05)
+        alone.append(family([pairs[int(found.ari.argmax())]], 99, seed=i).p[0] <= 0.05)
+    assert np.mean(best) == pytest.approx(0.05, abs=0.045)
+    # What the best would be called against a null of its own.
+    assert np.mean(alone) > 0.12
+
+
+def test_the_same_grouping_many_times_is_judged_like_one():
+    random = np.random.default_rng(3)
+    male = random.integers(2, size=80)
+    groups = np.where(random.random(80) < 0.68, male, 1 - male)
+    once, often = family([(male, groups)], 400), family([(male, groups)] * 20, 400)
+    assert often.p[0] == once.p[0] < 0.05
+
+
+def test_agreement_that_the_strata_carry_is_expected_within_them():
+    random = np.random.default_rng(1)
+    age = random.integers(4, size=400)
+    male = random.random(400) < np.array([0.1, 0.4, 0.6, 0.9])[age]
+    old = age >= 2
+    free, within = family([(male, old)], 200), family([(male, old)], 200, strata=age)
+    assert free.p[0] < 0.05 and free.expected[0] == pytest.approx(0, abs=0.01)
+    assert within.p[0] == 1 and within.expected[0] == pytest.approx(within.ari[0])
+
+
+def test_no_groupings_at_all_are_refused():
+    with pytest.raises(ValueError, match="no groups"):
+        family([])
 
 
 def test_the_age_threshold_is_learnt_from_training_hands():
@@ -155,7 +214,7 @@ def test_a_handful_of_hands_is_grouped_without_an_error(n):
     assert [e.shape for e in found.embeddings] == [(n, 2), (n, 2)]
     assert np.isfinite(found.embeddings).all()
     assert found.table["n"].eq(n).all()
-    assert answer(found.table, age_baseline(frame, frame))
+    assert answer(judged(frame, found), age_baseline(frame, frame))
 
 
 def test_three_hands_are_too_few_to_embed_and_it_is_said():

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from h2a_lib.analysis.agreement import Agreement, adjusted_rand, agreement
-from h2a_lib.analysis.bands import NAMES, band_of
-from h2a_lib.analysis.statistics import number
+from h2a_lib.analysis.agreement import Agreement, adjusted_rand, agreement, family
+from h2a_lib.analysis.bands import band_of
 
 Features = NDArray[np.float32]
 SEEDS = (0, 1, 2)
@@ -24,10 +23,8 @@ KS = (2, 3, 4, 5, 6, 8)
 # The silhouette compares every pair; this many hands pin it down to about 0.01.
 SILHOUETTE_HANDS = 2000
 COMPONENTS = 50
-# Published: an auto-encoder with K-means on bands of 48 months, best-match accuracy, where the
-# largest band alone has 39 % (FIELD.md, "The labels are heaped, and leak sex").
-PUBLISHED_BAND_ACCURACY = 0.7615
-PUBLISHED_BAND_MAJORITY = 0.39
+# Labels of bone age are nearly all multiples of six months, so half a year is one label or two.
+AGE_STRATUM_MONTHS = 6
 
 
 # --- features ------------------------------------------------------------------------------------
@@ -167,7 +164,8 @@ def truths(hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]) -> dict[str,
     hands : DataFrame
         n rows: `age_months`, `male`.
     nuisances : mapping of str to array_like, (n,)
-        Numbers, cut at their median, or classes (booleans, words).
+        Numbers, cut at their median, or classes (booleans, words). What is the same for all
+        hands (the size, where all files have one) groups nothing and is left out.
 
     Returns
     -------
@@ -180,6 +178,8 @@ def truths(hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]) -> dict[str,
     }
     for name, values in nuisances.items():
         column = pd.Series(np.asarray(values))
+        if column.nunique() < 2:
+            continue
         if pd.api.types.is_numeric_dtype(column) and column.nunique() > 2:
             found[name] = (column > column.median()).to_numpy().astype(np.int64)
         else:
@@ -228,10 +228,9 @@ class Grouped:
     source : Source
     embeddings : list of ndarray, (n, 2)
         UMAP with the neighbours shown, one for each seed.
-    pairs : ndarray, (n,)
-        K-means on the features, k = 2, first seed.
-    by_band : ndarray, (n,)
-        K-means on the features with one group for each age band that occurs.
+    groups : dict of (str, int) to ndarray, (n,)
+        K-means, first seed, by space ("features", "UMAP") and k: 2, and one group for each age
+        band that occurs.
     best_k : int
         With the highest silhouette.
     table : DataFrame
@@ -242,8 +241,7 @@ class Grouped:
 
     source: Source
     embeddings: list[Features]
-    pairs: NDArray[np.int64]
-    by_band: NDArray[np.int64]
+    groups: dict[tuple[str, int], NDArray[np.int64]]
     best_k: int
     table: pd.DataFrame
     stable: pd.DataFrame
@@ -274,20 +272,21 @@ def group(
     -------
     Grouped
         Its table has: source, has_seen_sex, space, truth, k, n, ari, nmi, homogeneity,
-        completeness, accuracy (best match), majority, null_ari_95, null_accuracy_95, p.
+        completeness, accuracy (best match), majority, null_ari_95, null_accuracy_95, p (of this
+        grouping alone; `judge` sees all of them).
     """
     reduced = principal_components(source.features)
     embeddings = [umap_embedding(reduced, seed) for seed in seeds]
     k_bands = len(np.unique(truth["age band"]))
-    rows = []
+    groups, rows = {}, []
     for space, points in (("features", reduced), ("UMAP", embeddings[0])):
+        groups |= {(space, k): k_means(points, k, seeds[0]) for k in {2, k_bands}}
         for name, classes in truth.items():
             k = k_bands if name == "age band" else 2
-            groups = k_means(points, k, seeds[0])
             rows.append(
                 {"source": source.name, "has_seen_sex": source.has_seen_sex, "space": space}
                 | {"truth": name, "k": k, "n": len(classes)}
-                | agreement(classes, groups, permutations=permutations).row()
+                | agreement(classes, groups[space, k], permutations=permutations).row()
             )
     other = [umap_embedding(reduced, seeds[0], n) for n in neighbours if n != NEIGHBOURS_SHOWN]
     spread = {
@@ -304,8 +303,7 @@ def group(
     return Grouped(
         source=source,
         embeddings=embeddings,
-        pairs=spread["features, seeds"][0],
-        by_band=k_means(reduced, k_bands, seeds[0]),
+        groups=groups,
         best_k=int(curve.idxmax()) if len(curve) else 1,
         table=pd.DataFrame(rows),
         stable=pd.DataFrame(stable),
@@ -319,65 +317,49 @@ def age_baseline(train: pd.DataFrame, hands: pd.DataFrame, permutations: int = 2
     return agreement(male, groups, permutations=permutations)
 
 
-# --- the answer ----------------------------------------------------------------------------------
+def judge(
+    grouped: Sequence[Grouped],
+    truth: Mapping[str, NDArray[np.int64]],
+    age_months: ArrayLike,
+    permutations: int = 1000,
+) -> pd.DataFrame:
+    """Judge all groupings as the best of their number; see `agreement.family`.
 
-
-def answer(table: pd.DataFrame, baseline: Agreement) -> str:
-    """Answer question 3 from the numbers, whichever way they fall.
+    Three families: sex; sex within half a year of the label, so beyond what the label of age
+    tells; and everything but sex. Groupings of a source that has seen sex belong to none.
 
     Parameters
     ----------
-    table : DataFrame
-        The tables of all sources, one below the other.
-    baseline : Agreement
-        Of one age threshold with sex.
+    grouped : sequence of Grouped
+    truth : mapping of str to ndarray, (n,)
+        As given to `group`.
+    age_months : array_like, (n,)
+    permutations : int
 
     Returns
     -------
-    str
-        Judged by the best of the groupings that have not seen sex. Its p is multiplied by their
-        number (Bonferroni), since the best of several was picked.
+    DataFrame
+        The sources' tables, one below the other, with p_best (of sex among the groupings by sex,
+        of the rest among the rest) and null_best_95, the 95th percentile of the best by chance;
+        and of sex ari_of_age (what its link with age alone would give) and p_beyond_age. NaN
+        where a source has seen sex.
     """
-    blind = table[~table["has_seen_sex"]]
-    by_sex = blind[blind["truth"] == "sex"]
-    best = by_sex.loc[by_sex["ari"].idxmax()]
-    p = min(1.0, best["p"] * len(by_sex))
-    where = f"{best['source']}, {best['space']}"
-    found = f"ARI {number(best['ari'], 3)} with sex at best ({where}; n = {best['n']:,})"
-    if p >= 0.05:
-        verdict = f"No: no grouping agrees with sex more than chance does; {found}"
-    elif best["ari"] <= baseline.ari:
-        verdict = (
-            f"Not beyond age: {found} is more than chance, but a single age threshold reaches "
-            f"{number(baseline.ari, 3)}"
-        )
-    elif best["accuracy"] < 0.75:
-        verdict = (
-            f"Weakly: {found}, more than chance and than one age threshold "
-            f"({number(baseline.ari, 3)}), but {best['accuracy']:.0%} of the hands fall on the "
-            f"side of their sex"
-        ).replace("%", " %")
-    else:
-        verdict = f"Yes: {found}, against {number(baseline.ari, 3)} of one age threshold"
-    rival = strongest_rival(blind)
-    if rival is not None and rival["ari"] > best["ari"]:
-        verdict += f". The hands group by {rival['truth']} first (ARI {number(rival['ari'], 3)})"
-    return verdict + "."
-
-
-def strongest_rival(blind: pd.DataFrame) -> pd.Series | None:
-    """Return the row of what the hands group by most, other than sex; None if by nothing."""
-    others = blind[(blind["truth"] != "sex") & (blind["p"] < 0.05)]
-    return others.loc[others["ari"].idxmax()] if len(others) else None
-
-
-def band_sentence(table: pd.DataFrame) -> str:
-    """Say the best-match accuracy on 48-month bands, beside the published one."""
-    rows = table[(table["truth"] == "age band") & ~table["has_seen_sex"]]
-    best = rows.loc[rows["accuracy"].idxmax()]
-    return (
-        f"{best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands on bands of 48 months "
-        f"({best['source']}, {best['space']}; largest of {best['k']} of {len(NAMES)} bands "
-        f"{best['majority'] * 100:.0f} %); published, other hands: "
-        f"{PUBLISHED_BAND_ACCURACY * 100:.2f} % (largest {PUBLISHED_BAND_MAJORITY * 100:.0f} %)"
-    )
+    table = pd.concat([one.table for one in grouped], ignore_index=True)
+    groups = {
+        (one.source.name, space, k): found
+        for one in grouped
+        for (space, k), found in one.groups.items()
+    }
+    pairs = [(truth[row.truth], groups[row.source, row.space, row.k]) for row in table.itertuples()]
+    table[["p_best", "null_best_95", "ari_of_age", "p_beyond_age"]] = math.nan
+    blind, by_sex = ~table["has_seen_sex"], table["truth"] == "sex"
+    half_years = np.floor(np.asarray(age_months, float) / AGE_STRATUM_MONTHS)
+    for chosen in (np.flatnonzero(blind & by_sex), np.flatnonzero(blind & ~by_sex)):
+        found = family([pairs[i] for i in chosen], permutations)
+        table.loc[chosen, "p_best"] = found.p.round(4)
+        table.loc[chosen, "null_best_95"] = round(found.null_95, 4)
+    chosen = np.flatnonzero(blind & by_sex)
+    found = family([pairs[i] for i in chosen], permutations, strata=half_years)
+    table.loc[chosen, "ari_of_age"] = found.expected.round(4)
+    table.loc[chosen, "p_beyond_age"] = found.p.round(4)
+    return table

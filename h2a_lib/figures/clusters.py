@@ -89,7 +89,7 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `analysis.clusters.group`, of several sources.
+        From `analysis.clusters.judge`.
     baseline_ari : float
         Of one age threshold with sex.
     axes : Axes
@@ -103,8 +103,8 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
         marker, colour, size = truths[row.truth]
         offset, filled = spaces[row.space]
         y = names.index(row.source) + offset
-        if row.truth == "sex":
-            axes.plot([0, row.null_ari_95], [y, y], color=GREY, lw=7, alpha=0.5,
+        if row.truth == "sex" and not np.isnan(row.null_best_95):
+            axes.plot([0, row.null_best_95], [y, y], color=GREY, lw=7, alpha=0.5,
                       solid_capstyle="butt")  # fmt: skip
         face = colour if filled else "white"
         axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=size, mew=2, clip_on=False)
@@ -120,7 +120,7 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
         for name, (marker, colour, size) in truths.items()
     ]
     handles += [
-        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="chance, to 95 %"),
+        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="best by chance, to 95 %"),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
         plt.Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="hollow: on UMAP"),
     ]
