@@ -240,6 +240,7 @@ rule age_answer:
         ),
         RESULTS / "variables/age.yml",
         RESULTS / "variables/saliency.yml",
+        RESULTS / "variables/splits.yml",
         notebook=RESULTS / "notebooks/07_age_answer.ipynb",
     params:
         parameters=parameters(),

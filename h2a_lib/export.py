@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from h2a_lib.analysis import age, conformal, roc
+from h2a_lib.analysis import age, conformal, roc, sex
 from h2a_lib.analysis.statistics import FEW
 from h2a_lib.errors import UserError, unknown
 from h2a_lib.files import write_atomically, write_text
@@ -160,11 +160,7 @@ def model_card(run: Run, tier_label: str, file_name: str) -> str:
         if "predicted_age_months" in hands:
             parts += _age_part(str(split), hands)
         if "male_probability" in hands:
-            area = roc.auc(hands["male"], hands["male_probability"])
-            parts += [
-                f"## Sex, {split}",
-                f"AUC {area.text(digits=3)}.",
-            ]
+            parts += _sex_part(str(split), hands, sex.choose_threshold(run.predictions_train))
     return "\n\n".join(parts) + "\n"
 
 
@@ -198,10 +194,34 @@ def _age_part(split: str, hands) -> list[str]:
     return lines
 
 
-def _cell(value: float, low: float, high: float) -> str:
+def _sex_part(split: str, hands, threshold: float) -> list[str]:
+    area = roc.auc(hands["male"], hands["male_probability"])
+    rows = [
+        f"| {row.band} | {row.n:,}{' (few)' if row.few else ''} | {row.n_male:,} "
+        f"| {_cell(row.auc, row.auc_low, row.auc_high, 2)} "
+        f"| {_cell(row.accuracy, row.accuracy_low, row.accuracy_high, 2)} |"
+        for row in sex.by_band(hands, threshold).itertuples()
+    ]
+    return [
+        f"## Sex, {split}",
+        f"AUC {area.text(digits=3)}. Called male from a probability of {threshold:.3f} on, which"
+        " was chosen on training hands. The label of age alone may tell sex better than chance:"
+        " read this beside the report's baselines.",
+        "\n".join(
+            [
+                "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",
+                "| --- | --- | --- | --- | --- |",
+                *rows,
+            ]
+        ),
+    ]
+
+
+def _cell(value: float, low: float, high: float, digits: int = 1) -> str:
     if value != value:  # NaN: no hand
         return "–"
-    return f"{value:.1f}" if low != low else f"{value:.1f} ({low:.1f} to {high:.1f})"
+    interval = "" if low != low else f" ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{value:.{digits}f}{interval}"
 
 
 def _bullets(items: dict[str, str]) -> str:

@@ -197,7 +197,7 @@ class _Readers:
     level: float
     conformal: Conformal | None
     threshold: float
-    familiar: familiarity.Familiarity | None
+    familiar: familiarity.Blocks | None
 
     @classmethod
     def of(cls, run: Run, level: float) -> "_Readers":
@@ -231,7 +231,8 @@ class _Readers:
                 "male" if p >= self.threshold else "female" for p in said["male_probability"]
             ]
         if self.familiar is not None:
-            far = self.familiar.distances(self.run.features(pictures)) / self.familiar.threshold
+            features = familiarity.block_features(self.run, pictures)
+            far = self.familiar.distances(features) / self.familiar.threshold
             columns["distance"] = [round(float(f), 3) for f in far]
         rows = zip(*columns.values(), strict=True)
         return [Reading(level=self.level, **dict(zip(columns, row, strict=True))) for row in rows]

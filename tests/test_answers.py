@@ -181,7 +181,7 @@ def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, resu
     sources = feature_sources(images, run, run)
     assert [s.has_seen_sex for s in sources][-1] and not any(s.has_seen_sex for s in sources[:-1])
     grouped = [clusters.group(s, truth, (0, 1), (15,), permutations=20) for s in sources]
-    table = pd.concat([one.table for one in grouped], ignore_index=True)
+    table = clusters.judge(grouped, truth, labels["age_months"], permutations=20)
     stable = pd.concat([one.stable for one in grouped], ignore_index=True)
     baseline = clusters.age_baseline(run.predictions_train, labels)
     numbers = clusters_report.variables(table, stable, grouped, baseline)
@@ -190,7 +190,7 @@ def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, resu
     assert len(clusters_report.most_by(table)) == 2 * len(sources)
     shown = grouped[0]
     axes = plt.figure().subplots(2, 2).ravel()
-    draw_clusters.by_sex_age_group(shown.embeddings, labels, shown.pairs, axes)
+    draw_clusters.by_sex_age_group(shown.embeddings, labels, shown.groups["features", 2], axes)
     draw_clusters.agreement(table, baseline.ari, plt.figure(layout="constrained").subplots())
     for number in plt.get_fignums():
         plt.figure(number).canvas.draw()
@@ -198,10 +198,11 @@ def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, resu
 
 @pytest.mark.parametrize("answer", ["age", "sex"])
 def test_saliency_is_studied_and_drawn_for_both_answers(run, images, answer, tmp_path, results):
-    seeing = look(run, images, selection.validation(run), answer, tmp_path)
+    seeing = look([run], images, selection.validation(run), answer, tmp_path)
     assert seeing.n == len(images)
     assert sum(n for _, n, *_ in seeing.averages) == len(images)
-    assert not seeing.regions  # squares are no phantoms
+    assert list(seeing.regions) == ["off_hand"]  # squares are no phantoms
+    assert "by the outline found" in seeing.regions_sentence()
     results.variables("saliency", seeing.variables())
     draw_saliency.page(seeing, plt.figure(figsize=(11, 5.6))).canvas.draw()
 
@@ -218,7 +219,7 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     pictures = np.stack(
         [files.prepare(folder / f"boneage-training-dataset/{i}.png", 32) for i in ids]
     )
-    said = look(run, pictures, frame, "age", folder).variables()
+    said = look([run], pictures, frame, "age", folder).variables()
     assert "of the picture" in said["hand_grad_cam"]
     assert said["regions_sentence"].startswith(("Share of Grad-CAM on the", "No marker"))
 
@@ -239,10 +240,50 @@ def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_p
     assert selection.runs_like(made.values(), "sex", found[0]) is None
 
 
-def test_a_run_that_is_told_the_sex_does_not_answer_what_the_image_tells(tmp_path):
-    told = trained(tmp_path, n=20, n_validation=8, epochs=1, sex_input=True)
-    with pytest.raises(UserError, match="from the image"):
-        selection.best_runs([told], "age")
+def test_a_run_that_is_told_the_sex_answers_only_where_no_other_does(tmp_path):
+    told = trained(
+        tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True, experiment="told"
+    )
+    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, experiment="blind")
+    told.metrics["validation"]["mae_months"] = blind.metrics["validation"]["mae_months"] / 2
+    assert selection.best_runs([told, blind], "age") == [blind]
+    assert selection.told_the_sex([told, blind]) == [told]
+    assert selection.best_runs([told], "age") == [told]
+    assert selection.told_the_sex([blind]) == []
+
+
+def test_a_run_for_age_and_sex_answers_both_questions(run):
+    assert selection.best_runs([run], "age") == selection.best_runs([run], "sex") == [run]
+    assert selection.runs_like([run], "sex", run) is run
+
+
+def test_what_telling_the_sex_adds_is_said_and_shown():
+    seen = hands_of(300)
+    told = seen.assign(predicted_age_months=(seen["predicted_age_months"] + seen["age_months"]) / 2)
+    robust = robust_table(seen)
+    numbers = age_report.variables(
+        seen, [seen], seen.assign(spread_months=0.0), robust, "rsna", 0.9, told
+    )
+    assert numbers["told_sentence"].startswith("A network that is told the sex as well lowers")
+    assert numbers["answer"].startswith("From the image alone")
+    rows = age_report.yardsticks(seen, seen, "x", "phantom", ("y", told))
+    assert [name for name, *_ in rows][:2] == ["x", "y (told the sex)"]
+
+
+def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
+    seen, test = hands_of(50), hands_of(40, seed=3).assign(split="test")
+    rows = age_report.yardsticks(seen, pd.concat([seen, test]), "x", "rsna")
+    (at,) = [i for i, (*_, kind) in enumerate(rows) if kind == "heading"]
+    scale = {one.what: one.labels for one in age.PUBLISHED}
+    for labels, part in (("one report", rows[:at]), ("six readings", rows[at:])):
+        shown = [name for name, _, kind in part if kind == "published"]
+        assert shown and all(scale[name] == labels for name in shown)
+    assert rows[at + 1][1].n == 40
+    draw_age.yardsticks(rows, plt.figure().subplots(), 4.6)
+    table = age_report.published(pd.concat([seen, test]), "x", "rsna")
+    ours = table[table["ours"]].set_index("labels")
+    assert ours["n"].to_dict() == {"one report": 50, "six readings": 40}
+    assert not age_report.published(seen, "x", "folder")["mae_months_low"].isna().any()
 
 
 def test_pictures_are_found_by_id(run):

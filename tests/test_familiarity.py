@@ -3,7 +3,7 @@ import pytest
 from trained import squares_for, trained
 
 from h2a_lib.analysis import familiarity
-from h2a_lib.analysis.familiarity import Familiarity
+from h2a_lib.analysis.familiarity import Blocks, Familiarity
 
 
 def cloud(n, d=64, seed=0):
@@ -51,12 +51,36 @@ def test_a_handful_of_training_hands_and_features_that_never_vary_are_no_error(n
     assert np.isfinite(found.distances(features)).all()
 
 
+def test_the_farthest_block_decides():
+    like = {"layer1": cloud(900), "layer4": cloud(900, seed=7)}
+    found = Blocks.fit(like, {"layer1": cloud(800, seed=1), "layer4": cloud(800, seed=2)})
+    new = {"layer1": cloud(4000, seed=3), "layer4": cloud(4000, seed=4)}
+    assert (found.distances(new) > found.threshold).mean() == pytest.approx(0.05, abs=0.02)
+    off = new | {"layer1": new["layer1"] + 30 * np.random.default_rng(0).normal(size=64)}
+    assert (found.distances(off) > found.threshold).all()
+
+
+def test_a_block_is_described_by_mean_and_spread_of_its_channels(tmp_path):
+    run = trained(tmp_path, n=24, n_validation=8, epochs=1)
+    images = squares_for(run.config, 24, 8).images
+    found = familiarity.block_features(run, images, batch_size=7)
+    assert [found[b].shape for b in familiarity.BLOCKS] == [
+        (24, 128), (24, 256), (24, 512), (24, 1024),
+    ]  # fmt: skip
+    # The network's own features are the means of its last block.
+    assert found["layer4"][:, :512] == pytest.approx(run.features(images), abs=1e-4)
+    assert not run.network.trunk.layer1._forward_hooks
+
+
 def test_what_is_learnt_is_recalled_until_the_weights_change(tmp_path):
     run = trained(tmp_path, n=24, n_validation=8, epochs=1)
-    found = familiarity.learn(run, squares_for(run.config, 24, 8))
+    hands = squares_for(run.config, 24, 8)
+    found = familiarity.learn(run, hands)
     again = familiarity.recall(tmp_path)
-    assert np.array_equal(again.mean, found.mean)
-    assert (again.threshold, again.n_train, again.n_validation) == (found.threshold, 16, 8)
+    assert again.threshold == found.threshold
+    features = familiarity.block_features(run, hands.images[:5])
+    assert again.distances(features) == pytest.approx(found.distances(features), rel=1e-4)
+    assert [(one.n_train, one.n_validation) for one in again.of.values()] == [(16, 8)] * 4
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
     assert familiarity.recall(tmp_path) is None

@@ -63,8 +63,8 @@ def test_every_network_gets_maps_that_sum_to_one(name, answer, pixels):
         assert np.allclose(total, 1, atol=1e-4)
 
 
-def test_grad_cam_of_a_linear_map_is_weight_times_activation(network, pixels):
-    # The oracle: equation 1 and 2 by finite pieces, one picture at a time.
+def test_a_map_is_gradient_times_activation_over_channels(network, pixels):
+    # The oracle: one picture, one channel at a time.
     layer = layer_for(SIDE)
     for i in range(2):
         kept = {}
@@ -74,10 +74,26 @@ def test_grad_cam_of_a_linear_map_is_weight_times_activation(network, pixels):
         hook.remove()
         (g,) = torch.autograd.grad(value.sum(), kept["a"])
         cam = sum(
-            g[0, k].mean() * kept["a"][0, k] for k in range(g.shape[1])
+            g[0, k] * kept["a"][0, k] for k in range(g.shape[1])
         ).abs().detach()[None, None]  # fmt: skip
         cam = nn.functional.interpolate(cam, (SIDE, SIDE), mode="bilinear")[0, 0].numpy()
         assert grad_cam(network, pixels, "age")[i] == pytest.approx(cam / cam.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("answer", ["age", "sex"])
+def test_at_the_last_block_a_map_is_that_of_grad_cam(network, pixels, answer):
+    kept = {}
+    hook = network.trunk.layer4.register_forward_hook(lambda m, x, y: kept.update(a=y))
+    value = network(pixels)[answer]
+    hook.remove()
+    (g,) = torch.autograd.grad(value.sum(), kept["a"])
+    cam = (g.mean(dim=(2, 3), keepdim=True) * kept["a"]).sum(dim=1, keepdim=True).detach()
+    if answer == "sex":
+        cam = (cam * value.detach().sign().view(-1, 1, 1, 1)).relu()
+    cam = nn.functional.interpolate(cam.abs(), (SIDE, SIDE), mode="bilinear")[:, 0].numpy()
+    found = grad_cam(network, pixels, answer, layer="layer4")
+    total = cam.sum(axis=(1, 2), keepdims=True)
+    assert found == pytest.approx(np.divide(cam, total, where=total > 0, out=cam * 0), rel=1e-3)
 
 
 def test_maps_do_not_depend_on_the_other_hands_of_the_batch(network, pixels):
@@ -162,6 +178,20 @@ def test_randomising_goes_from_the_answer_down_and_leaves_the_rest_and_the_origi
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
+def test_a_random_network_is_drawn_as_a_new_one_and_measured_on_the_pictures(network, pixels):
+    copied = randomised(network, "conv1", pixels)
+    torch.manual_seed(5)
+    fresh = networks.build("resnet18", "both")
+    for stage in ("conv1", "layer4"):
+        a, b = (getattr(n.trunk, stage) for n in (copied, fresh))
+        a, b = (m if stage == "conv1" else m[0].conv1 for m in (a, b))
+        assert a.weight.std() == pytest.approx(b.weight.std().item(), rel=0.05)
+    with torch.no_grad():
+        before = copied.trunk.bn1(copied.trunk.conv1(pixels))
+    assert before.mean().item() == pytest.approx(0, abs=0.01)
+    assert before.std().item() == pytest.approx(1, abs=0.05)
+
+
 def test_randomising_leaves_the_global_generator_alone(network):
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -175,6 +205,12 @@ def test_the_sanity_check_lists_every_stage(network, pixels):
     assert table["stage"].tolist() == ["other hands", *STAGES]
     assert table["similarity"].between(-1, 1).all()
     assert sanity_sentence(table).startswith("Sanity check: with all weights random")
+
+
+def test_maps_of_another_training_are_compared_too(network, pixels):
+    table = sanity(network, pixels, "age", retrained=[network], draws=1)
+    assert table.set_index("stage").loc["other seeds", "similarity"] == 1
+    assert "trained with another seed 1.00" in sanity_sentence(table)
 
 
 def test_maps_that_ignore_the_weights_fail_the_sanity_check(network, pixels, monkeypatch):

@@ -12,6 +12,7 @@ from h2a_lib.analysis.statistics import Estimate, number, over_seeds, paired_dif
 AUGMENTED = "averaged over small changes of the picture"
 CORRECTED = "corrected for the pull to the mean"
 ENSEMBLE = "averaged over seeds"
+TOLD = "another network that is told the sex"
 
 
 def by_split(frame: pd.DataFrame) -> pd.DataFrame:
@@ -24,32 +25,100 @@ def by_split(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+Yardstick = tuple[str, Estimate | float, str]
+
+
 def yardsticks(
-    train: pd.DataFrame, seen: pd.DataFrame, name: str, tier: str
-) -> list[tuple[str, Estimate | float, str]]:
+    train: pd.DataFrame,
+    predictions: pd.DataFrame,
+    name: str,
+    tier: str,
+    told: tuple[str, pd.DataFrame] | None = None,
+) -> list[Yardstick]:
     """List the errors to be compared in a figure: ours, without an image, published.
 
-    The published ones are those on labels from one report, as train and validation labels are;
-    results on the mean of six readings are on another scale and stay out. Beside phantoms, or hands
-    of unknown origin, no published result is shown: it would invite a comparison that says nothing.
+    Published errors stand under ours on the same kind of label alone: those of validation hands
+    are compared with one report, those of the official test hands, where they are read, with the
+    mean of six readings. Beside phantoms, or hands of unknown origin, no published result is shown:
+    it would invite a comparison that says nothing.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Labels of the training hands.
+    predictions : DataFrame
+        Of all hands that were not trained on, with their `split`.
+    name : str
+        Of the network.
+    tier : str
+        Of the data.
+    told : (name, predictions), optional
+        A network that is told the sex as well.
+
+    Returns
+    -------
+    list of (name, error, kind)
+        kind: "own", "simple", "published", or "heading" (its error is NaN).
     """
-    own = [(name, age.error(seen), "own")]
-    simple = [
+    own = [(name, age.error(_of(predictions, "validation")), "own")]
+    if told is not None:
+        own.append((f"{told[0]} (told the sex)", age.error(_of(told[1], "validation")), "own"))
+    seen = _of(predictions, "validation")
+    rows = [
+        *own,
         ("median of each sex", age.error(age.constant_by_sex(train, seen)), "simple"),
         ("median age", age.error(age.constant(train, seen)), "simple"),
     ]
-    published = [
-        (row.what, row.mae_months, "published")
-        for row in age.PUBLISHED
-        if row.labels == "one report" and tier == "rsna"
+    if tier != "rsna":
+        return rows
+    rows += _published("one report")
+    test = _of(predictions, "test")
+    if len(test):
+        rows.append(("test hands: mean of six readings", math.nan, "heading"))
+        rows += [(name, age.error(test), "own"), *_published("six readings")]
+    return rows
+
+
+def _of(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
+    return predictions[predictions["split"] == split].reset_index(drop=True)
+
+
+def _published(labels: str) -> list[Yardstick]:
+    return [(o.what, o.mae_months, "published") for o in age.PUBLISHED if o.labels == labels]
+
+
+def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
+    """Put our errors beside published ones, each on its own kind of label.
+
+    Returns
+    -------
+    DataFrame
+        labels, what, ours, mae_months with _low and _high (NaN of published ones), n. Only ours
+        for other hands than RSNA's.
+    """
+    rows = [
+        {"labels": age.labels_of(split), "what": f"{name}, {split}", "ours": True}
+        | found.row("mae_months", digits=2)
+        | {"n": found.n}
+        for split, part in predictions.groupby("split", sort=True)
+        for found in [age.error(part)]
     ]
-    return [*own, *simple, *published]
+    rows += [
+        {"labels": one.labels, "what": one.what, "ours": False, "mae_months": one.mae_months}
+        for one in age.PUBLISHED
+        if tier == "rsna"
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.sort_values(["labels", "mae_months"], ascending=[True, False], ignore_index=True)
 
 
 def options(
-    seen: pd.DataFrame, augmented: pd.DataFrame, of_seeds: Sequence[pd.DataFrame]
+    seen: pd.DataFrame,
+    augmented: pd.DataFrame,
+    of_seeds: Sequence[pd.DataFrame],
+    told: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare ways to predict with the same networks, paired on the same hands.
+    """Compare ways to predict, paired on the same hands.
 
     Parameters
     ----------
@@ -57,6 +126,8 @@ def options(
         One run's predictions, plain and averaged over small changes of the picture.
     of_seeds : sequence of DataFrame
         Plain predictions of every seed; one alone makes no ensemble.
+    told : DataFrame, optional
+        Predictions of a network that is told the sex as well.
 
     Returns
     -------
@@ -70,6 +141,8 @@ def options(
     }
     if len(of_seeds) > 1:
         ways[ENSEMBLE] = age.ensemble(of_seeds)
+    if told is not None:
+        ways[TOLD] = told
     rows = []
     for name, frame in ways.items():
         change, error = paired_difference(frame, seen), age.error(frame)
@@ -89,6 +162,8 @@ def variables(
     robust: pd.DataFrame,
     tier: str,
     level: float,
+    told: pd.DataFrame | None = None,
+    told_sex: bool = False,
 ) -> dict[str, str | int]:
     """Return ready-to-print values.
 
@@ -106,20 +181,26 @@ def variables(
         Of the data.
     level : float
         Of the conformal intervals.
+    told : DataFrame, optional
+        Validation predictions of a network that is told the sex as well.
+    told_sex : bool
+        Whether the run itself is: no other one answers.
     """
     seen = of_seeds[0]
-    found, ways = age.metrics(seen), options(seen, augmented, of_seeds).set_index("option")
+    found, ways = age.metrics(seen), options(seen, augmented, of_seeds, told).set_index("option")
     agreement, measured = age.bland_altman(seen), calibration.measures(seen)
     inside = conformal.coverage(conformal.cross_conformal(seen, level)).iloc[-1]
     floor = age.noise_floor(tier)
     seeds = over_seeds(age.error(frame).value for frame in of_seeds)
     months = {name: found[name].text("months") for name in ("mae", "rmse", "median", "bias")}
     shares = {
-        name: found[name].text("%", scale=100) for name in ("within_6", "within_12", "beyond_12")
+        name: found[name].text("%", scale=100)
+        for name in ("within_6", "within_12", "within_24", "beyond_12")
     }
     gain = paired_difference(age.constant(train, seen), seen)
     return {
-        "answer": age.answer(train, seen, tier),
+        "answer": age.answer(train, seen, tier, told_sex),
+        "given": "image and sex" if told_sex else "image alone",
         **months,
         **shares,
         "r2": found["r2"].text(digits=2),
@@ -143,6 +224,9 @@ def variables(
         )
         if len(of_seeds) > 1
         else "One seed was trained: no ensemble.",
+        "told_sentence": "No network was told the sex as well."
+        if told is None
+        else _option_sentence("A network that is told the sex as well", ways.loc[TOLD]),
         "conformal_sentence": conformal_sentence(inside, level),
         "abstention_sentence": abstention_sentence(seen, augmented),
         "robustness_sentence": sentence(robust),

@@ -1,12 +1,15 @@
 """Does a picture look like those the network learnt from? Distance in its feature space.
 
-The training hands' features are described by a normal distribution with few free directions
-(probabilistic principal components: Tipping and Bishop 1999, J. R. Stat. Soc. B 61:611, equations 7
-and 8), and a picture by its Mahalanobis distance from it (as in Lee et al. 2018, NeurIPS).
+Each block of the network gives a picture the mean and spread of its channels: early blocks know
+texture, grain and sharpness, late ones shape. The training hands' are described by a normal
+distribution with few free directions (probabilistic principal components: Tipping and Bishop 1999,
+J. R. Stat. Soc. B 61:611, equations 7 and 8), and a picture by its Mahalanobis distance from it,
+block by block (Lee et al. 2018, NeurIPS, section 2.2); the farthest block decides.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +19,14 @@ from h2a_lib.data.hands import Hands
 from h2a_lib.files import sha256, write_atomically
 from h2a_lib.runs import WEIGHTS, Run
 
-NAME = "familiarity.npz"
+# Earlier versions wrote familiarity.npz, of the last block alone.
+NAME = "familiarity-blocks.npz"
 DIRECTIONS = 50
 # Enough to describe a distribution with 50 directions; all 10,000 would only cost time.
 MOST_HANDS = 2000
-# A hand is called unlike when it is farther out than this share of the validation hands. Measured
-# with 634 phantoms of 64 px to learn from and 166 to validate: at 0.95, 92 % of hands upside down
-# and all noise are called unlike; at 0.99, which two odd hands decide, 2 % of the former. Nearest
-# neighbours and a shrunk full covariance tell no better.
+# A hand is called unlike when it is farther out than this share of the validation hands.
 SHARE = 0.95
+BLOCKS = ("layer1", "layer2", "layer3", "layer4")
 
 Features = NDArray[np.float32]
 
@@ -89,7 +91,75 @@ class Familiarity:
         return np.sqrt(squared / self.mean.size)
 
 
-def learn(run: Run, hands: Hands) -> Familiarity:
+@dataclass(frozen=True)
+class Blocks:
+    """What all blocks of a network say together.
+
+    Attributes
+    ----------
+    of : dict of str to Familiarity
+        One for each of `BLOCKS`.
+    threshold : float
+        What 95 % of the validation hands do not exceed.
+    """
+
+    of: dict[str, Familiarity]
+    threshold: float
+
+    @classmethod
+    def fit(cls, train: Mapping[str, Features], validation: Mapping[str, Features]) -> "Blocks":
+        """Describe features, (n, d) for each block, of training hands; see `Familiarity.fit`."""
+        found = cls({b: Familiarity.fit(train[b], validation[b]) for b in train}, math.inf)
+        far = found.distances(validation)
+        return cls(found.of, float(np.quantile(far, SHARE)) if len(far) else math.inf)
+
+    def distances(self, features: Mapping[str, Features]) -> NDArray[np.float64]:
+        """Return each hand's distance, (n,): in its farthest block, in that block's thresholds."""
+        far = [one.distances(features[block]) / one.threshold for block, one in self.of.items()]
+        return np.max(far, axis=0)
+
+
+def block_features(
+    run: Run, images: NDArray[np.uint8], batch_size: int = 256
+) -> dict[str, Features]:
+    """Describe pictures by the mean and the standard deviation of each channel of each block.
+
+    Parameters
+    ----------
+    run : Run
+    images : ndarray
+        (n, s, s), uint8.
+    batch_size : int
+
+    Returns
+    -------
+    dict of str to ndarray
+        (n, 2 channels), float32, for each of `BLOCKS`.
+    """
+    import torch
+
+    found: dict[str, list[Features]] = {block: [] for block in BLOCKS}
+
+    def keep(block: str):
+        def hook(module, inputs, output) -> None:
+            sd, mean = torch.std_mean(output.float(), dim=(2, 3), correction=0)
+            found[block].append(torch.cat([mean, sd], dim=1).numpy())
+
+        return hook
+
+    trunk = run.network.trunk
+    hooks = [getattr(trunk, block).register_forward_hook(keep(block)) for block in BLOCKS]
+    try:
+        with torch.no_grad():
+            for start in range(0, len(images), batch_size):
+                trunk(run.normalise(images[start : start + batch_size]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {block: np.concatenate(parts) for block, parts in found.items()}
+
+
+def learn(run: Run, hands: Hands) -> Blocks:
     """Describe a run's training hands and keep the description in its folder.
 
     Parameters
@@ -100,27 +170,36 @@ def learn(run: Run, hands: Hands) -> Familiarity:
 
     Returns
     -------
-    Familiarity
+    Blocks
     """
     train = hands.training_rows(run.config.train_fraction)[:MOST_HANDS]
     validation = hands.rows("validation")[:MOST_HANDS]
-    found = Familiarity.fit(
-        *(run.features(np.asarray(hands.images[rows])) for rows in (train, validation))
+    found = Blocks.fit(
+        *(block_features(run, np.asarray(hands.images[rows])) for rows in (train, validation))
     )
+    arrays = {f"{b}.{k}": v for b, one in found.of.items() for k, v in vars(one).items()}
     with write_atomically(run.folder / NAME) as temporary:
-        np.savez_compressed(temporary, weights=sha256(run.folder / WEIGHTS), **vars(found))
+        np.savez_compressed(
+            temporary,
+            weights=sha256(run.folder / WEIGHTS),
+            threshold=found.threshold,
+            **{key: np.float32(v) if np.ndim(v) else v for key, v in arrays.items()},
+        )
     return found
 
 
-def recall(run_folder: Path) -> Familiarity | None:
-    """Read what `learn` kept; None if there is none, or it is of weights trained before."""
+def recall(run_folder: Path) -> Blocks | None:
+    """Read what `learn` kept; None if there is none, or it is of other weights."""
     file = run_folder / NAME
     if not file.is_file():
         return None
     with np.load(file) as kept:
         if str(kept["weights"]) != sha256(run_folder / WEIGHTS):
             return None
-        arrays = {name: kept[name] for name in ("mean", "directions", "variances")}
-        numbers = {name: float(kept[name]) for name in ("rest", "threshold")}
-        counts = {name: int(kept[name]) for name in ("n_train", "n_validation")}
-    return Familiarity(**arrays, **numbers, **counts)
+        of = {
+            block: Familiarity(
+                **{part.name: kept[f"{block}.{part.name}"][()] for part in fields(Familiarity)}
+            )
+            for block in BLOCKS
+        }
+        return Blocks(of, float(kept["threshold"]))

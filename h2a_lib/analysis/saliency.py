@@ -6,7 +6,7 @@ region is a share. A map that is zero everywhere stays zero.
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from h2a_lib.analysis.statistics import Estimate, mean_interval
+from h2a_lib.analysis.statistics import Estimate, mean_interval, number
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +31,8 @@ LAYERS = ("layer4", "layer3", "layer2", "layer1")
 STAGES = ("head", "layer4", "layer3", "layer2", "layer1", "conv1")
 # A map that keeps half of its ranks when nothing learnt is left shows the picture, not the network.
 MOST_SIMILAR = 0.5
+# Random networks differ among each other: one draw of weights says little.
+DRAWS = 3
 
 
 def layer_for(size_px: int) -> str:
@@ -49,7 +51,14 @@ def grad_cam(
     male: "Tensor | None" = None,
     layer: str | None = None,
 ) -> Maps:
-    """Map what a network's answer rests on (Selvaraju et al. 2017, ICCV, equations 1 and 2).
+    """Map what a network's answer rests on, from the activations of one block.
+
+    The gradient of the answer times the activation, summed over channels. At the last block this
+    is Grad-CAM (Selvaraju et al. 2017, ICCV, equations 1 and 2), since all places of a pooled
+    block have one gradient. At an earlier one the gradient is kept for each place, not averaged
+    over the picture (HiResCAM: Draelos and Carin 2020, arXiv:2011.08891, section 3.3): averaged, it
+    no longer says where. (On pictures with a bright decoy and a faint sign of the age, rank
+    correlation with the map of occlusion rose from 0.26 to 0.54 by this: docs/answers.md.)
 
     For sex the evidence for the sex that is called is kept. For age there is no "for": a region
     may speak for a younger or an older hand, so the absolute value is taken.
@@ -84,7 +93,7 @@ def grad_cam(
             (gradient,) = torch.autograd.grad(value.sum(), seen[0])
     finally:
         hook.remove()
-    evidence = (gradient.mean(dim=(2, 3), keepdim=True) * seen[0]).sum(dim=1, keepdim=True)
+    evidence = (gradient * seen[0]).sum(dim=1, keepdim=True)
     if answer == "sex":
         evidence = torch.relu(evidence * torch.sign(value).view(-1, 1, 1, 1))
     evidence = F.interpolate(
@@ -148,18 +157,45 @@ def similarity(a: Maps, b: Maps) -> NDArray[np.float64]:
     return np.where(defined, product / np.where(defined, norms[0] * norms[1], 1), np.nan)
 
 
-def randomised(network: "HandNet", last_stage: str, seed: int = 0) -> "HandNet":
-    """Return a copy with fresh weights from the answer down to `last_stage` of `STAGES`."""
+def randomised(
+    network: "HandNet", last_stage: str, pixels: "Tensor | None" = None, seed: int = 0
+) -> "HandNet":
+    """Return a copy with initial weights from the answer down to `last_stage` of `STAGES`.
+
+    The weights are drawn as a new network's are. The batch-norm statistics are measured on the
+    pictures, as training measures them before it judges a network: with statistics of other
+    weights, or with none, all channels of a random network carry the picture's brightness, and the
+    check would be of that.
+
+    Parameters
+    ----------
+    network : HandNet
+    last_stage : str
+    pixels : Tensor, optional
+        (n, 1, s, s), float, normalised; with fewer than two the statistics stay as they are.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    HandNet
+        In evaluation mode.
+    """
     import torch
+    from torch import nn
+    from torch.optim.swa_utils import update_bn
 
     copied = copy.deepcopy(network)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for stage in STAGES[: STAGES.index(last_stage) + 1]:
-            for part in _parts(copied, stage):
-                for module in part.modules():
-                    if hasattr(module, "reset_parameters"):
-                        module.reset_parameters()
+            for module in (m for part in _parts(copied, stage) for m in part.modules()):
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                elif hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+    if last_stage != "head" and pixels is not None and len(pixels) > 1:
+        update_bn([pixels], copied.trunk)
     return copied.eval()
 
 
@@ -177,22 +213,42 @@ def sanity(
     pixels: "Tensor",
     answer: Answer,
     male: "Tensor | None" = None,
-    seed: int = 0,
+    retrained: "Sequence[HandNet]" = (),
+    draws: int = DRAWS,
 ) -> pd.DataFrame:
     """Compare maps with those of the same network with random weights, stage by stage.
+
+    Parameters
+    ----------
+    network, pixels, answer, male
+        As for `grad_cam`.
+    retrained : sequence of HandNet
+        The same network trained with other seeds: how alike maps are that were learnt alike
+        (reproducibility: Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267).
+    draws : int
+        Of random weights; a hand's likeness is the mean over them.
 
     Returns
     -------
     DataFrame
-        stage ("other hands" first: the likeness that comes of hands being in the same place),
-        similarity with _low and _high, n (hands with maps that have contrast).
+        stage, similarity with _low and _high, n (hands with maps that have contrast). First
+        "other hands" (the likeness that comes of hands being in the same place) and, if there is
+        any, "other seeds"; then `STAGES`.
     """
     layer = layer_for(pixels.shape[-1])
     original = grad_cam(network, pixels, answer, male, layer)
+
+    def likeness(networks: "Iterable[HandNet]") -> NDArray[np.float64]:
+        return np.stack(
+            [similarity(original, grad_cam(n, pixels, answer, male, layer)) for n in networks]
+        ).mean(axis=0)
+
     rows = [_row("other hands", similarity(original, np.roll(original, 1, axis=0)))]
+    if retrained:
+        rows.append(_row("other seeds", likeness(retrained)))
     for stage in STAGES:
-        maps = grad_cam(randomised(network, stage, seed), pixels, answer, male, layer)
-        rows.append(_row(stage, similarity(original, maps)))
+        drawn = (randomised(network, stage, pixels, seed) for seed in range(draws))
+        rows.append(_row(stage, likeness(drawn)))
     return pd.DataFrame(rows)
 
 
@@ -209,7 +265,8 @@ def passes(table: pd.DataFrame) -> bool:
 
 def sanity_sentence(table: pd.DataFrame) -> str:
     """Say whether the maps may be read as an explanation."""
-    last = table.set_index("stage").loc[STAGES[-1]]
+    by_stage = table.set_index("stage")
+    last = by_stage.loc[STAGES[-1]]
     if not last["n"] > 0:
         return "Sanity check: the maps have no contrast, so they explain nothing."
     found = Estimate(
@@ -220,8 +277,15 @@ def sanity_sentence(table: pd.DataFrame) -> str:
         if passes(table)
         else "failed: the maps show the picture rather than what was learnt"
     )
+    beside = [f"another hand's map {number(by_stage.loc['other hands', 'similarity'], 2)}"]
+    if "other seeds" in by_stage.index:
+        seeds = number(by_stage.loc["other seeds", "similarity"], 2)
+        beside.append(f"the same network trained with another seed {seeds}")
     kept = f"maps keep a rank correlation of {found.text(digits=2)}"
-    return f"Sanity check: with all weights random, {kept}: {verdict}."
+    return (
+        f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
+        f"{'; '.join(beside)}."
+    )
 
 
 # --- regions -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """All that is said of where one network looks: maps, their sanity, and what they fall on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from h2a_lib.analysis.registration import averages_by_band, phantom_regions
+from h2a_lib.analysis.registration import averages_by_band, hand_of, phantom_regions
 from h2a_lib.analysis.saliency import (
     Answer,
     Attention,
@@ -21,7 +22,9 @@ from h2a_lib.analysis.saliency import (
 from h2a_lib.analysis.selection import is_phantom
 from h2a_lib.runs import Run
 
+Average = tuple[str, int, NDArray[np.float32], NDArray[np.float32]]
 CASES = 2
+OFF_HAND = "off_hand"
 COLUMNS = {"age": "predicted_age_months", "sex": "male_probability"}
 
 
@@ -34,19 +37,23 @@ class Look:
     answer : {"age", "sex"}
     averages : list of (band, n, image, map)
         Registered hands and Grad-CAM maps, mean by age band.
+    occluded_averages : list of (band, n, image, map)
+        The same with the maps of occlusion.
     cases : ndarray
         (<= 2, s, s), uint8: single hands, with their Grad-CAM (`cams`) and occlusion maps
         (`occluded`), (<= 2, s, s) each.
     table : DataFrame
         From `saliency.sanity`.
     regions : dict of str to (Attention, Attention)
-        On phantoms: the share of Grad-CAM, and of occlusion, on marker, border and hand.
+        The share of Grad-CAM, and of occlusion: on phantoms on marker, border and hand, which are
+        known; on other hands off the hand's outline, as it is found.
     n : int
         Hands behind the averages and the sanity check.
     """
 
     answer: Answer
-    averages: list[tuple[str, int, NDArray[np.float32], NDArray[np.float32]]]
+    averages: list[Average]
+    occluded_averages: list[Average]
     cases: NDArray[np.uint8]
     cams: Maps
     occluded: Maps
@@ -68,9 +75,13 @@ class Look:
         }
 
     def regions_sentence(self) -> str:
-        """Say how much of the attention falls off the hand, where that is known."""
-        if not self.regions:
-            return "Where markers and borders are is known on phantoms alone."
+        """Say how much of the attention falls off the hand."""
+        if OFF_HAND in self.regions:
+            cams, occluded = self.regions[OFF_HAND]
+            return (
+                "Where markers and borders are is known on phantoms alone; off the hand, by the "
+                f"outline found: {cams.text()} of Grad-CAM, {occluded.text()} of occlusion."
+            )
         said = []
         for region in ("marker", "border"):
             found = self.regions[region][0]
@@ -88,13 +99,18 @@ class Look:
 
 
 def look(
-    run: Run, images: NDArray[np.uint8], frame: pd.DataFrame, answer: Answer, data_folder: Path
+    of_seeds: Sequence[Run],
+    images: NDArray[np.uint8],
+    frame: pd.DataFrame,
+    answer: Answer,
+    data_folder: Path,
 ) -> Look:
     """Study where a run looks on some hands that it was not trained on.
 
     Parameters
     ----------
-    run : Run
+    of_seeds : sequence of Run
+        The first is studied; the others, trained alike, say how far maps are reproduced.
     images : ndarray
         (n, s, s), uint8. Occlusion asks the network 64 times for each.
     frame : DataFrame
@@ -109,6 +125,7 @@ def look(
     """
     import torch
 
+    run, *others = of_seeds
     sexes = frame["male"].to_numpy(bool)
     told = torch.as_tensor(sexes.astype(np.float32)) if run.config.sex_input else None
     pixels = run.normalise(images)
@@ -118,20 +135,24 @@ def look(
 
     cams = grad_cam(run.network, pixels, answer, told)
     occluded = occlusion(answers, images)
-    regions = {}
     if is_phantom(data_folder):
         size, geometry = run.config.image_size_px, run.config.geometry
         masks = phantom_regions(data_folder, frame["id"], size, geometry)
-        regions = {
-            name: (attention(cams, mask), attention(occluded, mask)) for name, mask in masks.items()
-        }
+    else:
+        outlines = np.stack([hand_of(image) for image in images])
+        # A hand that is not found leaves its picture out.
+        masks = {OFF_HAND: ~outlines * outlines.any(axis=(1, 2), keepdims=True)}
+    regions = {
+        name: (attention(cams, mask), attention(occluded, mask)) for name, mask in masks.items()
+    }
     return Look(
         answer=answer,
         averages=averages_by_band(images, cams, frame["age_months"]),
+        occluded_averages=averages_by_band(images, occluded, frame["age_months"]),
         cases=images[:CASES],
         cams=cams[:CASES],
         occluded=occluded[:CASES],
-        table=sanity(run.network, pixels, answer, told),
+        table=sanity(run.network, pixels, answer, told, [other.network for other in others]),
         regions=regions,
         n=len(images),
     )

@@ -16,8 +16,8 @@ from h2a_lib.runs import Run
 def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Run]:
     """Return all seeds of the experiment that answers a question best on the validation hands.
 
-    Both supervised questions are about the image alone, so runs that are told the sex are left out
-    unless they are asked for by name.
+    Both supervised questions are about the image alone, so runs that are told the sex are taken
+    only if they are asked for by name, or if no other run of the study answers.
 
     Parameters
     ----------
@@ -38,18 +38,33 @@ def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Ru
     UserError
         If no run of the study answers the question.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        wanted = run.config.experiment == experiment if experiment else not run.config.sex_input
-        if wanted and run.config.task in (answer, "both"):
-            groups.setdefault(run.config.experiment, []).append(run)
-    if not groups:
+    able = [
+        run
+        for run in runs
+        if run.config.task in (answer, "both")
+        and (not experiment or run.config.experiment == experiment)
+    ]
+    if not able:
         what = f"experiment {experiment!r}" if experiment else "experiment of the study"
         raise UserError(
             f"no {what} estimates {answer} from the image: add one with task: {answer} to the "
             "profile's experiments in study.yaml"
         )
-    return min(groups.values(), key=lambda group: np.mean([_badness(r, answer) for r in group]))
+    return _best_group([run for run in able if not run.config.sex_input] or able, answer)
+
+
+def told_the_sex(runs: Iterable[Run]) -> list[Run]:
+    """Return all seeds of the best experiment that is told the sex; none if there is none."""
+    told = [run for run in runs if run.config.sex_input]
+    return _best_group(told, "age") if told else []
+
+
+def _best_group(runs: Iterable[Run], answer: str) -> list[Run]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.config.experiment, []).append(run)
+    best = min(groups.values(), key=lambda group: np.mean([_badness(r, answer) for r in group]))
+    return sorted(best, key=lambda run: run.config.seed)
 
 
 def _badness(run: Run, answer: str) -> float:

@@ -61,13 +61,17 @@ def yardsticks(
     ----------
     rows : sequence of (name, error, kind)
         The error in months, an Estimate or a bare published number; kind is "own" (this study's
-        network), "simple" (needs no image) or "published".
+        network), "simple" (needs no image), "published", or "heading" (of what follows; no error).
     axes : Axes
     floor : float, optional
         Error of a perfect estimate on these labels, months.
     """
     colours = {"own": BLUE, "simple": ORANGE, "published": GREY}
-    for y, (_, error, kind) in enumerate(rows):
+    for y, (name, error, kind) in enumerate(rows):
+        if kind == "heading":
+            axes.annotate(name, (0, y), (4, 0), textcoords="offset points", va="center")
+            axes.axhline(y - 0.5, color=GREY, lw=0.8)
+            continue
         value = error.value if isinstance(error, Estimate) else error
         axes.barh(y, value, color=colours[kind], height=0.62, alpha=0.9)
         top = value
@@ -86,7 +90,7 @@ def yardsticks(
             va="top",
             fontsize=12,
         )
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_yticks(range(len(rows)), ["" if kind == "heading" else name for name, _, kind in rows])
     axes.set(xlabel="Mean absolute error (months)", ylim=(len(rows) - 0.35, -0.6))
     axes.margins(x=0.16)
     axes.grid(axis="y", visible=False)

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from h2a_lib.analysis.saliency import passes
+from h2a_lib.analysis.saliency import MOST_SIMILAR, STAGES, passes
 from h2a_lib.analysis.saliency_study import Look
-from h2a_lib.figures.style import BLACK, BLUE, GREY
+from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
@@ -34,7 +34,9 @@ def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
 
 
 def bands(
-    averages: Sequence[tuple[str, int, np.ndarray, np.ndarray]], axes: Sequence[Axes]
+    averages: Sequence[tuple[str, int, np.ndarray, np.ndarray]],
+    axes: Sequence[Axes],
+    titled: bool = True,
 ) -> None:
     """Draw mean registered hands with their mean maps, by age band.
 
@@ -42,10 +44,13 @@ def bands(
     ----------
     averages : sequence of (name, n, image, map)
     axes : sequence of Axes, as many
+    titled : bool
+        With each band's name and n above it.
     """
     for ax, (name, n, image, saliency) in zip(axes, averages, strict=True):
         ax.set_axis_off()
-        ax.set_title(f"{name}\nn = {n:,}", fontsize=12)
+        if titled:
+            ax.set_title(f"{name}\nn = {n:,}", fontsize=12)
         if n:
             overlay(image, saliency, ax)
 
@@ -59,17 +64,26 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
         From `analysis.saliency.sanity`.
     axes : Axes
     """
-    other, stages = table.iloc[0], table.iloc[1:]
+    by_stage = table.set_index("stage")
+    stages = table[table["stage"].isin(STAGES)]
     x = np.arange(len(stages))
     axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=BLUE)
     axes.plot(x, stages["similarity"], "o-", color=BLUE, ms=8)
-    axes.axhline(other["similarity"], color=GREY, ls="--", lw=1.5, label="another hand")
-    axes.legend(loc="upper left")
+    for name, word, style in (
+        ("other seeds", "another seed", ":"),
+        ("other hands", "another hand", "--"),
+    ):
+        if name in by_stage.index:
+            value = by_stage.loc[name, "similarity"]
+            axes.axhline(value, color=GREY, ls=style, lw=1.5, label=word)
+    axes.axhline(MOST_SIMILAR, color=VERMILLION, lw=1, label="most allowed")
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.02), fontsize=10, ncols=1)
     axes.set_title(f"sanity check: {'passed' if passes(table) else 'FAILED'}", fontsize=12)
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(x, stages["stage"], fontsize=12, rotation=30)
     axes.set(ylabel="Rank correlation", xlabel="random from the answer down to")
-    axes.set_ylim(min(-0.3, axes.get_ylim()[0]), 1.05)
+    axes.set_ylim(min(-0.3, axes.get_ylim()[0]), 1.6)
+    axes.set_yticks([0, 0.5, 1])
     return axes
 
 
@@ -82,8 +96,13 @@ def page(look: Look, figure: Figure) -> Figure:
     figure : Figure
         Empty, 11 inches wide; filled.
     """
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1))
-    bands(look.averages, upper.subplots(1, len(look.averages)))
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1.7, 1))
+    rows = upper.subplots(2, len(look.averages))
+    bands(look.averages, rows[0])
+    bands(look.occluded_averages, rows[1], titled=False)
+    for axes, name in zip(rows[:, 0], ("Grad-CAM", "occlusion"), strict=True):
+        axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
+                      rotation=90, fontsize=12)  # fmt: skip
     left, right = lower.subfigures(1, 2, width_ratios=(1.9, 1))
     axes = left.subplots(1, 2 * len(look.cases), squeeze=False)[0]
     for i, image in enumerate(look.cases):
