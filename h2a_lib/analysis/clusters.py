@@ -278,7 +278,8 @@ def group(
     reduced = principal_components(source.features)
     embeddings = [umap_embedding(reduced, seed) for seed in seeds]
     k_bands = len(np.unique(truth["age band"]))
-    groups, rows = {}, []
+    groups: dict[tuple[str, int], NDArray[np.int64]] = {}
+    rows = []
     for space, points in (("features", reduced), ("UMAP", embeddings[0])):
         groups |= {(space, k): k_means(points, k, seeds[0]) for k in {2, k_bands}}
         for name, classes in truth.items():
