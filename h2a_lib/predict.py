@@ -23,6 +23,9 @@ from h2a_lib.runs import Run
 # Decoded and answered together; 256 pictures of 224 px are 13 MB.
 TOGETHER = 256
 MOST_EXPLAINED = 24
+# With fewer files a set is not compared with the validation hands; below this p it is unlike them.
+LEAST_SET = 10
+UNLIKE_P = 0.01
 NOTICE = "Research, not for diagnosis."
 
 
@@ -103,6 +106,42 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Together:
+    """How a whole set of files compares with the validation hands.
+
+    Attributes
+    ----------
+    n : int
+    farther : float
+        How often one of them lies farther from the training hands than a validation hand does;
+        0.5 if they are alike.
+    p : float
+        One-sided, Mann-Whitney.
+    """
+
+    n: int
+    farther: float
+    p: float
+
+    @property
+    def is_unlike_training(self) -> bool:
+        """Whether the set as a whole looks unlike the training hands."""
+        return self.p < UNLIKE_P
+
+    def text(self) -> str:
+        """Return one line for a person."""
+        verdict = (
+            "LOOK UNLIKE the training hands; what is said of them is not what was validated"
+            if self.is_unlike_training
+            else "look like the training hands"
+        )
+        return (
+            f"Together the {self.n:,} files {verdict} (farther out than a validation hand "
+            f"{self.farther * 100:.0f} % of the time, p = {self.p:.2g})"
+        )
+
+
+@dataclass(frozen=True)
 class Readings:
     """The answers of one call, in the order of the files, and what could not be read.
 
@@ -112,11 +151,14 @@ class Readings:
     refused : list of Refusal
     images : ndarray
         (answers, s, s), uint8: what the network was given.
+    together : Together or None
+        From ten answers on, where the run has a description of its training hands.
     """
 
     answers: list[Reading]
     refused: list[Refusal] = field(default_factory=list)
     images: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0, 0), np.uint8))
+    together: Together | None = None
 
     @property
     def exit_code(self) -> int:
@@ -128,12 +170,16 @@ class Readings:
         return {
             "answers": [answer.as_json() for answer in self.answers],
             "refused": [asdict(refusal) for refusal in self.refused],
+            "together": None
+            if self.together is None
+            else asdict(self.together) | {"is_unlike_training": self.together.is_unlike_training},
         }
 
     def lines(self) -> list[str]:
-        """Return one line for each answer, then one for each refusal."""
+        """Return one line for each answer and each refusal, then one for all together."""
         refused = [f"{refusal.file}: not read: {refusal.why}" for refusal in self.refused]
-        return [answer.text() for answer in self.answers] + refused
+        together = [] if self.together is None else [self.together.text()]
+        return [answer.text() for answer in self.answers] + refused + together
 
 
 def read_hands(
@@ -181,7 +227,7 @@ def read_hands(
         given += [picture for _, picture in waiting]
     side = run.config.image_size_px
     stacked = np.stack(given) if given else np.empty((0, side, side), np.uint8)
-    return Readings(answers, refused, stacked)
+    return Readings(answers, refused, stacked, readers.together(answers))
 
 
 def _prepared(file: Path | str, run: Run) -> NDArray[np.uint8]:
@@ -210,6 +256,12 @@ class _Readers:
             sex.choose_threshold(run.predictions_train) if has_sex else 0.5,
             familiarity.recall(run.folder),
         )
+
+    def together(self, answers: Sequence[Reading]) -> Together | None:
+        if self.familiar is None or len(answers) < LEAST_SET:
+            return None
+        far = np.array([answer.distance for answer in answers], float) * self.familiar.threshold
+        return Together(len(answers), *self.familiar.compare(far))
 
     def read(
         self, named: Sequence[tuple[str, NDArray[np.uint8]]], male: bool | None

@@ -60,6 +60,18 @@ def test_the_farthest_block_decides():
     assert (found.distances(off) > found.threshold).all()
 
 
+def test_a_set_is_told_from_the_validation_hands_where_single_hands_are_not():
+    of = {"layer1": cloud(900)}
+    found = Blocks.fit(of, {"layer1": cloud(800, seed=1)})
+    near = found.distances({"layer1": cloud(100, seed=3)})
+    assert found.compare(near)[0] == pytest.approx(0.5, abs=0.1)
+    assert found.compare(near)[1] > 0.01
+    farther = near * 1.05
+    assert (farther > found.threshold).mean() < 0.3
+    share, p = found.compare(farther)
+    assert share > 0.6 and p < 0.01
+
+
 def test_a_block_is_described_by_mean_and_spread_of_its_channels(tmp_path):
     run = trained(tmp_path, n=24, n_validation=8, epochs=1)
     images = squares_for(run.config, 24, 8).images

@@ -3,8 +3,11 @@ import json
 import cv2
 import numpy as np
 import pytest
+from test_data_dicom import content, dicom
 from trained import squares_for, trained
+from typer.testing import CliRunner
 
+from h2a_lib import cli
 from h2a_lib.analysis import familiarity
 from h2a_lib.errors import UserError
 from h2a_lib.predict import explain, read_hands
@@ -93,6 +96,13 @@ def test_the_likeness_to_training_is_not_known_until_it_was_learnt(tmp_path, fil
     tiles = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4))) * 255
     cv2.imwrite(str(strange), tiles.astype(np.uint8))
     like, unlike = read_hands([files[0], strange], run).answers
+    assert read_hands(files[:9], run).together is None
+    alike = read_hands(files[:20], run)
+    assert not alike.together.is_unlike_training
+    assert alike.lines()[-1].startswith("Together the 20 files look like the training hands")
+    others = read_hands([strange] * 10, run)
+    assert others.together.is_unlike_training
+    assert others.as_json()["together"]["n"] == 10
     assert like.is_unlike_training is False
     assert unlike.is_unlike_training is True
     assert "LOOKS UNLIKE" in unlike.text()
@@ -129,3 +139,53 @@ def test_an_explanation_of_nothing_or_in_another_format_is_refused(run, files, t
     with pytest.raises(UserError, match="PNG"):
         explain(read_hands(files[:1], run), run, tmp_path / "out.pdf")
     assert not list(tmp_path.iterdir())
+
+
+# --- as typed ------------------------------------------------------------------------------------
+
+
+def typed(*words):
+    return CliRunner().invoke(cli.app, ["predict", *map(str, words)])
+
+
+@pytest.fixture
+def dicom_file(tmp_path, hands):
+    whole = content(dicom(hands.images[0].astype(np.uint16) * 16))
+    (tmp_path / "hand.dcm").write_bytes(whole)
+    return tmp_path / "hand.dcm"
+
+
+def test_many_files_of_several_formats_are_answered_in_one_call(run, files, dicom_file):
+    done = typed(dicom_file, files[0], files[1], "--run", run.folder)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines[:3]] == [
+        str(file) for file in (dicom_file, files[0], files[1])
+    ]
+    # The same hand as PNG and as 12 bits of DICOM.
+    ages = [float(line.split(": ")[1].split(" months")[0]) for line in lines[:2]]
+    assert ages[0] == pytest.approx(ages[1], abs=3)
+    assert lines[3] == "Trained on: made-up squares. Research, not for diagnosis."
+
+
+def test_a_bad_file_ends_in_exit_code_1_with_the_others_answered(run, files, tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    done = typed(tmp_path / "text.png", files[0], tmp_path, "--json", "--run", run.folder)
+    said = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [answer["file"] for answer in said["answers"]] == [str(files[0])]
+    assert [refusal["file"] for refusal in said["refused"]] == [
+        str(tmp_path / "text.png"), str(tmp_path),
+    ]  # fmt: skip
+
+
+def test_the_explanation_is_drawn_beside_the_answers(run, files, tmp_path):
+    done = typed(files[0], files[1], "--explain", tmp_path / "out.png", "--run", run.folder)
+    assert done.exit_code == 0
+    assert cv2.imread(str(tmp_path / "out.png")).shape[2] == 3
+
+
+def test_a_folder_that_is_no_run_is_a_users_mistake(files, tmp_path):
+    done = typed(files[0], "--run", tmp_path)
+    assert isinstance(done.exception, UserError)
+    assert "not a finished run" in str(done.exception)

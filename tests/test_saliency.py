@@ -1,8 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from squares import SETTINGS
 from torch import nn
 
+from h2a_lib import runs, study
 from h2a_lib.analysis.saliency import (
     STAGES,
     attention,
@@ -15,7 +18,9 @@ from h2a_lib.analysis.saliency import (
     sanity_sentence,
     similarity,
 )
+from h2a_lib.data.hands import Hands
 from h2a_lib.models import networks
+from h2a_lib.models.training import train
 
 SIDE = 64
 
@@ -124,9 +129,20 @@ def test_a_network_with_the_sex_input_is_explained_too(pixels):
 
 
 def test_the_grid_is_at_least_7_where_the_picture_allows_it():
-    assert [layer_for(s) for s in (224, 223, 112, 64, 32, 16)] == [
-        "layer4", "layer3", "layer3", "layer2", "layer1", "layer1",
+    assert [layer_for(s) for s in (224, 192, 100, 96, 64, 32, 16)] == [
+        "layer4", "layer3", "layer3", "layer2", "layer2", "layer1", "layer1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [97, 100, 112])
+def test_the_grid_is_that_of_the_block(network, size):
+    kept = []
+    hook = getattr(network.trunk, layer_for(size)).register_forward_hook(
+        lambda m, x, y: kept.append(y.shape[-1])
+    )
+    network(torch.zeros(1, 1, size, size))
+    hook.remove()
+    assert kept == [7]
 
 
 def test_occlusion_finds_the_quarter_that_is_looked_at():
@@ -185,7 +201,7 @@ def test_a_random_network_is_drawn_as_a_new_one_and_measured_on_the_pictures(net
     for stage in ("conv1", "layer4"):
         a, b = (getattr(n.trunk, stage) for n in (copied, fresh))
         a, b = (m if stage == "conv1" else m[0].conv1 for m in (a, b))
-        assert a.weight.std() == pytest.approx(b.weight.std().item(), rel=0.05)
+        assert a.weight.std().item() == pytest.approx(b.weight.std().item(), rel=0.05)
     with torch.no_grad():
         before = copied.trunk.bn1(copied.trunk.conv1(pixels))
     assert before.mean().item() == pytest.approx(0, abs=0.01)
@@ -211,6 +227,36 @@ def test_maps_of_another_training_are_compared_too(network, pixels):
     table = sanity(network, pixels, "age", retrained=[network], draws=1)
     assert table.set_index("stage").loc["other seeds", "similarity"] == 1
     assert "trained with another seed 1.00" in sanity_sentence(table)
+
+
+@pytest.mark.slow
+def test_a_network_that_learnt_passes_and_its_map_is_not_of_the_brightest_thing(
+    tmp_path, monkeypatch
+):
+    # A bright square in the lower half says nothing; the grey of a small one in the upper half is
+    # the age.
+    monkeypatch.setattr("h2a_lib.analysis.saliency.LEAST_GRID", 4)
+    random = np.random.default_rng(0)
+    n, side = 240, 32
+    age = random.uniform(12, 216, n)
+    images = random.integers(0, 30, (n, side, side)).astype(np.uint8)
+    for image, months in zip(images, age, strict=True):
+        y, x = random.integers(17, 23), random.integers(1, 23)
+        image[y : y + 8, x : x + 8] = 230
+        y, x = random.integers(2, 10), random.integers(2, 26)
+        image[y : y + 5, x : x + 5] = 40 + months / 216 * 120
+    labels = pd.DataFrame({"id": np.arange(n).astype(str), "age_months": age, "male": age > 100})
+    labels["split"] = np.where(np.arange(n) < 40, "validation", "train")
+    hands = Hands(images, labels, "decoys")
+    config = study.RunConfig(**(SETTINGS | {"epochs": 8, "lr": 2e-3, "batch_size": 16}))
+    runs.write(tmp_path, config, train(config, hands, tmp_path / "c.pt"), "decoys", "decoys")
+    run = runs.load(tmp_path)
+    assert run.metrics["validation"]["mae_months"] < 25
+    maps = grad_cam(run.network, run.normalise(images[:40]), "age")
+    assert (
+        attention(maps, np.broadcast_to(np.arange(side)[:, None] < 16, maps.shape)).share.low > 0.4
+    )
+    assert passes(sanity(run.network, run.normalise(images[:40]), "age"))
 
 
 def test_maps_that_ignore_the_weights_fail_the_sanity_check(network, pixels, monkeypatch):

@@ -101,22 +101,42 @@ class Blocks:
         One for each of `BLOCKS`.
     threshold : float
         What 95 % of the validation hands do not exceed.
+    validation : ndarray, (n,)
+        Their distances: what those of a set of hands are compared with.
     """
 
     of: dict[str, Familiarity]
     threshold: float
+    validation: NDArray[np.float64]
 
     @classmethod
     def fit(cls, train: Mapping[str, Features], validation: Mapping[str, Features]) -> "Blocks":
         """Describe features, (n, d) for each block, of training hands; see `Familiarity.fit`."""
-        found = cls({b: Familiarity.fit(train[b], validation[b]) for b in train}, math.inf)
-        far = found.distances(validation)
-        return cls(found.of, float(np.quantile(far, SHARE)) if len(far) else math.inf)
+        of = {block: Familiarity.fit(train[block], validation[block]) for block in train}
+        far = cls(of, math.inf, np.empty(0)).distances(validation)
+        return cls(of, float(np.quantile(far, SHARE)) if len(far) else math.inf, np.sort(far))
 
     def distances(self, features: Mapping[str, Features]) -> NDArray[np.float64]:
         """Return each hand's distance, (n,): in its farthest block, in that block's thresholds."""
         far = [one.distances(features[block]) / one.threshold for block, one in self.of.items()]
         return np.max(far, axis=0)
+
+    def compare(self, distances: NDArray[np.float64]) -> tuple[float, float]:
+        """Compare a set of hands with the validation hands (Mann-Whitney, one-sided).
+
+        Where single pictures hide in the tails, many together do not (Rabanser, Günnemann and
+        Lipton 2019, NeurIPS, "Failing Loudly").
+
+        Returns
+        -------
+        farther, p : float
+            How often one of the set lies farther out than a validation hand (0.5: no difference),
+            and the chance of that or more, were they alike.
+        """
+        from scipy.stats import mannwhitneyu
+
+        found = mannwhitneyu(distances, self.validation, alternative="greater")
+        return float(found.statistic / (len(distances) * len(self.validation))), float(found.pvalue)
 
 
 def block_features(
@@ -183,6 +203,7 @@ def learn(run: Run, hands: Hands) -> Blocks:
             temporary,
             weights=sha256(run.folder / WEIGHTS),
             threshold=found.threshold,
+            validation=np.float32(found.validation),
             **{key: np.float32(v) if np.ndim(v) else v for key, v in arrays.items()},
         )
     return found
@@ -202,4 +223,4 @@ def recall(run_folder: Path) -> Blocks | None:
             )
             for block in BLOCKS
         }
-        return Blocks(of, float(kept["threshold"]))
+        return Blocks(of, float(kept["threshold"]), kept["validation"])

@@ -41,7 +41,8 @@ def layer_for(size_px: int) -> str:
     The blocks' strides are 32, 16, 8 and 4 pixels; "layer1" if none is fine enough.
     """
     strides = zip(LAYERS, (32, 16, 8, 4), strict=True)
-    return next((name for name, stride in strides if size_px >= LEAST_GRID * stride), "layer1")
+    # Rounded up, as the padded convolutions do: 100 px are 7 steps of 16.
+    return next((name for name, stride in strides if size_px > (LEAST_GRID - 1) * stride), "layer1")
 
 
 def grad_cam(
