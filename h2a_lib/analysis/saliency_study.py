@@ -141,7 +141,8 @@ def look(
     else:
         outlines = np.stack([hand_of(image) for image in images])
         # A hand that is not found leaves its picture out.
-        masks = {OFF_HAND: ~outlines * outlines.any(axis=(1, 2), keepdims=True)}
+        off_hand = ~outlines & outlines.any(axis=(1, 2), keepdims=True)
+        masks = {OFF_HAND: off_hand.astype(np.float32)}
     regions = {
         name: (attention(cams, mask), attention(occluded, mask)) for name, mask in masks.items()
     }
