@@ -217,7 +217,7 @@ def test_randomising_leaves_the_global_generator_alone(network):
 
 
 def test_the_sanity_check_lists_every_stage(network, pixels):
-    table = sanity(network, pixels, "age")
+    table = sanity(network, pixels, "age", draws=1)
     assert table["stage"].tolist() == ["other hands", *STAGES]
     assert table["similarity"].between(-1, 1).all()
     assert sanity_sentence(table).startswith("Sanity check: with all weights random")
@@ -264,7 +264,7 @@ def test_maps_that_ignore_the_weights_fail_the_sanity_check(network, pixels, mon
 
     fixed = np.random.default_rng(0).random((6, SIDE, SIDE)).astype(np.float32)
     monkeypatch.setattr(saliency, "grad_cam", lambda *arguments: fixed)
-    table = sanity(network, pixels, "age")
+    table = sanity(network, pixels, "age", draws=1)
     assert not passes(table)
     assert "failed" in sanity_sentence(table)
 
@@ -273,6 +273,6 @@ def test_maps_without_contrast_pass_nothing(network, pixels, monkeypatch):
     from h2a_lib.analysis import saliency
 
     monkeypatch.setattr(saliency, "grad_cam", lambda *a: np.zeros((6, SIDE, SIDE), np.float32))
-    table = sanity(network, pixels, "age")
+    table = sanity(network, pixels, "age", draws=1)
     assert not passes(table)
     assert "explain nothing" in sanity_sentence(table)
