@@ -1,13 +1,14 @@
 """How fast files become the cache, side by side with what else one would write.
 
-    python benchmarks/ingest.py [--n 200] [--processes 2] [--rounds 3] [--scaling]
+    python benchmarks/ingest.py [--n 400] [--processes 2] [--rounds 3]
 
 On phantoms of the RSNA images' size (about 1,270 x 1,620, 8-bit PNG): our cache, on several
-processes; (a) a plain Pillow loop; (b) torchvision's decoder and resize; (c) the fastest decoder
-found, bare, on the same number of processes: the limit. Then single decoders, one process each
-(imagecodecs and pyvips only where they are installed). The methods take turns, and each one's
-best round counts, so that other work on the machine harms all alike. Prints a table and writes
-benchmarks/results/ingest.json.
+processes, their start included; (a) a plain Pillow loop; (b) torchvision's decoder and resize;
+(c) the fastest decoder found, bare, on the same number of processes: the limit. Then single
+decoders, one process each (imagecodecs, pyvips and pywuffs only where they are installed). The
+methods take turns, and each one's best round counts, so that other work on the machine harms all
+alike. At last the cache of 200 to 2,000 images, each in a process of its own: seconds and memory.
+Prints tables and writes benchmarks/results/ingest.json.
 """
 
 import argparse
@@ -34,15 +35,15 @@ from h2a_lib.files import write_json
 
 ROOT = Path(__file__).parents[1]
 HEIGHT_PX, DIFFERENT, SIZE_PX = 1620, 40, 224
+COUNTS = (200, 500, 1000, 2000)
 LAYOUT = "boneage-training-dataset"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--processes", type=int, default=pool.cores())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scaling", action="store_true", help="also 200, 500, 1,000, 2,000 images")
     parser.add_argument("--build", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.build:
@@ -51,12 +52,11 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        files = make_files(Path(scratch), max(options.n, 2000 if options.scaling else 0))
+        files = make_files(Path(scratch), max(options.n, *COUNTS))
         found = compare(files[: options.n], options.processes, options.rounds)
         found["decoders"] = decoders(files[:DIFFERENT], options.rounds)
-        if options.scaling:
-            counts = (200, 500, 1000, 2000)
-            found["scaling"] = [scaling(files[:n], options.processes) for n in counts]
+        found["scaling"] = [scaling(files[:n], options.processes) for n in COUNTS]
+    found["most_off_a_line"] = off_a_line(found["scaling"])
     show(found)
     write_json(ROOT / "benchmarks" / "results" / "ingest.json", found)
 
@@ -199,6 +199,15 @@ def decoders(files: list[Path], rounds: int) -> dict[str, float]:
         known["pyvips"] = lambda data: pyvips.Image.new_from_buffer(data, "").numpy()
     except (ImportError, OSError):
         pass
+    try:
+        from pywuffs import ImageDecoderType, PixelFormat
+        from pywuffs.aux import ImageDecoder, ImageDecoderConfig
+
+        config = ImageDecoderConfig()
+        config.enabled_decoders, config.pixel_format = [ImageDecoderType.PNG], PixelFormat.Y
+        known["pywuffs"] = ImageDecoder(config).decode
+    except ImportError:
+        pass
     rates = dict.fromkeys(known, 0.0)
     for _ in range(rounds):
         for name, decode in known.items():
@@ -227,6 +236,13 @@ def scaling(files: list[Path], processes: int) -> dict[str, float]:
     return {"n": len(files), "seconds": round(seconds, 1), "images_per_s": rate, "peak_MB": peak}
 
 
+def off_a_line(measured: list[dict[str, float]]) -> float:
+    """Return how far the seconds lie off a straight line through them, as a share, at most."""
+    n, seconds = (np.array([one[key] for one in measured]) for key in ("n", "seconds"))
+    line = np.polyval(np.polyfit(n, seconds, 1), n)
+    return round(float(np.abs(seconds / line - 1).max()), 3)
+
+
 def memory(pid: int) -> int:
     total = 0
     try:
@@ -249,8 +265,7 @@ def show(found: dict) -> None:
         if not isinstance(value, dict | list):
             print(f"{name}: {value}")
     print("decoders, images per second of processor time:", json.dumps(found["decoders"]))
-    if "scaling" in found:
-        print(pd.DataFrame(found["scaling"]).to_string(index=False))
+    print(pd.DataFrame(found["scaling"]).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def fetch(
 
 @data_app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A folder of radiographs.")],
+    folder: Annotated[Path, typer.Argument(help="Radiographs, or a label table alone.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Look at every label and every image; exit code 0 only when all is sound."""
@@ -267,7 +267,7 @@ def check(
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        _print_frame(found.counts, "sets")
+        _print_frame(found.counts_table(), "sets")
         if not found.is_sound:
             _print_frame(found.problem_table(), "problems")
         for line in (*found.warnings, *found.inspection.notes):
@@ -302,7 +302,10 @@ def _print_frame(frame: "pd.DataFrame", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*frame.columns, title=title)
+    table = Table(title=title)
+    for name in frame.columns:
+        # Folded, not cut off with dots: half a file's name is of no use.
+        table.add_column(name, overflow="fold")
     for row in frame.astype(object).where(frame.notna(), "").itertuples(index=False):
         table.add_row(*map(str, row))
     Console().print(table)

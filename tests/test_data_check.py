@@ -63,6 +63,15 @@ def test_machines_get_all_of_it_as_json(data):
     assert said["sets"][0]["n"] == 19
 
 
+def test_a_label_table_alone_is_checked_against_the_published_counts(data):
+    found = check.check(data / "boneage-training-dataset.csv")
+    assert found.is_sound
+    table = found.counts_table().set_index("")
+    assert table.loc["hands"].tolist() == ["20", "12,611"]
+    assert table.loc["width, median (pixels)"].tolist() == ["", ""]
+    json.dumps(found.to_json(), allow_nan=False)
+
+
 def test_a_folder_in_which_nothing_is_usable_is_reported_and_not_a_crash(data):
     for file in (data / "boneage-training-dataset").iterdir():
         file.write_bytes(b"nothing")

@@ -176,6 +176,32 @@ def test_a_missing_column_is_reported_together_with_the_images_problems(tmp_path
     text = "\n".join(problems_of(tmp_path))
     assert "line 1: no column male" in text
     assert "100.png: not an image of a known kind" in text
+    assert "no row with id" not in text
+
+
+def test_an_image_whose_row_is_unsound_is_no_orphan(tmp_path):
+    write_set(tmp_path, IDS)
+    table = tmp_path / "boneage-training-dataset.csv"
+    frame = pd.read_csv(table)
+    frame.loc[0, "boneage"] = 300
+    frame.to_csv(table, index=False)
+    (problem,) = problems_of(tmp_path)
+    assert "line 2: age '300'" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "expected"),
+    [
+        ("rsna_val_1425.csv", "id,boneage,male", "validation"),
+        ("intervals.csv", "id,boneage,male", "train"),
+        ("labels.csv", "Case ID,Ground truth bone age (months),Sex", "test"),
+    ],
+)
+def test_a_table_alone_is_known_by_its_name_or_headings(tmp_path, name, heading, expected):
+    (tmp_path / name).write_text(f"{heading}\n7,30,M\n8,400,F\n")
+    found = sources.inspect_table(tmp_path / name)
+    assert found.labels[["id", "set"]].to_numpy().tolist() == [["7", expected]]
+    assert [problem.row for problem in found.problems] == [3]
 
 
 def test_an_id_in_two_sets_is_a_problem(tmp_path):

@@ -23,7 +23,20 @@ PUBLISHED: dict[str, dict[str, float]] = {
         "age_max": 228.0,
     },
     "validation": {"n": 1_425, "male": 773, "female": 652},
-    "test": {"n": 200, "male": 100, "female": 100},
+    "test": {"n": 200, "male": 100, "female": 100, "age_min": 11.21, "age_max": 219.06},
+}
+
+_SHOWN = {
+    "n": "hands",
+    "male": "male",
+    "female": "female",
+    "age_mean": "bone age, mean (months)",
+    "age_sd": "SD",
+    "age_median": "median",
+    "age_min": "least",
+    "age_max": "most",
+    "width_px": "width, median (pixels)",
+    "height_px": "height, median (pixels)",
 }
 
 
@@ -40,8 +53,7 @@ class Check:
         What is worth knowing and no fault.
     counts : DataFrame
         A row for each set: set, n, male, female, age_mean, age_sd, age_median, age_min, age_max,
-        width_px, height_px (medians), published (what the official set has, in words) and
-        as_published ("yes", or what differs).
+        width_px, height_px (medians), as_published ("yes", or what differs).
     """
 
     inspection: sources.Inspection
@@ -53,6 +65,15 @@ class Check:
     def is_sound(self) -> bool:
         """Whether there is no problem."""
         return not self.problems
+
+    def counts_table(self) -> pd.DataFrame:
+        """Return the counts as people read them: what, then each set beside what was published."""
+        columns: dict[str, list[str]] = {"": list(_SHOWN.values())}
+        for row in self.counts.to_dict("records"):
+            published = PUBLISHED[row["set"]]
+            columns[row["set"]] = [_say(row[key]) for key in _SHOWN]
+            columns[f"{row['set']}, published"] = [_say(published.get(key)) for key in _SHOWN]
+        return pd.DataFrame(columns)
 
     def problem_table(self) -> pd.DataFrame:
         """Return all problems: file, row (empty for a whole file), what."""
@@ -83,11 +104,13 @@ def check(
     processes: int | None = None,
     progress: bool = True,
 ) -> Check:
-    """Look at every label row and every image of a folder.
+    """Look at every label row and every image of a folder, or at a label table alone.
 
     Parameters
     ----------
-    folder, memory, processes, progress
+    folder : Path
+        As in `sources.inspect`; or a label table, of which the labels alone are checked.
+    memory, processes, progress
         As in `sources.inspect`.
 
     Returns
@@ -99,7 +122,10 @@ def check(
     UserError
         If there is no image set at all.
     """
-    inspection = sources.inspect(folder, processes=processes, progress=progress, memory=memory)
+    if folder.is_file():
+        inspection = sources.inspect_table(folder)
+    else:
+        inspection = sources.inspect(folder, processes=processes, progress=progress, memory=memory)
     problems = [*inspection.problems, *_same_pixels(inspection), *_without_greys(inspection.files)]
     return Check(
         inspection,
@@ -180,3 +206,7 @@ def _compare(row: dict[str, Any]) -> str:
         if row[name] != value
     ]
     return "; ".join(differs) or "yes"
+
+
+def _say(value: float | None) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:,.10g}"

@@ -55,13 +55,13 @@ def read_labels(table: Path) -> pd.DataFrame:
         With every problem of the table: a missing column, an id that is empty or occurs twice,
         an age that is no number or outside 0-240 months, a sex that is neither.
     """
-    labels, problems = parse(table, str(table))
+    labels, problems, _ = parse(table, str(table))
     if problems:
         raise DataError(problems)
     return labels
 
 
-def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem]]:
+def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem], set[str]]:
     """Read a label table, with its problems beside it.
 
     Parameters
@@ -77,11 +77,13 @@ def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem]]:
         As in `read_labels`, of the sound rows.
     problems : list of Problem
         Of the others; a missing column makes all rows unsound.
+    ids : set of str
+        Of all rows, sound or not.
     """
     rows = _rows(table)
     columns, problems = _columns(rows[0][1] if rows else [], name)
     if problems:
-        return _frame([]), problems
+        return _frame([]), problems, set()
     sound: list[tuple[str, float, bool, int]] = []
     first_row: dict[str, int] = {}
     for line, row in rows[1:]:
@@ -105,7 +107,7 @@ def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem]]:
             sound.append((key, age, male, line))
     if len(rows) == 1:
         problems.append(Problem(name, None, "has headings but no rows"))
-    return _frame(sound), problems
+    return _frame(sound), problems, set(first_row)
 
 
 def heading_kinds(table: Path) -> dict[str, str]:

@@ -1,12 +1,18 @@
 """Many files, all cores: one function over chunks of tasks, results as they come."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 # A worker takes about a second to start; decoding this many bytes of PNG takes about as long.
 BYTES_WORTH_A_WORKER = 20_000_000
+# Chunks handed to each worker: one to work on, two so that it need not wait for the next.
+CHUNKS_OUT = 3
 
 
 def cores() -> int:
@@ -33,10 +39,6 @@ def in_parallel(
 ) -> Iterator[Any]:
     """Yield `function(chunk, *constants)` for each chunk, in the order in which they finish.
 
-    The processes are joblib's (loky): unlike those of multiprocessing they need no
-    `if __name__ == "__main__"` in the caller, so they start alike from a script, a notebook and
-    papermill, and one that is killed is an error and not a hang.
-
     Parameters
     ----------
     function : callable
@@ -46,52 +48,79 @@ def in_parallel(
     *constants
         Passed to each call.
     processes : int
-        1 runs everything in this process.
+        This one among them; 1 runs everything here.
     title : str
         On the progress bar.
     progress : bool
         Show a bar where someone can see it; a log file gets none.
     """
-    # Imported here: a worker process that unpickles `_counted` needs neither.
-    import joblib
     from tqdm.auto import tqdm
 
-    call, alone = joblib.delayed(_counted), processes > 1
-    tasks = (call(function, chunk, alone, *constants) for chunk in chunks)
-    pool = joblib.Parallel(
-        n_jobs=processes,
-        # Bounded memory: no more chunks are out than are being worked on, and one each in wait.
-        pre_dispatch="2 * n_jobs",
-        batch_size=1,
-        return_as="generator_unordered" if processes > 1 else "generator",
-    )
-    total = sum(map(len, chunks))
-    results = pool(tasks)
+    total, hidden = sum(map(len, chunks)), not (progress and is_watched())
+    if processes == 1:
+        results = ((len(chunk), function(chunk, *constants)) for chunk in chunks)
+    else:
+        results = _shared_out(function, iter(chunks), constants, processes - 1)
+    with (
+        contextlib.closing(results),
+        tqdm(total=total, desc=title, unit="image", disable=hidden) as bar,
+    ):
+        for n, result in results:
+            bar.update(n)
+            yield result
+
+
+def _shared_out(
+    function: Callable[..., Any],
+    waiting: Iterator[Sequence[Any]],
+    constants: tuple[Any, ...],
+    n_workers: int,
+) -> Iterator[tuple[int, Any]]:
+    """Hand chunks to workers, and work on others here, at once and not when they have started.
+
+    The workers are joblib's (loky): unlike those of multiprocessing they need no
+    `if __name__ == "__main__"` in the caller, so they start alike from a script, a notebook and
+    papermill, and one that is killed is an error and not a hang.
+    """
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    from joblib.externals.loky import get_reusable_executor
+
+    executor = get_reusable_executor(max_workers=n_workers)
+    out: set[Future[tuple[int, Any]]] = set()
     try:
-        with tqdm(
-            total=total, desc=title, unit="image", disable=not (progress and is_watched())
-        ) as bar:
-            for n, result in results:
-                bar.update(n)
-                yield result
+        while True:
+            # Bounded memory: no more results can lie here than chunks are out.
+            while len(out) < CHUNKS_OUT * n_workers and (chunk := next(waiting, None)):
+                out.add(executor.submit(_counted, function, chunk, constants))
+            if chunk := next(waiting, None):
+                yield _counted(function, chunk, constants)
+            elif not out:
+                return
+            done, out = wait(out, None if chunk is None else 0, FIRST_COMPLETED)
+            yield from (future.result() for future in done)
     finally:
-        results.close()
+        for future in out:
+            future.cancel()
+
+
+def _counted(
+    function: Callable[..., Any], chunk: Sequence[Any], constants: Iterable[Any]
+) -> tuple[int, Any]:
+    import cv2
+
+    # The cores are shared out between processes already.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return len(chunk), function(chunk, *constants)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def chunked(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     """Cut a sequence into pieces of at most `size`."""
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _counted(
-    function: Callable[..., Any], chunk: Sequence[Any], alone: bool, *constants: Any
-) -> tuple[int, Any]:
-    if alone:
-        # The cores are shared out between processes already.
-        import cv2
-
-        cv2.setNumThreads(1)
-    return len(chunk), function(chunk, *constants)
 
 
 def is_watched() -> bool:

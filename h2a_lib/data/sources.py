@@ -14,8 +14,11 @@ from h2a_lib.data import scan
 from h2a_lib.errors import DataError, Problem, UserError
 
 SETS = ("train", "validation", "test")
+# "val" as a word alone: there are intervals and evaluations.
+SET_WORDS = {"validation": r"valid|(?<![a-z])val(?![a-z])", "test": "test", "train": "train"}
 # SHA-256 over the sorted "id,months,male" lines of the 12,611 official training labels.
 OFFICIAL_TRAIN_LABELS = "335629119d7063420f0ace1bd4a9785b8e3bc4c8ed3cacef6cfafbe4e5ee3f1f"
+LABEL_COLUMNS = ["id", "age_months", "male", "split", "path", "width_px", "height_px", "set"]
 PHANTOM_COMPANION = "phantom.json"
 # The folders that the official archives and Kaggle's copy make, nested in each other.
 DEEPEST_FOLDER = 5
@@ -161,14 +164,14 @@ def inspect(
     sets = locate(folder)
     problems: list[Problem] = []
     notes: list[str] = []
-    tables, images = [], []
+    tables, images, ids = [], [], {}
     for image_set in sets:
         where = image_set.table.relative_to(folder).as_posix()
         kinds = label_tables.heading_kinds(image_set.table)
         if image_set.name == "test" and "age_months" not in kinds:
             notes.append(f"{where} has no ages (Kaggle's copy): its images are left aside")
             continue
-        rows, found = label_tables.parse(image_set.table, where)
+        rows, found, ids[image_set.name] = label_tables.parse(image_set.table, where)
         problems += found
         tables.append(rows.assign(set=image_set.name, table=where))
         images += [(image_set.name, file) for file in _images_of(image_set)]
@@ -178,7 +181,7 @@ def inspect(
         folder, [file for _, file in images], memory=memory, processes=processes, progress=progress
     ).assign(set=[name for name, _ in images])
     problems += [Problem(file.path, None, file.problem) for file in _bad(files)]
-    joined, unmatched = _join(labels, files)
+    joined, unmatched = _join(labels, files, ids)
     problems += unmatched
     return Inspection(
         folder=folder,
@@ -188,6 +191,26 @@ def inspect(
         tier=_tier(folder, labels),
         notes=notes,
         files=files,
+    )
+
+
+def inspect_table(table: Path) -> Inspection:
+    """Read a label table alone, as `inspect` does one with its images; paths and sizes are empty.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read as a table.
+    """
+    rows, problems, _ = label_tables.parse(table, table.name)
+    labels = rows.assign(set=_set_of(table, table.parent) or "train")
+    return Inspection(
+        folder=table.parent,
+        labels=labels.reindex(columns=LABEL_COLUMNS),
+        problems=problems,
+        fingerprint=label_digest(labels),
+        tier=_tier(table.parent, labels),
+        files=pd.DataFrame(columns=scan.COLUMNS),
     )
 
 
@@ -224,8 +247,8 @@ def _is_label_table(table: Path) -> bool:
 def _set_named_in(path: Path) -> str | None:
     """Return the set that a path's words name, the last part counting most."""
     for part in reversed(path.parts):
-        for name, word in (("validation", "valid"), ("test", "test"), ("train", "train")):
-            if word in part.lower():
+        for name, word in SET_WORDS.items():
+            if re.search(word, part.lower()):
                 return name
     return None
 
@@ -289,8 +312,13 @@ def _bad(files: pd.DataFrame) -> Iterator:
     return files[files["problem"] != ""].itertuples()
 
 
-def _join(labels: pd.DataFrame, files: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """Match labels and files by id; what has no match, or two, is a problem."""
+def _join(
+    labels: pd.DataFrame, files: pd.DataFrame, ids: dict[str, set[str]]
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """Match labels and files by id; what has no match, or two, is a problem.
+
+    `ids` are those of each set's whole table: a file whose row is unsound is no orphan.
+    """
     problems = []
     files = files.assign(id=[Path(path).stem for path in files["path"]])
     for name, own in files.groupby("set", sort=False):
@@ -300,13 +328,12 @@ def _join(labels: pd.DataFrame, files: pd.DataFrame) -> tuple[pd.DataFrame, list
             Problem(file.path, None, f"id {file.id!r} has another file, {first[file.id]}")
             for file in again.itertuples()
         ]
-        known = set(labels.loc[labels["set"] == name, "id"])
         table = labels.loc[labels["set"] == name, "table"]
         where = table.iloc[0] if len(table) else "the label table"
         problems += [
             Problem(file.path, None, f"no row with id {file.id!r} in {where}")
             for file in own.itertuples()
-            if file.id not in known
+            if ids[name] and file.id not in ids[name]
         ]
     files = files.drop_duplicates(["set", "id"])
     joined = labels.merge(files, on=["set", "id"], how="left", validate="many_to_one")
@@ -327,8 +354,7 @@ def _with_split(joined: pd.DataFrame) -> pd.DataFrame:
         of_id = label_tables.assign_split(joined.loc[train, "id"])
         split[train] = of_id.loc[joined.loc[train, "id"]].to_numpy()
     frame = joined.assign(split=split)
-    columns = ["id", "age_months", "male", "split", "path", "width_px", "height_px", "set"]
-    return frame[columns].astype({"width_px": int, "height_px": int})
+    return frame[LABEL_COLUMNS].astype({"width_px": int, "height_px": int})
 
 
 def _fingerprint(joined: pd.DataFrame) -> str:
