@@ -265,7 +265,8 @@ def test_importing_the_module_does_not_import_umap():
 def test_12611_hands_take_at_most_90_seconds_and_4_gigabytes():
     # In a process of its own: its processor time and its memory, imports and compilation included.
     code = """
-import json, resource, sys
+import json, resource, time
+began = time.perf_counter()
 import numpy as np
 from h2a_lib.analysis.clusters import k_means, principal_components, umap_embedding
 rng = np.random.default_rng(0)
@@ -276,7 +277,9 @@ plane = umap_embedding(reduced)
 groups = k_means(reduced, 2), k_means(plane, 2)
 used = resource.getrusage(resource.RUSAGE_SELF)
 seconds = used.ru_utime + used.ru_stime
-print(json.dumps({"seconds": seconds, "gigabytes": used.ru_maxrss / 2**20, "n": len(plane)}))
+clock = time.perf_counter() - began
+found = {"seconds": seconds, "clock": clock, "gigabytes": used.ru_maxrss / 2**20}
+print(json.dumps(found | {"n": len(plane)}))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     used = json.loads(done.stdout.splitlines()[-1])

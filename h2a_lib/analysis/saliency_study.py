@@ -79,8 +79,8 @@ class Look:
         if OFF_HAND in self.regions:
             cams, occluded = self.regions[OFF_HAND]
             return (
-                "Where markers and borders are is known on phantoms alone; off the hand, by the "
-                f"outline found: {cams.text()} of Grad-CAM, {occluded.text()} of occlusion."
+                "Where markers and borders are is known on phantoms alone. Off the hand, by the "
+                f"outline found, lies {cams.text()} for Grad-CAM; {occluded.text()} for occlusion."
             )
         said = []
         for region in ("marker", "border"):
