@@ -178,6 +178,10 @@ def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, resu
     labels = seen.assign(width_px=32, height_px=np.arange(len(seen)) + 30)
     truth = clusters.truths(labels, selection.nuisances(labels, images, tmp_path))
     assert {"sex", "age band", "aspect ratio", "exposure"} <= set(truth)
+    nuisances = selection.nuisances(
+        labels, np.stack([images[0] * 0, images[0] // 4 + 100]), tmp_path
+    )
+    assert nuisances["film or digital"].tolist() == [False, True]
     sources = feature_sources(images, run, run)
     assert [s.has_seen_sex for s in sources][-1] and not any(s.has_seen_sex for s in sources[:-1])
     grouped = [clusters.group(s, truth, (0, 1), (15,), permutations=20) for s in sources]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from h2a_lib.data import measure
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json
@@ -135,8 +136,9 @@ def nuisances(
     -------
     dict of str to ndarray
         (n,) each: aspect ratio, size (pixels of the file), exposure (mean grey), background (10th
-        percentile of grey: near black from a digital detector, the fog of the film from a scanner);
-        on phantoms "film or digital", which is known.
+        percentile of grey: near black from a digital detector, the fog of the film from a scanner)
+        and "film or digital": on phantoms it is known, on other hands told by
+        `measure.SCANNED_RULE`, here on the network's pictures.
     """
     found = {
         "aspect ratio": (labels["height_px"] / labels["width_px"]).to_numpy(),
@@ -148,6 +150,9 @@ def nuisances(
     if is_phantom(data_folder) and truth.is_file():
         kind = pd.read_csv(truth, dtype={"id": str}).set_index("id")["kind"]
         found["film or digital"] = kind.loc[labels["id"]].to_numpy()
+    else:
+        measured = pd.DataFrame([measure.measure_one(np.asarray(image)) for image in images])
+        found["film or digital"] = measure.is_scanned(measured).to_numpy()
     return found
 
 
