@@ -132,6 +132,8 @@ def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, res
     results.variables("sex", numbers)
     assert numbers["answer"]
     assert len(sex_report.calipers(seen)) == len(sex.CALIPERS_MONTHS)
+    table = sex_report.by_split(seen, 0.5).set_index("measure")
+    assert table.loc["brier", "n"] == n and table.loc["accuracy", "split"] == "validation"
 
 
 def test_hands_of_one_sex_leave_question_2_open_without_an_error(results):

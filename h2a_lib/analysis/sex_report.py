@@ -9,6 +9,16 @@ from h2a_lib.analysis.roc import auc, auc_difference
 from h2a_lib.analysis.statistics import number, over_seeds
 
 
+def by_split(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Measure predictions of every split, one row for each figure: split, measure, value, n."""
+    rows = [
+        {"split": split, "measure": name} | estimate.row("value", digits=4) | {"n": estimate.n}
+        for split, part in frame.groupby("split", sort=True)
+        for name, estimate in sex.metrics(part, threshold).items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def calipers(seen: pd.DataFrame) -> pd.DataFrame:
     """Match girls and boys ever less closely: caliper_months, pairs, share with interval, n."""
     rows = []
