@@ -33,21 +33,24 @@ STATISTICS = (
 )
 
 
-# What differs from the defaults of study.yaml. Whole hands, tiles of equal contrast and strong
-# augmentation: so that no console's habits, nor how a hand lies, are learnt as age.
+# What differs from the defaults of study.yaml, so that neither a console's habits nor how a hand
+# lies are learnt as age.
 SETTINGS = {
     "geometry": "pad",
-    "contrast": "clahe",
     "augment": {
-        **{"rotation_degrees": 20, "scale": 0.2, "shift": 0.1},
-        **{"flip": True, "brightness": 0.2, "contrast": 0.4},
+        **{"rotation_degrees": 12, "scale": 0.12, "shift": 0.06},
+        **{"flip": True, "brightness": 0.1, "contrast": 0.2},
     },
     "optimizer": "adamw",
     "weight_decay": 0.01,
     "schedule": "one_cycle",
+    "batch_size": 32,
     "ema_decay": 0.98,
     "precision": "bf16-mixed",
+    "threads": 1,
 }
+# Long side at which the hand is looked for.
+SEARCH_PX = 160
 
 
 def main() -> None:
@@ -158,6 +161,56 @@ def statistics(real: Path) -> None:
         )
 
 
+def isolate(image: np.ndarray) -> np.ndarray:
+    """Cut the hand out of an image, on black, with its own range of grey.
+
+    A white top-hat with a disc wider than a palm takes away grey film, collimator and cassette;
+    of what is still bright, the piece nearest the middle is the hand. The thresholds were chosen
+    by looking at the 96 real images, without their ages.
+    """
+    height, width = image.shape
+    scale = SEARCH_PX / max(height, width)
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), 1).astype(np.float32)
+    palm = int(0.42 * min(small.shape)) | 1
+    hat = cv2.morphologyEx(small, cv2.MORPH_TOPHAT, _disc(palm))
+    hat = cv2.morphologyEx(hat, cv2.MORPH_OPEN, _disc(5))  # no lines, no thin letters
+    bright = np.sqrt(np.clip(hat / max(float(np.percentile(hat, 99)), 1e-3), 0, 1))
+    edge = max(2, round(0.025 * max(small.shape)))
+    inner = np.zeros_like(bright)
+    inner[edge:-edge, edge:-edge] = bright[edge:-edge, edge:-edge]
+    grey = (255 * inner).astype(np.uint8)
+    threshold, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
+    _, pieces = cv2.connectedComponents((grey > 0.85 * threshold).astype(np.uint8))
+    down, across = (np.linspace(-1.43, 1.43, n) ** 2 for n in small.shape)
+    middle = np.exp(-(down[:, None] + across[None, :]))
+    weights = np.bincount(pieces.ravel(), weights=middle.ravel())
+    weights[0] = 0  # the background
+    hand = cv2.morphologyEx(
+        (pieces == weights.argmax()).astype(np.uint8), cv2.MORPH_CLOSE, _disc(9)
+    )
+
+    rows, columns = np.flatnonzero(hand.any(axis=1)), np.flatnonzero(hand.any(axis=0))
+    # From the fingertips on, 1.45 times as long as broad: the forearm's length says nothing.
+    broad = columns[-1] + 1 - columns[0]
+    last = min(rows[-1] + 1, rows[0] + 1.45 * broad)
+    margin = 0.03 * max(broad, last - rows[0])
+    top, bottom = int(max(0, (rows[0] - margin) / scale)), int((last + margin) / scale)
+    left, right = (
+        int(max(0, (columns[0] - margin) / scale)),
+        int((columns[-1] + 1 + margin) / scale),
+    )
+    hand = cv2.dilate(hand, _disc(3))
+    hand = cv2.resize(hand.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    hand, part = hand[top:bottom, left:right], image[top:bottom, left:right].astype(np.float32)
+    low, high = np.percentile(part[hand > 0.5], [2, 97])
+    return (255 * hand * np.clip((part - low) / max(high - low, 1), 0, 1)).astype(np.uint8)
+
+
+def _disc(diameter: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+
+
 def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed: int) -> None:
     """Train ResNet-18 on phantoms only; read phantoms that it has not seen, and real hands."""
     from lightning_fabric import Fabric
@@ -169,11 +222,11 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
 
     sheet = study.load(Path(__file__).parents[1] / "study.yaml")
     own = {"task": task, "image_size_px": size_px, "epochs": epochs, "seed": seed}
-    settings = sheet.config("rsna", "resnet18").model_dump() | {"threads": 1} | SETTINGS | own
+    settings = sheet.config("rsna", "resnet18").model_dump() | SETTINGS | own
     config = study.RunConfig(**settings)
 
     def square(image: np.ndarray) -> np.ndarray:
-        return prepare(image, size_px, config.geometry, config.contrast)
+        return prepare(isolate(image), size_px, config.geometry, config.contrast)
 
     start = time.perf_counter()
     children = [child(1000 + seed, number) for number in range(n)]

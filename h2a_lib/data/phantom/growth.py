@@ -170,7 +170,7 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
     )
 
 
-def grown(progress: float, haste: float = 0.45) -> float:
+def grown(progress: float, haste: float = 0.5) -> float:
     """Return the size of a centre relative to its final size.
 
     A centre grows fast at first: capitate and hamate have reached four tenths of their adult

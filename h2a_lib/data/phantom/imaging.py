@@ -87,7 +87,7 @@ class Style:
         dark = stream.chance(0.65)
         return cls(
             kind=kind,
-            bone=np.exp(stream.normal(-0.05, 0.2)),
+            bone=np.exp(stream.normal(-0.03, 0.1)),
             quanta=10 ** stream.uniform(3.1, 4.6),
             scatter=stream.uniform(0.03, 0.10),
             heel=(stream.normal(0, 0.015), stream.normal(0, 0.015)),

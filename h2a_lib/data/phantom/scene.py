@@ -66,7 +66,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     height, width = (long_side, short) if aspect >= 1 else (short, long_side)
 
     right = stream.chance(RIGHT_HANDS)
-    turn = np.deg2rad(stream.normal(0, 7))
+    turn = np.deg2rad(stream.normal(0, 5))
     if stream.chance(0.06):
         turn += np.deg2rad(stream.normal(0, 25))
     mirror = -1.0 if right else 1.0

@@ -128,7 +128,7 @@ class Pose:
         }
         crook = {ray: stream.normal(0, 1.8) for ray in range(1, 6)}
         crook[5] += 3.0
-        curl = abs(stream.normal(0, 10))
+        curl = abs(stream.normal(0, 7))
         flexion = {ray: curl + abs(stream.normal(0, 10)) for ray in range(1, 6)}
         return cls(spread, stream.normal(0, 6), stream.normal(-2, 7), crook, flexion)
 
@@ -245,7 +245,7 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
     """Return shaft and growing end of a tubular bone whose growing joint is at `origin`."""
     progress = growth.progress[name]
     # As wide as the shaft at about half the way to fusion, as in the atlases.
-    size = grown(progress / 0.85, 0.35)
+    size = grown(progress / 0.85, 0.42)
     fused = float(np.clip((progress - 0.86) / 0.14, 0, 1))
     young = np.exp(-growth.years / 3)
     share = GROWING_ENDS.get(kind)
@@ -254,7 +254,7 @@ def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[T
     gap = 0.010 * length if share else 0.0
     far = gap + 0.05 * length * (1 - min(1.0, growth.years / 13)) if share else 0.0
     # The plate itself is about 1 mm, and thins as it comes to its end.
-    thin = 0.5 if share else 0.75
+    thin = 0.8 if share else 1.0
     plate = (1 - fused) * max(0.6, (thin + 1.6 * (1 - size)) * min(half, 8.5) / 6.5)
 
     u = np.linspace(0, length, SAMPLES)

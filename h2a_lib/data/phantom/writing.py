@@ -15,7 +15,7 @@ from h2a_lib.data.pool import cores, in_parallel
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically, write_json
 
-VERSION = "6"
+VERSION = "7"
 NAME = "boneage-training-dataset"
 NOTICE = "Synthetic hand radiograph (phantom) drawn by Hand-To-Age; it shows no patient."
 # Drawn by one process at a time: a second's work, so that the bar moves.
