@@ -195,3 +195,16 @@ def test_an_error_below_the_noise_of_real_labels_is_suspected_of_a_leak():
     frame = hands()
     assert "suspect a leak" in answer(frame, predicted(frame, 2.0), "rsna")
     assert "leak" not in answer(frame, predicted(frame, 2.0), "phantom")
+
+
+def test_errors_are_told_by_kind_of_picture():
+    frame = pd.DataFrame({"age_months": [100.0] * 6, "predicted_age_months": [100.0, 101, 99] * 2})
+    hard = np.array([False] * 3 + [True] * 3)
+    frame.loc[hard, "predicted_age_months"] += 40
+    table = age.by_kind(frame, {"flat": hard, "never": np.zeros(6, bool)})
+    flat = table[table["kind"] == "flat"].set_index("is_it")
+    assert flat["mae_months"].to_dict() == {True: 40, False: pytest.approx(0.67)}
+    assert flat["beyond_24"].to_dict() == {True: 1, False: 0}
+    said = age.kinds_sentence(table)
+    assert said == "MAE by kind of picture: flat 40.0 months (n = 3) against 0.7 (n = 3)."
+    assert age.kinds_sentence(table[table["kind"] == "never"]) == "All pictures are of a kind."

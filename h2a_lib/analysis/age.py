@@ -1,6 +1,6 @@
 """Question 1: how close is the estimated age? Errors with intervals, beside what costs nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,6 +130,48 @@ def by_band(frame: pd.DataFrame) -> pd.DataFrame:
             | {"within_12": round(within.value, 4)}
         )
     return pd.DataFrame(rows)
+
+
+def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
+    """Errors of pictures of a kind, and of those that are not.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Predictions of n hands.
+    kinds : mapping of str to ndarray of bool, (n,)
+        Whether each picture is of it.
+
+    Returns
+    -------
+    DataFrame
+        kind, is_it, n, few, mae_months and beyond_24 (share of errors) with _low and _high.
+    """
+    errors = (frame[PREDICTED] - frame[TRUE]).abs().to_numpy(float)
+    rows = []
+    for kind, chosen in kinds.items():
+        for is_it in (True, False):
+            part = errors[np.asarray(chosen, bool) == is_it]
+            found = mae_interval(part)
+            rows.append(
+                {"kind": kind, "is_it": is_it, "n": found.n, "few": found.few}
+                | found.row("mae_months", digits=2)
+                | mean_interval(part > 24).row("beyond_24", digits=4)
+            )
+    return pd.DataFrame(rows)
+
+
+def kinds_sentence(table: pd.DataFrame) -> str:
+    """Say how much larger errors are on pictures of a kind, from `by_kind`."""
+    said = []
+    for kind, rows in table.groupby("kind", sort=False):
+        of, others = (rows[rows["is_it"] == is_it].iloc[0] for is_it in (True, False))
+        if of["n"] and others["n"]:
+            said.append(
+                f"{kind} {number(of['mae_months'])} months (n = {of['n']:,}) against "
+                f"{number(others['mae_months'])} (n = {others['n']:,})"
+            )
+    return f"MAE by kind of picture: {'; '.join(said)}." if said else "All pictures are of a kind."
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,19 @@ def nuisances(
         kind = pd.read_csv(truth, dtype={"id": str}).set_index("id")["kind"]
         found["film or digital"] = kind.loc[labels["id"]].to_numpy()
     else:
-        measured = pd.DataFrame([measure.measure_one(np.asarray(image)) for image in images])
-        found["film or digital"] = measure.is_scanned(measured).to_numpy()
+        found["film or digital"] = kinds(images)["scanned or fogged"]
     return found
+
+
+def kinds(images: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
+    """Tell pictures, (n, s, s) uint8, that are hard to read, by the rules of `data.measure`."""
+    measured = pd.DataFrame([measure.measure_one(np.asarray(image)) for image in images])
+    flat = measured["contrast_grey"] < measured["contrast_grey"].quantile(0.1)
+    return {
+        "scanned or fogged": measure.is_scanned(measured).to_numpy(),
+        "with a straight border": measure.has_border(measured).to_numpy(),
+        "flattest tenth": flat.to_numpy(),
+    }
 
 
 def is_phantom(data_folder: Path) -> bool:

@@ -31,7 +31,7 @@ def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--", label="equal")
     if len(frame) > MOST_POINTS:
         axes.hexbin(
-            frame[TRUE], frame[PREDICTED], gridsize=45, mincnt=1, bins="log", cmap="Blues", lw=0.1
+            frame[TRUE], frame[PREDICTED], gridsize=32, mincnt=1, bins="log", cmap="Blues", lw=0.1
         )
     else:
         for sex, part in frame.groupby(sex_of(frame["male"])):
@@ -83,15 +83,18 @@ def yardsticks(
         axes.axvline(floor, color=GREEN, lw=1.6, ls="--")
         axes.annotate(
             f"noise of the labels, {number(floor)}",
-            (floor, len(rows) - 0.45),
+            (floor, -0.5),
             (4, 0),
             textcoords="offset points",
             color=GREEN,
-            va="top",
+            va="bottom",
             fontsize=12,
         )
     axes.set_yticks(range(len(rows)), ["" if kind == "heading" else name for name, _, kind in rows])
-    axes.set(xlabel="Mean absolute error (months)", ylim=(len(rows) - 0.35, -0.6))
+    axes.set(
+        xlabel="Mean absolute error (months)",
+        ylim=(len(rows) - 0.35, -0.6 if floor is None else -1.1),
+    )
     axes.margins(x=0.16)
     axes.grid(axis="y", visible=False)
     return axes
@@ -155,8 +158,9 @@ def by_band(table: pd.DataFrame, axes: Axes) -> Axes:
                 ends = [row["mae_months_low"], row["mae_months_high"]]
                 axes.plot([at, at], ends, color=BLACK, lw=1.4)
             axes.annotate(
-                f"{row['n']}", (at, 0), (0, 3), textcoords="offset points", ha="center", fontsize=12
-            )
+                f"{row['n']}", (at, 0), (0, 3), textcoords="offset points", ha="center",
+                fontsize=10, color=BLACK if row["few"] else "white",
+            )  # fmt: skip
         axes.bar(0, 0, color=SEX_COLOURS[sex], label=sex)
     axes.set_xticks(range(len(NAMES)), [name.removesuffix(" years") for name in NAMES])
     axes.set(xlabel="Labelled bone age (years); n in the bars", ylabel="Mean abs. error (months)")
