@@ -80,7 +80,9 @@ def yardsticks(
             top = error.high
         axes.annotate(number(value), (top, y), (5, 0), textcoords="offset points", va="center")
     if floor is not None:
-        axes.axvline(floor, color=GREEN, lw=1.6, ls="--")
+        # Of these labels: rows below a heading are judged by others.
+        last = next((y for y, row in enumerate(rows) if row[2] == "heading"), len(rows)) - 0.5
+        axes.vlines(floor, -1.1, last, color=GREEN, lw=1.6, ls="--")
         axes.annotate(
             f"noise of the labels, {number(floor)}",
             (floor, -0.5),
