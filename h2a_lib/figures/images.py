@@ -61,7 +61,9 @@ def hand(image: np.ndarray, axes: Axes, limits: tuple[float, float] = (0, 255)) 
 def grid(shown: Sequence[np.ndarray], titles: Sequence[str], panels: np.ndarray) -> None:
     """Draw hands with titles into an array of Axes; Axes that are left over stay empty."""
     for axes, image, title in zip(panels.flat, shown, titles, strict=False):
-        hand(image, axes).set_title(title, fontsize=13, pad=4)
+        # Titles of a row on one line, however tall the pictures are.
+        hand(image, axes).set_anchor("N")
+        axes.set_title(title, fontsize=13, pad=4)
     for axes in panels.flat[len(shown) :]:
         axes.set_axis_off()
 
@@ -247,27 +249,30 @@ def with_histograms(
     Returns
     -------
     Figure
-        A row each way: the hands, then one histogram with a line for each hand.
+        A row each way: the hands, each in a frame of its own colour, then one histogram with a
+        line in that colour for each hand.
     """
     n = len(titles)
     figure, panels = plt.subplots(
-        len(rows), n + 1, figsize=(11, 5.4), squeeze=False, width_ratios=[1] * n + [2.1]
+        len(rows), n + 1, figsize=(11, 5.4), squeeze=False, width_ratios=[1] * n + [1.8]
     )
+    # The dark end of the scale is lost on the dark ground of a slide.
+    shades = plt.get_cmap("viridis")(np.linspace(0.25, 1, n))
     for row, (name, processed) in enumerate(rows.items()):
         low, high = limits[name]
         for column, image in enumerate(processed):
             hand(image, panels[row, column], limits[name])
+            panels[row, column].spines[:].set(color=shades[column], lw=2.2)
             if row == 0:
                 panels[row, column].set_title(titles[column], fontsize=12, pad=3)
         _row_name(name, panels[row, 0])
-        _histograms(processed, np.linspace(low, high, 33), panels[row, n])
+        _histograms(processed, np.linspace(low, high, 33), shades, panels[row, n])
         panels[row, n].set_xlabel(unit[name], fontsize=12, labelpad=1)
     panels[0, n].set_title("pixels of each hand", fontsize=12, pad=3)
     return figure
 
 
-def _histograms(processed: np.ndarray, edges: np.ndarray, axes: Axes) -> None:
-    shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(processed)))
+def _histograms(processed: np.ndarray, edges: np.ndarray, shades: np.ndarray, axes: Axes) -> None:
     # What lies outside the limits is shown at them, as the picture shows it.
     middles = (edges[1:] + edges[:-1]) / 2
     for image, shade in zip(processed, shades, strict=True):

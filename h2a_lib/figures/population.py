@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
-from h2a_lib.analysis.population import plates
+from h2a_lib.analysis.population import plates, single_sex_plates
 from h2a_lib.figures.style import BLACK, GREY, ORANGE, SEX_COLOURS, SKY
 
 # Below this many hands a bin of one year holds too few to show a shape.
@@ -63,7 +63,10 @@ def heaps(labels: pd.DataFrame, axes: Axes) -> Axes:
 
 
 def sex_by_plate(labels: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the share of boys at each value of the label, the area of a dot being their number.
+    """Draw the share of boys at each value of the label, the area of a dot being its children.
+
+    Nearly single-sex plates have the colour of their sex; of a plate with few children nothing
+    can be said.
 
     Parameters
     ----------
@@ -73,7 +76,7 @@ def sex_by_plate(labels: pd.DataFrame, axes: Axes) -> Axes:
     """
     least = 10 if len(labels) >= ENOUGH_FOR_YEARS else 1
     by_age = plates(labels, least)
-    one_sex = (by_age["share_male"] - 0.5).abs() >= 0.4
+    one_sex = by_age["age_months"].isin(single_sex_plates(labels)["age_months"])
     size = 320 * by_age["n"] / by_age["n"].max() + 8
     leaning = np.where(by_age["share_male"] >= 0.5, SEX_COLOURS["male"], SEX_COLOURS["female"])
     axes.axhline(labels["male"].mean(), color=GREY, lw=1.5, zorder=0)
