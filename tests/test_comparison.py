@@ -127,10 +127,34 @@ def test_the_constant_predictor_is_beaten_tied_or_not_in_words(run):
     assert "worse than" in comparison.beats_constant_sentence(bad)
 
 
-def test_bias_and_variance_are_read_from_the_two_sets(run):
-    table = comparison.trade_off(groups(run(off_by=10)))
-    assert table.loc[0, "train_mae_months"] == pytest.approx(5)
-    assert table.loc[0, "mae_months"] == pytest.approx(10)
+def test_bias_and_variance_are_read_from_the_two_sets_and_ordered_by_the_setting(run):
+    found = groups(
+        run(off_by=10),
+        run("l2_high", off_by=14, weight_decay=1e-2),
+        run("l2_low", off_by=12, weight_decay=1e-4),
+        run("augment", off_by=8, augment={}),
+    )
+    table = comparison.trade_off(found, "weight_decay")
+    assert table["label"].tolist() == ["0", "0.0001", "0.01"]
+    assert table["train_mae_months"].tolist() == pytest.approx([5, 6, 7])
+    assert table["mae_months"].tolist() == pytest.approx([10, 12, 14])
+    assert comparison.trade_off(found, "augment")["label"].tolist() == ["off", "on"]
+
+
+def test_an_optimiser_is_compared_with_its_own_rate(config):
+    configs = {
+        "resnet18": config(),
+        "sgd": config(optimizer="sgd", lr=0.1),
+        "adamw": config(optimizer="adamw", weight_decay=0.01),
+        "fast": config(lr=0.1),
+        "recipe": config(optimizer="sgd", augment={}),
+    }
+    found = comparison.comparisons(configs)
+    assert found["optimizers"] == ["resnet18", "sgd", "adamw"]
+    assert found["learning_rates"] == ["resnet18", "fast"]
+
+
+def test_what_is_learnt_by_heart_is_said_in_words(run):
     sentence = comparison.variance_sentence(groups(run(off_by=10)))
     assert "by 5.0 months on the hands it learnt from" in sentence
     assert sentence.endswith("5.0 months are learnt by heart.")

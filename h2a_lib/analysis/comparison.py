@@ -23,6 +23,14 @@ from h2a_lib.study import RunConfig, Step
 # The experiment that differs from the defaults in nothing.
 DEFAULT = "resnet18"
 
+# Settings that trade bias for variance, in words.
+TRADES = {
+    "network": "depth",
+    "weight_decay": "L2",
+    "train_fraction": "share of the data",
+    "augment": "augmentation",
+}
+
 Groups = dict[str, list[Run]]
 
 
@@ -69,6 +77,21 @@ def differing_in(configs: Mapping[str, RunConfig], setting: str) -> list[str]:
     ]
 
 
+def optimizers(configs: Mapping[str, RunConfig]) -> list[str]:
+    """Return the default and the experiments with another optimiser.
+
+    Each optimiser has a rate and a decay of its own: SGD stands still at the rate of Adam.
+    """
+    default = configs[DEFAULT]
+    own = {"optimizer", "lr", "weight_decay"}
+    return [
+        name
+        for name, config in configs.items()
+        if name == DEFAULT
+        or (config.optimizer != default.optimizer and set(differences(config, default)) <= own)
+    ]
+
+
 def configs_of(groups: Groups) -> dict[str, RunConfig]:
     """Return the settings of each experiment."""
     return {name: group[0].config for name, group in groups.items()}
@@ -99,12 +122,10 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
         "step_grid_heatmap": steps if len(steps) > 3 else [],
         "plateau": [DEFAULT, *named("plateau")],
         "cyclic": [DEFAULT, *named("cyclic", "one_cycle", "cosine", "constant")],
+        "learning_rates": differing_in(configs, "lr"),
+        "optimizers": optimizers(configs),
         "normalisation": differing_in(configs, "pixel_norm"),
-        "bias_variance": [
-            name
-            for setting in ("network", "weight_decay", "train_fraction", "augment")
-            for name in differing_in(configs, setting)
-        ],
+        "bias_variance": [name for setting in TRADES for name in differing_in(configs, setting)],
         "forest": list(configs),
     }
     return {figure: list(dict.fromkeys(names)) for figure, names in found.items() if len(names) > 1}
@@ -231,20 +252,34 @@ def step_grid(groups: Groups) -> pd.DataFrame:
     return frame.pivot(index="gamma", columns="step size", values="mae_months")
 
 
-def trade_off(groups: Groups) -> pd.DataFrame:
-    """Return the training and the validation error of some experiments.
+def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
+    """Return the training and the validation error of the experiments that vary one setting.
+
+    Parameters
+    ----------
+    groups : dict of str to list of Run
+        The default among them.
+    setting : str
+        A key of `TRADES`.
 
     Returns
     -------
     DataFrame
-        label, train_mae_months, mae_months with _low and _high; of each experiment's first seed.
+        label (the setting's value), train_mae_months, mae_months with _low and _high; of each
+        experiment's first seed, by value.
     """
+    runs = [groups[name][0] for name in differing_in(configs_of(groups), setting)]
     rows = [
-        {"label": name, "train_mae_months": train_error(group[0])}
-        | error(group[0]).row("mae_months")
-        for name, group in groups.items()
+        {"value": getattr(run.config, setting), "train_mae_months": train_error(run)}
+        | error(run).row("mae_months")
+        for run in runs
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if setting == "augment":
+        table["value"] = ["off" if value is None else "on" for value in table["value"]]
+    table = table.sort_values("value", ignore_index=True)
+    table.insert(0, "label", [f"{v:g}" if isinstance(v, float) else v for v in table["value"]])
+    return table.drop(columns="value")
 
 
 # --- in words ---

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from h2a_lib.analysis import comparison
 from h2a_lib.figures import schedules, training
-from h2a_lib.figures.style import BLACK, WIDE
+from h2a_lib.figures.style import BLACK, GREEN, WIDE
 from h2a_lib.results import Results
 
 
@@ -25,11 +25,14 @@ class Drawer:
         Experiment -> its runs.
     made_by : str
         The notebook.
+    floor_months : float, optional
+        Error of a perfect estimate on these labels.
     """
 
     results: Results
     groups: comparison.Groups
     made_by: str
+    floor_months: float | None = None
 
     def curves(self, name: str, experiments: Sequence[str], what: str) -> Figure:
         """Draw training curves, with the constant predictor above them."""
@@ -60,13 +63,19 @@ class Drawer:
         return self._save(figure, name, experiments, "of StepLR", files=("predictions.csv",))
 
     def trade_off(self, name: str, experiments: Sequence[str]) -> Figure:
-        """Draw training against validation error."""
-        table = comparison.trade_off({e: self.groups[e] for e in experiments})
-        figure, axes = plt.subplots(figsize=WIDE)
-        schedules.bias_and_variance(table, axes, xlabel="")
-        axes.tick_params(axis="x", rotation=20 if len(table) > 5 else 0)
-        axes.legend()
-        files = ("predictions.csv", "predictions_train.csv")
+        """Draw training against validation error: over epochs, then over each setting."""
+        groups = {experiment: self.groups[experiment] for experiment in experiments}
+        tables = {
+            words: comparison.trade_off(groups, setting)
+            for setting, words in comparison.TRADES.items()
+        }
+        tables = {words: table for words, table in tables.items() if len(table) > 1}
+        figure, panels = plt.subplots(1, 1 + len(tables), figsize=WIDE, sharey=True)
+        training.learning_curve(groups[comparison.DEFAULT][0].history, panels[0])
+        for (words, table), axes in zip(tables.items(), panels[1:], strict=True):
+            schedules.bias_and_variance(table, axes, xlabel=words)
+        panels[0].set_ylim(bottom=0)
+        files = ("history.csv", "predictions.csv", "predictions_train.csv")
         return self._save(figure, name, experiments, "on hands learnt from and on others", files)
 
     def forest(self, name: str, table: pd.DataFrame) -> Figure:
@@ -89,6 +98,8 @@ class Drawer:
         training.curves(histories, axes)
         constant = comparison.constant_error(self.groups[comparison.DEFAULT][0])
         training.reference_line(constant.value, "always the median age", axes)
+        if self.floor_months is not None:
+            training.reference_line(self.floor_months, "noise of the labels", axes, GREEN)
         many = len(experiments) > 4
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10 if many else 12)
 

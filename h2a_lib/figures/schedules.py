@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from h2a_lib.figures.style import BLACK, GREY, PALETTE, VERMILLION
+from h2a_lib.figures.style import GREY, PALETTE, VERMILLION
 
 
 def rates(steps: Mapping[str, pd.DataFrame], axes: Axes) -> Axes:
@@ -107,7 +107,6 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     )
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
-    axes.set_ylim(bottom=0)
-    axes.set(xlabel=xlabel, ylabel="MAE (months)")
-    axes.axhline(0, color=BLACK, linewidth=0.8)
+    axes.tick_params(axis="x", rotation=30 if isinstance(table["label"].iloc[0], str) else 0)
+    axes.set(xlabel=xlabel)
     return axes
