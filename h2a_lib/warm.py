@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 # In the environment of whoever may ask the server.
 ADDRESS = "H2A_WARM"
@@ -40,6 +40,15 @@ HEAVY = (
 # How often a client looks whether the process that started it is still there.
 SECONDS_BETWEEN_LOOKS = 1.0
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Request(NamedTuple):
+    """What a client wants to be run."""
+
+    module: str
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
 
 
 @contextlib.contextmanager
@@ -64,14 +73,13 @@ def server(modules: tuple[str, ...] = HEAVY) -> Iterator[dict[str, str]]:
         address = f"{folder}/warm"
         command = [sys.executable, "-m", __name__, "--serve", address, *modules]
         # The pipe is never written to; it closes when this process ends.
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdin and process.stdout
-        process.stdout.readline()  # it listens
-        try:
-            yield {ADDRESS: address}
-        finally:
-            process.stdin.close()
-            process.wait()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin and process.stdout
+            process.stdout.readline()  # it listens
+            try:
+                yield {ADDRESS: address}
+            finally:
+                process.stdin.close()
 
 
 def run(module: str, arguments: list[str]) -> int | str | None:
@@ -96,7 +104,7 @@ def _ask(connection: socket.socket, module: str, arguments: list[str]) -> int:
     parent = os.getppid()
     for number in FORWARDED:
         signal.signal(number, lambda received, _: connection.send(bytes([received])))
-    request = [module, arguments, str(Path.cwd()), dict(os.environ)]
+    request = Request(module, arguments, str(Path.cwd()), dict(os.environ))
     payload = json.dumps(request).encode()
     socket.send_fds(connection, [len(payload).to_bytes(8)], [0, 1, 2])
     connection.sendall(payload)
@@ -145,9 +153,9 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
                 pid = os.fork()
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
-                    inherited: list[Any] = [listener, awake, wake, connection, selector, *jobs]
-                    for source in inherited:
-                        source.close()
+                    selector.close()
+                    for inherited in (listener, awake, wake, connection, *jobs):
+                        inherited.close()
                     return _become(request, streams)
                 os.setpgid(pid, pid)
                 for stream in streams:
@@ -172,29 +180,28 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
                 _kill(jobs[key.fileobj], received[0] if received else signal.SIGKILL)
 
 
-def _receive(connection: socket.socket) -> tuple[list, list[int]]:
+def _receive(connection: socket.socket) -> tuple[Request, list[int]]:
     """Return a request and the three standard streams of who sent it."""
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
     with connection.makefile("rb") as file:
-        return json.loads(file.read(int.from_bytes(size))), streams
+        return Request(*json.loads(file.read(int.from_bytes(size)))), streams
 
 
-def _become(request: list[Any], streams: list[int]) -> tuple[str, list[str]]:
+def _become(request: Request, streams: list[int]) -> tuple[str, list[str]]:
     """Make this fork look like a process that the client has started."""
-    module, arguments, folder, environment = request
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for standard, stream in enumerate(streams):
         os.dup2(stream, standard)
         os.close(stream)
-    os.chdir(folder)
-    sys.path[0] = folder
+    os.chdir(request.folder)
+    sys.path[0] = request.folder
     os.environ.clear()
-    os.environ.update(environment)
-    if "JPY_PARENT_PID" in environment:  # a kernel ends when this is no longer its parent
+    os.environ.update(request.environment)
+    if "JPY_PARENT_PID" in request.environment:  # a kernel ends when this is not its parent
         os.environ["JPY_PARENT_PID"] = str(os.getppid())
-    return module, arguments
+    return request.module, request.arguments
 
 
 def _kill(pid: int, number: int) -> None:
