@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from h2a_lib import runs
 from h2a_lib.models import networks, training
 from h2a_lib.models.batches import normalise
 from h2a_lib.models.training import errors_of, is_better, train
@@ -136,6 +137,41 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_with(config, hands, tmp_path
     epochs = []
     train(config(), hands, checkpoint, lambda progress, _: epochs.append(progress.epoch))
     assert epochs == [1, 2]
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from squares import SETTINGS, squares
+from h2a_lib import runs, study
+from h2a_lib.models.training import train
+folder = Path(sys.argv[2])
+config = study.RunConfig(**(SETTINGS | {"epochs": 6, "augment": {"flip": False}, "devices": 2}))
+hands = squares(61, n_validation=20)
+trained = train(config, hands, folder / runs.CHECKPOINT)
+runs.write(folder, config, trained, hands.fingerprint, "made-up squares")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_share_every_batch_and_learn_as_one(tmp_path):
+    seen = []
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        subprocess.run(
+            [sys.executable, "-c", SHARED, str(Path(__file__).parent), str(tmp_path / name)],
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+            check=True,
+        )
+        run = runs.load(tmp_path / name)
+        # 41 hands in batches of 8: the last one, of one hand, joins the batch before.
+        assert len(run.steps) == 6 * 5 and len(run.history) == 6
+        ages = run.predictions["age_months"]
+        constant = (ages - run.predictions_train["age_months"].median()).abs().mean()
+        assert run.metrics["validation"]["mae_months"] < constant / 2
+        seen.append((tmp_path / name / "predictions.csv").read_bytes())
+    assert seen[0] == seen[1]
 
 
 KILLED = """

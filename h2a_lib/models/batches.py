@@ -223,12 +223,20 @@ class HandSet:
         return Batch(pixels, self._age_months[rows], self._male[rows])
 
     def shuffled(
-        self, rows: np.ndarray, batch_size: int, random: torch.Generator
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        random: torch.Generator,
+        share: int = 0,
+        shares: int = 1,
     ) -> Iterator[Batch]:
-        """Yield each of the hands at `rows` once, in an order drawn from `random` (on the CPU)."""
+        """Yield each of the hands at `rows` once, in an order drawn from `random` (on the CPU).
+
+        Of several devices each takes its share of every batch.
+        """
         order = torch.randperm(len(rows), generator=random)
-        for part in split(order, batch_size):
-            yield self.batch(torch.from_numpy(rows)[part])
+        for part in split(order, batch_size, least=2 * shares):
+            yield self.batch(torch.from_numpy(rows)[part[share::shares]])
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Yield each of the hands at `rows` once, in their order."""
@@ -236,17 +244,17 @@ class HandSet:
             yield self.batch(part)
 
 
-def split(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut into batches; a last one of one hand is joined to the one before.
+def split(order: Tensor, batch_size: int, least: int = 2) -> list[Tensor]:
+    """Cut into batches; a last one of fewer than `least` hands is joined to the one before.
 
     Batch normalisation has no variance to learn from in a batch of one.
     """
     parts = list(order.split(batch_size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
+    if len(parts) > 1 and len(parts[-1]) < least:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 
 
-def steps_per_epoch(n: int, batch_size: int) -> int:
+def steps_per_epoch(n: int, batch_size: int, shares: int = 1) -> int:
     """Return how many batches `HandSet.shuffled` yields of n hands."""
-    return len(split(torch.empty(n), batch_size))
+    return len(split(torch.empty(n), batch_size, least=2 * shares))

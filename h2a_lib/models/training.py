@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from h2a_lib.data.hands import Hands
+from h2a_lib.errors import UserError
 from h2a_lib.files import write_atomically
 from h2a_lib.models import networks
 from h2a_lib.models.batches import (
@@ -121,11 +122,65 @@ def train(
     -------
     Trained
     """
+    arguments = (config, hands, checkpoint, on_epoch, seconds_between_checkpoints)
+    if config.devices > 1:
+        # The processes leave a checkpoint; going on from it, there is nothing left to learn.
+        _fabric(config, config.devices).launch(_learn, *arguments)
+    fabric = _fabric(config, devices=1)
+    learning = _learn(fabric, *arguments)
+    assert learning is not None  # of one device
+    network, shown, hand_set = learning.network, learning.shown, learning.hand_set
+    labels, learnt, scales = hands.labels, learning.learnt, learning.scales
+    progress, heldout = learning.progress, np.flatnonzero(labels["split"] != "train")
+    last_weights = _copy_of_weights(shown)
+    # An error that was never a number leaves no best epoch; the last weights then speak for it.
+    best_weights = progress.best_weights or last_weights
+    network.load_state_dict(best_weights)
+
+    def predictions(rows: np.ndarray) -> pd.DataFrame:
+        frame = labels.iloc[rows][["id", "age_months", "male", "split"]]
+        seen = predict(network, config, scales, hand_set, rows, fabric)
+        return frame.assign(**seen).reset_index(drop=True)
+
+    return Trained(
+        network=network.eval(),
+        best_weights=best_weights,
+        last_weights=last_weights,
+        scales=scales,
+        progress=progress,
+        predictions=predictions(heldout),
+        predictions_train=predictions(np.sort(learnt)),
+    )
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """What the loop leaves to whoever predicts: networks, hands and how far it came."""
+
+    network: networks.HandNet
+    shown: networks.HandNet
+    hand_set: HandSet
+    learnt: np.ndarray
+    scales: Scales
+    progress: Progress
+
+
+def _learn(
+    fabric: Fabric,
+    config: RunConfig,
+    hands: Hands,
+    checkpoint: Path,
+    on_epoch: Callable[[Progress, RunConfig], None],
+    seconds_between_checkpoints: float,
+) -> _Learning | None:
+    """Run the loop of `train` on one device; or on one of several, and return nothing.
+
+    Of several each takes its share of every batch, gradients are averaged, and batch norm sees its
+    own share alone.
+    """
     torch.set_num_threads(config.threads)
-    fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))
     labels = hands.labels
     learnt = hands.training_rows(config.train_fraction)
-    heldout = np.flatnonzero(labels["split"] != "train")
     validation = hands.rows("validation")
     # As many training hands as there are validation hands tell the training error of an epoch.
     looked_at = learnt[: len(validation)]
@@ -138,13 +193,14 @@ def train(
     network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
     network = network.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(config.optimizer, network, config.lr, config.weight_decay)
-    steps = steps_per_epoch(len(learnt), config.batch_size)
+    share, shares = fabric.global_rank, fabric.world_size
+    steps = steps_per_epoch(len(learnt), config.batch_size, shares)
     rate = build_schedule(config.schedule, optimizer, config.epochs, steps)
     model, optimizer = fabric.setup(network, optimizer)
     average = copy.deepcopy(network) if config.ema_decay else None
     shown = average or network  # the weights that are evaluated and kept
-    if is_compiled(config, len(learnt), fabric.device):
-        model.forward = torch.compile(model.forward)
+    compiled = is_compiled(config, len(learnt), fabric.device)
+    fast = torch.compile(model, dynamic=False) if compiled else model
 
     progress = Progress()
     state = {"network": network, "average": average, "optimizer": optimizer, "rate": rate.scheduler}
@@ -157,15 +213,19 @@ def train(
         began = time.monotonic()
         epoch = progress.epoch + 1
         shuffle = generator(torch.device("cpu"), config.seed, "shuffle", epoch)
-        random = generator(fabric.device, config.seed, "augment", epoch)
+        random = generator(
+            fabric.device, config.seed, "augment", epoch, *([share] if share else [])
+        )
         network.train()
         losses, rates = [], []
-        for batch in hand_set.shuffled(learnt, config.batch_size, shuffle):
+        for batch in hand_set.shuffled(learnt, config.batch_size, shuffle, share, shares):
             pixels = batch.pixels
             if config.augment is not None:
                 pixels = augment(pixels, config.augment, random)
             pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
-            answers = model(pixels, batch.male if config.sex_input else None)
+            # One shape is compiled; the last batch of an epoch, which is smaller, is not worth it.
+            forward = fast if len(pixels) * shares == config.batch_size else model
+            answers = forward(pixels, batch.male if config.sex_input else None)
             loss = loss_of(answers, batch, scales, config.loss)
             optimizer.zero_grad()
             fabric.backward(loss)
@@ -186,6 +246,8 @@ def train(
             errors = errors_of(labels.iloc[rows].assign(**seen))
             row |= {f"{name}_{error}": value for error, value in errors.items()}
         error = row["validation_mae_months" if config.task != "sex" else "validation_log_loss"]
+        # Devices may differ in the last digit, and must agree on what follows from it.
+        error = fabric.broadcast(error)
         if is_better(error, progress.best_error):
             progress.best_error, progress.best_epoch = error, epoch
             progress.best_weights = _copy_of_weights(shown)
@@ -198,29 +260,28 @@ def train(
             for i, (r, x) in enumerate(zip(rates, of_steps, strict=True))
         ]
         progress.seconds += time.monotonic() - began
-        if time.monotonic() - last_checkpoint >= seconds_between_checkpoints:
-            _save(checkpoint, key, state, progress)
-            last_checkpoint = time.monotonic()
-        on_epoch(progress, config)
+        is_last = shares > 1 and (progress.epoch == config.epochs or _has_stopped(progress, config))
+        due = time.monotonic() - last_checkpoint >= seconds_between_checkpoints
+        if fabric.is_global_zero:
+            if due or is_last:
+                _save(checkpoint, key, state, progress)
+                last_checkpoint = time.monotonic()
+            on_epoch(progress, config)
 
-    last_weights = _copy_of_weights(shown)
-    # An error that was never a number leaves no best epoch; the last weights then speak for it.
-    best_weights = progress.best_weights or last_weights
-    network.load_state_dict(best_weights)
+    if shares > 1:
+        return None
+    return _Learning(network, shown, hand_set, learnt, scales, progress)
 
-    def predictions(rows: np.ndarray) -> pd.DataFrame:
-        frame = labels.iloc[rows][["id", "age_months", "male", "split"]]
-        seen = predict(network, config, scales, hand_set, rows, fabric)
-        return frame.assign(**seen).reset_index(drop=True)
 
-    return Trained(
-        network=network.eval(),
-        best_weights=best_weights,
-        last_weights=last_weights,
-        scales=scales,
-        progress=progress,
-        predictions=predictions(heldout),
-        predictions_train=predictions(np.sort(learnt)),
+def _fabric(config: RunConfig, devices: int) -> Fabric:
+    """Return what places networks and batches: on GPUs, or on as many processes without one."""
+    n_gpus = torch.cuda.device_count()
+    if 0 < n_gpus < devices:
+        raise UserError(f"devices: {devices}, but this machine has {n_gpus} GPU: say devices: 1")
+    # Forks, the only way that works in a notebook too.
+    strategy = "ddp_fork" if devices > 1 else "auto"
+    return Fabric(
+        accelerator="auto", devices=devices, strategy=strategy, precision=_precision(config)
     )
 
 
@@ -356,7 +417,9 @@ def errors_of(predictions: pd.DataFrame) -> dict[str, float]:
 def _precision(config: RunConfig) -> Any:
     if config.precision != "auto":
         return config.precision
-    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    # Counting, unlike asking whether there is one, leaves CUDA alone: it must not be there yet
+    # when processes fork.
+    return "bf16-mixed" if torch.cuda.device_count() else "32-true"
 
 
 def _has_stopped(progress: Progress, config: RunConfig) -> bool:

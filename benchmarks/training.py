@@ -1,0 +1,233 @@
+"""How fast we train, side by side with what else one would write.
+
+    python benchmarks/training.py [--size 64] [--batch 16] [--network resnet18] [--threads 2]
+        [--precision 32-true] [--compile] [--seconds 8] [--rounds 3] [--without-files]
+
+On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
+same network stepping on one fixed batch; (c) what a user would write: a Dataset that decodes the
+full-size PNG with Pillow, torchvision's transforms, a DataLoader with two workers. The methods
+take turns, and the median of each one's rounds counts, so that other work on the machine harms all
+alike. Then the limit's share of the matrix-product rate of this machine, measured in the same run.
+Prints a table and writes benchmarks/results/training.json.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+from h2a_lib import provenance, study
+from h2a_lib.data import images, phantom
+from h2a_lib.files import write_json
+from h2a_lib.models import networks
+from h2a_lib.models.batches import HandSet, PixelStatistics, augment, generator, normalise
+from h2a_lib.models.schedules import build_optimizer
+
+ROOT = Path(__file__).parents[1]
+HEIGHT_PX, DIFFERENT = 1620, 24
+# Hands in an epoch: the different ones over and over.
+HANDS = 1600
+LAYOUT = "boneage-training-dataset"
+AUGMENT = study.Augment()
+
+
+class Steps:
+    """One network with its optimiser, and what a step is.
+
+    Each method has one of its own, so that none inherits the other's state.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
+        torch.manual_seed(0)
+        network = networks.build(options.network).to(memory_format=torch.channels_last)
+        optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
+        self.model, self.optimizer = self.fabric.setup(network, optimizer)
+        self.fast = torch.compile(self.model, dynamic=False) if options.compile else self.model
+
+    def step(self, pixels: Tensor, age_months: Tensor) -> None:
+        """Learn from one batch."""
+        loss = nn.functional.l1_loss(self.fast(pixels)["age"], (age_months - 127) / 41)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.optimizer.step()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--network", choices=networks.RESNETS, default="resnet18")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--seconds", type=float, default=8, help="of each method in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without-files", action="store_true", help="(a) and (b) alone")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        phantom.write(folder, DIFFERENT, 0, height_px=HEIGHT_PX, progress=False)
+        labels = pd.read_csv(folder / f"{LAYOUT}.csv", dtype={"id": str})
+        files = [folder / LAYOUT / f"{name}.png" for name in labels["id"]]
+        prepared = np.stack([images.prepare(file, options.size) for file in files])
+        ages = labels["boneage"].to_numpy(np.float32)
+        methods = {"ours": ours(prepared, ages, options), "limit": limit(prepared, ages, options)}
+        if not options.without_files:
+            methods["loader"] = loader(files, ages, options)
+        found = in_turns(methods, options)
+    found |= against_the_machine(found["images_per_s"]["limit"], options)
+    found["options"] = vars(options)
+    found["machine"] = provenance.machine()
+    print(pd.DataFrame({"images/s": found["images_per_s"], "of the limit": found["of_the_limit"]}))
+    print({name: value for name, value in found.items() if name not in ("machine", "options")})
+    write_json(ROOT / "benchmarks" / "results" / "training.json", found)
+
+
+# Each method is a generator that yields how many images it has just learnt from.
+
+
+def ours(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
+    steps = Steps(options)
+    device = steps.fabric.device
+    which = np.arange(HANDS) % len(prepared)
+    hands = HandSet(prepared[which], ages[which], np.zeros(HANDS, bool), device)
+    statistics_ = PixelStatistics.of(prepared)
+    for epoch in itertools.count():
+        random = generator(device, 0, "augment", epoch)
+        shuffle = generator(torch.device("cpu"), 0, "shuffle", epoch)
+        for batch in hands.shuffled(np.arange(HANDS), options.batch, shuffle):
+            pixels = augment(batch.pixels, AUGMENT, random)
+            steps.step(normalise(pixels, "instance", statistics_, True), batch.age_months)
+            yield len(pixels)
+
+
+def limit(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
+    steps = Steps(options)
+    which = np.arange(options.batch) % len(prepared)
+    hands = HandSet(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
+    batch = hands.batch(torch.from_numpy(which))
+    pixels = normalise(batch.pixels, "instance", PixelStatistics.of(prepared), True)
+    while True:
+        steps.step(pixels, batch.age_months)
+        yield options.batch
+
+
+class Files(Dataset):
+    """What one would write: decode, resize and augment a file each time it is asked for."""
+
+    def __init__(self, files: list[Path], ages: np.ndarray, size: int):
+        self.files, self.ages = files, ages
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize(size, antialias=True),
+                transforms.CenterCrop(size),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomAffine(10, (0.05, 0.05), (0.9, 1.1)),
+                transforms.ColorJitter(0.1, 0.1),
+                transforms.ToTensor(),
+                transforms.Normalize(0.25, 0.2),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return HANDS
+
+    def __getitem__(self, i: int) -> tuple[Tensor, float]:
+        i %= len(self.files)
+        with Image.open(self.files[i]) as image:
+            return self.transform(image.convert("L")), self.ages[i]
+
+
+def loader(files: list[Path], ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
+    steps = Steps(options)
+    batches = DataLoader(
+        Files(files, ages, options.size), options.batch, shuffle=True, num_workers=2, drop_last=True
+    )
+    device = steps.fabric.device
+    while True:
+        for pixels, months in batches:
+            pixels = pixels.to(device, memory_format=torch.channels_last)
+            steps.step(pixels, months.to(device))
+            yield len(pixels)
+
+
+def in_turns(methods: dict[str, Iterator[int]], options: argparse.Namespace) -> dict:
+    rates: dict[str, list[float]] = {name: [] for name in methods}
+    warm_up = {}
+    for name, method in methods.items():
+        begun = time.perf_counter()
+        for _ in range(3):
+            next(method)
+        warm_up[name] = round(time.perf_counter() - begun, 1)
+    for _ in range(options.rounds):
+        for name, method in methods.items():
+            rates[name].append(rate(method, options.seconds))
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    return {
+        "images_per_s": {name: round(value, 1) for name, value in middle.items()},
+        "of_the_limit": {name: round(v / middle["limit"], 3) for name, v in middle.items()},
+        "first_three_steps_s": warm_up,
+    }
+
+
+def rate(method: Iterator[int], seconds: float) -> float:
+    """Return images a second."""
+    synchronise()
+    begun, n = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        n += next(method)
+    synchronise()
+    return n / (time.perf_counter() - begun)
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def against_the_machine(images_per_s: float, options: argparse.Namespace) -> dict[str, float]:
+    """Return the arithmetic of the limit beside that of a matrix product."""
+    network = networks.build(options.network)
+    pixels = torch.zeros(2, 1, options.size, options.size)
+    with FlopCounterMode(display=False) as counter:
+        network(pixels)["age"].sum().backward()
+    gflop = counter.get_total_flops() / 2 / 1e9
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = torch.bfloat16 if options.precision == "bf16-mixed" else torch.float32
+    a = torch.randn(2048, 2048, device=device, dtype=kind)
+
+    def best(product: Callable[[], Tensor]) -> float:
+        took = []
+        for _ in range(8):
+            synchronise()
+            begun = time.perf_counter()
+            product()
+            synchronise()
+            took.append(time.perf_counter() - begun)
+        return 2 * 2048**3 / min(took) / 1e9
+
+    peak = best(lambda: a @ a)
+    return {
+        "gflop_per_image": round(gflop, 3),
+        "matrix_product_gflop_per_s": round(peak, 1),
+        "share_of_matrix_product": round(gflop * images_per_s / peak, 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
