@@ -28,7 +28,7 @@ WARM = f"{sys.executable} -m h2a_lib.warm"
 H2A = f"{WARM} h2a_lib.cli"
 NOTEBOOK = "{input.notebook} {output.notebook} {params.parameters:q}"
 EXECUTE = f"{WARM} h2a_lib.notebooks {NOTEBOOK}"
-EXECUTE_ON_GPU = f"{WARM} h2a_lib.notebooks --gpu {NOTEBOOK}"
+EXECUTE_ON_GPU = f"{WARM} h2a_lib.notebooks {{params.alone}} {NOTEBOOK}"
 
 
 def parameters(**more):
@@ -45,6 +45,11 @@ def config_of(wildcards):
 
 def cache_folder_of(settings):
     return space.cache_folder(settings).relative_to(space.root) / "cache.json"
+
+
+def alone(config):
+    """A run on one GPU has it for itself; one on several takes all that there are."""
+    return "--gpu" if config.devices == 1 else ""
 
 
 def cache_of(wildcards):
@@ -179,6 +184,7 @@ rule range_test:
     params:
         parameters=parameters(experiment=DEFAULT),
         digest=space.config(DEFAULT).digest,
+        alone=alone(space.config(DEFAULT)),
     resources:
         gpu=1,
     shell:
@@ -200,9 +206,10 @@ rule train:
         ),
         # Stale when a setting changes, wherever in study.yaml it stands.
         digest=lambda wildcards: config_of(wildcards).digest,
+        alone=lambda wildcards: alone(config_of(wildcards)),
     threads: lambda wildcards: config_of(wildcards).threads
     resources:
-        gpu=1,
+        gpu=lambda wildcards: config_of(wildcards).devices,
     shell:
         EXECUTE_ON_GPU
 

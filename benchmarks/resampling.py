@@ -20,7 +20,7 @@ from torch import Tensor
 from h2a_lib import runs
 from h2a_lib.analysis.statistics import paired_difference
 from h2a_lib.models.batches import augment, generator, normalise
-from h2a_lib.models.training import CALIBRATION_HANDS, EVALUATION_BATCH
+from h2a_lib.models.evaluation import CALIBRATION_HANDS, EVALUATION_BATCH
 from h2a_lib.workflow import open_study
 
 

@@ -99,7 +99,7 @@ def build(
         # A cluster's nodes start their own.
         with contextlib.ExitStack() as stack:
             started = {} if cluster else stack.enter_context(warm.server())
-            done = subprocess.run(command, env=_environment() | started, check=False)
+            done = subprocess.run(command, env=_environment(space.root) | started, check=False)
     if done.returncode:
         raise UserError("the study is not complete: see the messages above")
 
@@ -154,8 +154,10 @@ def _on_cluster(cluster: Cluster) -> Iterator[str]:
         yield from ("--executor", cluster.executor)
 
 
-def _environment() -> dict[str, str]:
+def _environment(root: Path) -> dict[str, str]:
     """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
+    # What torch.compile has compiled, so that the next run need not.
+    compiled = {"TORCHINDUCTOR_CACHE_DIR": str(root / "cache" / "compiled")}
     folder = str(Path(sys.executable).parent)
     path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    return os.environ | as_leader() | {"PATH": path}
+    return compiled | os.environ | as_leader() | {"PATH": path}

@@ -22,8 +22,9 @@ from h2a_lib.files import (
 from h2a_lib.study import RunConfig
 
 if TYPE_CHECKING:  # torch takes two seconds to import, and reading a table needs none of it
+    from h2a_lib.models.evaluation import Scales
     from h2a_lib.models.networks import HandNet
-    from h2a_lib.models.training import Scales, Trained
+    from h2a_lib.models.training import Trained
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.pt"
@@ -61,7 +62,7 @@ def write(
     """
     from safetensors.torch import save_file
 
-    from h2a_lib.models.training import errors_of
+    from h2a_lib.models.evaluation import errors_of
 
     (folder / "metrics.json").unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", config.model_dump(mode="json"))
@@ -165,7 +166,7 @@ class Run:
     def scales(self) -> "Scales":
         """What standardises months and pixels."""
         from h2a_lib.models.batches import PixelStatistics
-        from h2a_lib.models.training import Scales
+        from h2a_lib.models.evaluation import Scales
 
         pixels = PixelStatistics(self.model["pixel_mean"], self.model["pixel_sd"])
         return Scales(self.model["age_mean_months"], self.model["age_sd_months"], pixels)
@@ -200,7 +201,7 @@ class Run:
         self, images: np.ndarray, male: np.ndarray | None = None, batch_size: int = 256
     ) -> dict[str, np.ndarray]:
         """Predict uint8 images (n, s, s): predicted_age_months, male_probability, each (n,)."""
-        from h2a_lib.models.training import in_words
+        from h2a_lib.models.evaluation import in_words
 
         return in_words(self._in_batches("forward", images, male, batch_size), self.scales)
 

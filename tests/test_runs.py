@@ -7,7 +7,8 @@ import pytest
 
 from h2a_lib import runs
 from h2a_lib.errors import UserError
-from h2a_lib.models.training import errors_of, train
+from h2a_lib.models.evaluation import errors_of
+from h2a_lib.models.training import train
 
 
 @pytest.fixture(scope="module")

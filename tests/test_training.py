@@ -18,7 +18,8 @@ import torch
 from h2a_lib import runs
 from h2a_lib.models import networks, training
 from h2a_lib.models.batches import normalise
-from h2a_lib.models.training import errors_of, is_better, train
+from h2a_lib.models.evaluation import errors_of
+from h2a_lib.models.training import is_better, train
 
 FULL = {
     "augment": {},

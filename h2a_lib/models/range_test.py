@@ -14,8 +14,9 @@ from torch import Tensor, nn, optim
 from h2a_lib.data.hands import Hands
 from h2a_lib.models import networks
 from h2a_lib.models.batches import Batch, HandSet, augment, generator, normalise
+from h2a_lib.models.evaluation import measure_scales
 from h2a_lib.models.schedules import build_optimizer
-from h2a_lib.models.training import loss_of, measure_scales
+from h2a_lib.models.training import loss_of
 from h2a_lib.study import RunConfig
 
 # Weight of the past in the running mean of the loss: about the last ten steps.

@@ -21,7 +21,7 @@ from h2a_lib import notebooks, provenance, runs, workflow
 from h2a_lib.data import cache, phantom, sources
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_yaml, write_folder_atomically
-from h2a_lib.models import training
+from h2a_lib.models import evaluation, training
 from h2a_lib.models.batches import PixelStatistics
 from h2a_lib.results import Results
 from h2a_lib.study import RunConfig
@@ -111,7 +111,7 @@ def write_run(folder: Path, version: int) -> None:
         network=None,
         best_weights=weights,
         last_weights=weights,
-        scales=training.Scales(100.0 * version, 40.0, PixelStatistics(0.2, 0.1)),
+        scales=evaluation.Scales(100.0 * version, 40.0, PixelStatistics(0.2, 0.1)),
         progress=training.Progress(1, [{"epoch": 1}], [{"step": 1, "lr": 0.1}], 1.0, 1),
         predictions=seen,
         predictions_train=seen.assign(split="train"),
