@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from h2a_lib.analysis import comparison
+from h2a_lib.figures.comparison import Drawer
+from h2a_lib.results import Results
 
 N = 200
 
@@ -164,3 +166,46 @@ def test_what_is_learnt_by_heart_is_said_in_words(run):
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
     assert comparison.variance_sentence(groups(easier)).endswith("happen to be easier.")
+
+
+@pytest.fixture
+def drawn_runs(run, tmp_path):
+    """Return a function that makes a run with curves and a folder, as the figures need them."""
+
+    def make(experiment="resnet18", **settings):
+        found = run(experiment, noise=3.0, **settings)
+        found.folder = tmp_path / "runs" / experiment
+        found.folder.mkdir(parents=True)
+        epochs = pd.Series([1, 2], name="epoch")
+        errors = {"train_mae_months": [20.0, 9.0], "validation_mae_months": [22.0, 12.0]}
+        found.history = pd.DataFrame({"epoch": epochs} | errors)
+        found.steps = pd.DataFrame({"step": [1, 2, 3, 4], "lr": [1e-3, 1e-3, 7e-4, 7e-4]})
+        for name in ("history", "steps", "predictions", "predictions_train"):
+            getattr(found, name).to_csv(found.folder / f"{name}.csv")
+        return found
+
+    return make
+
+
+def test_every_figure_of_notebook_06_is_drawn_with_its_yardsticks(drawn_runs, tmp_path):
+    found = groups(
+        drawn_runs(),
+        drawn_runs("resnet34", network="resnet34"),
+        drawn_runs("sgd", optimizer="sgd", lr=1e-2),
+        drawn_runs("l2", weight_decay=1e-2),
+        drawn_runs("half", train_fraction=0.5),
+        drawn_runs("augment", augment={}),
+        drawn_runs("plateau", schedule="plateau"),
+    )
+    results = Results(tmp_path / "results", tmp_path, "Made-up tier")
+    draw = Drawer(results, found, "06_compare_runs", floor_months=4.6)
+    names = list(found)
+    curves = draw.curves("optimizers", ["resnet18", "sgd"], "by the optimiser")
+    said = {text.get_text() for text in curves.axes[0].texts}
+    assert said >= {"always the median age", "noise of the labels"}
+    draw.curves_with_rates("plateau", ["resnet18", "plateau"], "and rate")
+    panels = draw.trade_off("bias_variance", names).axes
+    assert [panel.get_xlabel() for panel in panels] == ["epoch", *comparison.TRADES.values()]
+    draw.forest("forest", comparison.forest(found))
+    for name in ("optimizers", "plateau", "bias_variance", "forest"):
+        assert (tmp_path / "results" / "figures" / f"{name}.svg").stat().st_size > 1000
