@@ -38,8 +38,8 @@ STATISTICS = (
 SETTINGS = {
     "geometry": "pad",
     "augment": {
-        **{"rotation_degrees": 12, "scale": 0.12, "shift": 0.06},
-        **{"flip": True, "brightness": 0.1, "contrast": 0.2},
+        **{"rotation_degrees": 12, "scale": 0.15, "shift": 0.06},
+        **{"flip": True, "brightness": 0.1, "contrast": 0.3},
     },
     "optimizer": "adamw",
     "weight_decay": 0.01,
@@ -62,8 +62,8 @@ def main() -> None:
     network.add_argument("task", choices=("age", "sex"))
     network.add_argument("--real", type=Path)
     network.add_argument("--n", type=int, default=2000)
-    network.add_argument("--size-px", type=int, default=64)
-    network.add_argument("--epochs", type=int, default=12)
+    network.add_argument("--size-px", type=int, default=80)
+    network.add_argument("--epochs", type=int, default=8)
     network.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args())
     cv2.setNumThreads(1)
@@ -207,6 +207,24 @@ def isolate(image: np.ndarray) -> np.ndarray:
     return (255 * hand * np.clip((part - low) / max(high - low, 1), 0, 1)).astype(np.uint8)
 
 
+def even_out(hand: np.ndarray) -> np.ndarray:
+    """Give every part of an isolated hand the same contrast (Jarrett et al. 2009, ICCV).
+
+    Without this a network takes sharp and dense bone for old: phantoms gain more of both with age
+    than real hands do.
+    """
+    reach = hand.shape[0] / 20
+
+    def blurred(values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values, (0, 0), reach)
+
+    inside, grey = (hand > 8).astype(np.float32), hand.astype(np.float32)
+    share = blurred(inside) + 1e-3
+    detail = (grey - blurred(grey * inside) / share) * inside
+    spread = np.sqrt(blurred(detail * detail) / share) + 4
+    return np.clip(128 + 45 * detail / spread, 0, 255).astype(np.uint8)
+
+
 def _disc(diameter: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
@@ -226,19 +244,19 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
     config = study.RunConfig(**settings)
 
     def square(image: np.ndarray) -> np.ndarray:
-        return prepare(isolate(image), size_px, config.geometry, config.contrast)
+        return even_out(prepare(isolate(image), size_px, config.geometry, config.contrast))
 
     start = time.perf_counter()
     children = [child(1000 + seed, number) for number in range(n)]
-    drawn = np.stack(
-        [square(phantom.render(*one, height_px=4 * size_px).image) for one in children]
-    )
+    drawn = np.stack([square(phantom.render(*one, height_px=192).image) for one in children])
     labels = pd.DataFrame(children, columns=["age_months", "male", "seed"])
     labels["id"] = [str(number) for number in range(n)]
     labels["split"] = np.where(np.arange(n) < n // 5, "test", "train")
     labels.loc[n // 5 : n // 5 + n // 10, "split"] = "validation"
     with tempfile.TemporaryDirectory() as folder:
-        trained = training.train(config, Hands(drawn, labels, "phantoms"), Path(folder) / "state")
+        trained = training.train(
+            config, Hands(drawn, labels, "phantoms"), Path(folder) / "state.ckpt"
+        )
     test = trained.predictions.query("split == 'test'")
     learnt = labels.query("split == 'train'")
     found = dict(on="new phantoms", n_train=len(learnt), n=len(test), **own)
@@ -254,9 +272,9 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
         male = test["male"].to_numpy(bool)
         pairs = closest_match(test)
         found |= {
-            "auc": auc(male, test["male_probability"].to_numpy(float)).row("auc", digits=3),
-            "auc_from_age_alone": auc(male, by_label(learnt, test, 12)).row("auc", digits=3),
-            "auc_within_age": pairs.estimate.row("auc", digits=3),
+            **auc(male, test["male_probability"].to_numpy(float)).row("auc", digits=3),
+            **auc(male, by_label(learnt, test, 12)).row("auc_of_age_alone", digits=3),
+            **pairs.estimate.row("auc_within_age", digits=3),
             "within_months": pairs.caliper_months,
         }
     say(**found, seconds=round(time.perf_counter() - start))
@@ -283,7 +301,7 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
         }
     else:
         male = labels["male"].to_numpy(bool)
-        found |= {"auc": auc(male, seen["male_probability"]).row("auc", digits=3)}
+        found |= auc(male, seen["male_probability"]).row("auc", digits=3)
     say(**found)
 
 

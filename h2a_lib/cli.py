@@ -215,24 +215,27 @@ def doctor() -> None:
 @data_app.command()
 def phantom(
     n: Annotated[int, typer.Option(min=1, help="How many hands.")] = 1000,
-    out: Annotated[Path | None, typer.Option(help="The folder to make.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to make, or the growth chart's file.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every pixel.")] = 0,
     height_px: Annotated[int, typer.Option(min=64, help="Median height of the images.")] = 640,
     heaping: Annotated[float, typer.Option(min=0, max=1, help="Share of heaped labels.")] = 0.0,
     reader_noise: Annotated[float, typer.Option(min=0, help="SD of the labels, months.")] = 0.0,
     growth_chart: Annotated[
-        Path | None, typer.Option(help="Draw the growth chart to this file instead.")
-    ] = None,
+        bool, typer.Option("--growth-chart", help="Draw the growth chart instead.")
+    ] = False,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
     from h2a_lib.data import phantom
 
-    if growth_chart is not None:
-        phantom.growth_chart(growth_chart)
-        typer.echo(_short(growth_chart))
+    if growth_chart:
+        chart = out or Path("growth-chart.png")
+        phantom.growth_chart(chart)
+        typer.echo(_short(chart))
         return
     if out is None:
-        raise UserError("name the folder to make with --out, or a file with --growth-chart")
+        raise UserError("name the folder to make with --out, or ask for the --growth-chart")
     phantom.write(
         out, n, seed, height_px=height_px, heaping=heaping, reader_noise_months=reader_noise
     )

@@ -30,8 +30,8 @@ def growth_chart(out: Path | None = None, px_per_mm: float = 1.4) -> Figure:
     Figure
         The chart.
     """
-    figure = Figure(figsize=(15, 19.5), layout="constrained")
-    hands, timeline = figure.subplots(2, 1, height_ratios=(1.55, 1.0))
+    figure = Figure(figsize=(15, 18.2), layout="constrained")
+    hands, timeline = figure.subplots(2, 1, height_ratios=(1.35, 1.0))
     draw_hands(hands, px_per_mm)
     draw_timeline(timeline)
     figure.suptitle("Growth model of the phantoms (synthetic, not patients)", fontsize=15)
