@@ -203,6 +203,7 @@ def test_every_figure_of_notebook_06_is_drawn_with_its_yardsticks(drawn_runs, tm
     curves = draw.curves("optimizers", ["resnet18", "sgd"], "by the optimiser")
     said = {text.get_text() for text in curves.axes[0].texts}
     assert said >= {"always the median age", "noise of the labels"}
+    assert curves.axes[0].get_ylim()[1] > comparison.constant_error(found["resnet18"][0]).value
     draw.curves_with_rates("plateau", ["resnet18", "plateau"], "and rate")
     panels = draw.trade_off("bias_variance", names).axes
     assert [panel.get_xlabel() for panel in panels] == ["epoch", *comparison.TRADES.values()]

@@ -66,6 +66,7 @@ def curves(
 def reference_line(value: float, label: str, axes: Axes, colour: str = VERMILLION) -> Axes:
     """Draw a level to read curves against, with its name on the line."""
     axes.axhline(value, color=colour, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
+    axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
     axes.annotate(
         label,
         (1, value),
