@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _shared_out(
     waiting: Iterator[Sequence[Any]],
     constants: tuple[Any, ...],
     n_workers: int,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Hand chunks to workers, and work on others here, at once and not when they have started.
 
     The workers are joblib's (loky): unlike those of multiprocessing they need no
