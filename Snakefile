@@ -217,11 +217,13 @@ rule train:
 rule compare:
     input:
         ALL_RUNS,
+        "study.yaml",
         library("notebooks/06_compare_runs.ipynb"),
         notebook="notebooks/06_compare_runs.ipynb",
     output:
-        figures(*(f"{name}.svg" for name in comparisons(age_configs()))),
-        RESULTS / "tables/runs.csv",
+        figures("residual_block.svg", *(f"{name}.svg" for name in comparisons(age_configs()))),
+        [RESULTS / f"tables/{name}.csv" for name in ("runs", "networks", "hyperparameters")],
+        RESULTS / "variables/sheet.yml",
         RESULTS / "variables/runs.yml",
         notebook=RESULTS / "notebooks/06_compare_runs.ipynb",
     params:

@@ -30,6 +30,17 @@ TRADES = {
     "train_fraction": "share of the data",
     "augment": "augmentation",
 }
+# What the deck says of a comparison: name, the figures that show it, what its runs differ in.
+RANKINGS = (
+    ("depth", ("curves_by_depth",), "depth"),
+    ("step_grid", ("step_grid_curves",), "how fast the rate falls"),
+    ("plateau", ("plateau",), "reducing the rate on a plateau"),
+    ("cyclic", ("cyclic",), "the shape of the schedule"),
+    ("schedule", ("step_grid_curves", "plateau", "cyclic"), "the schedule"),
+    ("normalisation", ("normalisation",), "the scaling of pixels"),
+    ("learning_rate", ("learning_rates",), "the learning rate"),
+    ("optimizer", ("optimizers",), "the optimiser"),
+)
 
 Groups = dict[str, list[Run]]
 
@@ -309,6 +320,19 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     return f"{sentence}."
 
 
+def ranking_verdict(groups: Groups) -> str:
+    """Say `ranking_sentence` in the few words that a title has room for."""
+    winner = best(groups)
+    behind = [
+        name for name in groups if name != winner and not gap(groups[name], groups[winner]).is_tie
+    ]
+    if not behind:
+        return "A tie"
+    if len(behind) == len(groups) - 1:
+        return f"{winner} is best"
+    return f"{len(behind)} of {len(groups)} {'fall' if len(behind) > 1 else 'falls'} behind"
+
+
 def variance_sentence(groups: Groups) -> str:
     """Say how far the default's error on new hands lies above that on hands learnt from."""
     run = groups[DEFAULT][0]
@@ -341,7 +365,7 @@ def variables(runs: Sequence[Run]) -> dict[str, str | int]:
     """Return what the deck says of the runs, ready to print."""
     groups = by_experiment(runs)
     drawn = comparisons(configs_of(groups))
-    depth = {name: groups[name] for name in drawn["curves_by_depth"]}
+    depth = {name: groups[name] for name in drawn.get("curves_by_depth", [DEFAULT])}
     winner = groups[best(groups)][0]
     millions = parameters_in_millions(runs)
     found: dict[str, str | int] = {
@@ -352,16 +376,14 @@ def variables(runs: Sequence[Run]) -> dict[str, str | int]:
         "best_experiment": winner.config.experiment,
         "best_mae": error(winner).text("months"),
         "answer_sentence": beats_constant_sentence(winner),
-        "depth_sentence": ranking_sentence(depth, "depth"),
         "bias_variance_sentence": variance_sentence(groups),
     }
-    for name, figures, what in (
-        ("schedule", ("step_grid_curves", "plateau", "cyclic"), "the schedule"),
-        ("normalisation", ("normalisation",), "the scaling of pixels"),
-    ):
+    for name, figures, what in RANKINGS:
         names = dict.fromkeys(n for figure in figures for n in drawn.get(figure, []))
         if names:
-            found[f"{name}_sentence"] = ranking_sentence({n: groups[n] for n in names}, what)
+            ranked = {n: groups[n] for n in names}
+            found[f"{name}_sentence"] = ranking_sentence(ranked, what)
+            found[f"{name}_verdict"] = ranking_verdict(ranked)
     return found
 
 

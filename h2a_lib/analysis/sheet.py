@@ -1,0 +1,192 @@
+"""study.yaml as two tables for its readers: what is varied, and the networks that are trained."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from h2a_lib.analysis.comparison import DEFAULT, differences
+from h2a_lib.runs import Run
+from h2a_lib.study import RunConfig, Study
+
+# Settings of the machine, and how long it may take, are not tuned.
+NOT_TUNED = {"epochs", "batch_size", "precision", "compile", "devices", "threads", "image_size_px"}
+SETTINGS = {
+    "network": "depth",
+    "schedule": "schedule of the rate",
+    "optimizer": "optimiser",
+    "lr": "learning rate",
+    "weight_decay": "weight decay (L2)",
+    "pixel_norm": "pixel normalisation",
+    "geometry": "geometry",
+    "contrast": "contrast",
+    "augment": "augmentation",
+    "ema_decay": "averaged weights",
+    "early_stopping_patience": "early stopping",
+    "train_fraction": "share of the training hands",
+    "pretrained": "initial weights of ImageNet",
+    "loss": "loss",
+    "sex_input": "sex as an input",
+    "task": "task",
+}
+SIZE_PX = 224
+
+
+# --- what is varied ---
+
+
+def hyperparameters(study: Study, profile: str) -> pd.DataFrame:
+    """List every setting that an experiment of the sheet changes, and to what.
+
+    Parameters
+    ----------
+    study : Study
+        The sheet.
+    profile : str
+        Whose experiments are counted.
+
+    Returns
+    -------
+    DataFrame
+        setting, default, also (the other values, in the sheet's order), experiments (how many of
+        the profile's own differ from the default in it).
+    """
+    configs = {name: study.config(profile, name) for name in study.experiments}
+    default, here = configs[DEFAULT], study.experiments_of(profile)
+    changes = {name: differences(config, default) for name, config in configs.items()}
+    rows = []
+    for setting in type(default).model_fields:
+        values = [changed[setting] for changed in changes.values() if setting in changed]
+        if not values or setting in NOT_TUNED:
+            continue
+        rows.append(
+            {
+                "setting": SETTINGS.get(setting, setting),
+                "default": in_words([default.model_dump(mode="json")[setting]]),
+                "also": in_words(values),
+                "experiments": sum(setting in changes[name] for name in here),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def in_words(values: Iterable[Any]) -> str:
+    """Write different values of one setting; named ones with what differs between them.
+
+    >>> in_words([{"name": "step", "gamma": 0.1}, {"name": "step", "gamma": 0.5}, "adam"])
+    'step (gamma 0.1, 0.5), adam'
+    """
+    named: dict[str, list[dict[str, Any]]] = {}
+    for value in values:
+        if isinstance(value, dict) and "name" in value:
+            options = {key: option for key, option in value.items() if key != "name"}
+            named.setdefault(value["name"], []).append(options)
+        else:
+            named.setdefault(_plain(value), []).append({})
+    return ", ".join(name + _options(options) for name, options in named.items())
+
+
+def _options(several: Sequence[dict[str, Any]]) -> str:
+    """Write the options in which some values of one name differ, or the single numbers of one."""
+    found = {
+        key: list(dict.fromkeys(_plain(options[key]) for options in several)) for key in several[0]
+    }
+    if len(several) > 1:
+        found = {key: values for key, values in found.items() if len(values) > 1}
+    said = [f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in found.items()]
+    return f" ({'; '.join(said)})" if said and (len(several) > 1 or len(said) == 1) else ""
+
+
+def _plain(value: Any) -> str:
+    if value is None or value is False:
+        return "none"
+    if value is True:
+        return "yes"
+    if isinstance(value, dict):
+        return "random changes"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def possibilities(study: Study, profile: str) -> int:
+    """Return how many networks it would take to try all values of the sheet with each other."""
+    configs = [study.config(profile, name) for name in study.experiments]
+    varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - {"task"}]
+    return math.prod(len({str(getattr(config, field)) for config in configs}) for field in varied)
+
+
+def variables(study: Study, profile: str) -> dict[str, str]:
+    """Return what the deck says of the sheet, ready to print."""
+    names = study.experiments_of(profile)
+    default = study.config(profile, DEFAULT)
+    changes = [differences(study.config(profile, name), default) for name in names]
+    alone = sum(len(changed) == 1 for changed in changes)
+    networks = possibilities(study, profile)
+    return {
+        "possibilities": f"{networks:,}",
+        "sentence": f"Every value with every other would take {networks:,} networks. This study "
+        f"trains {len(names)}: the default, {alone} that differ from it in one setting, and "
+        f"{len(names) - 1 - alone} in several.",
+    }
+
+
+# --- the networks ---
+
+
+def layers(network: nn.Module) -> int:
+    """Count layers as He et al. (2016) do: convolutions and linear layers, shortcuts apart."""
+    return sum(
+        isinstance(module, nn.Conv2d | nn.Linear) and "downsample" not in name
+        for name, module in network.named_modules()
+    )
+
+
+def operations(name: str, size_px: int = SIZE_PX) -> int:
+    """Return the floating-point operations of one image; a multiply-add counts as two."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from h2a_lib.models import networks
+
+    # On the meta device: shapes without values, so without the work.
+    with torch.device("meta"):
+        network = networks.build(name).eval()
+        image = torch.empty(1, 1, size_px, size_px)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return counter.get_total_flops()
+
+
+def network_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Describe each network that may be trained, as built, and how fast it was in these runs.
+
+    Returns
+    -------
+    DataFrame
+        network, layers, million_parameters, GFLOPs_at_224px, images_a_second (training,
+        evaluation after each epoch included; the median over the runs of the network, empty
+        without one).
+    """
+    from h2a_lib.models import networks
+
+    rows = []
+    for name in networks.RESNETS:
+        network = networks.build(name)
+        speeds = [
+            len(run.predictions_train) * run.metrics["epochs"] / run.made_by["seconds"]
+            for run in runs
+            if run.config.network == name and run.made_by["seconds"] > 0
+        ]
+        rows.append(
+            {
+                "network": f"ResNet-{name.removeprefix('resnet')}",
+                "layers": layers(network),
+                "million_parameters": round(
+                    sum(weights.numel() for weights in network.parameters()) / 1e6, 1
+                ),
+                f"GFLOPs_at_{SIZE_PX}px": round(operations(name) / 1e9, 1),
+                "images_a_second": round(pd.Series(speeds, dtype=float).median(), 1),
+            }
+        )
+    return pd.DataFrame(rows)
