@@ -99,23 +99,27 @@ def train(
 
 @app.command()
 def render(
-    profile: ProfileOption = "demo", data: DataOption = None, renderer: RendererOption = "auto"
+    profile: ProfileOption = "demo",
+    data: DataOption = None,
+    renderer: RendererOption = "auto",
+    results: Annotated[
+        Path | None, typer.Option(help="A folder of published results, instead of a profile.")
+    ] = None,
 ) -> None:
     """Render the deck from the results as they are."""
     from h2a_lib import report
 
     _check_renderer(renderer)
     end_with_leader()
-    space = workflow.open_study(profile, data, prepare=False)
-    space.write_variables()
-    done = report.render(
-        space.results_folder,
-        space.root / "report",
-        space.deck_folder,
-        root=space.root,
-        renderer=renderer,
-    )
-    typer.echo(f"rendered with {done.renderer}")
+    if results is None:
+        space = workflow.open_study(profile, data, prepare=False)
+        space.write_variables()
+        root, results, folder = space.root, space.results_folder, space.deck_folder
+    else:
+        root, results = workflow.project_root(), results.resolve()
+        folder = root / "report" / "_output" / results.name
+    done = report.render(results, root / "report", folder, root=root, renderer=renderer)
+    typer.echo(f"rendered with {done.renderer}: {_short(done.html)} and beside it")
 
 
 @app.command()

@@ -56,6 +56,12 @@ def machine_in_words(machine: dict[str, Any]) -> str:
     return f"{machine['cores']} cores ({machine['cpu']}), {machine['gpu'] or 'no GPU'}"
 
 
+def commit_in_words(made_by: dict[str, Any]) -> str:
+    """Return the commit of a run, and whether files had changed since."""
+    commit = (made_by["commit"] or "not in a checkout")[:10]
+    return f"{commit} (changed since)" if made_by["changed_since_commit"] else commit
+
+
 def duration(seconds: float) -> str:
     """Return "1 h 05 min" or "3 min 20 s"."""
     minutes, seconds = divmod(round(seconds), 60)

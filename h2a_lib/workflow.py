@@ -158,7 +158,8 @@ class Workspace:
     def write_variables(self) -> None:
         """Write what the deck says of the study as a whole: tier, runs, machine, time."""
         found = self.finished_runs()
-        latest = max(found, key=lambda run: run.made_by["finished"]).made_by
+        in_time = sorted((run.made_by for run in found), key=lambda made: made["finished"])
+        first, latest = in_time[0], in_time[-1]
         config = found[0].config
         data = f" --data {self.data_folder.name}" if self.name != self.profile_name else ""
         self.results.variables(
@@ -171,8 +172,9 @@ class Workspace:
                 "tier_label": self.tier_label,
                 "command": f"h2a report --profile {self.profile_name}{data}",
                 "date": latest["finished"][:10],
-                "commit": (latest["commit"] or "not in a checkout")[:10]
-                + (" (changed since)" if latest["changed_since_commit"] else ""),
+                "commit": provenance.commit_in_words(latest),
+                "first_date": first["finished"][:10],
+                "first_commit": provenance.commit_in_words(first),
                 "fingerprint": self.fingerprint[:12],
                 "n_runs": len(found),
                 "n_experiments": len({run.config.experiment for run in found}),
@@ -181,6 +183,7 @@ class Workspace:
                 "machine": provenance.machine_in_words(latest["machine"]),
                 "training_time": provenance.duration(sum(r.made_by["seconds"] for r in found)),
                 "torch": latest["packages"]["torch"],
+                "lock": (latest["lock_sha256"] or "none")[:12],
             },
         )
 

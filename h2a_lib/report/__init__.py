@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically
-from h2a_lib.report.checks import check_source
+from h2a_lib.report.checks import check_numbers, check_source
 from h2a_lib.report.outline import Outline, read_outline
 from h2a_lib.report.output import check_article, check_deck
 from h2a_lib.report.renderers import DOCUMENTS, RENDERERS, choose_renderer
@@ -90,6 +90,7 @@ def render(
             for name, outline in outlines.items()
             for problem in check_source(outline, staged, project, root)
         ]
+        problems += check_numbers(staged)
         raise_if_any(f"what {results.name} shows", problems)
         report_left_out(outlines["slides"])
         with write_folder_atomically(output) as folder:

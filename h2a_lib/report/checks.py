@@ -14,6 +14,7 @@ from h2a_lib.report.outline import VARIABLE, Outline, Slide
 from h2a_lib.report.staging import Staged
 
 BIB_ENTRY = re.compile(r"^\s*@\w+\{\s*([^,\s]+)\s*,", re.MULTILINE)
+COUNTS = {f"n_{part}" for part in ("total", "train", "validation", "test", "female", "male")}
 FIGURE = re.compile(r"figures/([a-z0-9_]+)\.(?:svg|png)")
 
 
@@ -41,6 +42,35 @@ def check_source(outline: Outline, staged: Staged, project: Path, root: Path) ->
             *(f"unknown citation @{key}" for key in slide.citations if key not in known),
         ]
         problems += [f"{outline.unit} {slide.title!r}: {what}" for what in found]
+    return problems
+
+
+def check_numbers(staged: Staged) -> list[str]:
+    """All numbers of a study that should agree and do not: counts, runs, the data's fingerprint."""
+    problems = []
+
+    def agree(what: str, *values: object) -> None:
+        if len(set(map(str, values))) > 1:
+            problems.append(f"{what}: {' is not '.join(map(str, values))}")
+
+    study, population = staged.variables["study"], staged.variables.get("population", {})
+    if population:
+        count = {
+            key: int(text.replace(",", "")) for key, text in population.items() if key in COUNTS
+        }
+        parts = sum(count[f"n_{part}"] for part in ("train", "validation", "test"))
+        agree("training, validation and test hands, and all hands", parts, count["n_total"])
+        agree(
+            "girls and boys, and all hands", count["n_female"] + count["n_male"], count["n_total"]
+        )
+        agree("fingerprint of the data", population["fingerprint"], study["fingerprint"])
+    if runs := staged.tables.get("runs"):
+        at = runs["names"].index("experiment")
+        agree("rows of the table of runs, and runs", len(runs["rows"]), study["n_runs"])
+        experiments = len({row[at] for row in runs["rows"]})
+        agree(
+            "experiments in the table of runs, and experiments", experiments, study["n_experiments"]
+        )
     return problems
 
 
@@ -73,7 +103,7 @@ def _pictures(slide: Slide, staged: Staged, project: Path, root: Path) -> Iterat
             yield f"missing figure {path}: the study has {figure['file']}"
         else:
             yield from _description(figure)
-            yield from _stale(figure, root)
+            yield from _stale(figure, root, staged.published)
 
 
 def _description(figure: dict[str, Any]) -> Iterator[str]:
@@ -84,12 +114,14 @@ def _description(figure: dict[str, Any]) -> Iterator[str]:
         yield f"figure {name} does not say what its data are"
 
 
-def _stale(figure: dict[str, Any], root: Path) -> Iterator[str]:
+def _stale(figure: dict[str, Any], root: Path, published: bool) -> Iterator[str]:
     """Name the inputs that are not what they were when the figure was drawn."""
     name, notebook = figure["name"], figure["made_by"]
     for source in figure["inputs"]:
         file = root / source["path"]
-        if not file.is_file():
+        if file.is_file():
+            if sha256(file) != source["sha256"]:
+                what = f"{source['path']}, which it shows"
+                yield f"figure {name} is older than {what}: run {notebook}"
+        elif not published:
             yield f"figure {name} was drawn from {source['path']}, which is gone: run {notebook}"
-        elif sha256(file) != source["sha256"]:
-            yield f"figure {name} is older than {source['path']}, which it shows: run {notebook}"

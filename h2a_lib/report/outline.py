@@ -21,7 +21,7 @@ class Slide:
     Attributes
     ----------
     title : str
-        Its heading.
+        Its heading, or the `topic` of a heading that is a result.
     text : str
         All its text, shortcodes as written, speaker notes included.
     images : list of (path, alt text)
@@ -83,7 +83,9 @@ def outline_of(ast: dict[str, Any], unit: str) -> Outline:
     slides: list[Slide] = []
     for block in _flat(ast["blocks"]):
         if block["t"] == "Header" and block["c"][0] <= 3:
-            slides.append(Slide(_text(block["c"][2]).strip()))
+            # A title that is a result goes by its topic.
+            topic = dict(block["c"][1][2]).get("topic")
+            slides.append(Slide(topic or _text(block["c"][2]).strip()))
         if not slides:
             slides.append(Slide("before the first slide"))
         slide = slides[-1]

@@ -31,6 +31,7 @@ REVEAL = {
     "transition": "transition",
     "backgroundTransition": "background-transition",
     "controls": "controls",
+    "controlsLayout": "controls-layout",
     "progress": "progress",
 }
 

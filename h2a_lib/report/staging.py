@@ -22,6 +22,10 @@ ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
 CAPITALS = {name.lower(): name for name in ACRONYMS}
 # Below this mean brightness (0-255) the border of a picture is a dark ground.
 DARK = 96
+# Pictures that show what is done to any radiograph; those of a network's answers have no stand-in.
+ILLUSTRATIONS = ("raw_grid", "extremes", "geometry", "pixel_normalisation", "contrast")
+PHANTOM_STUDIES = ("demo", "smoke")
+IN_PLACE = "Synthetic hands in place of radiographs that may not be given away"
 # Font files by the look they give; the CSS takes the .woff, Typst the .ttf.
 FONTS = (
     "source-sans-pro-regular",
@@ -45,16 +49,22 @@ class Staged:
         name -> file, alt, caption, made_by, tier, ground, inputs (list of path and sha256).
     tables : dict
         name -> names, header, rows (as text), numeric (one bool a column).
+    published : bool
+        Whether these are results without their data: what figures were drawn from may be gone.
     """
 
     tier_label: str
     variables: dict[str, dict[str, str]]
     figures: dict[str, dict[str, Any]]
     tables: dict[str, dict[str, Any]]
+    published: bool
 
 
 def stage(results: Path, project: Path) -> Staged:
     """Copy what the deck shows into the project, and describe it in `_staged.json`.
+
+    Results that were published without their radiographs (`published.json`) take the pictures of
+    `ILLUSTRATIONS` from a study on phantoms beside them, and say so under each.
 
     Parameters
     ----------
@@ -77,12 +87,13 @@ def stage(results: Path, project: Path) -> Staged:
     staged = Staged(
         tier_label=variables["study"]["tier_label"],
         variables=variables,
-        figures=_figures(results / "figures"),
+        figures=_stand_ins(results) | _figures(results),
+        published=is_published(results),
         tables={file.stem: _table(file) for file in sorted(results.glob("tables/*.csv"))},
     )
     with write_folder_atomically(project / "figures") as folder:
         for figure in staged.figures.values():
-            shutil.copyfile(results / "figures" / figure["file"], folder / figure["file"])
+            shutil.copyfile(figure.pop("from"), folder / figure["file"])
     _stage_fonts(project / "fonts")
     write_yaml(project / "_variables.yml", {g: _escaped(v) for g, v in variables.items()})
     write_json(project / "_staged.json", asdict(staged))
@@ -107,19 +118,50 @@ def reveal_folder() -> Path:
     return Path(spec.origin).parent / "_static" / "revealjs"
 
 
-def _figures(folder: Path) -> dict[str, dict[str, Any]]:
+def is_published(results: Path) -> bool:
+    """Whether results were published without their radiographs, as `h2a publish` leaves them."""
+    return (results / "published.json").is_file()
+
+
+def _figures(results: Path) -> dict[str, dict[str, Any]]:
     figures = {}
-    for file in sorted(folder.glob("*")):
+    for file in sorted((results / "figures").glob("*")):
         if file.suffix not in PICTURES:
             continue
         sidecar = file.with_suffix(".json")
         if not sidecar.is_file():
             raise UserError(f"{file} has no description beside it ({sidecar.name})")
         data = read_json(sidecar)
+        data["from"] = str(file)
         data["ground"] = _ground(file)
-        data["inputs"] = [{"path": path, "sha256": h} for path, h in data["inputs"].items()]
+        data["inputs"] = [
+            {"path": _published_path(path, results), "sha256": h}
+            for path, h in data["inputs"].items()
+        ]
         figures[data["name"]] = data
     return figures
+
+
+def _published_path(path: str, results: Path) -> str:
+    """Find the record of a run where it is published, beside the results."""
+    if is_published(results) and path.startswith(f"runs/{results.name}/"):
+        return f"results/{results.name}/{path.replace(f'{results.name}/', '', 1)}"
+    return path
+
+
+def _stand_ins(results: Path) -> dict[str, dict[str, Any]]:
+    """Take the pictures that may not be published from a study on phantoms, where there is one."""
+    if not is_published(results):
+        return {}
+    for name in PHANTOM_STUDIES:
+        found = _figures(results.parent / name)
+        if found:
+            return {
+                name: figure | {"caption": f"{IN_PLACE}: {figure['caption']}"}
+                for name, figure in found.items()
+                if name in ILLUSTRATIONS
+            }
+    return {}
 
 
 def _ground(file: Path) -> str:
@@ -149,7 +191,7 @@ def _table(file: Path) -> dict[str, Any]:
         ends = [f"{name}_{end}" for end in ("low", "high") if f"{name}_{end}" in frame.columns]
         cells = _cells(frame[[name, *ends]])
         if len(ends) == 2:
-            column = [f"{at} ({low}–{high})" if at else "" for at, low, high in cells]
+            column = [f"{at} ({low} to {high})" if low else at for at, low, high in cells]
         else:
             column = [at for at, *_ in cells]
         names.append(name)
@@ -175,7 +217,8 @@ def _heading(name: str) -> str:
 def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:
     """Write columns that belong together as text, row by row; no text for what is missing.
 
-    Floats have the same decimals throughout: none from 100 upwards, else two.
+    Floats have the same decimals throughout: none from 100 upwards, else as many as they need up
+    to two, or three below 1.
     """
     numbers = values.select_dtypes("number")
     finite = numbers.abs().to_numpy(dtype=float)
@@ -183,14 +226,18 @@ def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:
     largest = finite.max(initial=0.0)
     if (finite % 1 == 0).all() or largest >= 100:
         pattern = "{:,.0f}"
+    elif (np.abs(finite * 10 - np.round(finite * 10)) < 1e-6).all():
+        pattern = "{:.1f}"
     elif largest >= 1:
         pattern = "{:.2f}"
     else:
-        pattern = "{:.3g}"
+        pattern = "{:.3f}" if finite.min(initial=1) >= 0.01 else "{:.3g}"
 
     def text(value: Any) -> str:
         if pd.isna(value):
             return ""
+        if isinstance(value, bool):
+            return "yes" if value else ""
         return str(value) if numbers.empty else pattern.format(value)
 
     return [tuple(text(value) for value in row) for row in values.itertuples(index=False)]

@@ -83,6 +83,15 @@ local function choose(div)
   end
 end
 
+-- A walk does not look at what a filter has put in place, so what is kept is walked anew.
+local resolve
+function resolve(div)
+  local kept = choose(div)
+  if kept then
+    return pandoc.Blocks(kept):walk({ traverse = "topdown", Div = resolve }), false
+  end
+end
+
 local function left_out_list(div)
   if not div.classes:includes("left-out") then
     return nil
@@ -112,6 +121,30 @@ local function html_text(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
 end
 
+-- What drew a figure, and the first of the runs that it shows: paths from the project's folder.
+local function sources(data)
+  local found, runs = pandoc.List({ "notebooks/" .. data.made_by .. ".ipynb" }), pandoc.List({})
+  for _, input in ipairs(data.inputs) do
+    local run = input.path:match("^(runs/.+)/[^/]+$")
+    if run and not runs:includes(run) then
+      runs:insert(run)
+    end
+  end
+  if #runs > 0 then
+    found:insert(runs[1])
+  end
+  return found, math.max(0, #runs - 1)
+end
+
+-- As text, or as links from report/_output/<study>/, where the deck lies, to the project's files.
+local function sources_text(data, as_links)
+  local paths, n_more = sources(data)
+  local said = paths:map(function(path)
+    return as_links and ('<a href="../../../%s">%s</a>'):format(path, path) or path
+  end)
+  return table.concat(said, " · ") .. (n_more > 0 and " and " .. n_more .. " more" or "")
+end
+
 -- A paragraph that is one picture becomes a figure with caption and source.
 local function figure(para)
   if #para.content ~= 1 or para.content[1].t ~= "Image" then
@@ -122,7 +155,6 @@ local function figure(para)
   if not data then
     return nil
   end
-  local source = "notebooks/" .. data.made_by .. ".ipynb"
   if typst then
     return pandoc.RawBlock(
       "typst",
@@ -131,7 +163,7 @@ local function figure(para)
           typst_string(image.src),
           "alt: " .. typst_string(data.alt),
           "caption: " .. typst_string(data.caption),
-          "source: " .. typst_string(source),
+          "source: " .. typst_string(sources_text(data)),
         }, ", ")
         .. ")"
     )
@@ -145,7 +177,7 @@ local function figure(para)
       "<figcaption>"
         .. html_text(data.caption)
         .. ' <span class="source">'
-        .. html_text(source)
+        .. sources_text(data, true)
         .. "</span></figcaption></figure>"
     ),
   }
@@ -225,15 +257,7 @@ end
 
 return {
   -- From the outside in: what falls out is not looked into.
-  {
-    traverse = "topdown",
-    Div = function(div)
-      local kept = choose(div)
-      if kept then
-        return kept
-      end
-    end,
-  },
+  { traverse = "topdown", Div = resolve },
   { Div = left_out_list },
   checking and {} or { Para = figure, Div = study_table },
   {

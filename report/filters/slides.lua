@@ -1,8 +1,8 @@
 --[[ One slide a section in HTML, one slide a page in Typst.
 
-Runs after content.lua. A level-1 heading is a part of the talk and has a slide of its own; a
-level-2 heading opens a slide. Every slide carries the running title, the three parts with the
-present one marked, and the tier of its data.
+Runs after content.lua. A level-1 heading begins a part of the talk; a level-2 heading opens a
+slide. Every slide carries the running title, the three parts with the present one marked, and the
+tier of its data.
 
 What reveal.js has and Typst lacks is mended here: columns stay beside each other, speaker notes
 stay out of the text, a slide ends where its page ends.
@@ -35,18 +35,17 @@ end
 
 -- ------------------------------------------------------------------ the document into slides
 
--- Slides in order: {header, part, blocks}. Anything before the first heading belongs to none.
+-- Slides in order: {header, part, blocks}. A part `outside` the talk is named on its own slides only.
 local function split(blocks)
   local slides, parts = pandoc.List(), pandoc.List()
-  local part = 0
+  local part
   for _, block in ipairs(blocks) do
-    if block.t == "Header" and block.level <= 2 then
-      if block.level == 1 and not block.classes:includes("outside") then
-        parts:insert(stringify(block.content))
-        part = #parts
-      elseif block.level == 1 then
-        part = 0
+    if block.t == "Header" and block.level == 1 then
+      part = stringify(block.content)
+      if not block.classes:includes("outside") then
+        parts:insert(part)
       end
+    elseif block.t == "Header" and block.level == 2 then
       slides:insert({ header = block, part = part, blocks = pandoc.Blocks({}) })
     elseif #slides > 0 then
       slides[#slides].blocks:insert(block)
@@ -116,6 +115,45 @@ local function ground_of(figures)
   return figures[1] and figures[1].ground
 end
 
+-- Whether a slide holds words alone, which may then be larger.
+local function words_alone(slide)
+  local alone = true
+  local function no()
+    alone = false
+  end
+  slide.blocks:walk({
+    Image = no,
+    Table = no,
+    RawBlock = function(block)
+      alone = alone and not block.text:find("#h2a-figure", 1, true)
+    end,
+    Div = function(div)
+      alone = alone and div.identifier ~= "refs" and not div.classes:includes("left-out")
+    end,
+  })
+  return alone
+end
+
+-- What the data of a slide are: the study's, and others that its figures show in their place.
+local function tier_of(figures)
+  local tiers = pandoc.List({ staged.tier_label })
+  for _, figure in ipairs(figures) do
+    if not tiers:includes(figure.tier) then
+      tiers:insert(figure.tier)
+    end
+  end
+  return table.concat(tiers, " · pictures: ")
+end
+
+-- The parts of the talk, and where the slide lies if that is outside of them.
+local function parts_with(part, parts)
+  local names = parts:clone()
+  if part and not names:includes(part) then
+    names:insert(part)
+  end
+  return names
+end
+
 -- Where a figure comes from, for the speaker's notes: notebook, inputs, and their hashes.
 local function provenance(figure)
   local inputs = pandoc.List()
@@ -139,12 +177,11 @@ end
 
 -- ------------------------------------------------------------------ HTML
 
-local function running_html(slide, parts, title, number, total)
-  local names = pandoc.List()
-  for i, name in ipairs(parts) do
-    local class = i == slide.part and ' class="here"' or ""
-    names:insert("<span" .. class .. ">" .. html_text(name) .. "</span>")
-  end
+local function running_html(slide, parts, title, number, total, tier)
+  local names = parts_with(slide.part, parts):map(function(name)
+    local class = name == slide.part and ' class="here"' or ""
+    return "<span" .. class .. ">" .. html_text(name) .. "</span>"
+  end)
   return raw(
     '<div class="running top"><span class="talk">'
       .. html_text(title)
@@ -155,7 +192,7 @@ local function running_html(slide, parts, title, number, total)
       .. " / "
       .. total
       .. "</span>"
-      .. html_text(staged.tier_label)
+      .. html_text(tier)
       .. "</div>"
   )
 end
@@ -164,9 +201,8 @@ local function to_html(slide, parts, title, number, total)
   local header = slide.header
   local figures = figures_on(slide)
   local ground = ground_of(figures)
-  if header.level == 1 then
-    header.level = 2
-    header.classes:insert("part")
+  if words_alone(slide) then
+    header.classes:insert("words")
   end
   if ground then
     header.attributes["background-color"] = ground
@@ -183,7 +219,7 @@ local function to_html(slide, parts, title, number, total)
   notes:extend(figures:map(provenance))
   local out = pandoc.Blocks({ header })
   out:extend(blocks)
-  out:insert(running_html(slide, parts, title, number, total))
+  out:insert(running_html(slide, parts, title, number, total, tier_of(figures)))
   if #notes > 0 then
     out:insert(pandoc.Div(notes, pandoc.Attr("", { "notes" })))
   end
@@ -244,17 +280,22 @@ function kind(div)
   end
 end
 
-local function to_typst(slide)
-  local title = stringify(slide.header.content)
-  local arguments = pandoc.List({ "part: " .. slide.part, "title: " .. typst_string(title) })
-  local ground = ground_of(figures_on(slide))
+local function to_typst(slide, parts)
+  local title, figures = stringify(slide.header.content), figures_on(slide)
+  local arguments = pandoc.List({
+    "part: " .. typst_string(slide.part or ""),
+    "parts: (" .. table.concat(parts_with(slide.part, parts):map(typst_string), ", ") .. ")",
+    "tier: " .. typst_string(tier_of(figures)),
+    "title: " .. typst_string(title),
+  })
+  local ground = ground_of(figures)
   if ground then
     arguments:insert("ground: rgb(" .. typst_string(ground) .. ")")
   end
-  if slide.header.level == 1 then
-    arguments:insert('look: "part"')
-  elseif slide.header.classes:includes("opening") then
+  if slide.header.classes:includes("opening") then
     arguments:insert('look: "opening"')
+  elseif words_alone(slide) then
+    arguments:insert('look: "words"')
   end
   local out = pandoc.Blocks({ raw("#h2a-slide(" .. table.concat(arguments, ", ") .. ")[") })
   out:insert(slide.header)
@@ -271,15 +312,11 @@ local function deck(doc)
   slides = spread(slides)
   local out = pandoc.Blocks({})
   for number, slide in ipairs(slides) do
-    out:extend(typst and to_typst(slide) or to_html(slide, parts, title, number, #slides))
+    out:extend(typst and to_typst(slide, parts) or to_html(slide, parts, title, number, #slides))
   end
   doc.blocks = out
   if typst then
-    -- The template gives these to every page.
-    doc.meta["h2a-parts"] = parts:map(function(name)
-      return pandoc.RawInline("typst", typst_string(name))
-    end)
-    doc.meta["h2a-tier"] = pandoc.RawInline("typst", typst_string(staged.tier_label))
+    -- The template gives it to every page.
     doc.meta["h2a-title"] = pandoc.RawInline("typst", typst_string(title))
   else
     -- The title slide is an ordinary slide, so that both renderers lay it out alike.

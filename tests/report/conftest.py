@@ -30,9 +30,27 @@ def project(tmp_path):
     return copy_project(tmp_path / "report")
 
 
+def render_with(renderer, study, folder):
+    project = copy_project(folder / "report")
+    return render(study / "results", project, folder / "out", study, renderer)
+
+
 @pytest.fixture(scope="session")
 def rendered(full_study, tmp_path_factory):
     """The deck of the whole study, through Pandoc and Typst."""
-    folder = tmp_path_factory.mktemp("rendered")
-    project = copy_project(folder / "report")
-    return render(full_study / "results", project, folder / "out", full_study, "pandoc")
+    return render_with("pandoc", full_study, tmp_path_factory.mktemp("pandoc"))
+
+
+@pytest.fixture(scope="session")
+def quarto_rendered(full_study, tmp_path_factory):
+    """The same through Quarto, where it is installed."""
+    if shutil.which("quarto") is None:
+        pytest.skip("quarto is not installed")
+    return render_with("quarto", full_study, tmp_path_factory.mktemp("quarto"))
+
+
+@pytest.fixture(scope="session", params=["pandoc", "quarto"])
+def by_each(request):
+    """The deck by one renderer after the other."""
+    name = {"pandoc": "rendered", "quarto": "quarto_rendered"}[request.param]
+    return request.getfixturevalue(name)

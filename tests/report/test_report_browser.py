@@ -85,20 +85,18 @@ def slides_of(page):
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_nothing_leaves_its_slide_and_no_picture_is_broken_or_tiny(
-    browser, rendered, width, height
-):
-    page = open_deck(browser, rendered, width=width, height=height)
+def test_nothing_leaves_its_slide_and_no_picture_is_broken_or_tiny(browser, by_each, width, height):
+    page = open_deck(browser, by_each, width=width, height=height)
     found = {}
     for number in slides_of(page):
         if wrong := page.evaluate(OVERFLOW) + page.evaluate(BROKEN):
             found[number] = wrong
     assert found == {}
-    assert number == rendered.n_slides
+    assert number == by_each.n_slides
 
 
-def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(browser, rendered):
-    page = open_deck(browser, rendered, width=1280, height=720)
+def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(browser, by_each):
+    page = open_deck(browser, by_each, width=1280, height=720)
     for _ in slides_of(page):
         pass
     assert page.heard == []
@@ -106,9 +104,9 @@ def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(br
     assert [address for address in page.asked if not address.startswith(local)] == []
 
 
-def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, rendered):
+def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, by_each):
     need("axe-core (npm ci --prefix tests/report)", AXE.is_file())
-    page = open_deck(browser, rendered, width=1280, height=720)
+    page = open_deck(browser, by_each, width=1280, height=720)
     page.add_script_tag(path=AXE)
     found = {}
     for number in slides_of(page):

@@ -1,13 +1,15 @@
 """What must be there before the deck is rendered."""
 
 import json
+import shutil
 
+import pandas as pd
 import pytest
 import yaml
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
-from h2a_lib.report.checks import check_source
+from h2a_lib.report.checks import check_numbers, check_source
 from h2a_lib.report.outline import read_outline
 from h2a_lib.report.pandoc import run_pandoc
 from h2a_lib.report.staging import stage
@@ -67,7 +69,7 @@ def test_a_figure_without_alt_text_is_refused(project, study):
     sidecar = study / "results" / "figures" / "ages_by_sex.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"alt": ""}))
     (found,) = problems_of(project, study)
-    assert found == "slide 'Who is in it: ages by sex': figure ages_by_sex has no alt text"
+    assert found == "slide 'Who is in it': figure ages_by_sex has no alt text"
 
 
 def test_all_problems_are_told_at_once_and_nothing_is_written(project, study, tmp_path):
@@ -108,6 +110,18 @@ def test_a_folder_without_results_is_refused(project, tmp_path):
         stage(tmp_path / "nothing", project)
 
 
+def test_what_is_optional_within_what_is_optional_falls_out_by_itself(project, study):
+    add_slide(
+        project,
+        '::::: {.when has="table:runs"}\nOuter.\n\n:::: {.when has="table:no_such"}\nInner.\n\n'
+        '::: {.table name="no_such"}\n:::\n::::\n:::::',
+    )
+    assert problems_of(project, study) == []
+    text = read_outline(project / "slides.qmd").slides[-1].text
+    assert "Outer" in text
+    assert "Inner" not in text
+
+
 def test_what_was_staged_for_another_study_does_not_stay(project, study):
     stage(study / "results", project)
     (study / "results" / "figures" / "forest.svg").unlink()
@@ -143,10 +157,105 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
     table = stage(study / "results", project).tables["runs"]
     at = table["names"].index("mae_months")
     assert table["header"][at] == "MAE (months), 95 % CI"
-    assert [row[at] for row in table["rows"]][:2] == ["6.00 (5.50–6.50)", "6.16 (5.66–6.66)"]
+    assert [row[at] for row in table["rows"]][:2] == ["6.00 (5.50 to 6.50)", "6.16 (5.66 to 6.66)"]
     assert "mae_months_low" not in table["names"]
     assert table["numeric"][at]
     assert not table["numeric"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1, 20], ["1", "20"]),
+        ([11.2, 3.0], ["11.2", "3.0"]),
+        ([1.25, 3.0], ["1.25", "3.00"]),
+        ([1234.5, 3.0], ["1,234", "3"]),
+        ([0.85, 0.5], ["0.850", "0.500"]),
+        ([0.00123, 0.5], ["0.00123", "0.5"]),
+        ([1.5, None], ["1.5", ""]),
+        ([True, False], ["yes", ""]),
+        (["a", None], ["a", ""]),
+    ],
+)
+def test_a_column_has_even_decimals_and_no_text_for_what_is_missing(project, study, values, said):
+    file = study / "results" / "tables" / "made_up.csv"
+    pd.DataFrame({"name": ["x", "y"], "value": values}).to_csv(file, index=False)
+    rows = stage(study / "results", project).tables["made_up"]["rows"]
+    assert [row[1] for row in rows] == said
+
+
+def change(study, group, **values):
+    file = study / "results" / "variables" / f"{group}.yml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | values))
+
+
+def test_numbers_that_do_not_agree_are_refused(project, study):
+    assert check_numbers(stage(study / "results", project)) == []
+    change(study, "population", n_train="9,999", n_female="1", fingerprint="another")
+    change(study, "study", n_runs="37", n_experiments="2")
+    assert check_numbers(stage(study / "results", project)) == [
+        "training, validation and test hands, and all hands: 12610 is not 12611",
+        "girls and boys, and all hands: 6834 is not 12611",
+        "fingerprint of the data: another is not 0123456789ab",
+        "rows of the table of runs, and runs: 38 is not 37",
+        "experiments in the table of runs, and experiments: 38 is not 2",
+    ]
+
+
+@pytest.fixture
+def published(study):
+    """Results without their data and radiographs, and a study on phantoms beside them."""
+    results = study / "results" / "mine"
+    results.mkdir()
+    for kind in ("figures", "tables", "variables"):
+        (study / "results" / kind).rename(results / kind)
+    shutil.copytree(results, study / "results" / "demo")
+    for sidecar in (study / "results" / "demo" / "figures").glob("*.json"):
+        sidecar.write_text(sidecar.read_text().replace("MADE UP FOR A TEST", "PHANTOMS"))
+    for picture in (results / "figures").glob("*.png"):
+        picture.unlink()
+    (results / "published.json").write_text("{}")
+    (study / "runs" / "made_up" / "predictions.csv").unlink()
+    return results
+
+
+def test_published_results_need_no_runs_and_show_phantoms_in_place_of_radiographs(
+    project, study, published
+):
+    staged = stage(published, project)
+    outline = read_outline(project / "slides.qmd")
+    assert check_source(outline, staged, project, study) == []
+    assert staged.figures["raw_grid"]["tier"].startswith("PHANTOMS")
+    assert staged.figures["raw_grid"]["caption"].startswith("Synthetic hands in place of")
+    assert staged.figures["ages_by_sex"]["tier"].startswith("MADE UP")
+    assert (project / "figures" / "raw_grid.png").is_file()
+
+
+def test_what_a_network_answered_has_no_stand_in(project, study, published):
+    staged = stage(published, project)
+    assert not staged.figures.keys() & {"worst_cases", "saliency_age", "saliency_sex"}
+    assert "What the network looks at, for age" in read_outline(project / "slides.qmd").left_out
+
+
+def test_published_results_without_phantoms_beside_them_leave_those_slides_out(
+    project, study, published
+):
+    shutil.rmtree(study / "results" / "demo")
+    stage(published, project)
+    assert "Raw images: age in years, and sex" in read_outline(project / "slides.qmd").left_out
+
+
+def test_a_published_figure_is_still_compared_with_what_is_there(project, study, published):
+    record = published / "runs" / "resnet18" / "seed-0" / "history.csv"
+    record.parent.mkdir(parents=True)
+    record.write_text("epoch\n1\n")
+    sidecar = published / "figures" / "ages_by_sex.json"
+    shown = json.loads(sidecar.read_text())
+    shown["inputs"] = {"runs/mine/resnet18/seed-0/history.csv": "0" * 64}
+    sidecar.write_text(json.dumps(shown))
+    staged = stage(published, project)
+    (found,) = check_source(read_outline(project / "slides.qmd"), staged, project, study)
+    assert "older than results/mine/runs/resnet18/seed-0/history.csv" in found
 
 
 def test_a_number_stays_with_its_unit_and_n_with_its_number(project, study):

@@ -5,7 +5,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from made_up import REPORT, TIER, VALUES, make_study
+from made_up import INTERVAL, REPORT, TIER, VALUES, make_study
 from pypdf import PdfReader
 
 from h2a_lib.errors import UserError
@@ -45,6 +45,30 @@ class Deck(HTMLParser):
 @pytest.fixture(scope="session")
 def deck(rendered):
     return Deck(rendered.html.read_text(encoding="utf-8"))
+
+
+class Text(HTMLParser):
+    """The text of a page's sections by their id."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.found, self.open = {}, []
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def section(self, name):
+        return "".join(self.found[name])
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "section":
+            self.open.append(dict(attrs).get("id", ""))
+
+    def handle_endtag(self, tag):
+        if tag == "section":
+            self.open.pop()
+
+    def handle_data(self, data):
+        for name in self.open:
+            self.found.setdefault(name, []).append(data)
 
 
 def words(text):
@@ -168,7 +192,7 @@ def test_the_same_study_gives_the_same_bytes(rendered, full_study, project, tmp_
 
 
 def test_a_small_study_renders_with_what_it_has(project, tmp_path):
-    drawn = {"ages_by_sex", "raw_grid", "split_balance", "curves_by_depth"}
+    drawn = {"ages_by_sex", "residual_block", "split_balance", "raw_grid"}
     make_study(tmp_path / "study", only=drawn)
     small = render(
         tmp_path / "study" / "results", project, tmp_path / "out", tmp_path / "study", "pandoc"
@@ -198,6 +222,48 @@ def test_the_article_answers_every_item_of_the_checklist(rendered):
     assert linked <= there
 
 
+def test_every_test_that_the_checklist_names_exists():
+    table = (REPORT / "paper.qmd").read_text(encoding="utf-8").split("{#checklist}")[1]
+    named = set(re.findall(r"`(test_\w+)`", table))
+    tests = REPORT.parent / "tests"
+    there = {
+        name
+        for file in tests.rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 15
+    assert named <= there
+
+
+@pytest.mark.parametrize("document", ["slides.qmd", "paper.qmd"])
+def test_the_title_names_task_method_population_and_that_it_is_research(document):
+    text = (REPORT / document).read_text(encoding="utf-8")
+    title = text.split("# ", 1)[0] if document == "paper.qmd" else text.split("::: notes")[0]
+    for word in ("age", "sex", "residual networks", "child", "radiograph", "not for diagnosis"):
+        assert word in title
+
+
+def test_the_summary_is_filled_from_results(rendered):
+    text = words(Text(rendered.paper_html).section("summary"))
+    population, runs = VALUES["population"], INTERVAL
+    for value in (population["n_train"], population["n_validation"], runs, TIER):
+        assert words(value) in text
+    assert words("External result. None") in text
+
+
+def test_the_statements_are_made(rendered):
+    said = Text(rendered.paper_html).section("statements")
+    for what in ("Registration", "Funding", "Interests", "Code", "Data", "Weights"):
+        assert f"{what}." in said
+
+
+def test_every_figure_links_its_notebook_and_its_run(rendered):
+    html = rendered.html.read_text(encoding="utf-8")
+    n_figures = html.count('<figure class="shown">')
+    assert n_figures == html.count('href="../../../notebooks/99_made_up.ipynb"')
+    assert n_figures == html.count('href="../../../runs/made_up"')
+
+
 def test_an_unknown_renderer_is_refused(project, study, tmp_path):
     with pytest.raises(UserError, match="unknown renderer 'word'; known: auto, quarto, pandoc"):
         render(study / "results", project, tmp_path / "out", study, "word")
@@ -209,13 +275,11 @@ def test_quarto_where_it_is_not_installed_is_refused(project, study, tmp_path, m
         render(study / "results", project, tmp_path / "out", study, "quarto")
 
 
-@pytest.mark.skipif(shutil.which("quarto") is None, reason="quarto is not installed")
-def test_quarto_and_pandoc_give_the_same_deck(rendered, full_study, project, tmp_path, deck, pdf):
-    other = render(full_study / "results", project, tmp_path / "out", full_study, "quarto")
-    theirs = Deck(other.html.read_text(encoding="utf-8"))
+def test_quarto_and_pandoc_give_the_same_deck(quarto_rendered, deck, pdf):
+    theirs = Deck(quarto_rendered.html.read_text(encoding="utf-8"))
     assert [words(t) for t in theirs.titles] == [words(t) for t in deck.titles]
     assert theirs.alts == deck.alts
-    pages = PdfReader(other.pdf).pages
+    pages = PdfReader(quarto_rendered.pdf).pages
     assert [words(p.extract_text()) for p in pages] == [words(p.extract_text()) for p in pdf.pages]
 
 

@@ -23,6 +23,7 @@ GIVEN = {
     "γ 0.7": "the original's schedule",
     "γ 0.1 and 0.5": "the original's schedules",
     "224 × 224": "the original's image size",
+    "1 month to 19 years (228 months)": "the original's ages",
 }
 # A number that looks measured: a decimal, a count with a comma, or one with a unit.
 RESULT = re.compile(
