@@ -123,6 +123,8 @@ def runs(n=38):
             "seed": range(n),
             "differs_in": "network resnet34, schedule step 0.1 every 4",
             "epochs": 20,
+            "best_epoch": 18,
+            "n_train": 10_000,
             "train_mae_months": np.linspace(3, 9, n),
             "mae_months": np.linspace(6, 12, n),
             "mae_months_low": np.linspace(5.5, 11.5, n),
