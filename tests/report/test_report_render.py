@@ -48,27 +48,22 @@ def deck(rendered):
 
 
 class Text(HTMLParser):
-    """The text of a page's sections by their id."""
+    """The text of an article by the id of the heading of level 2 above it."""
 
     def __init__(self, file):
         super().__init__()
-        self.found, self.open = {}, []
+        self.found, self.current = {}, ""
         self.feed(file.read_text(encoding="utf-8"))
 
     def section(self, name):
         return "".join(self.found[name])
 
     def handle_starttag(self, tag, attrs):
-        if tag == "section":
-            self.open.append(dict(attrs).get("id", ""))
-
-    def handle_endtag(self, tag):
-        if tag == "section":
-            self.open.pop()
+        if tag == "h2":
+            self.current = dict(attrs).get("id", "")
 
     def handle_data(self, data):
-        for name in self.open:
-            self.found.setdefault(name, []).append(data)
+        self.found.setdefault(self.current, []).append(data)
 
 
 def words(text):
