@@ -173,7 +173,7 @@ def clock(method: Callable, files: list[Path], processes: int) -> tuple[float, f
     method(files, processes)
     seconds = time.perf_counter() - begun
     # A child's processor time counts when it has ended.
-    get_reusable_executor().shutdown(wait=True)
+    get_reusable_executor(reuse=True).shutdown(wait=True)
     after = os.times()
     return seconds, sum(after[:4]) - sum(before[:4])
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # A worker takes about a second to start; decoding this many bytes of PNG takes about as long.
 BYTES_WORTH_A_WORKER = 20_000_000
-# Chunks handed to each worker: one to work on, two so that it need not wait for the next.
+# Chunks handed to each worker that has shown itself: one to work on, two so that it need not wait
+# for the next. Until then it has one, since what is handed out cannot be taken back.
 CHUNKS_OUT = 3
 
 
@@ -57,6 +58,7 @@ def in_parallel(
     from tqdm.auto import tqdm
 
     total, hidden = sum(map(len, chunks)), not (progress and is_watched())
+    results: Generator[tuple[int, Any], None, None]
     if processes == 1:
         results = ((len(chunk), function(chunk, *constants)) for chunk in chunks)
     else:
@@ -88,16 +90,18 @@ def _shared_out(
 
     executor = get_reusable_executor(max_workers=n_workers)
     out: set[Future[tuple[int, Any]]] = set()
+    each = 1
     try:
         while True:
             # Bounded memory: no more results can lie here than chunks are out.
-            while len(out) < CHUNKS_OUT * n_workers and (chunk := next(waiting, None)):
+            while len(out) < each * n_workers and (chunk := next(waiting, None)):
                 out.add(executor.submit(_counted, function, chunk, constants))
             if chunk := next(waiting, None):
                 yield _counted(function, chunk, constants)
             elif not out:
                 return
             done, out = wait(out, None if chunk is None else 0, FIRST_COMPLETED)
+            each = CHUNKS_OUT if done else each
             yield from (future.result() for future in done)
     finally:
         for future in out:
