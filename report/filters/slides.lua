@@ -12,7 +12,7 @@ local typst = FORMAT:match("typst") ~= nil
 local stringify = pandoc.utils.stringify
 
 -- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
-local KINDS = { "answer", "reading", "small", "big", "dense", "list" }
+local KINDS = { "answer", "reading", "small", "big", "dense", "larger", "list" }
 
 local staged
 do
