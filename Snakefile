@@ -21,7 +21,7 @@ RUNS = f"runs/{space.name}"
 DECK = space.deck_folder.relative_to(space.root)
 REPORT = [DECK / name for name in ("slides.html", "slides.pdf", "paper.html", "paper.pdf")]
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
-ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.study.runs_of(space.profile_name)]
+ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.planned_runs()]
 COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
 STUDY = f"--profile {space.profile_name} --data {shlex.quote(str(space.data_folder))}"
 WARM = f"{sys.executable} -m h2a_lib.warm"
@@ -58,7 +58,7 @@ def cache_of(wildcards):
 
 def age_configs():
     """Settings of the profile's experiments that estimate age."""
-    names = space.study.experiments_of(space.profile_name)
+    names = dict(space.planned_runs())
     configs = {name: space.config(name) for name in names}
     return {name: config for name, config in configs.items() if config.task != "sex"}
 
@@ -83,7 +83,7 @@ def report_sources():
 
 
 def tells_sex():
-    names = space.study.experiments_of(space.profile_name)
+    names = dict(space.planned_runs())
     return any(space.config(name).task != "age" for name in names)
 
 
@@ -316,5 +316,8 @@ rule deck:
         RESULTS / "variables/study.yml",
     params:
         renderer=config.get("renderer", "auto"),
+        # What it says beside the results.
+        title=space.study.title,
+        about=space.profile.about,
     shell:
         f"{H2A} render --renderer {{params.renderer}} {STUDY}"

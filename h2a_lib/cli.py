@@ -69,7 +69,7 @@ def report(
     before = [deck.stat().st_mtime_ns if deck.exists() else 0 for deck in decks]
     with graph.alone(space):
         workflow.prepare_data(space)
-        graph.build(space, ["all"], at_most=cores, renderer=renderer, cluster=cluster)
+        graph.make_report(space, at_most=cores, renderer=renderer, cluster=cluster)
     if before == [deck.stat().st_mtime_ns for deck in decks]:
         typer.echo(f"Nothing to do: the report of {space.name!r} is up to date.")
     for deck in decks:

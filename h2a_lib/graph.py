@@ -2,16 +2,17 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2a_lib import gpus, warm
 from h2a_lib.errors import UserError, unknown
-from h2a_lib.files import sweep, write_text
+from h2a_lib.files import sweep, write_json, write_text
 from h2a_lib.processes import as_leader
 
 if TYPE_CHECKING:
@@ -102,6 +103,45 @@ def build(
             done = subprocess.run(command, env=_environment(space.root) | started, check=False)
     if done.returncode:
         raise UserError("the study is not complete: see the messages above")
+
+
+def make_report(space: "Workspace", **how: Any) -> None:
+    """Make the whole report; if some runs fail, make it of the others, and say so on its slides.
+
+    Parameters
+    ----------
+    space : Workspace
+        Whose data are prepared.
+    **how
+        As `build` takes it.
+
+    Raises
+    ------
+    UserError
+        If anything failed. The deck then shows what there is and names the runs that are missing,
+        or, where without them there is nothing to show, there is no deck: never an old one.
+    """
+    from h2a_lib.workflow import in_words
+
+    try:
+        build(space, ["all"], **how)
+    except UserError:
+        failed = space.unfinished_runs()
+        if not failed or len(failed) == len(space.planned_runs()):
+            raise
+    else:
+        return
+    names = in_words(failed)
+    write_json(space.missing_file, failed)
+    try:
+        build(space, ["all"], **how)
+    except UserError:
+        shutil.rmtree(space.deck_folder, ignore_errors=True)
+        raise UserError(
+            f"{names} failed: see the messages above. Without them the other steps could not be "
+            "made, and the deck of an earlier study was removed"
+        ) from None
+    raise UserError(f"{names} failed: see the messages above. The deck says that they are missing")
 
 
 @contextlib.contextmanager

@@ -42,10 +42,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     UserError
         If the notebook is missing or does not declare a parameter, or if it raised a UserError.
     NotebookError
-        If a cell raised anything else.
+        If a cell raised anything else, or the kernel died.
     """
     # Not needed by whoever only checks the parameters of a command: 0.6 s.
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
     require_file(notebook, "no such notebook")
@@ -72,6 +73,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                     kernel_manager_class=f"{__package__}.kernels.WarmKernelManager",
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{runtime}/k"}}),
                 )
+            except DeadKernelError:
+                raise NotebookError(
+                    f"{notebook.name}: its kernel was killed, most likely because the memory was "
+                    "full: a smaller batch_size, image_size_px or network takes less"
+                ) from None
             except papermill.PapermillExecutionError as error:
                 write_bytes(failed, temporary.read_bytes())
                 if error.ename in ("UserError", "DataError"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2a_lib.files import sha256, write_atomically, write_csv, write_json, write_yaml
+from h2a_lib.files import read_json, sha256, write_atomically, write_csv, write_json, write_yaml
 
 if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
     import pandas as pd
@@ -113,6 +113,14 @@ class Results:
             },
         )
         return path
+
+    def forget(self, made_by: str) -> None:
+        """Remove the figures that a notebook drew before: it may draw fewer this time."""
+        for description in self.folder.glob("figures/*.json"):
+            told = read_json(description)
+            if told["made_by"] == made_by:
+                description.with_name(told["file"]).unlink(missing_ok=True)
+                description.unlink()
 
     def table(self, frame: "pd.DataFrame", name: str) -> Path:
         """Save a table as CSV and return its file."""

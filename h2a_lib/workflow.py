@@ -123,25 +123,48 @@ class Workspace:
         """Return where a run is kept."""
         return self.root / "runs" / self.name / experiment / f"seed-{seed}"
 
+    @property
+    def missing_file(self) -> Path:
+        """The runs that failed while this report was made, if any did."""
+        return self.results_folder / "missing.json"
+
+    def planned_runs(self) -> list[tuple[str, int]]:
+        """Return every (experiment, seed) of the profile that did not fail in this report."""
+        failed = read_json(self.missing_file) if self.missing_file.exists() else []
+        return [run for run in self.study.runs_of(self.profile_name) if list(run) not in failed]
+
+    def unfinished_runs(self) -> list[tuple[str, int]]:
+        """Return the (experiment, seed) of the profile that have no run of today's settings."""
+        return [run for run in self.study.runs_of(self.profile_name) if not self._is_finished(*run)]
+
+    def _is_finished(self, experiment: str, seed: int) -> bool:
+        try:
+            self._finished_run(experiment, seed)
+        except UserError:
+            return False
+        return True
+
+    def _finished_run(self, experiment: str, seed: int) -> runs.Run:
+        run = runs.load(self.run_folder(experiment, seed))
+        if run.config != self.config(experiment, seed):
+            raise UserError(f"{run.folder}: made with other settings than study.yaml has now")
+        if run.model["data_fingerprint"] != self.fingerprint:
+            raise UserError(f"{run.folder}: made from other data than {self.data_folder}")
+        return run
+
     def finished_runs(self, experiments: Iterable[str] | None = None) -> list[runs.Run]:
-        """Return the profile's runs, all of which must be finished and of today's settings.
+        """Return the planned runs, all of which must be finished and of today's settings.
 
         Raises
         ------
         UserError
             If one is missing, unfinished, or was made with other settings or data.
         """
-        found = []
-        for experiment, seed in self.study.runs_of(self.profile_name):
-            if experiments is not None and experiment not in experiments:
-                continue
-            run = runs.load(self.run_folder(experiment, seed))
-            if run.config != self.config(experiment, seed):
-                raise UserError(f"{run.folder}: made with other settings than study.yaml has now")
-            if run.model["data_fingerprint"] != self.fingerprint:
-                raise UserError(f"{run.folder}: made from other data than {self.data_folder}")
-            found.append(run)
-        return found
+        return [
+            self._finished_run(experiment, seed)
+            for experiment, seed in self.planned_runs()
+            if experiments is None or experiment in experiments
+        ]
 
     # --- results ---
 
@@ -160,6 +183,7 @@ class Workspace:
         found = self.finished_runs()
         in_time = sorted((run.made_by for run in found), key=lambda made: made["finished"])
         first, latest = in_time[0], in_time[-1]
+        missing = read_json(self.missing_file) if self.missing_file.exists() else []
         config = found[0].config
         data = f" --data {self.data_folder.name}" if self.name != self.profile_name else ""
         self.results.variables(
@@ -184,6 +208,7 @@ class Workspace:
                 "training_time": provenance.duration(sum(r.made_by["seconds"] for r in found)),
                 "torch": latest["packages"]["torch"],
                 "lock": (latest["lock_sha256"] or "none")[:12],
+                **({"missing_runs": in_words(missing)} if missing else {}),
             },
         )
 
@@ -191,6 +216,11 @@ class Workspace:
     def deck_folder(self) -> Path:
         """Return where slides.html and slides.pdf go."""
         return self.root / "report" / "_output" / self.name
+
+
+def in_words(runs: Iterable[Iterable[str | int]]) -> str:
+    """Return "resnet50 (seed 0), sex (seed 0)" for some (experiment, seed)."""
+    return ", ".join(f"{experiment} (seed {seed})" for experiment, seed in runs)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -264,6 +294,8 @@ def open_study(
 def prepare_data(space: Workspace, progress: bool = True) -> None:
     """Draw the phantoms if that is what the profile asks for, and verify the data.
 
+    From here on every run of the profile is wanted again, those that failed before as well.
+
     An unchanged data set costs a look at each file's size and time. `labels.csv` and `data.json`
     are written only if they change, so that an unchanged data set makes nothing stale.
 
@@ -274,6 +306,7 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
     """
     from h2a_lib.data import sources
 
+    space.missing_file.unlink(missing_ok=True)
     if space.profile.phantoms is not None and space.name == space.profile_name:
         _draw_phantoms(space.data_folder, space.profile.phantoms, progress)
     elif not space.data_folder.is_dir():

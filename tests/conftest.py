@@ -1,7 +1,10 @@
 """Small data that every test may use."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from checkout import copy_checkout, h2a
 from squares import SETTINGS, squares
 
 from h2a_lib import study
@@ -24,3 +27,12 @@ def config():
 def hands() -> Hands:
     """Return 40 squares whose side tells the age: 30 to train on, 10 to validate."""
     return squares(40, n_validation=10)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """Return a checkout whose smoke study is finished; tests copy what they change."""
+    folder = copy_checkout(tmp_path_factory.mktemp("smoke") / "h2a")
+    done = h2a(folder, "report", "--profile", "smoke")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder

@@ -11,9 +11,9 @@ import pytest
 
 CONFIGURATION = Path("/etc/slurm")  # the usual place: jobs must find it
 OURS = "# written by tests/slurm"
-# One node with this machine's cores and eight tenths of its memory, and a "GPU" that is /dev/null:
-# enough to see that a job waits until the GPU is free. No accounting database, no control groups
-# (a container has none to give): memory is polled each second.
+# One node with this machine's cores, the memory that cluster/slurm/ asks for whether it is there
+# or not, and a "GPU" that is /dev/null: enough to see that a job waits until the GPU is free. No
+# accounting database, no control groups (a container has none to give): memory is polled.
 SLURM_CONF = """{ours}
 ClusterName=h2a
 SlurmctldHost={host}
@@ -42,7 +42,8 @@ MinJobAge=600
 KillWait=5
 JobRequeue=1
 GresTypes=gpu
-NodeName={host} CPUs={cores} RealMemory={memory_mb} Gres=gpu:1 State=UNKNOWN
+SlurmdParameters=config_overrides
+NodeName={host} CPUs={cores} RealMemory=32000 Gres=gpu:1 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=1:00:00 State=UP
 """
 
@@ -68,12 +69,8 @@ def slurm(tmp_path_factory) -> Path:
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
     host = socket.gethostname().split(".")[0]
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    conf.write_text(
-        SLURM_CONF.format(
-            ours=OURS, host=host, folder=folder, cores=os.cpu_count(), memory_mb=memory_mb * 8 // 10
-        )
-    )
+    cores = max(2, os.cpu_count())
+    conf.write_text(SLURM_CONF.format(ours=OURS, host=host, folder=folder, cores=cores))
     (CONFIGURATION / "gres.conf").write_text(f"{OURS}\nName=gpu File=/dev/null\n")
     started = [*munge(folder)]
     try:

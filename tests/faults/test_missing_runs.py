@@ -1,0 +1,104 @@
+"""A run that fails is named on the deck; an old deck never stands for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from checkout import copy_checkout
+from trained import trained
+
+from h2a_lib import graph, workflow
+from h2a_lib.errors import UserError
+from h2a_lib.files import write_json
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Return a study of two planned runs, of which only resnet18 has finished."""
+    space = workflow.locate("smoke", root=copy_checkout(tmp_path / "h2a"))
+    space.study.profiles["smoke"].experiments[:] = ["resnet18", "sex"]
+    run = trained(space.run_folder("resnet18"), epochs=1)
+    write_json(space.data_file, {"fingerprint": "squares", "tier": "phantom"})
+    settings = {"resnet18": run.config}
+    real = workflow.Workspace.config
+    monkeypatch.setattr(
+        workflow.Workspace,
+        "config",
+        lambda self, name, seed=0: settings.get(name) or real(self, name, seed),
+    )
+    space.deck_folder.mkdir(parents=True)
+    (space.deck_folder / "slides.html").write_text("of an earlier study")
+    return space
+
+
+def builds(monkeypatch, *fail: bool) -> list[list[tuple[str, int]]]:
+    """Let each building of the graph fail or not; return what each was asked for."""
+    asked, outcomes = [], iter(fail)
+
+    def build(space, targets, **how):
+        asked.append(space.planned_runs())
+        if next(outcomes):
+            raise UserError("the study is not complete: see the messages above")
+
+    monkeypatch.setattr(graph, "build", build)
+    return asked
+
+
+def test_the_report_is_made_of_the_other_runs_and_names_the_one_that_failed(study, monkeypatch):
+    asked = builds(monkeypatch, True, False)
+    with pytest.raises(UserError, match=r"^sex \(seed 0\) failed: .* The deck says that"):
+        graph.make_report(study)
+    assert asked == [[("resnet18", 0), ("sex", 0)], [("resnet18", 0)]]
+    assert [run.config.experiment for run in study.finished_runs()] == ["test"]
+    study.write_variables()
+    assert (
+        "missing_runs: sex (seed 0)" in (study.results_folder / "variables/study.yml").read_text()
+    )
+
+
+def test_where_nothing_can_be_shown_without_it_the_old_deck_goes(study, monkeypatch):
+    builds(monkeypatch, True, True)
+    with pytest.raises(UserError, match="the deck of an earlier study was removed"):
+        graph.make_report(study)
+    assert not study.deck_folder.exists()
+
+
+def test_a_study_in_which_no_run_failed_but_another_step_is_not_made_of_less(study, monkeypatch):
+    study.study.profiles["smoke"].experiments[:] = ["resnet18"]
+    asked = builds(monkeypatch, True)
+    with pytest.raises(UserError, match="not complete"):
+        graph.make_report(study)
+    assert len(asked) == 1 and not study.missing_file.exists()
+
+
+def test_the_next_report_wants_every_run_again(study, monkeypatch):
+    write_json(study.missing_file, [["sex", 0]])
+    assert study.planned_runs() == [("resnet18", 0)]
+    monkeypatch.setattr("h2a_lib.data.sources.inspect", lambda *_, **__: pytest.fail("reached"))
+    monkeypatch.setattr(workflow, "_draw_phantoms", lambda *_: None)
+    with pytest.raises(pytest.fail.Exception):
+        workflow.prepare_data(study)
+    assert study.planned_runs() == [("resnet18", 0), ("sex", 0)]
+
+
+@pytest.mark.parametrize("document", ["slides.qmd", "paper.qmd"])
+def test_deck_and_article_have_a_place_to_say_so(document):
+    text = (Path(__file__).parents[2] / "report" / document).read_text()
+    place = text.index('{.when has="var:study.missing_runs"}')
+    assert place < text.index("\n## ", text.index("study.tier_label")), "at the very beginning"
+
+
+def test_a_kernel_that_is_killed_is_told_as_such(tmp_path):
+    import nbformat
+
+    from h2a_lib import notebooks
+
+    cell = nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")
+    tagged = nbformat.v4.new_code_cell("n = 1", metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=[tagged, cell], metadata=kernel)
+    nbformat.write(notebook, tmp_path / "05_train.ipynb")
+    with pytest.raises(notebooks.NotebookError, match="its kernel was killed, most likely because"):
+        notebooks.execute(tmp_path / "05_train.ipynb", tmp_path / "out.ipynb", {})
+    assert not (tmp_path / "out.ipynb").exists()
+    assert json.loads((tmp_path / "05_train.ipynb").read_text())["cells"][1]["outputs"] == []
