@@ -25,6 +25,8 @@ SMOOTHING = 0.9
 DIVERGED = 3.0
 # Steps at the start whose running mean is still of a few values.
 WARM_UP = 10
+# Of the rates whose losses one slope is fitted to.
+WINDOW_DECADES = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class RangeTest:
     curve : DataFrame
         lr, loss (of each batch), smoothed.
     suggestion : float
-        The rate at which the smoothed loss falls most steeply over the logarithm of the rate, on
-        the way to its lowest value: high enough to learn fast, and well below what diverges.
+        The rate around which the loss falls most steeply over the logarithm of the rate, on the
+        way to its lowest: high enough to learn fast, and well below what diverges.
     diverged : bool
         Whether the test ended because the loss exploded, and not because rates ran out.
     """
@@ -158,22 +160,27 @@ def sweep(
 
 
 def suggest(curve: pd.DataFrame) -> float:
-    """Return the rate of the steepest fall of the smoothed loss before its lowest value.
+    """Return the rate around which the loss falls most steeply, on the way to its lowest.
+
+    Lowest is the mean, and steepest the fitted line, over one decade of rates: a batch's loss is
+    noisy, and a running mean begins with the noise of the first few and lags behind the rest.
 
     Parameters
     ----------
     curve : DataFrame
-        lr and smoothed.
+        lr and loss.
 
     Returns
     -------
     float
-        The highest rate of the curve if the loss never falls.
+        The lowest rate of the curve if the loss never falls.
     """
-    finite = curve[np.isfinite(curve["smoothed"])]
-    smoothed, rates = finite["smoothed"].to_numpy(), finite["lr"].to_numpy()
-    lowest = int(smoothed.argmin())
-    if lowest <= WARM_UP:
-        return float(rates[lowest])
-    slope = np.gradient(smoothed, np.log(rates))[WARM_UP : lowest + 1]
-    return float(rates[WARM_UP + int(slope.argmin())])
+    finite = curve[np.isfinite(curve["loss"])]
+    decades, losses = np.log10(finite["lr"].to_numpy()), finite["loss"].to_numpy()
+    half = min(WINDOW_DECADES, np.ptp(decades)) / 2
+    centres = decades[(decades >= decades[0] + half) & (decades <= decades[-1] - half)]
+    near = [np.abs(decades - centre) <= half for centre in centres]
+    lowest = int(np.argmin([losses[window].mean() for window in near]))
+    slopes = [np.polyfit(decades[window], losses[window], 1)[0] for window in near[: lowest + 1]]
+    steepest = int(np.argmin(slopes))
+    return float(10 ** (centres[steepest] if slopes[steepest] < 0 else decades[0]))
