@@ -34,10 +34,6 @@ class Drawer:
     made_by: str
     floor_months: float | None = None
 
-    def __post_init__(self) -> None:
-        """Begin anew: no comparison of runs that are no more stays among the figures."""
-        self.results.forget(self.made_by)
-
     def curves(self, name: str, experiments: Sequence[str], what: str) -> Figure:
         """Draw training curves, with the constant predictor above them."""
         figure, axes = plt.subplots(figsize=WIDE)
