@@ -56,7 +56,7 @@ def test_tables_and_drawings_are_taken():
 
 def test_no_file_names_a_package_registry():
     hosts = re.compile(
-        r"https?://[\w.-]*(?:pypi|pythonhosted|npmjs|anaconda\.org|artifactory)[\w.-]*"
+        r"https?://[\w.-]*(?:py[p]i|python[h]osted|npm[j]s|anaconda\.org|artifactory)[\w.-]*"
     )
     for name in in_git():
         if (ROOT / name).suffix not in (".png", ".lock"):
