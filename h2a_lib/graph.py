@@ -97,10 +97,11 @@ def build(
         for folder in ("cache", "runs", "results"):
             sweep(space.root / folder / space.name)
         sweep(space.deck_folder.parent)
-        # A cluster's nodes start their own.
-        with contextlib.ExitStack() as stack:
-            started = {} if cluster else stack.enter_context(warm.server())
-            done = subprocess.run(command, env=_environment(space.root) | started, check=False)
+        mine = _environment(space.root)
+        # A cluster's nodes cannot ask a server here.
+        jobs = contextlib.nullcontext(mine) if cluster else warm.server(environment=mine)
+        with jobs as environment:
+            done = subprocess.run(command, env=environment, check=False)
     if done.returncode:
         raise UserError("the study is not complete: see the messages above")
 
@@ -196,8 +197,14 @@ def _on_cluster(cluster: Cluster) -> Iterator[str]:
 
 def _environment(root: Path) -> dict[str, str]:
     """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
-    # What torch.compile has compiled, so that the next run need not.
-    compiled = {"TORCHINDUCTOR_CACHE_DIR": str(root / "cache" / "compiled")}
+    defaults = {
+        # What torch.compile has compiled, so that the next run need not.
+        "TORCHINDUCTOR_CACHE_DIR": str(root / "cache" / "compiled"),
+        # Steps run side by side: with a thread for each core in each of them they would wait for
+        # one another. And the last digit of a sum must not depend on the machine's cores. A
+        # training sets its own number.
+        "OMP_NUM_THREADS": "1",
+    }
     folder = str(Path(sys.executable).parent)
     path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    return compiled | os.environ | as_leader() | {"PATH": path}
+    return defaults | os.environ | as_leader() | {"PATH": path}

@@ -7,11 +7,13 @@ server that has imported them once, if one is running. Without a server (another
 cluster, a GPU, a system that cannot fork safely) it is the plain thing.
 """
 
+import atexit
 import contextlib
 import importlib
 import json
 import os
 import runpy
+import select
 import selectors
 import shutil
 import signal
@@ -19,9 +21,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 # In the environment of whoever may ask the server.
 ADDRESS = "H2A_WARM"
@@ -52,32 +56,37 @@ class Request(NamedTuple):
 
 
 @contextlib.contextmanager
-def server(modules: tuple[str, ...] = HEAVY) -> Iterator[dict[str, str]]:
+def server(
+    modules: tuple[str, ...] = HEAVY, environment: Mapping[str, str] = os.environ
+) -> Iterator[dict[str, str]]:
     """Keep a server for as long as the block runs; it ends with this process, however that ends.
 
     Parameters
     ----------
     modules : tuple of str
-        What is imported when the first job comes.
+        What is imported, while the caller goes on.
+    environment : mapping of str to str
+        Of the server: libraries read it (how many threads, say) when they are imported.
 
     Yields
     ------
     dict of str to str
-        To be added to the environment of the jobs.
+        The environment of the jobs: that of the server, and where it is.
     """
     # A fork may use neither CUDA's context nor, on a Mac, the system's libraries.
     if sys.platform != "linux" or shutil.which("nvidia-smi"):
-        yield {}
+        yield dict(environment)
         return
     with tempfile.TemporaryDirectory(prefix="h2a-", dir="/tmp") as folder:
         address = f"{folder}/warm"
         command = [sys.executable, "-m", __name__, "--serve", address, *modules]
         # The pipe is never written to; it closes when this process ends.
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe) as process:
             assert process.stdin and process.stdout
             process.stdout.readline()  # it listens
             try:
-                yield {ADDRESS: address}
+                yield {**environment, ADDRESS: address}
             finally:
                 process.stdin.close()
 
@@ -134,6 +143,7 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
     listener.bind(address)
     listener.listen(64)
     print("listening", flush=True)
+    _import(modules)  # whoever asks meanwhile waits in the queue
     selector = selectors.DefaultSelector()
     for source in (0, listener, awake):
         selector.register(source, selectors.EVENT_READ)
@@ -146,9 +156,6 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
                 return None
             if key.fileobj is listener:
                 connection, _ = listener.accept()
-                for module in modules:
-                    importlib.import_module(module)
-                modules = []
                 request, streams = _receive(connection)
                 pid = os.fork()
                 if pid == 0:
@@ -168,16 +175,32 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
                     ended, status = os.waitpid(pid, os.WNOHANG)
                     if ended:
                         code = os.waitstatus_to_exitcode(status)
-                        with contextlib.suppress(OSError):
+                        with contextlib.suppress(OSError):  # its client may be gone
                             connection.send(bytes([code if code >= 0 else 128 - code]))
-                        selector.unregister(connection)
+                        with contextlib.suppress(KeyError):
+                            selector.unregister(connection)
                         connection.close()
                         del jobs[connection]
             elif key.fileobj in jobs:
                 received = key.fileobj.recv(1)
-                if not received:  # the client is gone
-                    selector.unregister(key.fileobj)
                 _kill(jobs[key.fileobj], received[0] if received else signal.SIGKILL)
+                if not received:  # the client is gone; the job's end wakes us
+                    selector.unregister(key.fileobj)
+
+
+def _import(modules: list[str]) -> None:
+    """Import libraries; end at once if standard input closes before that is done."""
+
+    def look(*_: object) -> None:
+        if select.select([0], [], [], 0)[0]:
+            os._exit(0)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    for module in modules:
+        importlib.import_module(module)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def _receive(connection: socket.socket) -> tuple[Request, list[int]]:
@@ -221,8 +244,32 @@ def main() -> int | str | None:
     if job is None:
         return 0
     module, sys.argv[1:] = job
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-    return 0
+    _run_and_leave(module)
+
+
+def _run_and_leave(module: str) -> NoReturn:
+    """Run a module and end this fork, without taking apart what it shares with the server.
+
+    Python would free every object of the libraries one by one, which writes to, and so copies,
+    their memory: a second of processor time for nothing.
+    """
+    code: int | str | None = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as always at the end
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -117,12 +117,37 @@ def test_a_job_hears_the_signals_that_its_client_gets(start, tmp_path, number, c
 
 
 @linux
-def test_a_job_ends_with_its_client(start, tmp_path):
+def test_a_job_ends_with_its_client_and_the_others_do_not(start, tmp_path):
     with warm.server(()) as address:
         job = start(address, "long")
         pid = pid_in(tmp_path)
         job.kill()
         wait_for(lambda: not is_alive(pid))
+        other = start(address, "job", "5")
+        assert other.wait(timeout=20) == 5
+
+
+@linux
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("raise ValueError('no such hand')", 1, "ValueError: no such hand"),
+        ("import sys; sys.exit('no such hand')", 1, "no such hand"),
+        ("import atexit; atexit.register(print, 'last', flush=True)", 0, ""),
+        ("import threading, time\n"
+         "threading.Thread(target=lambda: (time.sleep(0.2), print('last'))).start()", 0, ""),
+    ],
+    ids=["error", "exit with words", "at exit", "thread"],
+)  # fmt: skip
+def test_a_job_ends_as_a_process_of_its_own_would(start, tmp_path, body, code, said):
+    (tmp_path / "ending.py").write_text(body)
+    with warm.server(()) as address:
+        ended = [start(where, "ending") for where in (address, {})]
+        for job in ended:
+            out, err = job.communicate(timeout=60)
+            assert job.returncode == code
+            assert said in err
+            assert ("last" in body) == (out == "last\n")
 
 
 @linux
@@ -131,6 +156,16 @@ def test_a_job_that_is_killed_is_reported_as_failed(start, tmp_path):
         job = start(address, "long")
         os.kill(pid_in(tmp_path), signal.SIGKILL)
         assert job.wait(timeout=20) == 128 + signal.SIGKILL
+
+
+@linux
+def test_a_server_that_nobody_asks_does_not_finish_its_imports(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(20)")
+    monkeypatch.chdir(tmp_path)
+    began = time.monotonic()
+    with warm.server(("slow",)):
+        pass
+    assert time.monotonic() - began < 10
 
 
 @linux

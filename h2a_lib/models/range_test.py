@@ -54,7 +54,7 @@ def range_test(
     hands: Hands,
     lowest: float = 1e-6,
     highest: float = 1.0,
-    n_steps: int = 150,
+    n_steps: int = 100,
 ) -> RangeTest:
     """Run the test on a run's own network, optimiser, images and augmentation.
 

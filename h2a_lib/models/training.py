@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -271,6 +272,8 @@ def _fabric(config: RunConfig, devices: int) -> Fabric:
     n_gpus = torch.cuda.device_count()
     if 0 < n_gpus < devices:
         raise UserError(f"devices: {devices}, but this machine has {n_gpus} GPU: say devices: 1")
+    # A hint for whoever starts Python by hand in a Slurm job; the graph's jobs are right as they are.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     # Forks, the only way that works in a notebook too.
     strategy = "ddp_fork" if devices > 1 else "auto"
     return Fabric(
