@@ -272,7 +272,7 @@ def _fabric(config: RunConfig, devices: int) -> Fabric:
     n_gpus = torch.cuda.device_count()
     if 0 < n_gpus < devices:
         raise UserError(f"devices: {devices}, but this machine has {n_gpus} GPU: say devices: 1")
-    # A hint for whoever starts Python by hand in a Slurm job; the graph's jobs are right as they are.
+    # A hint for whoever starts Python by hand in a job of Slurm.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
     # Forks, the only way that works in a notebook too.
     strategy = "ddp_fork" if devices > 1 else "auto"
