@@ -63,6 +63,13 @@ def age_configs():
     return {name: config for name, config in configs.items() if config.task != "sex"}
 
 
+def longest_first(wildcards):
+    """Priority of a run: a long one that begins late would end alone."""
+    config = config_of(wildcards)
+    layers = int(config.network.removeprefix("resnet"))
+    return round(layers * config.epochs * config.train_fraction)
+
+
 def experiment_with_cache(wildcards):
     """Any experiment that reads the images of this cache."""
     wanted = f"{wildcards.size}px-{wildcards.geometry}-{wildcards.contrast}"
@@ -208,6 +215,7 @@ rule train:
         digest=lambda wildcards: config_of(wildcards).digest,
         alone=lambda wildcards: alone(config_of(wildcards)),
     threads: lambda wildcards: config_of(wildcards).threads
+    priority: longest_first
     resources:
         gpu=lambda wildcards: config_of(wildcards).devices,
     shell:

@@ -258,6 +258,14 @@ def test_a_run_that_is_told_the_sex_answers_only_where_no_other_does(tmp_path):
     assert selection.told_the_sex([blind]) == []
 
 
+def test_groups_are_looked_for_by_a_network_that_has_never_seen_the_sex(run, tmp_path):
+    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1)
+    told = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True)
+    assert selection.blind_to_sex([run, told, blind]) == [blind]
+    with pytest.raises(UserError, match="every run of the study has seen the sex"):
+        selection.blind_to_sex([run, told])
+
+
 def test_a_run_for_age_and_sex_answers_both_questions(run):
     assert selection.best_runs([run], "age") == selection.best_runs([run], "sex") == [run]
     assert selection.runs_like([run], "sex", run) is run

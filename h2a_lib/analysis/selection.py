@@ -54,6 +54,25 @@ def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Ru
     return _best_group([run for run in able if not run.config.sex_input] or able, answer)
 
 
+def blind_to_sex(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that neither were told the sex nor learnt it, but the age alone.
+
+    Only what such a network groups by sex, it has found by itself.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    blind = [run for run in runs if run.config.task == "age" and not run.config.sex_input]
+    if not blind:
+        raise UserError(
+            "every run of the study has seen the sex: add one with task: age and without "
+            "sex_input to the profile's experiments in study.yaml"
+        )
+    return blind
+
+
 def told_the_sex(runs: Iterable[Run]) -> list[Run]:
     """Return all seeds of the best experiment that is told the sex; none if there is none."""
     told = [run for run in runs if run.config.sex_input]
