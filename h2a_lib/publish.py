@@ -90,6 +90,7 @@ def _readme(space: Workspace, found: list[Run]) -> str:
         f"{study['machine']}; {study['n_runs']} runs, {study['training_time']} of training, "
         f"finished {study['date']}. Data fingerprint `{space.fingerprint[:12]}`.",
         "",
+        *_answers(folder),
         "No radiograph and no row of a child is here: predictions, weights, executed notebooks "
         "and figures that show radiographs stay with the data.",
         "",
@@ -111,6 +112,15 @@ def _readme(space: Workspace, found: list[Run]) -> str:
         for name, what in RECORD.items():
             lines.append(f"| runs/{run.name}/{name} | {what} | 05_train |")
     return "\n".join(lines) + "\n"
+
+
+def _answers(folder: Path) -> Iterator[str]:
+    """Yield what the study says on its questions, one paragraph each."""
+    for question in ("age", "sex", "clusters"):
+        if (file := folder / "variables" / f"{question}.yml").is_file():
+            found = read_yaml(file)
+            yield from (found[name] for name in ("answer", "told_sentence") if name in found)
+            yield ""
 
 
 def _maker(folder: Path, file: Path) -> str:

@@ -38,6 +38,7 @@ def finished(tmp_path_factory):
         figure, _ = plt.subplots(figsize=(1, 1))
         space.results.figure(figure, name, caption=f"The {name}", raster=raster, **made)
     space.results.table(pd.DataFrame({"n": [3]}), "counts")
+    space.results.variables("sex", {"answer": "The image tells the sexes apart."})
     space.write_variables()
     return space
 
@@ -54,6 +55,10 @@ def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(
     assert "raw_grid" not in text
     for file in ("tables/counts.csv", "variables/study.yml", "runs/resnet18/seed-0/history.csv"):
         assert f"| {file} |" in text
+
+
+def test_the_readme_says_what_was_found(finished):
+    assert "\nThe image tells the sexes apart.\n" in publish(finished).read_text()
 
 
 def test_pictures_are_named_as_withheld(finished):
