@@ -23,7 +23,8 @@ REPORT = [DECK / name for name in ("slides.html", "slides.pdf", "paper.html", "p
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
 ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.planned_runs()]
 COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
-STUDY = f"--profile {space.profile_name} --data {shlex.quote(str(space.data_folder))}"
+DATA_FOLDER = shlex.quote(str(space.data_folder))
+STUDY = f"--profile {space.profile_name} --data {DATA_FOLDER}"
 WARM = f"{sys.executable} -m h2a_lib.warm"
 H2A = f"{WARM} h2a_lib.cli"
 NOTEBOOK = "{input.notebook} {output.notebook} {params.parameters:q}"
@@ -70,14 +71,6 @@ def longest_first(wildcards):
     return round(layers * config.epochs * config.train_fraction)
 
 
-def experiment_with_cache(wildcards):
-    """Any experiment that reads the images of this cache."""
-    wanted = f"{wildcards.size}px-{wildcards.geometry}-{wildcards.contrast}"
-    for name in space.study.experiments:
-        if space.cache_folder(space.config(name)).name == wanted:
-            return name
-
-
 def report_sources():
     """The deck's own files: what git would keep of report/."""
     kept = ("*.yml", "*.qmd", "*.css", "*.bib", "filters/*", "templates/*")
@@ -119,11 +112,10 @@ rule cache:
         library("h2a_lib/data/cache.py"),
     output:
         f"cache/{space.name}/{{size}}px-{{geometry}}-{{contrast}}/cache.json",
-    params:
-        experiment=lambda wildcards: experiment_with_cache(wildcards),
     threads: cores()
     shell:
-        f"{H2A} data cache {{params.experiment}} --no-verify {STUDY}"
+        f"{WARM} h2a_lib.data.cache {RESULTS} {DATA_FOLDER} {{wildcards.size}} "
+        "{wildcards.geometry} {wildcards.contrast} {output}"
 
 
 rule population:

@@ -290,11 +290,9 @@ def cache(
     experiment: Annotated[str, typer.Argument(help="An experiment that reads these images.")],
     profile: ProfileOption = "demo",
     data: DataOption = None,
-    verify: Annotated[bool, typer.Option(hidden=True, help="The graph has verified.")] = True,
 ) -> None:
     """Decode all images once, as an experiment reads them."""
-    end_with_leader()
-    space = workflow.open_study(profile, data, prepare=verify)
+    space = workflow.open_study(profile, data)
     config = space.config(experiment)
     hands = space.hands(config)
     typer.echo(f"{len(hands.images):,} images in {_short(space.cache_folder(config))}")

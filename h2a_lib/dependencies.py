@@ -21,7 +21,7 @@ def files_used_by(source: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted, without `source` itself.
+        Sorted; `source` itself among them if it is the library's.
     """
     found: set[Path] = set()
     waiting = [source]
@@ -30,7 +30,7 @@ def files_used_by(source: Path) -> list[Path]:
             if file not in found:
                 found.add(file)
                 waiting.append(file)
-    return sorted(found - {source})
+    return sorted(found | ({source} if source.is_relative_to(PACKAGE) else set()))
 
 
 @cache

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -23,8 +22,10 @@ from h2a_lib.processes import is_alive
 TEMPORARY = ".tmp-"
 SECONDS_OF_A_DAY = 86_400
 LEAST_FREE_BYTES = 100_000
-# What is the machine's fault, not the program's: full, over quota, read-only, not ours, too large.
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+# What is the machine's fault, not the program's: full, over quota, read-only, not ours, broken, …
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO),
+}
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     UserError
         If the disk is full or the folder is read-only.
     """
-    with _clear_errors(path):
+    with clear_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=path.suffix)
         os.close(handle)
@@ -84,7 +85,7 @@ def write_folder_atomically(folder: Path) -> Iterator[Path]:
     UserError
         If the disk is full or the parent is read-only.
     """
-    with _clear_errors(folder):
+    with clear_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix()))
         try:
@@ -116,29 +117,44 @@ def _swap(new: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Say in one line that a file cannot be written, and why; other errors pass.
-
-    Writers tell a full disk in many ways (torch by a RuntimeError), so the disk is asked.
-    """
+def clear_errors(path: Path) -> Iterator[None]:
+    """Say in one line that a file or folder cannot be written, and why; other errors pass."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        code = getattr(error, "errno", None)
-        if code not in UNWRITABLE and _has_space(path):
+        if (why := _why_unwritable(error, path)) is None:
             raise
-        why = os.strerror(code if code in UNWRITABLE else errno.ENOSPC)
         raise UserError(
-            f"{path}: cannot be written: {why}. Nothing half-written was kept: mend it, and run "
-            "the same command again"
+            f"{path}: cannot be written: {why}. Nothing half-written is taken for whole: mend it, "
+            "and run the same command again"
         ) from error
 
 
-def _has_space(path: Path) -> bool:
+def _why_unwritable(error: BaseException, path: Path) -> str | None:
+    """Return what the system said; None if it was not the machine's fault."""
+    cause: BaseException | None = error
+    while cause is not None:  # torch raises errors of its own from it
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            return os.strerror(cause.errno)
+        cause = cause.__context__
+    # Pandoc and other programs tell a full disk in words of their own, so the disk is asked.
     there = next(folder for folder in path.absolute().parents if folder.exists())
-    return shutil.disk_usage(there).free > LEAST_FREE_BYTES
+    is_full = shutil.disk_usage(there).free < LEAST_FREE_BYTES
+    return os.strerror(errno.ENOSPC) if is_full else None
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    UserError
+        If the folder is read-only.
+    """
+    with clear_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
@@ -191,9 +207,16 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a table without its index; floats as the shortest text that reads back the same."""
-    text = io.StringIO()
-    frame.to_csv(text, index=False, lineterminator="\n")
-    write_text(path, text.getvalue())
+    write_text(path, _as_csv(frame))
+
+
+def is_same_csv(path: Path, frame: pd.DataFrame) -> bool:
+    """Return whether a file is there and is what `write_csv` would write."""
+    return path.is_file() and path.read_text(encoding="utf-8") == _as_csv(frame)
+
+
+def _as_csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def read_json(path: Path) -> Any:

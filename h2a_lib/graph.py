@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2a_lib import gpus, warm
 from h2a_lib.errors import UserError, unknown
-from h2a_lib.files import sweep, write_json, write_text
+from h2a_lib.files import clear_errors, sweep, write_json, write_text
 from h2a_lib.processes import as_leader
 
 if TYPE_CHECKING:
@@ -160,10 +160,11 @@ def alone(space: "Workspace") -> Iterator[None]:
 
     # A singleton, so that whoever holds it may ask for it again.
     lock = FileLock(space.root / "cache" / space.name / ".lock", is_singleton=True)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     note = Path(f"{lock.lock_file}.holder")
     try:
-        lock.acquire(timeout=0)
+        with clear_errors(Path(lock.lock_file)):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout:
         holder = note.read_text(encoding="utf-8").strip() if note.exists() else "another process"
         raise UserError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from h2a_lib.errors import UserError, require_file, unknown
-from h2a_lib.files import write_atomically, write_bytes
+from h2a_lib.files import remove, write_atomically, write_bytes
 from h2a_lib.gpus import one_gpu
 from h2a_lib.processes import end_with_leader
 
@@ -55,7 +55,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         if name not in declared:
             raise unknown(f"parameter of {notebook.name}", name, declared)
     failed = output.with_suffix(".failed.ipynb")
-    failed.unlink(missing_ok=True)
+    remove(failed)
     # A socket's path has room for about 100 letters, and the usual runtime folder can be longer.
     with tempfile.TemporaryDirectory(prefix="h2a-", dir="/tmp") as runtime:
         os.environ["JUPYTER_RUNTIME_DIR"] = runtime

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2a_lib.files import read_json, sha256, write_atomically, write_csv, write_json, write_yaml
+from h2a_lib.files import (
+    read_json,
+    remove,
+    sha256,
+    write_atomically,
+    write_csv,
+    write_json,
+    write_yaml,
+)
 
 if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
     import pandas as pd
@@ -89,7 +97,7 @@ class Results:
         if raster:
             on_dark_ground(figure)
         # First: a picture never lies beside the description of an earlier one.
-        path.with_suffix(".json").unlink(missing_ok=True)
+        remove(path.with_suffix(".json"))
         # The salt, and no date: the same data give the same bytes.
         with write_atomically(path) as temporary, plt.rc_context({"svg.hashsalt": name}):
             figure.savefig(
@@ -119,8 +127,8 @@ class Results:
         for description in self.folder.glob("figures/*.json"):
             told = read_json(description)
             if told["made_by"] == made_by:
-                description.with_name(told["file"]).unlink(missing_ok=True)
-                description.unlink()
+                remove(description.with_name(told["file"]))
+                remove(description)
 
     def table(self, frame: "pd.DataFrame", name: str) -> Path:
         """Save a table as CSV and return its file."""

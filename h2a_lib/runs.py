@@ -14,7 +14,9 @@ from h2a_lib.errors import UserError
 from h2a_lib.files import (
     read_json,
     read_yaml,
-    write_atomically,
+    remove,
+    sha256,
+    write_bytes,
     write_csv,
     write_json,
     write_yaml,
@@ -60,11 +62,11 @@ def write(
     fingerprint, tier_label : str
         Of the data set.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
 
     from h2a_lib.models.evaluation import errors_of
 
-    (folder / "metrics.json").unlink(missing_ok=True)
+    remove(folder / "metrics.json")
     write_yaml(folder / "config.yaml", config.model_dump(mode="json"))
     progress = trained.progress
     write_csv(folder / "history.csv", pd.DataFrame(progress.history).round(8))
@@ -75,12 +77,12 @@ def write(
         ("weights_last.safetensors", trained.last_weights),
         (WEIGHTS, trained.best_weights),
     ):
-        with write_atomically(folder / name) as temporary:
-            save_file({key: value.contiguous() for key, value in weights.items()}, temporary)
+        write_bytes(folder / name, as_bytes({k: v.contiguous() for k, v in weights.items()}))
     model = {
         "format": FORMAT,
         "data_fingerprint": fingerprint,
         "tier_label": tier_label,
+        "weights_sha256": sha256(folder / WEIGHTS),
         "best_epoch": progress.best_epoch,
         "age_mean_months": trained.scales.age_mean_months,
         "age_sd_months": trained.scales.age_sd_months,
@@ -115,7 +117,7 @@ def write(
             },
         },
     )
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    remove(folder / CHECKPOINT)
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,9 @@ class Run:
         from h2a_lib.models import networks
 
         network = networks.build(self.config.network, self.config.task, self.config.sex_input)
+        # Runs of before 24 November 2026 have none.
+        if self.model.get("weights_sha256") not in (None, sha256(self.folder / WEIGHTS)):
+            raise UserError(f"{self.folder / WEIGHTS}: damaged, or another run's")
         try:
             network.load_state_dict(load_file(self.folder / WEIGHTS))
         except Exception as error:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from h2a_lib import graph, provenance, runs, study
 from h2a_lib.errors import UserError, require_file
-from h2a_lib.files import read_json, write_csv, write_json
+from h2a_lib.files import is_same_csv, read_json, remove, write_csv, write_json
 from h2a_lib.results import Results
 from h2a_lib.study import Phantoms, Profile, RunConfig, Settings
 
@@ -306,7 +306,7 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
     """
     from h2a_lib.data import sources
 
-    space.missing_file.unlink(missing_ok=True)
+    remove(space.missing_file)
     if space.profile.phantoms is not None and space.name == space.profile_name:
         _draw_phantoms(space.data_folder, space.profile.phantoms, progress)
     elif not space.data_folder.is_dir():
@@ -320,10 +320,10 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
     inspection.raise_if_unsound()
     labels = inspection.labels
     data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
-    if space.data_file.exists() and space.data == data and space.labels_file.exists():
+    if space.data_file.exists() and space.data == data and is_same_csv(space.labels_file, labels):
         return
     # First: labels never lie beside the fingerprint of other data.
-    space.data_file.unlink(missing_ok=True)
+    remove(space.data_file)
     write_csv(space.labels_file, labels)
     write_json(space.data_file, data)
     for name in ("labels", "data"):

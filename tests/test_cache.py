@@ -173,7 +173,7 @@ def test_a_build_killed_outright_is_taken_up_where_it_was(tmp_path):
         "def slow(*all):\n    time.sleep(0.2)\n    return real(*all)\n"
         "cache.fill, cache.CHUNK = slow, 10\nsys.exit(cache.main(sys.argv[1:]))"
     )
-    arguments = [str(tmp_path), str(data), "24", "pad", "none", str(tmp_path / "cache")]
+    arguments = [str(tmp_path), str(data), "24", "pad", "none", f"{tmp_path}/cache/cache.json"]
     killed = subprocess.Popen([sys.executable, "-c", script, *arguments])
     log = tmp_path / "cache.partial" / "done"
     deadline = time.monotonic() + 60

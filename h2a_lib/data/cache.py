@@ -17,7 +17,8 @@ from filelock import FileLock
 from h2a_lib.data import images, pool
 from h2a_lib.data.workers import fill
 from h2a_lib.errors import DataError, Problem, UserError
-from h2a_lib.files import read_json, write_folder_atomically, write_json, write_text
+from h2a_lib.files import clear_errors, read_json, write_folder_atomically, write_json, write_text
+from h2a_lib.processes import end_with_leader
 
 ARRAY, IDS, KEY, LOG = "images.npy", "ids.csv", "cache.json", "done"
 CHUNK = 16
@@ -107,10 +108,11 @@ def build(
         Naming every image that does not decode; none is left out in silence.
     """
     key = Key(fingerprint, size_px, geometry, contrast)
-    cache_folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_folder.with_name(f".{cache_folder.name}.lock")):
-        if _why_not(cache_folder, key) is not None:
-            _make(labels, Path(data_folder), cache_folder, key, processes, progress)
+    with clear_errors(cache_folder):
+        cache_folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_folder.with_name(f".{cache_folder.name}.lock")):
+            if _why_not(cache_folder, key) is not None:
+                _make(labels, Path(data_folder), cache_folder, key, processes, progress)
     return open(cache_folder, key)
 
 
@@ -204,13 +206,9 @@ def _begin_or_resume(partial: Path, about: dict[str, Any]) -> set[int]:
 
 def _reserve(array: Path) -> None:
     """Take the disk space now: where it ran out later, writing to the map would end the process."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
+    if hasattr(os, "posix_fallocate"):
         with array.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, array.stat().st_size)
-    except OSError as error:
-        raise UserError(f"{array}: cannot be written: {error.strerror}") from None
 
 
 def _fill_all(
@@ -251,21 +249,23 @@ def _digest(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Execute `python -m h2a_lib.data.cache RESULTS DATA SIZE GEOMETRY CONTRAST FOLDER`.
+    """Execute `python -m h2a_lib.data.cache RESULTS DATA SIZE GEOMETRY CONTRAST KEY`.
 
-    The graph's job calls it; RESULTS holds the study's labels.csv and data.json.
+    The graph's job calls it; RESULTS holds the study's labels.csv and data.json, and KEY is the
+    cache's `cache.json`.
 
     Returns
     -------
     int
         0, or 2 for a mistake of the user.
     """
-    results, data_folder, size_px, geometry, contrast, folder = arguments
+    end_with_leader()
+    results, data_folder, size_px, geometry, contrast, key = arguments
     try:
         build(
             pd.read_csv(Path(results, "labels.csv"), dtype={"id": str}),
             Path(data_folder),
-            Path(folder),
+            Path(key).parent,
             size_px=int(size_px),
             geometry=geometry,  # type: ignore[arg-type]  # a wrong name is told when it is used
             contrast=contrast,  # type: ignore[arg-type]

@@ -3,22 +3,25 @@
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import torch
 from data_folders import write_set
 from PIL import Image
 from squares import SETTINGS
 
 from h2a_lib import notebooks, provenance, runs, workflow
-from h2a_lib.data import cache, phantom, sources
+from h2a_lib.data import cache, fetch, phantom, sources
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_yaml, write_folder_atomically
 from h2a_lib.models import evaluation, training
@@ -37,10 +40,13 @@ class Artefact:
         (folder, version): write version 1 or 2.
     read : callable
         (folder) -> what a reader gets of it, comparable; None where it refuses or finds nothing.
+    replaces : bool
+        Whether version 2 may be written over version 1.
     """
 
     write: Callable[[Path, int], object]
     read: Callable[[Path], Any]
+    replaces: bool = True
 
 
 def digest(path: Path) -> str:
@@ -102,7 +108,6 @@ def read_checkpoint(folder: Path) -> Any:
 
 
 def write_run(folder: Path, version: int) -> None:
-    provenance.of_now = lambda: {"finished": "now"}  # it asks git and the machine
     config = RunConfig(**(SETTINGS | {"lr": version * 1e-3}))
     columns = {"id": ["1", "2"], "age_months": [10.0, 20.0], "male": [True, False]}
     seen = pd.DataFrame(columns | {"split": "validation", "predicted_age_months": [version, 7.0]})
@@ -116,7 +121,9 @@ def write_run(folder: Path, version: int) -> None:
         predictions=seen,
         predictions_train=seen.assign(split="train"),
     )
-    runs.write(folder, config, trained, f"data {version}", "made up")
+    # It asks git and the machine.
+    with mock.patch.object(provenance, "of_now", return_value={"finished": "now"}):
+        runs.write(folder, config, trained, f"data {version}", "made up")
 
 
 def read_run(folder: Path) -> Any:
@@ -137,8 +144,6 @@ def read_run(folder: Path) -> Any:
 
 
 def write_notebook(folder: Path, version: int) -> None:
-    import papermill
-
     source = folder.parent / "source.ipynb"
 
     def cells_one_by_one(_: str, output: str, **__: Any) -> None:
@@ -148,8 +153,8 @@ def write_notebook(folder: Path, version: int) -> None:
             cell.outputs = [nbformat.v4.new_output("stream", text="x" * 3000)]
             nbformat.write(notebook, output)
 
-    papermill.execute_notebook = cells_one_by_one
-    notebooks.execute(source, folder / "05_train.ipynb", {"n": version})
+    with mock.patch.object(papermill, "execute_notebook", cells_one_by_one):
+        notebooks.execute(source, folder / "05_train.ipynb", {"n": version})
 
 
 def read_notebook(folder: Path) -> Any:
@@ -250,6 +255,16 @@ def read_phantoms(folder: Path) -> Any:
     return found.fingerprint
 
 
+def write_fetched(folder: Path, version: int) -> None:
+    fetch.fetch([folder.parent / f"data-{version}.zip"], folder / "fetched", progress=False)
+
+
+def read_fetched(folder: Path) -> Any:
+    found = sources.inspect(folder / "fetched", progress=False)
+    found.raise_if_unsound()
+    return found.fingerprint
+
+
 def write_deck(folder: Path, version: int) -> None:
     with write_folder_atomically(folder / "deck") as deck:
         for name in ("slides.html", "slides.pdf", "paper.html", "paper.pdf"):
@@ -263,11 +278,13 @@ def read_deck(folder: Path) -> Any:
 
 
 ARTEFACTS = {
-    name: Artefact(globals()[f"write_{name}"], refused(globals()[f"read_{name}"]))
-    for name in (
-        *("cache", "checkpoint", "run", "notebook", "figure", "radiograph", "table", "variables"),
-        *("manifest", "phantoms", "deck"),
-    )
+    name: Artefact(globals()[f"write_{name}"], refused(globals()[f"read_{name}"]), replaces)
+    for name, replaces in {
+        **dict.fromkeys(("cache", "checkpoint", "run", "notebook", "figure", "radiograph"), True),
+        **dict.fromkeys(("table", "variables", "manifest", "phantoms", "deck"), True),
+        # What is there already, and another, is never overwritten.
+        "fetched": False,
+    }.items()
 }
 
 
@@ -276,6 +293,9 @@ def prepare(folder: Path) -> None:
     for version in (1, 2):
         ids = [str(100 * version + k) for k in range(12)]
         data = write_set(folder / f"data-{version}", ids)
+        with zipfile.ZipFile(folder / f"data-{version}.zip", "w") as archive:
+            for file in sorted(data.rglob("*.*")):
+                archive.write(file, file.relative_to(data))
         labels = sources.inspect(data, progress=False).labels
         labels.to_csv(folder / f"labels-{version}.csv", index=False)
         (folder / f"input-{version}.csv").write_text(f"{version}")
