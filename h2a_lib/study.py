@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import reprlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from h2a_lib.errors import UserError, unknown
 
+MOST_BYTES = 50_000  # the whole study has 6,000; a million would take half a minute to parse
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -309,28 +312,36 @@ def load(path: Path) -> Study:
         One line that says where the sheet is wrong and what is known there.
     """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: more than {MOST_BYTES:,} bytes, no study is as long")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoDuplicateKeys)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not YAML: {_in_one_line(error)}") from None
     try:
         study = Study.model_validate(content)
         study.check()
     except ValidationError as error:
-        raise UserError(f"{path.name}: {_explain(error, Study, '')}") from None
+        raise UserError(f"{path.name}: {_in_one_line(_explain(error, Study, ''))}") from None
     except UserError as error:
-        raise UserError(f"{path.name}: {error}") from None
+        raise UserError(f"{path.name}: {_in_one_line(error)}") from None
     return study
+
+
+def _in_one_line(message: object) -> str:
+    """Return a message without what a terminal would take for a command or a new line."""
+    words = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
 
 
 class _NoDuplicateKeys(yaml.SafeLoader):
     """YAML keeps the last of two equal keys in silence; here that is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        keys = (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in Counter(keys).items():
+            if times > 1:
                 raise yaml.MarkedYAMLError(None, None, f"{key!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
@@ -351,9 +362,10 @@ def _explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
         return f"{where}: unknown name {tag!r}; known: {known}"
     if first["type"] == "literal_error":
         known = first["ctx"]["expected"].replace("'", "")
-        return f"{where}: unknown value {first['input']!r}; known: {known}"
+        return f"{where}: unknown value {reprlib.repr(first['input'])}; known: {known}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]} (got {first['input']!r})"[:400]
+    # Not the whole: aliases of aliases can make a value of a few bytes as long as a library.
+    return f"{where}: {message[0].lower()}{message[1:]} (got {reprlib.repr(first['input'])})"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from h2a_lib.data import pool, sources
 from h2a_lib.data.labels import IMAGE_SUFFIXES
 from h2a_lib.errors import UserError
-from h2a_lib.files import write_atomically
+from h2a_lib.files import UNWRITABLE, clear_errors, write_atomically
 
 KAGGLE = "kaggle"
 KAGGLE_DATASET = "kmader/rsna-bone-age"
@@ -24,6 +25,8 @@ KAGGLE_BYTES = 20_000_000_000
 SPARE_BYTES = 500_000_000
 # The official validation archive holds archives; nothing official goes deeper.
 DEEPEST_ARCHIVE = 3
+# Radiographs hardly shrink in an archive, tables to a quarter; zeros shrink to a thousandth.
+MOST_TIMES_LARGER = 100
 BLOCK = 1 << 20
 
 BY_HAND = """get the data by hand:
@@ -68,42 +71,81 @@ def fetch(
     if not wanted:
         raise UserError("name a source: kaggle, a folder, or one or more archives (.zip)")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for source in wanted:
-        path = _from_kaggle() if str(source) == KAGGLE else Path(source).expanduser()
-        if path.is_dir():
-            _take_folder(path.resolve(), out, copy, progress)
-        elif path.is_file():
-            unpack(path, out, progress=progress)
-        else:
-            raise UserError(f"{path} does not exist: name kaggle, a folder, or an archive (.zip)")
+    with clear_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for source in wanted:
+            path = _from_kaggle() if str(source) == KAGGLE else Path(source).expanduser()
+            if path.is_dir():
+                _take_folder(path.resolve(), out, copy, progress)
+            elif path.is_file():
+                unpack(path, out, progress=progress)
+            else:
+                raise UserError(
+                    f"{path} does not exist: name kaggle, a folder, or an archive (.zip)"
+                )
     return sources.locate(out)
 
 
 # --- archives ------------------------------------------------------------------------------------
 
 
-def unpack(archive: Path, out: Path, *, progress: bool = True, depth: int = 1) -> None:
+def unpack(
+    archive: Path,
+    out: Path,
+    *,
+    progress: bool = True,
+    depth: int = 1,
+    most_bytes: int | None = None,
+) -> int:
     """Unpack a zip archive, and the archives in it, into a folder.
+
+    Parameters
+    ----------
+    archive, out : Path
+    progress : bool
+        Show progress bars where someone can see them.
+    depth : int
+        How many archives this one is in, itself counted.
+    most_bytes : int, optional
+        What it may hold, its archives' content counted; by default so many times its size as no
+        archive of radiographs does.
+
+    Returns
+    -------
+    int
+        Bytes that it holds.
 
     Raises
     ------
     UserError
         As `fetch`; nothing is unpacked if any path in the archive is unsafe.
     """
+    if most_bytes is None:
+        most_bytes = MOST_TIMES_LARGER * archive.stat().st_size
     try:
         with zipfile.ZipFile(archive) as opened:
             members = list(_members(opened, archive, out))
+            n_bytes = sum(one.file_size for one, _ in members)
+            if n_bytes > most_bytes:
+                raise UserError(f"{archive}: unpacks to {n_bytes:,} bytes: no radiographs' archive")
             missing = [(one, to) for one, to in members if not _is_there(to, one)]
             _check_space(out, sum(one.file_size for one, _ in missing), archive)
             watched = progress and pool.is_watched()
             title = archive.name
             with tqdm(missing, desc=title, unit="file", disable=not watched) as bar:
                 for member, to in bar:
-                    _write(opened, member, to, depth, progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        # RuntimeError: a password; NotImplementedError: an exotic compression.
+                    n_bytes += _write(opened, member, to, depth, progress, most_bytes - n_bytes)
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, struct.error, IndexError),
+        *(NotImplementedError, RuntimeError),  # an exotic compression, a password
+    ) as error:
         raise UserError(f"{archive}: not a sound zip archive: {error}") from None
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in UNWRITABLE:
+            raise  # the disk's fault, told by `fetch`
+        # Names that are too long or no names here, or one that is both a file and a folder.
+        raise UserError(f"{archive}: cannot be unpacked: {error}") from None
+    return n_bytes
 
 
 def _members(
@@ -156,8 +198,14 @@ def _is_there(to: Path, member: zipfile.ZipInfo) -> bool:
 
 
 def _write(
-    opened: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path, depth: int, progress: bool
-) -> None:
+    opened: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+    to: Path,
+    depth: int,
+    progress: bool,
+    most_bytes: int,
+) -> int:
+    """Write a member, or what is in it if it is an archive; return the bytes of the latter."""
     if not _is_archive(to):
         # Not fsynced, unlike the project's own files (with it 12,611 files take 70 s more): what a
         # power cut spoils has another CRC, and the next fetch says so.
@@ -165,7 +213,7 @@ def _write(
         temporary = to.with_name(f".part-{to.name}")
         _copy(opened, member, temporary)
         temporary.replace(to)
-        return
+        return 0
     if depth >= DEEPEST_ARCHIVE:
         raise UserError(
             f"{opened.filename}: archives in archives, more than {DEEPEST_ARCHIVE} deep"
@@ -175,7 +223,7 @@ def _write(
     inner.parent.mkdir(parents=True, exist_ok=True)
     try:
         _copy(opened, member, inner)
-        unpack(inner, to.parent, progress=progress, depth=depth + 1)
+        return unpack(inner, to.parent, progress=progress, depth=depth + 1, most_bytes=most_bytes)
     finally:
         shutil.rmtree(inner.parent, ignore_errors=True)
 

@@ -30,6 +30,7 @@ HEADINGS = {
 MALE = {"male": ("true", "1", "1.0", "yes", "m", "male"), "sex": ("m", "male")}
 FEMALE = {"male": ("false", "0", "0.0", "no", "f", "female"), "sex": ("f", "female")}
 OLDEST_MONTHS = 240
+MOST_BYTES = 200_000_000  # about ten million hands
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".bmp")
 
 # The original study's split: 10,000 to train and 2,611 to validate.
@@ -214,6 +215,8 @@ def _rows(table: Path, most: int | None = None) -> list[tuple[int, list[str]]]:
 
 
 def _csv_rows(table: Path, most: int | None) -> list[tuple[int, list[str]]]:
+    if table.is_file() and (size := table.stat().st_size) > MOST_BYTES:
+        raise UserError(f"{table}: {size / 1e6:,.0f} MB, more than any label table has")
     try:
         # utf-8-sig: Excel begins its CSV files with a byte order mark.
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -224,7 +227,7 @@ def _csv_rows(table: Path, most: int | None) -> list[tuple[int, list[str]]]:
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
-        return [(reader.line_num, row) for row in reader]
+        return [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}: not a CSV table: {error}") from None
 
