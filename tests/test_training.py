@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from h2a_lib import runs
+from h2a_lib.errors import UserError
 from h2a_lib.models import networks, training
 from h2a_lib.models.batches import normalise
 from h2a_lib.models.evaluation import errors_of
@@ -186,32 +187,66 @@ from h2a_lib.models.training import train
 folder = Path(sys.argv[2])
 config = study.RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9}))
 hands = squares(40, n_validation=10)
-trained = train(config, hands, folder / runs.CHECKPOINT, seconds_between_checkpoints=0)
+tell = lambda progress, _: print(progress.epoch, flush=True)
+trained = train(config, hands, folder / runs.CHECKPOINT, tell, float(sys.argv[3]))
 runs.write(folder, config, trained, hands.fingerprint, "made-up squares")
 """
 
 
-def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(tmp_path):
-    def start(folder: Path) -> subprocess.Popen:
-        folder.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder)],
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        )
+def start(folder: Path, seconds_between_checkpoints: float = 0) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    arguments = [Path(__file__).parent, folder, seconds_between_checkpoints]
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
-    began = time.monotonic()
-    assert start(tmp_path / "whole").wait() == 0
-    seconds = time.monotonic() - began
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, float]:
+    """Return the run of a training that nothing interrupted, and its seconds."""
+    folder, began = tmp_path_factory.mktemp("whole"), time.monotonic()
+    assert start(folder).wait() == 0
+    return folder, time.monotonic() - began
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    for name in ("predictions.csv", "predictions_train.csv", "history.csv", "weights.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(whole, tmp_path):
     moments = random.Random(0)
     for _ in range(2):
-        process = start(tmp_path / "killed")
-        time.sleep(moments.uniform(0.3, 0.95) * seconds)
-        process.send_signal(signal.SIGKILL)
+        process = start(tmp_path)
+        time.sleep(moments.uniform(0.3, 0.95) * whole[1])
+        process.kill()
         process.wait()
-    assert start(tmp_path / "killed").wait() == 0
-    for name in ("predictions.csv", "predictions_train.csv", "history.csv", "weights.safetensors"):
-        whole, killed = ((tmp_path / run / name).read_bytes() for run in ("whole", "killed"))
-        assert whole == killed, name
+    assert start(tmp_path).wait() == 0
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_a_training_told_to_end_has_left_its_checkpoint_and_ends_the_same(whole, tmp_path):
+    process = start(tmp_path, training.SECONDS_BETWEEN_CHECKPOINTS)
+    assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+    process.terminate()  # as Slurm does at a time limit
+    assert process.wait() == -signal.SIGTERM
+    assert (tmp_path / runs.CHECKPOINT).exists()
+    again = start(tmp_path)
+    assert "1" not in again.communicate()[0].split(), "the first epoch was not done again"
+    assert again.returncode == 0
+    assert_same_run(tmp_path, whole[0])
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda _: b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(config, hands, tmp_path, damage):
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(config(epochs=1), hands, checkpoint)
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(UserError, match="is damaged: delete it to train anew"):
+        train(config(epochs=1), hands, checkpoint)
 
 
 def test_batch_norm_is_evaluated_with_the_statistics_of_training_hands_as_they_are(

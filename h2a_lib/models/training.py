@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Callable
@@ -39,7 +40,8 @@ from h2a_lib.models.evaluation import (
 from h2a_lib.models.schedules import build_optimizer, build_schedule
 from h2a_lib.study import RunConfig
 
-# A kill costs at most this much work; writing 180 MB (ResNet-18 with Adam) takes about 0.3 s.
+# After the first epoch, which is always kept. A kill, or the SIGTERM of a cluster's time limit,
+# costs at most this and an epoch; writing 180 MB (ResNet-18 with Adam) takes about 0.3 s.
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -110,7 +112,7 @@ def train(
     on_epoch : callable
         Told the progress after each epoch.
     seconds_between_checkpoints : float
-        Least time between two writings of the checkpoint.
+        Least time between two writings of the checkpoint; the first is after the first epoch.
 
     Returns
     -------
@@ -257,7 +259,7 @@ def _learn(
         is_last = shares > 1 and (progress.epoch == config.epochs or _has_stopped(progress, config))
         due = time.monotonic() - last_checkpoint >= seconds_between_checkpoints
         if fabric.is_global_zero:
-            if due or is_last:
+            if due or is_last or not checkpoint.exists():
                 _save(checkpoint, key, state, progress)
                 last_checkpoint = time.monotonic()
             on_epoch(progress, config)
@@ -337,14 +339,19 @@ def _copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
 
 def _save(path: Path, key: dict[str, str], state: dict[str, Any], progress: Progress) -> None:
     content = {name: part.state_dict() for name, part in state.items() if part is not None}
-    with write_atomically(path) as temporary:
-        torch.save({"key": key, "state": content, "progress": vars(progress)}, temporary)
+    # Through a file of Python's: torch's own does not say that the disk is full.
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
+        torch.save({"key": key, "state": content, "progress": vars(progress)}, file)
 
 
 def _resume(path: Path, key: dict[str, str], state: dict[str, Any], progress: Progress) -> Progress:
     """Load a checkpoint into `state` and return its progress; another run's is left alone."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["key"] != key:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        of_this_run = content["key"] == key
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged: delete it to train anew ({error})") from None
+    if not of_this_run:
         return progress
     for name, part in state.items():
         if part is not None:
