@@ -29,9 +29,6 @@ from h2a_lib.files import read_json, write_json
 from h2a_lib.models.networks import build
 
 pytestmark = pytest.mark.slow
-campaign = pytest.mark.skipif(
-    "H2A_CAMPAIGN" not in os.environ, reason="a campaign: set H2A_CAMPAIGN=1"
-)
 often = settings(
     max_examples=120,
     deadline=None,
@@ -216,7 +213,6 @@ def read(folder: Path, weights: Path):
     return loaded.predict(np.zeros((1, 32, 32), np.uint8))["predicted_age_months"].tolist()
 
 
-@campaign
 def test_weights_that_are_something_else_are_refused_and_no_code_runs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     expected = read(run, run / runs.WEIGHTS)
@@ -232,7 +228,6 @@ def test_weights_that_are_something_else_are_refused_and_no_code_runs(run, tmp_p
     assert not (tmp_path / "h2a-ran-this").exists()
 
 
-@campaign
 @settings(often, max_examples=40)
 @given(share=st.floats(0, 1), length=st.integers(0, 64), noise=st.binary(max_size=64))
 def test_weights_damaged_anywhere_are_refused(run, tmp_path, share, length, noise):
