@@ -207,6 +207,8 @@ def test_every_figure_of_notebook_06_is_drawn_with_its_yardsticks(drawn_runs, tm
     draw.curves_with_rates("plateau", ["resnet18", "plateau"], "and rate")
     panels = draw.trade_off("bias_variance", names).axes
     assert [panel.get_xlabel() for panel in panels] == ["epoch", *comparison.TRADES.values()]
+    alone = draw.trade_off("bias_variance", ["resnet18"]).axes
+    assert [panel.get_xlabel() for panel in alone] == ["epoch"]
     draw.forest("forest", comparison.forest(found))
     for name in ("optimizers", "plateau", "bias_variance", "forest"):
         assert (tmp_path / "results" / "figures" / f"{name}.svg").stat().st_size > 1000

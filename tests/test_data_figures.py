@@ -46,7 +46,7 @@ def test_panels_that_are_left_over_stay_empty():
 def test_every_image_is_in_the_plots_of_all_of_them(n):
     frame = measured(n)
     figure, panels = plt.subplots(1, 3)
-    draw.resolutions(frame, panels[0])
+    draw.resolutions(frame, 224, panels[0])
     draw.contrast_exposure(frame, panels[1])
     draw.scanned_digital(frame, panels[2])
     shown = panels[0].collections[0]
@@ -58,7 +58,7 @@ def test_every_image_is_in_the_plots_of_all_of_them(n):
 
 def test_many_images_of_one_size_are_one_dot(axes):
     frame = pd.DataFrame({"width_px": [100] * 2000, "height_px": [100] * 2000})
-    draw.resolutions(frame, axes)
+    draw.resolutions(frame, 224, axes)
     assert len(axes.collections[0].get_offsets()) == 1
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from h2a_lib.analysis.bands import SEXES, sex_of
-from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, SEX_COLOURS
+from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, MANY, ORANGE, PALETTE, SEX_COLOURS
 
 TAKEN = "how it was taken, at most"
 # Red and blue are the sexes' colours: groups take others.
@@ -34,7 +34,13 @@ def plane(
     # In an order drawn once: else one colour would lie on top of the others.
     order = np.random.default_rng(0).permutation(n)
     points = axes.scatter(
-        *embedding[order].T, c=np.asarray(colours)[order], s=size, lw=0, alpha=0.8, **more
+        *embedding[order].T,
+        c=np.asarray(colours)[order],
+        s=size,
+        lw=0,
+        alpha=0.8,
+        rasterized=n >= MANY,
+        **more,
     )
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)

@@ -70,7 +70,9 @@ class Drawer:
             for setting, words in comparison.TRADES.items()
         }
         tables = {words: table for words, table in tables.items() if len(table) > 1}
-        figure, panels = plt.subplots(1, 1 + len(tables), figsize=WIDE, sharey=True)
+        figure, (panels,) = plt.subplots(
+            1, 1 + len(tables), figsize=WIDE, sharey=True, squeeze=False
+        )
         training.learning_curve(groups[comparison.DEFAULT][0].history, panels[0])
         for (words, table), axes in zip(tables.items(), panels[1:], strict=True):
             schedules.bias_and_variance(table, axes, xlabel=words)

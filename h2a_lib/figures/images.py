@@ -17,15 +17,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from h2a_lib.data import images, measure
-from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, VERMILLION
+from h2a_lib.figures.style import BLACK, BLUE, GREY, MANY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
 
 # A slide's figure is 1,920 pixels across; no hand in it needs more than this.
 SHOWN_PX = 480
-# From here on single dots hide each other, and density is drawn.
-MANY = 1500
 FEW_SIZES = 30
 KINDS = {False: ("digital", BLUE), True: ("scanned or fogged", ORANGE)}
 
@@ -116,23 +114,30 @@ def leaf_through(labels: pd.DataFrame, data_folder: Path, live: bool) -> "Widget
 # --- all of them, measured -----------------------------------------------------------------------
 
 
-def resolutions(measured: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw height against width of every image; the network's 224 x 224 in the corner.
+def resolutions(measured: pd.DataFrame, size_px: int, axes: Axes) -> Axes:
+    """Draw height against width of every image; the network's square in the corner.
 
     Parameters
     ----------
     measured : DataFrame
         From `data.measure.measure`.
+    size_px : int
+        Side of the square.
     axes : Axes
     """
     width, height = measured["width_px"], measured["height_px"]
     _dots_or_density(width, height, axes)
-    limit = 1.06 * max(width.max(), height.max(), 260)
+    limit = 1.16 * max(width.max(), height.max(), size_px)
     axes.plot([0, limit], [0, limit], color=GREY, lw=1, ls="--", zorder=0)
     axes.text(0.96 * limit, 0.9 * limit, "square", color=GREY, ha="right", va="top", fontsize=12)
-    axes.add_patch(Rectangle((0, 0), 224, 224, fill=False, ec=VERMILLION, lw=2.5))
+    axes.add_patch(Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5))
     axes.annotate(
-        "224 × 224", (224, 112), (8, 0), textcoords="offset points", color=VERMILLION, va="center"
+        f"{size_px} × {size_px}",
+        (size_px, size_px / 2),
+        (8, 0),
+        textcoords="offset points",
+        color=VERMILLION,
+        va="center",
     )
     axes.set(xlabel="Width (pixels)", ylabel="Height (pixels)", xlim=(0, limit), ylim=(0, limit))
     axes.set_aspect("equal")
@@ -153,6 +158,7 @@ def contrast_exposure(measured: pd.DataFrame, axes: Axes) -> Axes:
             alpha=0.6,
             lw=0,
             label=name,
+            rasterized=len(measured) >= MANY,
         )
     axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: 1st to 99th percentile")
     axes.set(xlim=(0, None), ylim=(0, 262))
