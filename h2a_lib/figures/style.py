@@ -28,12 +28,12 @@ PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 # One colour for each sex, everywhere.
 SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
 
-# Drawn at these sizes (inches) a figure's 13-point text is legible from the back of a room
-# when it fills the slide.
 # From so many dots on, they hide each other: density is drawn instead, or they become pixels, since
 # as shapes each would take a hundred bytes.
 MANY = 1500
 
+# Drawn at these sizes (inches) a figure's 13-point text is legible from the back of a room
+# when it fills the slide.
 WIDE = (11.0, 4.9)
 HALF = (5.6, 4.6)
 SQUARE = (5.2, 5.2)
