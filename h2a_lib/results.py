@@ -93,7 +93,7 @@ class Results:
             raise ValueError(f"figure {name}: alt text (a sentence) and a caption are needed")
         suffix = "png" if raster else "svg"
         path = self.folder / "figures" / f"{name}.{suffix}"
-        figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=9, color=FAINT)
+        figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=10, color=FAINT)
         if raster:
             on_dark_ground(figure)
         # First: a picture never lies beside the description of an earlier one.

@@ -227,7 +227,9 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     )
     said = look([run], pictures, frame, "age", folder).variables()
     assert "of the picture" in said["hand_grad_cam"]
-    assert said["regions_sentence"].startswith(("Share of Grad-CAM on the", "No marker"))
+    assert said["regions_sentence"].startswith(
+        ("The marker covers", "The border covers", "No marker")
+    )
 
 
 def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_path):

@@ -74,7 +74,7 @@ def test_equal_runs_are_called_a_tie(run):
 def test_a_clear_winner_is_named_with_the_distance(run):
     found = groups(run(off_by=10), run("b", off_by=4, lr=0.1), run("c", off_by=4, lr=0.2))
     sentence = comparison.ranking_sentence(found, "the rate")
-    assert sentence.startswith("b is best, resnet18 6.0 months")
+    assert sentence.startswith("b errs least; resnet18 errs 6.0 months")
     assert sentence.endswith("c ties with it.")
 
 

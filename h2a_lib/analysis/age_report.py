@@ -268,8 +268,8 @@ def conformal_sentence(inside: pd.Series, level: float) -> str:
         inside["coverage"], inside["coverage_low"], inside["coverage_high"], int(inside["n"])
     )
     return (
-        f"{level * 100:g} % intervals hold {covered.text('%', scale=100)}; "
-        f"median half-width {number(width)} months."
+        f"Intervals made to hold {level * 100:g} % of the labels hold "
+        f"{covered.text('%', scale=100)}; the median one is ± {number(width)} months."
     )
 
 

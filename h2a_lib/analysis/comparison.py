@@ -314,7 +314,8 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     if len(ties) == len(others):
         return f"A tie: {what} makes no difference that {n:,} hands can show."
     beaten = max((name for name in others if name not in ties), key=lambda name: gaps[name].value)
-    sentence = f"{winner} is best, {beaten} {gaps[beaten].text('months')} behind it"
+    named = f"The default, {winner}," if winner == DEFAULT else winner
+    sentence = f"{named} errs least; {beaten} errs {gaps[beaten].text('months')} more"
     if ties:
         return f"{sentence}; {' and '.join(ties)} {'tie' if len(ties) > 1 else 'ties'} with it."
     return f"{sentence}."
@@ -329,8 +330,8 @@ def ranking_verdict(groups: Groups) -> str:
     if not behind:
         return "A tie"
     if len(behind) == len(groups) - 1:
-        return f"{winner} is best"
-    return f"{len(behind)} of {len(groups)} {'fall' if len(behind) > 1 else 'falls'} behind"
+        return f"{'The default' if winner == DEFAULT else winner} is best"
+    return f"{len(behind)} of {len(groups)} {'are' if len(behind) > 1 else 'is'} worse"
 
 
 def variance_sentence(groups: Groups) -> str:

@@ -85,6 +85,7 @@ class Look:
         said = []
         for region in ("marker", "border"):
             found = self.regions[region][0]
+            share = found.share.text("%", scale=100)
             if found.share.n == 0:
                 continue
             more = (
@@ -92,10 +93,12 @@ class Look:
                 else "less than" if found.share.high < found.area
                 else "as much as"
             )  # fmt: skip
-            said.append(f"{region}: {found.text()}, {more} its area would get by chance")
-        return (
-            f"Share of Grad-CAM on the {'; on the '.join(said)}." if said else "No marker is seen."
-        )
+            said.append(
+                f"the {region} covers {found.area * 100:.1f} % of the picture and gets {share} "
+                f"of Grad-CAM, {more} by chance"
+            )
+        text = "; ".join(said) or "no marker is seen"
+        return f"{text[0].upper()}{text[1:]}."
 
 
 def look(

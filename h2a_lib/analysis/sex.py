@@ -327,18 +327,19 @@ def answer(frame: pd.DataFrame, train: pd.DataFrame) -> str:
         return f"Sex cannot be judged: the {area.n:,} hands are of one sex."
     matched = closest_match(frame)
     share = matched.estimate
-    found = f"The image tells the sexes apart with an AUC of {area.text(digits=3)}"
     of_age = (
-        "of one age label"
+        "with the same age label"
         if matched.caliper_months == 0
         else f"at most {matched.caliper_months:g} months apart"
     )
-    pairs = f"the boy of a pair {of_age} scores higher {share.text('% of the time', 0, 100)}"
+    higher = share.text("% of the time", 0, 100)
+    pairs = f"of a girl and a boy {of_age}, the boy scores higher {higher}"
     simple = by_label(train, frame)
     label = auc(frame["male"], simple)
     gain = auc_difference(frame["male"], frame[PROBABILITY], simple)
     verdict = "a tie with" if gain.is_tie else "more than" if gain.value > 0 else "less than"
-    beside = f"{verdict} the age label alone ({label.value:.3f})"
+    beside = f"{verdict} the age label's ({label.value:.3f})"
+    found = f"The AUC of the image is {area.text(digits=3)}, {beside}"
     if share.low > 0.5:
         conclusion = f"Yes, beyond the label of age: {pairs}"
     elif share.high < 0.5:
@@ -347,4 +348,4 @@ def answer(frame: pd.DataFrame, train: pd.DataFrame) -> str:
         conclusion = "Whether beyond the label of age cannot be said: no pair is of one age"
     else:
         conclusion = f"Not shown beyond the label of age: {pairs}, a tie with chance"
-    return f"{found}, {beside}. {conclusion}."
+    return f"{conclusion}. {found}."

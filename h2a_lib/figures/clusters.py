@@ -139,9 +139,6 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
     ]
     if seen:
         handles.append(plt.Line2D([], [], ls="", label="* has seen sex"))
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.3, -0.14), ncols=2,
-        columnspacing=0.8, handletextpad=0.4,
-    )  # fmt: skip
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4)
     axes.grid(axis="y", visible=False)
     return axes

@@ -12,6 +12,8 @@ from h2a_lib.figures import schedules, training
 from h2a_lib.figures.style import BLACK, GREEN, WIDE
 from h2a_lib.results import Results
 
+CURVES = ", validation (solid) and training (dotted)"
+
 
 @dataclass(frozen=True)
 class Drawer:
@@ -38,12 +40,12 @@ class Drawer:
         """Draw training curves, with the constant predictor above them."""
         figure, axes = plt.subplots(figsize=WIDE)
         self._curves(experiments, axes)
-        return self._save(figure, name, experiments, what)
+        return self._save(figure, name, experiments, what, key=CURVES)
 
     def curves_with_rates(self, name: str, experiments: Sequence[str], what: str) -> Figure:
         """Draw training curves with the learning rate beneath."""
         figure, (above, below) = plt.subplots(
-            2, 1, figsize=(WIDE[0], WIDE[1] * 1.12), sharex=True, height_ratios=(2, 1)
+            2, 1, figsize=(WIDE[0], WIDE[1] * 1.05), sharex=True, height_ratios=(2, 1)
         )
         self._curves(experiments, above)
         above.set_xlabel("")
@@ -53,7 +55,8 @@ class Drawer:
             per_epoch = len(run.steps) / run.metrics["epochs"]
             tables[experiment] = run.steps.assign(epoch=run.steps["step"] / per_epoch)
         schedules.rates(tables, below)
-        return self._save(figure, name, experiments, what, files=("history.csv", "steps.csv"))
+        files = ("history.csv", "steps.csv")
+        return self._save(figure, name, experiments, what, files, key=CURVES)
 
     def step_grid(self, name: str, experiments: Sequence[str]) -> Figure:
         """Draw StepLR's grid as a heat map."""
@@ -112,6 +115,7 @@ class Drawer:
         experiments: Sequence[str],
         what: str,
         files: Sequence[str] = ("history.csv",),
+        key: str = "",
     ) -> Figure:
         n = comparison.constant_error(self.groups[experiments[0]][0]).n
         reached = ", ".join(
@@ -122,7 +126,7 @@ class Drawer:
             figure,
             name,
             alt=f"Validation error {what}; mean absolute error in months: {reached}.",
-            caption=f"Error {what}; n = {n:,} validation hands, {seeds} "
+            caption=f"Error {what}{key}; n = {n:,} validation hands, {seeds} "
             f"seed{'s' if seeds > 1 else ''}",
             made_by=self.made_by,
             inputs=[run.folder / f for e in experiments for run in self.groups[e] for f in files],

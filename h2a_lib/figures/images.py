@@ -219,9 +219,10 @@ def geometries(shown: Sequence[np.ndarray], titles: Sequence[str], size_px: int)
         squashed. A column each: the hands.
     """
     names = ["as it is", "centre crop", "padded", "squashed"]
-    figure, panels = plt.subplots(len(names), len(shown), figsize=(11, 5.9), squeeze=False)
+    figure, panels = plt.subplots(len(names), len(shown), figsize=(7.7, 5.3), squeeze=False)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for column, (image, title) in enumerate(zip(shown, titles, strict=True)):
-        hand(image, panels[0, column]).set_title(title, fontsize=12, pad=3)
+        hand(image, panels[0, column]).set_title(title, fontsize=11, pad=3)
         rows, columns = images.kept_part(*image.shape, "center_crop")
         corner = columns.start - 0.5, rows.start - 0.5
         kept = columns.stop - columns.start, rows.stop - rows.start
@@ -250,7 +251,7 @@ def with_histograms(
     limits : mapping of str to (float, float)
         By name: the values shown as black and white.
     unit : mapping of str to str
-        By name: what the pixel values are, below the histogram.
+        By name: what the pixel values are, written in the histogram.
 
     Returns
     -------
@@ -260,8 +261,9 @@ def with_histograms(
     """
     n = len(titles)
     figure, panels = plt.subplots(
-        len(rows), n + 1, figsize=(11, 5.4), squeeze=False, width_ratios=[1] * n + [1.8]
+        len(rows), n + 1, figsize=(10.4, 4.1), squeeze=False, width_ratios=[1] * n + [2.2]
     )
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
     # The dark end of the scale is lost on the dark ground of a slide.
     shades = plt.get_cmap("viridis")(np.linspace(0.25, 1, n))
     for row, (name, processed) in enumerate(rows.items()):
@@ -273,7 +275,9 @@ def with_histograms(
                 panels[row, column].set_title(titles[column], fontsize=12, pad=3)
         _row_name(name, panels[row, 0])
         _histograms(processed, np.linspace(low, high, 33), shades, panels[row, n])
-        panels[row, n].set_xlabel(unit[name], fontsize=12, labelpad=1)
+        panels[row, n].text(
+            0.98, 0.97, unit[name], transform=panels[row, n].transAxes, ha="right", va="top"
+        )
     panels[0, n].set_title("pixels of each hand", fontsize=12, pad=3)
     return figure
 

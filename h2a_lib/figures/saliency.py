@@ -11,6 +11,9 @@ from h2a_lib.analysis.saliency import MOST_SIMILAR, STAGES, passes
 from h2a_lib.analysis.saliency_study import Look
 from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION
 
+# Inches: as wide as a slide.
+PAGE = (11.4, 4.3)
+
 
 def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
     """Lay a map over a picture.
@@ -94,19 +97,19 @@ def page(look: Look, figure: Figure) -> Figure:
     ----------
     look : Look
     figure : Figure
-        Empty, 11 inches wide; filled.
+        Empty, of the size `PAGE`; filled.
     """
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.7, 1))
-    rows = upper.subplots(2, len(look.averages))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    rows = left.subplots(2, len(look.averages))
     bands(look.averages, rows[0])
     bands(look.occluded_averages, rows[1], titled=False)
     for axes, name in zip(rows[:, 0], ("Grad-CAM", "occlusion"), strict=True):
         axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
                       rotation=90, fontsize=12)  # fmt: skip
-    left, right = lower.subfigures(1, 2, width_ratios=(1.9, 1))
-    axes = left.subplots(1, 2 * len(look.cases), squeeze=False)[0]
+    upper, lower = right.subfigures(2, 1, height_ratios=(1, 1.45))
+    axes = upper.subplots(1, 2 * len(look.cases), squeeze=False)[0]
     for i, image in enumerate(look.cases):
         overlay(image, look.cams[i], axes[2 * i]).set_title("Grad-CAM", fontsize=12)
         overlay(image, look.occluded[i], axes[2 * i + 1]).set_title("occlusion", fontsize=12)
-    sanity(look.table, right.subplots())
+    sanity(look.table, lower.subplots())
     return figure

@@ -38,12 +38,14 @@ def roc(male: np.ndarray, scores: Mapping[str, np.ndarray], axes: Axes) -> Axes:
             right,
             color=colour,
             lw=2.6 if i == 0 else 1.8,
-            label=f"{name}: {area.value:.2f} ({area.span(2)})",
+            label=f"{name}\n{area.value:.2f} ({area.span(2)})",
         )
     axes.set(xlabel="Girls called male", ylabel="Boys called male", xlim=(0, 1), ylim=(0, 1.01))
     axes.set_aspect("equal")
     if axes.get_legend_handles_labels()[0]:  # none, where there is one sex alone
-        axes.legend(title="AUC (95 % CI)", loc="lower right", handlelength=1.2)
+        axes.legend(
+            title="AUC (95 % CI)", loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.2
+        )
     return axes
 
 

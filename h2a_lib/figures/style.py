@@ -32,11 +32,10 @@ SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
 # as shapes each would take a hundred bytes.
 MANY = 1500
 
-# Drawn at these sizes (inches) a figure's 13-point text is legible from the back of a room
-# when it fills the slide.
-WIDE = (11.0, 4.9)
-HALF = (5.6, 4.6)
-SQUARE = (5.2, 5.2)
+# In the proportions of the room that a slide leaves beside its title and two lines of text: the
+# whole width, and half of it. Small in inches, so that 13 points are large on the slide.
+WIDE = (10.4, 4.0)
+HALF = (5.2, 3.5)
 
 
 def on_dark_ground(figure: Figure) -> None:

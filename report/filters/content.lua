@@ -32,6 +32,8 @@ end
 
 local staged = read_staged()
 local left_out = pandoc.List()
+-- From here on what fell out is listed in two columns.
+local MANY = 7
 
 -- Whether the study has what a name such as "figure:sex_roc" stands for.
 local function present(name)
@@ -101,9 +103,10 @@ local function left_out_list(div)
   local items = left_out:map(function(title)
     return { pandoc.Plain(pandoc.Inlines(title)) }
   end)
+  local list = pandoc.BulletList(items)
   return {
     pandoc.Para(pandoc.Inlines("Optional, and without results in this study:")),
-    pandoc.Div({ pandoc.BulletList(items) }, pandoc.Attr("", { "list" })),
+    #items > MANY and pandoc.Div({ list }, pandoc.Attr("", { "list" })) or list,
   }
 end
 

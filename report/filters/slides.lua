@@ -12,7 +12,7 @@ local typst = FORMAT:match("typst") ~= nil
 local stringify = pandoc.utils.stringify
 
 -- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
-local KINDS = { "answer", "reading", "small", "big", "dense", "larger", "list" }
+local KINDS = { "answer", "reading", "small", "big", "dense", "list" }
 
 local staged
 do
@@ -128,7 +128,7 @@ local function words_alone(slide)
       alone = alone and not block.text:find("#h2a-figure", 1, true)
     end,
     Div = function(div)
-      alone = alone and div.identifier ~= "refs" and not div.classes:includes("left-out")
+      alone = alone and div.identifier ~= "refs" and not div.classes:includes("list")
     end,
   })
   return alone
@@ -295,7 +295,7 @@ local function to_typst(slide, parts)
   if slide.header.classes:includes("opening") then
     arguments:insert('look: "opening"')
   elseif words_alone(slide) then
-    arguments:insert('look: "words"')
+    arguments:insert('look: "' .. (slide.header.classes:includes("few") and "few" or "words") .. '"')
   end
   local out = pandoc.Blocks({ raw("#h2a-slide(" .. table.concat(arguments, ", ") .. ")[") })
   out:insert(slide.header)
