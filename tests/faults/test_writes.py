@@ -1,6 +1,7 @@
 """Kills, full disks and failed calls at every point of every write: nothing half is ever accepted.
 
-`H2A_INJECTIONS=1` in the environment prints how many faults of which kind were injected (with -s).
+`H2A_CAMPAIGN=1` in the environment injects all faults, without it every fourth is; with
+`H2A_INJECTIONS=1` (and -s) it is printed how many of which kind were.
 """
 
 import errno
@@ -21,6 +22,8 @@ from injection import Fault, in_child
 # Bytes at which a file ends for the kernel: at once, in headers, in the middle, near the end.
 SHARES = (0.0, 0.002, 0.05, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9, 0.97, 0.999)
 CODES = (errno.ENOSPC, errno.EIO)
+# All take 4 minutes on one core; by the stride no kind of fault is left out.
+EACH = 1 if "H2A_CAMPAIGN" in os.environ else 4
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,6 @@ def faults(n_calls: int, largest: int) -> Iterator[Fault]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("H2A_CAMPAIGN" not in os.environ, reason="a campaign: set H2A_CAMPAIGN=1")
 def test_no_fault_in_any_write_leaves_what_is_half_and_accepted(workshop, artefact):
     name, made = artefact
     folder, first = workshop / name, workshop / f"{name}-1"
@@ -76,7 +78,7 @@ def test_no_fault_in_any_write_leaves_what_is_half_and_accepted(workshop, artefa
     for earlier in (None, first) if made.replaces else (None,):
         renew(folder, earlier)
         _, n_calls = in_child(lambda: made.write(folder, 2), folder, None)
-        for fault in faults(n_calls, largest):
+        for fault in list(faults(n_calls, largest))[::EACH]:
             renew(folder, earlier)
             outcome, _ = in_child(lambda: made.write(folder, 2), folder, fault)
             found = made.read(folder)
@@ -92,4 +94,4 @@ def test_no_fault_in_any_write_leaves_what_is_half_and_accepted(workshop, artefa
             injected[kinds.get(outcome.how, "failed")] += 1
     if os.environ.get("H2A_INJECTIONS"):
         print(f"\n{name}: {n_calls} calls; {dict(injected)}")
-    assert injected["killed"] > 10 and injected["failed"] > 10
+    assert injected["killed"] > 30 / EACH and injected["failed"] > 30 / EACH
