@@ -40,7 +40,7 @@ def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
     axes.annotate(
-        f"lowest loss:\n{suggestion:.1e}",
+        f"lowest loss up to\n{suggestion:.1e}",
         (suggestion, height),
         xytext=(12, 14),
         textcoords="offset points",

@@ -38,8 +38,7 @@ class RangeTest:
     curve : DataFrame
         lr, loss (of each batch), smoothed.
     suggestion : float
-        The rate around which the loss is lowest: high enough to learn fast, and well below what
-        diverges.
+        The highest of the rates at which the loss is lowest: where a schedule may begin to fall.
     diverged : bool
         Whether the test ended because the loss exploded, and not because rates ran out.
     """
@@ -160,11 +159,10 @@ def sweep(
 
 
 def suggest(curve: pd.DataFrame) -> float:
-    """Return the rate around which the loss is lowest, in the mean over one decade of rates.
+    """Return the highest rate of the decade of rates in which the loss is lowest, in the mean.
 
-    A batch's loss is noisy, hence the decade; since it ends where the loss rises again, its middle
-    lies well below. The steepest fall, the more usual rule, lies lower still: on the `demo` study
-    at 2e-5 to 8e-5 by the seed, which trains worse (docs/performance.md).
+    A batch's loss is noisy, hence the decade. The steepest fall, the more usual rule, lies a decade
+    lower, and networks trained with it were worse (docs/performance.md).
 
     Parameters
     ----------
@@ -182,4 +180,4 @@ def suggest(curve: pd.DataFrame) -> float:
     centres = decades[(decades >= decades[0] + half) & (decades <= decades[-1] - half)]
     means = [losses[np.abs(decades - centre) <= half].mean() for centre in centres]
     lowest = int(np.argmin(means))
-    return float(10 ** (centres[lowest] if lowest else decades[0]))
+    return float(10 ** (centres[lowest] + half if lowest else decades[0]))
