@@ -10,7 +10,7 @@ from matplotlib.ticker import MultipleLocator
 from h2a_lib.analysis.age import PREDICTED, TRUE, BlandAltman
 from h2a_lib.analysis.bands import NAMES, sex_of
 from h2a_lib.analysis.statistics import Estimate, number
-from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SEX_COLOURS, VERMILLION
+from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, MANY, ORANGE, SEX_COLOURS, VERMILLION
 
 OLDEST_MONTHS = 228
 # With more hands than this, single points hide each other and their density is drawn instead.
@@ -114,6 +114,8 @@ def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
             alpha=0.7 if len(frame) < 100 else 0.35,
             lw=0,
             label=sex,
+            # As pixels they are no longer a table of children, either.
+            rasterized=len(frame) >= MANY,
         )
     for line, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
         if np.isnan(line.value):
