@@ -72,9 +72,11 @@ def publish(space: Workspace) -> Path:
 
 
 def _withheld(folder: Path) -> Iterator[str]:
-    """Yield names of figures that are pictures: those show radiographs."""
+    """Yield names of figures that are or hold pictures: those may show radiographs."""
     for sidecar in folder.glob("figures/*.json"):
-        if (figure := read_json(sidecar))["file"].endswith(".png"):
+        figure = read_json(sidecar)
+        file = sidecar.with_name(figure["file"])
+        if file.suffix == ".png" or b"<image" in file.read_bytes():
             yield figure["name"]
 
 
@@ -99,9 +101,10 @@ def _readme(space: Workspace, found: list[Run]) -> str:
         "| file | what | made by |",
         "| --- | --- | --- |",
     ]
+    withheld = set(_withheld(folder))
     for sidecar in sorted(folder.glob("figures/*.json")):
         figure = read_json(sidecar)
-        if figure["file"].endswith(".svg"):
+        if figure["name"] not in withheld:
             lines.append(
                 f"| figures/{figure['file']} | {figure['caption']} | {figure['made_by']} |"
             )

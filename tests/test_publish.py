@@ -37,6 +37,9 @@ def finished(tmp_path_factory):
     for name, raster in (("curve", False), ("raw_grid", True)):
         figure, _ = plt.subplots(figsize=(1, 1))
         space.results.figure(figure, name, caption=f"The {name}", raster=raster, **made)
+    figure, axes = plt.subplots(figsize=(1, 1))
+    axes.plot([0, 1], rasterized=True)
+    space.results.figure(figure, "cloud", caption="Dots as pixels", **made)
     space.results.table(pd.DataFrame({"n": [3]}), "counts")
     space.results.variables("sex", {"answer": "The image tells the sexes apart."})
     space.write_variables()
@@ -52,7 +55,7 @@ def test_runs_are_published_without_predictions_and_weights(finished):
 def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(finished):
     text = publish(finished).read_text()
     assert "| figures/curve.svg | The curve | 05_train |" in text
-    assert "raw_grid" not in text
+    assert "raw_grid" not in text and "cloud" not in text
     for file in ("tables/counts.csv", "variables/study.yml", "runs/resnet18/seed-0/history.csv"):
         assert f"| {file} |" in text
 
@@ -63,7 +66,7 @@ def test_the_readme_says_what_was_found(finished):
 
 def test_pictures_are_named_as_withheld(finished):
     published = publish(finished).parent / "published.json"
-    assert read_json(published)["withheld"] == ["raw_grid"]
+    assert read_json(published)["withheld"] == ["cloud", "raw_grid"]
 
 
 def test_a_table_of_single_children_is_refused(finished):
