@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hypothesis import HealthCheck, Phase, settings
+
 from h2a_lib.errors import UserError
 
 # Of processor time; a hang that takes none ends after a minute.
@@ -24,6 +26,17 @@ class Outcome(NamedTuple):
 
     result: Any = None
     error: str | None = None
+
+
+def examples(n: int) -> settings:
+    """Return Hypothesis's settings for n inputs, the same ones each time."""
+    return settings(
+        max_examples=n,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],  # a hang takes 10 s: no shrinking
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 
 
 def attempt(act: Callable[[], Any], target: Path) -> Outcome:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from damage import attempt
+from damage import attempt, examples
 from data_folders import write_set
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 from trained import trained
@@ -29,13 +29,7 @@ from h2a_lib.files import read_json, write_json
 from h2a_lib.models.networks import build
 
 pytestmark = pytest.mark.slow
-often = settings(
-    max_examples=120,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],  # a hang takes 10 s: no shrinking
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+often = examples(120)
 LINK, PIPE, DEVICE = ((kind | 0o777) << 16 for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR))
 PARTS = (
     "..",
@@ -228,7 +222,7 @@ def test_weights_that_are_something_else_are_refused_and_no_code_runs(run, tmp_p
     assert not (tmp_path / "h2a-ran-this").exists()
 
 
-@settings(often, max_examples=40)
+@examples(40)
 @given(share=st.floats(0, 1), length=st.integers(0, 64), noise=st.binary(max_size=64))
 def test_weights_damaged_anywhere_are_refused(run, tmp_path, share, length, noise):
     content = (run / runs.WEIGHTS).read_bytes()

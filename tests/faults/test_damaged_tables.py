@@ -5,20 +5,14 @@ Each example runs in a fork with limits (`damage.py`).
 
 import numpy as np
 import pytest
-from damage import attempt
-from hypothesis import HealthCheck, Phase, given, settings
+from damage import attempt, examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from h2a_lib.data import labels
 
 pytestmark = pytest.mark.slow
-often = settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],  # a hang takes 10 s: no shrinking
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+often = examples(400)
 ROWS = [(f"{1000 + k}", str(12 + 7 * k), ("True", "False")[k % 2]) for k in range(12)]
 FORMULAS = ("=1+1", "=cmd|' /C calc'!A0", "@SUM(1+9)", "+12", "-12", '=HYPERLINK("http://x","y")')
 CELLS = st.one_of(
