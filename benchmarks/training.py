@@ -5,9 +5,10 @@
 
 On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
 same network stepping on one fixed batch; (c) what a user would write: a Dataset that decodes the
-full-size PNG with Pillow, torchvision's transforms, a DataLoader with two workers. The methods
-take turns, and the median of each one's rounds counts, so that other work on the machine harms all
-alike. Then the limit's share of the matrix-product rate of this machine, measured in the same run.
+full-size PNG with Pillow, torchvision's transforms, a DataLoader with two workers; (d) fastai's
+ImageDataLoaders and learner, whole epochs on files that already have the size, if it is installed
+(`pip install fastai`). The methods take turns, and the median of each one's rounds counts, so that
+other work on the machine harms all alike. Then the limit's share of the matrix-product rate of this machine, measured in the same run.
 Prints a table and writes benchmarks/results/training.json.
 """
 
@@ -17,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seconds", type=float, default=8, help="of each method in each round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--without-files", action="store_true", help="(a) and (b) alone")
+    parser.add_argument("--without-files", action="store_true", help="leave out (c)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,6 +91,8 @@ def main() -> None:
         methods = {"ours": ours(prepared, ages, options), "limit": limit(prepared, ages, options)}
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
+        if find_spec("fastai"):
+            methods["fastai"] = fastai(prepared, ages, folder, options)
         found = in_turns(methods, options)
     found |= against_the_machine(found["images_per_s"]["limit"], options)
     found["options"] = vars(options)
@@ -166,13 +170,57 @@ def loader(files: list[Path], ages: np.ndarray, options: argparse.Namespace) -> 
             yield len(pixels)
 
 
+def fastai(
+    prepared: np.ndarray, ages: np.ndarray, folder: Path, options: argparse.Namespace
+) -> Iterator[int]:
+    from fastai.basics import CancelValidException, Callback, L1LossFlat, Learner  # noqa: PLC0415
+    from fastai.vision import all as vision  # noqa: PLC0415
+
+    class OnlyTrain(Callback):
+        def before_validate(self) -> None:
+            raise CancelValidException
+
+    def written(i: int) -> Path:
+        Image.fromarray(prepared[i]).save(folder / f"{i}.png")
+        return folder / f"{i}.png"
+
+    files = [written(i) for i in range(len(prepared))]
+    data = vision.ImageDataLoaders.from_lists(
+        folder,
+        [files[i % len(files)] for i in range(HANDS)],
+        [(ages[i % len(files)] - 127) / 41 for i in range(HANDS)],
+        valid_pct=1 / HANDS,
+        y_block=vision.RegressionBlock(),
+        batch_tfms=vision.aug_transforms(do_flip=True, max_rotate=10, max_warp=0, size=options.size),
+        bs=options.batch,
+        num_workers=2,
+        img_cls=vision.PILImageBW,
+    )
+
+    class Months(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = networks.build(options.network)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return self.network(pixels)["age"]
+
+    learner = Learner(data, Months(), loss_func=L1LossFlat(), lr=1e-3, cbs=OnlyTrain())
+    if options.precision == "bf16-mixed":
+        learner.to_bf16()
+    with learner.no_bar(), learner.no_logging():
+        while True:
+            learner.fit(1)
+            yield len(data.train) * options.batch
+
+
 def in_turns(methods: dict[str, Iterator[int]], options: argparse.Namespace) -> dict:
     rates: dict[str, list[float]] = {name: [] for name in methods}
     warm_up = {}
     for name, method in methods.items():
-        begun = time.perf_counter()
-        for _ in range(3):
-            next(method)
+        begun, n = time.perf_counter(), 0
+        while n < 3 * options.batch:
+            n += next(method)
         warm_up[name] = round(time.perf_counter() - begun, 1)
     for _ in range(options.rounds):
         for name, method in methods.items():
@@ -181,7 +229,7 @@ def in_turns(methods: dict[str, Iterator[int]], options: argparse.Namespace) -> 
     return {
         "images_per_s": {name: round(value, 1) for name, value in middle.items()},
         "of_the_limit": {name: round(v / middle["limit"], 3) for name, v in middle.items()},
-        "first_three_steps_s": warm_up,
+        "warm_up_s": warm_up,
     }
 
 

@@ -1,11 +1,18 @@
 """torch.compile is used where it pays, and changes nothing but the time."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from h2a_lib.models import compiling
 from h2a_lib.models.compiling import is_compiled
 
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 
 
@@ -30,3 +37,37 @@ def test_nothing_is_compiled_without_a_compiler(config, monkeypatch):
 def test_what_the_settings_say_outright_is_done(config, compiler):
     assert is_compiled(config(compile=True), 10, CPU)
     assert not is_compiled(config(compile=False, image_size_px=224, epochs=20), 10_000, CPU)
+
+
+TRAIN = """
+import sys, tempfile
+from pathlib import Path
+from torch._dynamo.utils import counters
+sys.path.insert(0, "tests")
+from trained import trained
+with tempfile.TemporaryDirectory() as folder:
+    trained(Path(folder), epochs=1, compile=True)
+kept = counters["inductor"]
+print(kept["fxgraph_cache_hit"], kept["fxgraph_cache_miss"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_what_one_run_has_compiled_the_next_one_loads(tmp_path):
+    def compiled_and_loaded() -> tuple[int, int]:
+        done = subprocess.run(
+            [sys.executable, "-c", TRAIN],
+            cwd=ROOT,
+            env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        loaded, compiled = done.stdout.split()
+        return int(compiled), int(loaded)
+
+    compiled, loaded = compiled_and_loaded()
+    assert compiled > 0
+    assert loaded == 0
+    assert compiled_and_loaded() == (0, compiled)
