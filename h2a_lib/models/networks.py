@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from h2a_lib.errors import UserError, unknown
+from h2a_lib.models.convolution import quicken
 
 # Name -> (constructor, ImageNet weights); He et al. 2016, CVPR, table 1.
 RESNETS = {
@@ -161,6 +162,7 @@ def build(
             nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
     n_features = trunk.fc.in_features
     trunk.fc = nn.Identity()
+    quicken(trunk)
     return HandNet(trunk, n_features, task, sex_input)
 
 
