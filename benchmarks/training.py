@@ -8,8 +8,8 @@ same network stepping on one fixed batch; (c) what a user would write: a Dataset
 full-size PNG with Pillow, torchvision's transforms, a DataLoader with two workers; (d) fastai's
 ImageDataLoaders and learner, whole epochs on files that already have the size, if it is installed
 (`pip install fastai`). The methods take turns, and the median of each one's rounds counts, so that
-other work on the machine harms all alike. Then the limit's share of the matrix-product rate of this machine, measured in the same run.
-Prints a table and writes benchmarks/results/training.json.
+other work on the machine harms all alike. Then the limit's share of the matrix-product rate of
+this machine, measured in the same run. Prints a table and writes benchmarks/results/training.json.
 """
 
 import argparse
@@ -173,8 +173,8 @@ def loader(files: list[Path], ages: np.ndarray, options: argparse.Namespace) -> 
 def fastai(
     prepared: np.ndarray, ages: np.ndarray, folder: Path, options: argparse.Namespace
 ) -> Iterator[int]:
-    from fastai.basics import CancelValidException, Callback, L1LossFlat, Learner  # noqa: PLC0415
-    from fastai.vision import all as vision  # noqa: PLC0415
+    from fastai.basics import Callback, CancelValidException, L1LossFlat, Learner
+    from fastai.vision import all as vision
 
     class OnlyTrain(Callback):
         def before_validate(self) -> None:
@@ -191,7 +191,9 @@ def fastai(
         [(ages[i % len(files)] - 127) / 41 for i in range(HANDS)],
         valid_pct=1 / HANDS,
         y_block=vision.RegressionBlock(),
-        batch_tfms=vision.aug_transforms(do_flip=True, max_rotate=10, max_warp=0, size=options.size),
+        batch_tfms=vision.aug_transforms(
+            do_flip=True, max_rotate=10, max_warp=0, size=options.size
+        ),
         bs=options.batch,
         num_workers=2,
         img_cls=vision.PILImageBW,
