@@ -42,15 +42,14 @@ def test_panels_that_are_left_over_stay_empty():
     plt.close(figure)
 
 
-@pytest.mark.parametrize("n", [3, 20, draw.MANY + 1])
+@pytest.mark.parametrize("n", [3, 20])
 def test_every_image_is_in_the_plots_of_all_of_them(n):
     frame = measured(n)
     figure, panels = plt.subplots(1, 3)
     draw.resolutions(frame, 224, panels[0])
     draw.contrast_exposure(frame, panels[1])
     draw.scanned_digital(frame, panels[2])
-    shown = panels[0].collections[0]
-    assert (shown.get_array().sum() if n > draw.MANY else len(shown.get_offsets())) == n
+    assert len(panels[0].collections[0].get_offsets()) == n
     assert sum(len(dots.get_offsets()) for dots in panels[1].collections) == n
     assert sum(patch.get_height() for patch in panels[2].patches) == n
     plt.close(figure)

@@ -6,48 +6,47 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
-from h2a_lib.analysis.bands import SEXES, sex_of
-from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, MANY, ORANGE, PALETTE, SEX_COLOURS
+from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, between, hexagons
+from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SEX_COLOURS
 
 TAKEN = "how it was taken, at most"
 # Red and blue are the sexes' colours: groups take others.
-GROUP_COLOURS = (PALETTE[2], PALETTE[4], PALETTE[3], PALETTE[5], PALETTE[6])
+GROUP_COLOURS = (GREEN, PURPLE)
 
 
 def plane(
-    embedding: np.ndarray, colours: Sequence | np.ndarray, axes: Axes, **more: object
+    embedding: np.ndarray,
+    value: np.ndarray,
+    axes: Axes,
+    cmap: Colormap,
+    clim: tuple[float, float] = (0, 1),
 ) -> Axes:
-    """Draw hands in UMAP's plane, whose axes and distances have no unit.
+    """Draw hands in UMAP's plane, whose axes and distances have no unit; many as hexagons.
 
     Parameters
     ----------
     embedding : ndarray, (n, 2)
-    colours : sequence, (n,)
-        Colours, or numbers for a colour map given as `cmap`.
+    value : ndarray, (n,)
+        What the colour says of a hand, or, as a mean, of the hands of a hexagon.
     axes : Axes
-    **more
-        For `Axes.scatter`.
+    cmap : Colormap
+    clim : (float, float)
+        Values at its ends.
     """
-    n = len(embedding)
-    size = float(np.clip(4000 / n, 3, 45))
-    # In an order drawn once: else one colour would lie on top of the others.
-    order = np.random.default_rng(0).permutation(n)
-    points = axes.scatter(
-        *embedding[order].T,
-        c=np.asarray(colours)[order],
-        s=size,
-        lw=0,
-        alpha=0.8,
-        rasterized=n >= MANY,
-        **more,
-    )
+    if len(embedding) >= MANY:
+        hexagons(*embedding.T, value, axes, columns=18, cmap=cmap, clim=clim)
+    else:
+        # In an order drawn once: else one colour would lie on top of the others.
+        order = np.random.default_rng(0).permutation(len(embedding))
+        size = float(np.clip(4000 / len(embedding), 3, 45))
+        axes.scatter(
+            *embedding[order].T, c=value[order], s=size, lw=0, alpha=0.8, cmap=cmap, clim=clim
+        )
     axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
-    if "cmap" in more:
-        bar = axes.figure.colorbar(points, ax=axes, location="bottom", aspect=30, pad=0.03)
-        bar.set_label("years", fontsize=12, labelpad=0)
-        bar.outline.set_visible(False)
+    axes.spines[:].set_visible(False)
+    axes.margins(0.03)
     return axes
 
 
@@ -62,23 +61,27 @@ def by_sex_age_group(
     Parameters
     ----------
     embeddings : sequence of ndarray, (n, 2)
-        One for each seed; the first is drawn three times, the second once.
+        One for each seed; the first is drawn three times, the last once.
     hands : DataFrame
         n rows: `age_months`, `male`.
     groups : ndarray, (n,)
+        0 or 1.
     axes : sequence of four Axes
     """
-    by_sex = [SEX_COLOURS[sex] for sex in sex_of(hands["male"])]
-    plane(embeddings[0], by_sex, axes[0]).set_title("by sex")
-    _key(axes[0], {name: SEX_COLOURS[name] for name in SEXES})
+    first, male = embeddings[0], hands["male"].to_numpy(float)
+    plane(first, male, axes[0], SHARE_OF_BOYS).set_title("by sex")
     age_years = hands["age_months"].to_numpy() / 12
-    plane(embeddings[0], age_years, axes[1], cmap="viridis", vmin=0, vmax=19).set_title("by age")
-    colours = [GROUP_COLOURS[g % len(GROUP_COLOURS)] for g in groups]
-    plane(embeddings[0], colours, axes[2]).set_title("by K-means group")
-    names = {f"group {g + 1}": GROUP_COLOURS[g % len(GROUP_COLOURS)] for g in np.unique(groups)}
-    _key(axes[2], names)
-    plane(embeddings[-1], by_sex, axes[3]).set_title("by sex, another seed")
-    _key(axes[3], {name: SEX_COLOURS[name] for name in SEXES})
+    # A colour for each year: matplotlib makes pixels of a key with more of them.
+    plane(first, age_years, axes[1], plt.get_cmap("viridis", 19), (0, 19)).set_title("by age")
+    plane(first, groups, axes[2], between(*GROUP_COLOURS)).set_title("by K-means group")
+    plane(embeddings[-1], male, axes[3], SHARE_OF_BOYS).set_title("by sex, another seed")
+    for ax in (axes[0], axes[3]):
+        _key(ax, SEX_COLOURS)
+    _key(axes[2], {f"group {g + 1}": colour for g, colour in enumerate(GROUP_COLOURS)})
+    below = axes[1].inset_axes((0.1, -0.09, 0.8, 0.04))
+    bar = axes[1].figure.colorbar(axes[1].collections[0], below, orientation="horizontal")
+    bar.set_label("years", fontsize=12, labelpad=0)
+    bar.outline.set_visible(False)
     return axes
 
 

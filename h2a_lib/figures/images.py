@@ -12,12 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from h2a_lib.data import images, measure
-from h2a_lib.figures.style import BLACK, BLUE, GREY, MANY, ORANGE, VERMILLION
+from h2a_lib.figures.density import MANY, between, hexagons
+from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, VERMILLION
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -147,22 +149,24 @@ def resolutions(measured: pd.DataFrame, size_px: int, axes: Axes) -> Axes:
 def contrast_exposure(measured: pd.DataFrame, axes: Axes) -> Axes:
     """Draw contrast against exposure of every image, scanned and digital apart."""
     scanned = measure.is_scanned(measured)
-    small = 36 if len(measured) < MANY else 5
+    exposure, contrast = measured["mean_grey"], measured["contrast_grey"]
+    many = len(measured) >= MANY
+    if many:
+        cmap = between(*(colour for _, colour in KINDS.values()))
+        hexagons(exposure, contrast, scanned, axes, columns=30, cmap=cmap, clim=(0, 1))
     for kind, (name, colour) in KINDS.items():
-        part = measured[scanned == kind]
+        dots = measured[(scanned == kind) & (not many)]
         axes.scatter(
-            part["mean_grey"],
-            part["contrast_grey"],
-            s=small,
+            *(exposure[dots.index], contrast[dots.index]),
+            s=36,
             color=colour,
             alpha=0.6,
             lw=0,
             label=name,
-            rasterized=len(measured) >= MANY,
         )
     axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: 1st to 99th percentile")
     axes.set(xlim=(0, None), ylim=(0, 262))
-    axes.legend(loc="lower right", markerscale=4 if small < 10 else 1, frameon=True)
+    axes.legend(loc="lower right", frameon=True)
     return axes
 
 
@@ -192,10 +196,8 @@ def _dots_or_density(x: pd.Series, y: pd.Series, axes: Axes) -> None:
         axes.scatter(*places.T, s=400 * sizes / sizes.max() + 20, color=BLUE, alpha=0.7, lw=0)
         return
     most = max(x.max(), y.max()) * 1.06
-    density = axes.hexbin(
-        x, y, gridsize=60, extent=(0, most, 0, most), bins="log", mincnt=1, cmap="viridis_r"
-    )
-    axes.figure.colorbar(density, ax=axes, label="Images", shrink=0.8)
+    one_colour, extent = ListedColormap([BLUE]), (0, most, 0, most)
+    hexagons(x, y, np.zeros(len(x)), axes, columns=40, extent=extent, cmap=one_colour)
 
 
 # --- what processing does ------------------------------------------------------------------------

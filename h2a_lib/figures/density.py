@@ -1,0 +1,75 @@
+"""Many hands in one plot: hexagons, where dots would hide each other."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap
+from numpy.typing import ArrayLike
+
+from h2a_lib.figures.style import SEX_COLOURS
+
+# From so many dots on, they hide each other, and as shapes each would take a hundred bytes.
+MANY = 1500
+# The fullest tenth of the hexagons is drawn whole, the others by their hands, and none too small.
+WHOLE = 0.9
+LEAST_AREA = 0.1
+
+
+def between(none: str, all_of_them: str) -> LinearSegmentedColormap:
+    """Return the colours of a share, from 0 to 1; a mixture is grey."""
+    return LinearSegmentedColormap.from_list("share", [none, "#CFC9C4", all_of_them])
+
+
+SHARE_OF_BOYS = between(SEX_COLOURS["female"], SEX_COLOURS["male"])
+
+
+def hexagons(
+    x: ArrayLike,
+    y: ArrayLike,
+    value: ArrayLike,
+    axes: Axes,
+    *,
+    columns: int,
+    extent: tuple[float, float, float, float] | None = None,
+    **more: object,
+) -> PolyCollection:
+    """Draw hexagons whose colour is the mean of a value, and whose area grows with the hands.
+
+    Shapes and not pixels: it stays sharp and small, and no single child is told from another.
+
+    Parameters
+    ----------
+    x, y, value : array_like, (n,)
+    axes : Axes
+    columns : int
+        Hexagons across.
+    extent : (left, right, bottom, top), optional
+        What they tile; the hands' own extent by default.
+    **more
+        For `PolyCollection`: `cmap`, `clim`.
+
+    Returns
+    -------
+    PolyCollection
+        Its array is the mean value of each hexagon.
+    """
+    x, y, value = np.asarray(x), np.asarray(y), np.asarray(value, float)
+    # Two passes of matplotlib's own binning, in one order: how many, and their mean.
+    passes = [
+        axes.hexbin(x, y, C=c, reduce_C_function=reduce, gridsize=columns, extent=extent)
+        for c, reduce in ((value, np.size), (value, np.mean))
+    ]
+    count, mean = (np.ma.compressed(one.get_array()) for one in passes)
+    centres, cell = passes[0].get_offsets(), passes[0].get_paths()[0].vertices
+    for one in passes:
+        one.remove()
+    area = np.clip(count / np.quantile(count, WHOLE), LEAST_AREA, 1)
+    shapes = centres[:, None, :] + cell * np.sqrt(area)[:, None, None]
+    drawn = PolyCollection(shapes, array=mean, lw=0, **more)
+    axes.add_collection(drawn)
+    return drawn
+
+
+def key(n: int) -> str:
+    """Return what a caption says of the hexagons, where there are any."""
+    return "; hexagons: the larger, the more hands" if n >= MANY else ""
