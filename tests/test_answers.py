@@ -156,7 +156,7 @@ def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(
     intervals = conformal.coverage(conformal.cross_conformal(seen))
     draw_age.coverage(intervals, 0.9, plt.figure().subplots())
     draw_age.abstention(age.abstention(np.ones(n), np.ones(n)), plt.figure().subplots())
-    draw_age.robustness(robust_table(seen), plt.figure().subplots(1, 3))
+    draw_age.robustness(robust_table(seen), plt.figure().subplots())
     draw_sex.roc(
         seen["male"].to_numpy(), {"image": seen["male_probability"]}, plt.figure().subplots()
     )

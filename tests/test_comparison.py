@@ -74,7 +74,7 @@ def test_equal_runs_are_called_a_tie(run):
 def test_a_clear_winner_is_named_with_the_distance(run):
     found = groups(run(off_by=10), run("b", off_by=4, lr=0.1), run("c", off_by=4, lr=0.2))
     sentence = comparison.ranking_sentence(found, "the rate")
-    assert sentence.startswith("b errs least; resnet18 errs 6.0 months")
+    assert sentence.startswith("b errs least; 0.001 (default) errs 6.0 months")
     assert sentence.endswith("c ties with it.")
 
 
@@ -212,3 +212,14 @@ def test_every_figure_of_notebook_06_is_drawn_with_its_yardsticks(drawn_runs, tm
     draw.forest("forest", comparison.forest(found))
     for name in ("optimizers", "plateau", "bias_variance", "forest"):
         assert (tmp_path / "results" / "figures" / f"{name}.svg").stat().st_size > 1000
+
+
+def test_beside_others_the_default_is_called_by_what_it_has(run):
+    found = groups(run(), run("sgd", optimizer="sgd", lr=0.01), run("norm", pixel_norm="batch"))
+    configs = comparison.configs_of(found)
+    assert comparison.in_words(configs, ["resnet18", "sgd"]) == {
+        "resnet18": "adam (default)",
+        "sgd": "sgd",
+    }
+    assert comparison.in_words(configs, ["resnet18", "norm"])["resnet18"] == "instance (default)"
+    assert comparison.in_words(configs, ["resnet18"]) == {"resnet18": "resnet18"}

@@ -22,11 +22,11 @@ def listed():
 def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(listed):
     table = sheet.hyperparameters(listed, "smoke").set_index("setting")
     assert table.loc["depth", "default"] == "resnet18"
-    assert table.loc["depth", "also"] == "resnet34, resnet50"
+    assert table.loc["depth", "other_values"] == "resnet34, resnet50"
     assert table.loc["schedule of the rate", "default"] == "exponential (gamma 0.7)"
     assert (
         "step (gamma 0.1, 0.5; step size 1, 4, 9, 16, 25)"
-        in (table.loc["schedule of the rate", "also"])
+        in (table.loc["schedule of the rate", "other_values"])
     )
     assert set(table.index) <= set(sheet.SETTINGS.values())
 
@@ -108,5 +108,5 @@ def test_speed_is_that_of_the_runs_and_empty_without_one():
 def test_blocks_are_drawn_with_the_kernels_and_channels_they_have():
     figure = network.blocks()
     left, right = ({text.get_text() for text in axes.texts} for axes in figure.axes)
-    assert "3 × 3 convolution, 64" in left
-    assert {"1 × 1 convolution, 64", "1 × 1 convolution, 256"} <= right
+    assert "3 × 3, 64" in left
+    assert {"1 × 1, 64", "1 × 1, 256"} <= right

@@ -7,7 +7,13 @@ import pandas as pd
 
 from h2a_lib.analysis import age, calibration, conformal
 from h2a_lib.analysis.robustness import sentence
-from h2a_lib.analysis.statistics import Estimate, number, over_seeds, paired_difference
+from h2a_lib.analysis.statistics import (
+    Estimate,
+    mean_interval,
+    number,
+    over_seeds,
+    paired_difference,
+)
 
 AUGMENTED = "averaged over small changes of the picture"
 CORRECTED = "corrected for the pull to the mean"
@@ -155,6 +161,29 @@ def options(
     return pd.DataFrame(rows)
 
 
+def _bias_by_sex(seen: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the mean error of girls and of boys in months, of those there are."""
+    error = seen["predicted_age_months"] - seen["age_months"]
+    parts = {"girls": error[~seen["male"]], "boys": error[seen["male"]]}
+    return {who: mean_interval(part) for who, part in parts.items() if len(part)}
+
+
+def sexes_verdict(seen: pd.DataFrame) -> str:
+    """Say which sex is read too old or too young beyond doubt, in a title's few words."""
+    said = [
+        f"{who} {number(abs(bias.value))} months too {'old' if bias.value > 0 else 'young'}"
+        for who, bias in _bias_by_sex(seen).items()
+        if bias.excludes(0)
+    ]
+    return ", ".join(said) or f"no bias by sex that {len(seen):,} hands can show"
+
+
+def sexes_sentence(seen: pd.DataFrame) -> str:
+    """Say the mean error of each sex, with its interval."""
+    said = (f"of {who} {bias.text('months')}" for who, bias in _bias_by_sex(seen).items())
+    return f"Mean difference {', '.join(said)}."
+
+
 def variables(
     train: pd.DataFrame,
     of_seeds: Sequence[pd.DataFrame],
@@ -218,6 +247,8 @@ def variables(
         "calibration_slope": measured["calibration_slope"].text(digits=2),
         "pull": measured["pull"].text("months for each month of age", digits=2),
         "pull_sentence": pull_sentence(measured["pull"], ways),
+        "sexes_verdict": sexes_verdict(seen),
+        "sexes_sentence": sexes_sentence(seen),
         "augmented_sentence": _option_sentence("Test-time augmentation", ways.loc[AUGMENTED]),
         "ensemble_sentence": _option_sentence(
             f"An ensemble of {len(of_seeds)} seeds", ways.loc[ENSEMBLE]

@@ -103,6 +103,31 @@ def optimizers(configs: Mapping[str, RunConfig]) -> list[str]:
     ]
 
 
+def in_words(configs: Mapping[str, RunConfig], experiments: Iterable[str]) -> dict[str, str]:
+    """Return what to call experiments beside each other: the default by what it has, "adam".
+
+    Parameters
+    ----------
+    configs : mapping of str to RunConfig
+        Experiment -> its settings, the default among them.
+    experiments : iterable of str
+        That differ from the default in one setting, or in the optimiser and its rate and decay.
+
+    Returns
+    -------
+    dict of str to str
+        Experiment -> its name.
+    """
+    names = {name: name for name in experiments}
+    default = configs[DEFAULT]
+    settings = {key for name in names for key in differences(configs[name], default)}
+    if DEFAULT in names and settings:
+        setting = "optimizer" if "optimizer" in settings else min(settings)
+        value = getattr(default, setting)
+        names[DEFAULT] = f"{getattr(value, 'name', value)} (default)"
+    return names
+
+
 def configs_of(groups: Groups) -> dict[str, RunConfig]:
     """Return the settings of each experiment."""
     return {name: group[0].config for name, group in groups.items()}
@@ -296,6 +321,17 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
 # --- in words ---
 
 
+def forest_verdict(table: pd.DataFrame) -> str:
+    """Say how many experiments of `forest` are better than the default, worse, or a tie."""
+    sure = table[~table["tie"]]["difference_months"]
+    counts = {
+        f"{(sure < 0).sum()} better": (sure < 0).sum(),
+        f"{(sure > 0).sum()} worse": (sure > 0).sum(),
+        f"{table['tie'].sum()} a tie": table["tie"].sum(),
+    }
+    return ", ".join(words for words, count in counts.items() if count)
+
+
 def ranking_sentence(groups: Groups, what: str) -> str:
     """Say which of some experiments is best, as the paired differences tell: a tie is a tie.
 
@@ -307,6 +343,7 @@ def ranking_sentence(groups: Groups, what: str) -> str:
         What they differ in: "depth", "the schedule", …
     """
     winner = best(groups)
+    names = in_words(configs_of(groups), groups) if DEFAULT in groups else {n: n for n in groups}
     others = [name for name in groups if name != winner]
     gaps = {name: gap(groups[name], groups[winner]) for name in others}
     ties = [name for name in others if gaps[name].is_tie]
@@ -314,10 +351,12 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     if len(ties) == len(others):
         return f"A tie: {what} makes no difference that {n:,} hands can show."
     beaten = max((name for name in others if name not in ties), key=lambda name: gaps[name].value)
-    named = f"The default, {winner}," if winner == DEFAULT else winner
-    sentence = f"{named} errs least; {beaten} errs {gaps[beaten].text('months')} more"
+    sentence = (
+        f"{names[winner]} errs least; {names[beaten]} errs {gaps[beaten].text('months')} more"
+    )
     if ties:
-        return f"{sentence}; {' and '.join(ties)} {'tie' if len(ties) > 1 else 'ties'} with it."
+        tied = " and ".join(names[name] for name in ties)
+        return f"{sentence}; {tied} {'tie' if len(ties) > 1 else 'ties'} with it."
     return f"{sentence}."
 
 
@@ -379,6 +418,8 @@ def variables(runs: Sequence[Run]) -> dict[str, str | int]:
         "answer_sentence": beats_constant_sentence(winner),
         "bias_variance_sentence": variance_sentence(groups),
     }
+    if "forest" in drawn:
+        found["forest_verdict"] = forest_verdict(forest(groups))
     for name, figures, what in RANKINGS:
         names = dict.fromkeys(n for figure in figures for n in drawn.get(figure, []))
         if names:

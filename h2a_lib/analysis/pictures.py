@@ -57,6 +57,9 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
     return {
         "n": f"{len(measured):,}",
         "sizes": f"{sizes:,}",
+        "sizes_in_words": f"{sizes:,} sizes among {len(measured):,}"
+        if sizes > 1
+        else f"all {len(measured):,} of one size",
         "width_range": f"{width.min():,}–{width.max():,} px",
         "height_range": f"{height.min():,}–{height.max():,} px",
         "median_size": f"{width.median():,.0f} × {height.median():,.0f} px",

@@ -78,9 +78,10 @@ class Look:
         """Say how much of the attention falls off the hand."""
         if OFF_HAND in self.regions:
             cams, occluded = self.regions[OFF_HAND]
+            shares = [found.share.text("%", scale=100) for found in (cams, occluded)]
             return (
-                "Where markers and borders are is known on phantoms alone. Off the hand, by the "
-                f"outline found, lies {cams.text()} for Grad-CAM; {occluded.text()} for occlusion."
+                f"Off the hand, by the outline found, lie {cams.area * 100:.1f} % of the picture, "
+                f"{shares[0]} of Grad-CAM and {shares[1]} of occlusion."
             )
         said = []
         for region in ("marker", "border"):

@@ -50,7 +50,7 @@ def hyperparameters(study: Study, profile: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        setting, default, also (the other values, in the sheet's order), experiments (how many of
+        setting, default, other_values (in the sheet's order), experiments (how many of
         the profile's own differ from the default in it).
     """
     configs = {name: study.config(profile, name) for name in study.experiments}
@@ -65,7 +65,7 @@ def hyperparameters(study: Study, profile: str) -> pd.DataFrame:
             {
                 "setting": SETTINGS.get(setting, setting),
                 "default": in_words([default.model_dump(mode="json")[setting]]),
-                "also": in_words(values),
+                "other_values": in_words(values),
                 "experiments": sum(setting in changes[name] for name in here),
             }
         )

@@ -10,15 +10,16 @@ from matplotlib.ticker import MultipleLocator
 from h2a_lib.analysis.age import PREDICTED, TRUE, BlandAltman
 from h2a_lib.analysis.bands import NAMES, sex_of
 from h2a_lib.analysis.statistics import Estimate, number
-from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, MANY, ORANGE, SEX_COLOURS, VERMILLION
+from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons
+from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SEX_COLOURS, VERMILLION
 
 OLDEST_MONTHS = 228
-# With more hands than this, single points hide each other and their density is drawn instead.
-MOST_POINTS = 600
+# A mean of fewer hands would wander.
+LEAST_FOR_A_MEAN = 20
 
 
 def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw estimated against labelled age, with the identity; the density where hands are many.
+    """Draw estimated against labelled age, with the identity; hexagons where hands are many.
 
     Parameters
     ----------
@@ -29,26 +30,16 @@ def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     end = max(OLDEST_MONTHS + 12, frame[PREDICTED].max() + 6) if len(frame) else OLDEST_MONTHS
     start = min(0.0, frame[PREDICTED].min()) if len(frame) else 0.0
     axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--", label="equal")
-    if len(frame) > MOST_POINTS:
-        axes.hexbin(
-            frame[TRUE], frame[PREDICTED], gridsize=32, mincnt=1, bins="log", cmap="Blues", lw=0.1
-        )
-    else:
-        for sex, part in frame.groupby(sex_of(frame["male"])):
-            axes.scatter(
-                *(part[TRUE], part[PREDICTED]),
-                s=34 if len(frame) < 100 else 18,
-                color=SEX_COLOURS[sex],
-                alpha=0.75,
-                lw=0,
-                label=f"{sex} ({len(part):,})",
-            )
+    _hands(frame, frame[TRUE], frame[PREDICTED], axes)
+    if len(frame) >= MANY:
+        for sex, colour in SEX_COLOURS.items():
+            axes.scatter([], [], s=90, marker="h", color=colour, lw=0, label=f"mostly {sex}")
     axes.set(xlim=(start, end), ylim=(start, end), xlabel="Labelled bone age (months)")
     axes.set_ylabel("Estimated (months)")
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(48))
-    axes.legend(loc="lower right", handletextpad=0.2, borderpad=0.1)
+    axes.legend(loc="upper left", handlelength=1.4, handletextpad=0.4, borderpad=0.1)
     return axes
 
 
@@ -103,20 +94,21 @@ def yardsticks(
 
 
 def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
-    """Draw the difference against the mean of both ages, with bias and limits of agreement."""
+    """Draw the difference against the mean of both ages, with bias and limits of agreement.
+
+    Where hands are many, the mean difference of each sex is drawn over their hexagons.
+    """
     mean = (frame[PREDICTED] + frame[TRUE]) / 2
     difference = frame[PREDICTED] - frame[TRUE]
-    for sex, part in frame.groupby(sex_of(frame["male"])):
-        axes.scatter(
-            *(mean[part.index], difference[part.index]),
-            s=26 if len(frame) < 100 else 7,
-            color=SEX_COLOURS[sex],
-            alpha=0.7 if len(frame) < 100 else 0.35,
-            lw=0,
-            label=sex,
-            # As pixels they are no longer a table of children, either.
-            rasterized=len(frame) >= MANY,
-        )
+    _hands(frame, mean, difference, axes)
+    if len(frame) >= MANY:
+        for sex, part in frame.groupby(sex_of(frame["male"])):
+            bins = pd.cut(mean[part.index], np.arange(0, OLDEST_MONTHS + 13, 12))
+            by_bin = difference[part.index].groupby(bins, observed=True)
+            of_each = by_bin.mean()[by_bin.size() >= LEAST_FOR_A_MEAN]
+            middles = [bin.mid for bin in of_each.index]
+            axes.plot(middles, of_each, color="white", lw=5)
+            axes.plot(middles, of_each, color=SEX_COLOURS[sex], lw=2.8, label=f"{sex}, mean")
     for line, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
         if np.isnan(line.value):
             continue
@@ -134,9 +126,28 @@ def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
         )
     axes.set_xlabel("Mean of label and estimate (months)")
     axes.set_ylabel("Estimate − label (months)")
-    axes.legend(loc="lower left", ncols=2, markerscale=1.5, handletextpad=0.1)
+    axes.legend(loc="lower left", ncols=2, markerscale=1.5, handletextpad=0.4)
     axes.margins(y=0.18)
+    # Room for the numbers of the lines.
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.1 * (right - left))
     return axes
+
+
+def _hands(frame: pd.DataFrame, x: pd.Series, y: pd.Series, axes: Axes) -> None:
+    """Draw each hand as a dot in the colour of its sex; many as hexagons, by the share of boys."""
+    if len(frame) >= MANY:
+        hexagons(x, y, frame["male"], axes, columns=26, cmap=SHARE_OF_BOYS, clim=(0, 1))
+        return
+    for sex, part in frame.groupby(sex_of(frame["male"])):
+        axes.scatter(
+            *(x[part.index], y[part.index]),
+            s=34 if len(frame) < 100 else 16,
+            color=SEX_COLOURS[sex],
+            alpha=0.7,
+            lw=0,
+            label=f"{sex} ({len(part):,})",
+        )
 
 
 def by_band(table: pd.DataFrame, axes: Axes) -> Axes:
@@ -248,39 +259,44 @@ def abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def robustness(table: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the change in error for every change of the picture, over several columns.
+def robustness(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the change in error for every change of the picture, a row for each kind of change.
 
     Parameters
     ----------
     table : DataFrame
         From `analysis.robustness.robustness`.
-    axes : sequence of Axes
-        The rows are spread over them; all share one scale.
+    axes : Axes
+        The kind that does most harm comes first, and the strength that does it is named.
     """
-    parts = np.array_split(np.arange(len(table)), len(axes))
-    for ax, rows in zip(axes, parts, strict=True):
-        part = table.iloc[rows]
-        y = np.arange(len(part))
-        colours = [
-            VERMILLION if low > 0 else GREEN if high < 0 else GREY
-            for low, high in zip(
-                part["mae_change_months_low"], part["mae_change_months_high"], strict=True
-            )
-        ]
-        ax.axvline(0, color=BLACK, lw=1)
-        ends = part["mae_change_months_low"], part["mae_change_months_high"]
-        ax.hlines(y, *ends, color=colours, lw=2.5)
-        ax.scatter(part["mae_change_months"], y, color=colours, s=32, zorder=3)
-        ax.set_yticks(y, part["family"] + " " + part["strength"], fontsize=12)
-        ax.set_ylim(len(part) - 0.4, -0.6)
-        ax.set_xlabel("Change in MAE (months)")
-        # Months matter near zero and far from it: linear to 6, logarithmic beyond.
-        ax.set_xscale("symlog", linthresh=6)
-        ax.set_xticks([-6, 0, 6, 30], ["−6", "0", "6", "30"])
-        ax.minorticks_off()
-    span = [ax.get_xlim() for ax in axes]
-    low, high = min(-7.0, *(s[0] for s in span)), max(12.0, *(s[1] for s in span))
-    for ax in axes:
-        ax.set_xlim(low * 1.2, high * 1.3)
+    change = "mae_change_months"
+    families = table.groupby("family", sort=False)[change].max().sort_values(ascending=False).index
+    y = families.get_indexer(table["family"])
+    worse, better = table[f"{change}_low"] > 0, table[f"{change}_high"] < 0
+    colours = np.select([worse, better], [BLACK, GREEN], GREY)
+    axes.axvline(0, color=BLACK, lw=1)
+    axes.hlines(y, table[f"{change}_low"], table[f"{change}_high"], color=colours, lw=2, alpha=0.5)
+    axes.scatter(table[change], y, color=colours, s=45, zorder=3)
+    for row, family in enumerate(families):
+        worst = table.loc[table.loc[table["family"] == family, change].idxmax()]
+        axes.annotate(
+            worst["strength"].replace("-", "−"),
+            (worst[f"{change}_high"], row),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=12,
+        )
+    axes.set_yticks(range(len(families)), families)
+    axes.set_ylim(len(families) - 0.4, -0.6)
+    axes.set_xlabel("Change in mean absolute error (months)")
+    # Months matter near zero and far from it: linear to 6, logarithmic beyond.
+    axes.set_xscale("symlog", linthresh=6)
+    axes.set_xticks(
+        [-12, -6, 0, 6, 12, 30, 60, 120], ["−12", "−6", "0", "+6", "+12", "+30", "+60", "+120"]
+    )
+    axes.minorticks_off()
+    axes.grid(axis="y", visible=False)
+    low, high = table[f"{change}_low"].min(), table[f"{change}_high"].max()
+    axes.set_xlim(min(-3.0, 1.2 * low), 1.9 * max(6.0, high))
     return axes

@@ -43,18 +43,15 @@ class Drawer:
         return self._save(figure, name, experiments, what, key=CURVES)
 
     def curves_with_rates(self, name: str, experiments: Sequence[str], what: str) -> Figure:
-        """Draw training curves with the learning rate beneath."""
-        figure, (above, below) = plt.subplots(
-            2, 1, figsize=(WIDE[0], WIDE[1] * 1.05), sharex=True, height_ratios=(2, 1)
-        )
-        self._curves(experiments, above)
-        above.set_xlabel("")
+        """Draw training curves with the learning rates beside them."""
+        figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.2, 1))
+        self._curves(experiments, left)
         tables = {}
         for experiment in experiments:
             run = self.groups[experiment][0]
             per_epoch = len(run.steps) / run.metrics["epochs"]
             tables[experiment] = run.steps.assign(epoch=run.steps["step"] / per_epoch)
-        schedules.rates(tables, below)
+        schedules.rates(tables, right)
         files = ("history.csv", "steps.csv")
         return self._save(figure, name, experiments, what, files, key=CURVES)
 
@@ -85,7 +82,7 @@ class Drawer:
 
     def forest(self, name: str, table: pd.DataFrame) -> Figure:
         """Draw every experiment's difference from the default."""
-        figure, axes = plt.subplots(figsize=(WIDE[0], max(2.5, 0.36 * len(table) + 1.2)))
+        figure, axes = plt.subplots(figsize=(WIDE[0], max(WIDE[1], 0.36 * len(table) + 1.2)))
         training.dots_with_intervals(
             table, axes, label="experiment", value="difference_months", grey=table["tie"]
         )
@@ -99,14 +96,16 @@ class Drawer:
         )
 
     def _curves(self, experiments: Sequence[str], axes: plt.Axes) -> None:
-        histories = {e: [run.history for run in self.groups[e]] for e in experiments}
+        names = comparison.in_words(comparison.configs_of(self.groups), experiments)
+        histories = {names[e]: [run.history for run in self.groups[e]] for e in experiments}
         training.curves(histories, axes)
         constant = comparison.constant_error(self.groups[comparison.DEFAULT][0])
         training.reference_line(constant.value, "always the median age", axes)
         if self.floor_months is not None:
+            axes.set_ylim(bottom=0)
             training.reference_line(self.floor_months, "noise of the labels", axes, GREEN)
-        many = len(experiments) > 4
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10 if many else 12)
+        many = len(experiments) > 6
+        axes.figure.legend(loc="outside right center", fontsize=10 if many else 13)
 
     def _save(
         self,

@@ -15,7 +15,7 @@ def blocks() -> Figure:
     """Draw the two kinds of block of the networks that may be trained."""
     from h2a_lib.models import networks
 
-    figure, axes = plt.subplots(1, 2, figsize=(8.2, 5.8))
+    figure, axes = plt.subplots(1, 2, figsize=(6.2, 5.2))
     for name, title, ax in zip(
         ("resnet18", "resnet50"), ("ResNet-18 and 34", "ResNet-50"), axes, strict=True
     ):
@@ -41,13 +41,13 @@ def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
         y = top - i
         side, _ = convolution.kernel_size
         axes.add_patch(FancyBboxPatch((-1.3, y - 0.2), 2.6, 0.4, fc="#E3F0F7", ec=BLUE, **BOX))
-        label = f"{side} × {side} convolution, {convolution.out_channels}"
-        axes.text(0, y, label, ha="center", va="center", color=BLACK)
+        label = f"{side} × {side}, {convolution.out_channels}"
+        axes.text(0, y, label, ha="center", va="center", color=BLACK, fontsize=16)
         # After the last the sum comes first, then ReLU.
         last = i == top - 1
         after = "batch norm" if last else "batch norm, ReLU"
         _arrow((0, y - 0.25), (0, 0.3 if last else y - 0.75), axes, GREY)
-        axes.text(0.08, y - 0.5, after, va="center", fontsize=11, color=FAINT)
+        axes.text(0.08, y - 0.5, after, va="center", fontsize=13, color=FAINT)
     _arrow((0, top + 0.75), (0, top + 0.25), axes, GREY)
     axes.text(0.08, top + 0.6, "x", va="center", style="italic", fontsize=15)
     axes.text(-1.45, (top + 1) / 2, "F(x)", ha="right", va="center", style="italic", fontsize=15)
@@ -59,7 +59,7 @@ def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
     axes.text(0, 0.15, "+", ha="center", va="center", fontsize=16, color=VERMILLION)
     axes.add_patch(FancyBboxPatch((-0.13, 0.03), 0.26, 0.24, fc="none", ec=VERMILLION, **BOX))
     _arrow((0, 0.0), (0, -0.45), axes, GREY)
-    axes.text(0.08, -0.25, "ReLU", va="center", fontsize=11, color=FAINT)
+    axes.text(0.08, -0.25, "ReLU", va="center", fontsize=13, color=FAINT)
     axes.text(0, -0.62, "F(x) + x", ha="center", va="center", style="italic", fontsize=15)
     axes.set_title(title)
     axes.set(xlim=(-2.1, 2.0), ylim=(-0.8, 3.9))

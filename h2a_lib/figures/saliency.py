@@ -12,7 +12,7 @@ from h2a_lib.analysis.saliency_study import Look
 from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION
 
 # Inches: as wide as a slide.
-PAGE = (11.4, 4.3)
+PAGE = (11.4, 3.8)
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
@@ -99,7 +99,7 @@ def page(look: Look, figure: Figure) -> Figure:
     figure : Figure
         Empty, of the size `PAGE`; filled.
     """
-    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1))
     rows = left.subplots(2, len(look.averages))
     bands(look.averages, rows[0])
     bands(look.occluded_averages, rows[1], titled=False)

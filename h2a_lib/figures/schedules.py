@@ -5,12 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from h2a_lib.figures.style import GREY, PALETTE, VERMILLION
+from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION
 
 
 def rates(steps: Mapping[str, pd.DataFrame], axes: Axes) -> Axes:
     """Draw the learning rate of some runs over their epochs, on a logarithmic axis.
+
+    What is less than a thousandth of the highest rate moves nothing, and is cut off.
 
     Parameters
     ----------
@@ -21,6 +24,12 @@ def rates(steps: Mapping[str, pd.DataFrame], axes: Axes) -> Axes:
     for i, (label, table) in enumerate(steps.items()):
         axes.plot(table["epoch"], table["lr"], color=PALETTE[i % len(PALETTE)], label=label)
     axes.set(xlabel="epoch", ylabel="learning rate", yscale="log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=max(low, high / 1000))
+    if high / low < 100:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     return axes
 
 
@@ -35,7 +44,7 @@ def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
     axes : Axes
     """
     axes.plot(curve["lr"], curve["loss"], color=GREY, alpha=0.5, linewidth=1, label="each batch")
-    axes.plot(curve["lr"], curve["smoothed"], color=PALETTE[0], label="running mean")
+    axes.plot(curve["lr"], curve["smoothed"], color=BLUE, label="running mean")
     axes.axvline(suggestion, color=VERMILLION, linestyle=(0, (5, 3)))
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
@@ -101,12 +110,12 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
             table["mae_months_high"] - table["mae_months"],
         ],
         fmt="o-",
-        color=PALETTE[0],
+        color=BLUE,
         capsize=4,
         label="validation",
     )
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
-    axes.tick_params(axis="x", rotation=30 if isinstance(table["label"].iloc[0], str) else 0)
+    axes.tick_params(axis="x", rotation=30 if max(table["label"].str.len()) > 5 else 0)
     axes.set(xlabel=xlabel)
     return axes

@@ -23,14 +23,11 @@ GREY = "#8A8A8A"
 FAINT = "#6A6A6A"
 # Radiographs are read on a dark ground, where a white page would blind.
 DARK_GROUND, ON_DARK = "#14181b", "#E6E6E6"
-PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+# Runs side by side: the default in black, and the colours of the sexes last.
+PALETTE = (BLACK, GREEN, ORANGE, PURPLE, SKY, BLUE, VERMILLION)
 
 # One colour for each sex, everywhere.
 SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
-
-# From so many dots on, they hide each other: density is drawn instead, or they become pixels, since
-# as shapes each would take a hundred bytes.
-MANY = 1500
 
 # In the proportions of the room that a slide leaves beside its title and two lines of text: the
 # whole width, and half of it. Small in inches, so that 13 points are large on the slide.

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION
+from h2a_lib.figures.style import BLUE, FAINT, GREY, PALETTE
 
 
 def learning_curve(history: pd.DataFrame, axes: Axes) -> Axes:
@@ -59,11 +59,10 @@ def curves(
                 axes.fill_between(
                     mean.index, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.15, lw=0
                 )
-    axes.set_ylim(bottom=0)
     return _epoch_axis(axes, unit)
 
 
-def reference_line(value: float, label: str, axes: Axes, colour: str = VERMILLION) -> Axes:
+def reference_line(value: float, label: str, axes: Axes, colour: str = FAINT) -> Axes:
     """Draw a level to read curves against, with its name on the line."""
     axes.axhline(value, color=colour, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
@@ -103,6 +102,7 @@ def dots_with_intervals(
         axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
         axes.plot(entry[value], row, "o", color=colour, markersize=7)
     axes.set_yticks(rows, table[label])
+    axes.set_ylim(-0.6, len(table) - 0.4)
     axes.grid(axis="y", visible=False)
     return axes
 
