@@ -137,7 +137,7 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the jobs hear of it from their clients
     awake, wake = socket.socketpair()
     wake.setblocking(False)
-    signal.set_wakeup_fd(wake.fileno())
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
