@@ -6,7 +6,7 @@ h2a_lib/report/staging.py writes from the results of one study.
   ::: {.when has="figure:sex_roc var:sex"}     kept if the study has all of these: a figure, a table,
                                                a group of variables or one variable (var:sex.auc)
   ::: {.unless has="..."}                      kept if it lacks one of them
-  ::: {.left-out}                              becomes the list of slides that fell out
+  ::: {.left-out}                              names the slides that fell out, if any did
   ::: {.table name="runs" columns="run mae" rows="8"}
                                                becomes the study's table, or a dense one of
                                                at most `rows` a page
@@ -32,8 +32,6 @@ end
 
 local staged = read_staged()
 local left_out = pandoc.List()
--- From here on what fell out is listed in two columns.
-local MANY = 7
 
 -- Whether the study has what a name such as "figure:sex_roc" stands for.
 local function present(name)
@@ -97,17 +95,11 @@ end
 local function left_out_list(div)
   if not div.classes:includes("left-out") then
     return nil
-  elseif #left_out == 0 then
-    return div.content
+  elseif #left_out > 0 then
+    local said = "Without results in this study: " .. table.concat(left_out, " · ")
+    div.content = { pandoc.Para(pandoc.Inlines(said)) }
   end
-  local items = left_out:map(function(title)
-    return { pandoc.Plain(pandoc.Inlines(title)) }
-  end)
-  local list = pandoc.BulletList(items)
-  return {
-    pandoc.Para(pandoc.Inlines("Optional, and without results in this study:")),
-    #items > MANY and pandoc.Div({ list }, pandoc.Attr("", { "list" })) or list,
-  }
+  return div
 end
 
 -- The name of a figure from its path: figures/curves_by_depth.svg -> curves_by_depth.

@@ -12,7 +12,7 @@ local typst = FORMAT:match("typst") ~= nil
 local stringify = pandoc.utils.stringify
 
 -- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
-local KINDS = { "answer", "reading", "small", "big", "dense", "list" }
+local KINDS = { "answer", "reading", "small", "big", "dense" }
 
 local staged
 do
@@ -128,7 +128,7 @@ local function words_alone(slide)
       alone = alone and not block.text:find("#h2a-figure", 1, true)
     end,
     Div = function(div)
-      alone = alone and div.identifier ~= "refs" and not div.classes:includes("list")
+      alone = alone and div.identifier ~= "refs"
     end,
   })
   return alone

@@ -54,13 +54,20 @@ VALUES = {
     "images": {
         "n": "12,611",
         "sizes": "5,062",
+        "sizes_in_words": "5,062 sizes among 12,611",
         "width_range": "400–3,000 px",
         "height_range": "500–2,900 px",
         "scanned_share": "12 % (95 % CI 11–13, n = 12,611)",
         "marker_share": "91 % (95 % CI 90–92, n = 12,611)",
         "border_share": "27 % (95 % CI 26–28, n = 12,611)",
     },
-    "age": {"bias": INTERVAL, "limits": "−15.1 to 14.2 months", "floor": "6.5 months"},
+    "age": {
+        "bias": INTERVAL,
+        "limits": "−15.1 to 14.2 months",
+        "floor": "6.5 months",
+        "sexes_verdict": "girls 6.6 months too old, boys 6.4 months too young",
+        "sexes_sentence": f"Mean difference of girls {INTERVAL}, of boys {INTERVAL}.",
+    },
     "sex": {"auc": "0.853 (95 % CI 0.844–0.861, n = 2,611)"},
     "clusters": {"best_ari": "0.326"},
     "sheet": {"possibilities": "14,929,920"},
@@ -159,7 +166,7 @@ def hyperparameters(n=14):
         {
             "setting": [f"setting number {i}" for i in range(n)],
             "default": "exponential (gamma 0.7)",
-            "also": "step (gamma 0.1, 0.5; step size 1, 4, 9), plateau",
+            "other_values": "step (gamma 0.1, 0.5; step size 1, 4, 9), plateau",
             "experiments": range(n),
         }
     )

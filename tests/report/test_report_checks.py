@@ -89,8 +89,8 @@ def test_optional_slides_fall_out_where_the_study_has_nothing_for_them(project, 
     outline = read_outline(project / "slides.qmd")
     assert problems_of(project, study) == []
     assert [title for title in outline.left_out if "sex" in title]
-    (appendix,) = [slide for slide in outline.slides if slide.title == "What is not here"]
-    assert "Question 2, sex" in appendix.text
+    (last,) = [slide for slide in outline.slides if slide.title == "Reproduce this"]
+    assert "Question 2, sex" in last.text
 
 
 def test_required_figures_may_not_fall_out(project, study):
