@@ -74,8 +74,8 @@ def test_equal_runs_are_called_a_tie(run):
 def test_a_clear_winner_is_named_with_the_distance(run):
     found = groups(run(off_by=10), run("b", off_by=4, lr=0.1), run("c", off_by=4, lr=0.2))
     sentence = comparison.ranking_sentence(found, "the rate")
-    assert sentence.startswith("b errs least; 0.001 (default) errs 6.0 months")
-    assert sentence.endswith("c ties with it.")
+    assert sentence.startswith("Best is b; 0.001 (default) errs 6.0 months")
+    assert sentence.endswith("c ties with the best.")
 
 
 def test_what_is_compared_follows_from_the_settings(config):

@@ -175,7 +175,11 @@ def sexes_verdict(seen: pd.DataFrame) -> str:
         for who, bias in _bias_by_sex(seen).items()
         if bias.excludes(0)
     ]
-    return ", ".join(said) or f"no bias by sex that {len(seen):,} hands can show"
+    # The unit once: a title has one line.
+    return (
+        ", ".join(said[:1] + [text.replace(" months", "") for text in said[1:]])
+        or f"no bias by sex that {len(seen):,} hands can show"
+    )
 
 
 def sexes_sentence(seen: pd.DataFrame) -> str:

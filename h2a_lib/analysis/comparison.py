@@ -351,12 +351,11 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     if len(ties) == len(others):
         return f"A tie: {what} makes no difference that {n:,} hands can show."
     beaten = max((name for name in others if name not in ties), key=lambda name: gaps[name].value)
-    sentence = (
-        f"{names[winner]} errs least; {names[beaten]} errs {gaps[beaten].text('months')} more"
-    )
+    further = gaps[beaten].text("months")
+    sentence = f"Best is {names[winner]}; {names[beaten]} errs {further} more"
     if ties:
         tied = " and ".join(names[name] for name in ties)
-        return f"{sentence}; {tied} {'tie' if len(ties) > 1 else 'ties'} with it."
+        return f"{sentence}; {tied} {'tie' if len(ties) > 1 else 'ties'} with the best."
     return f"{sentence}."
 
 

@@ -237,7 +237,7 @@ def sentence(table: pd.DataFrame) -> str:
     worst = table.loc[table["mae_change_months"].idxmax()]
     return (
         f"{len(worse)} of {len(table)} changes raise the error beyond doubt (paired, "
-        f'n = {worst["n"]:,}); the worst, "{worst["family"]} {worst["strength"]}", by '
+        f"n = {worst['n']:,}); the worst, “{worst['family']} {worst['strength']}”, by "
         f"{worst['mae_change_months']:.1f} months."
     )
 

@@ -45,24 +45,24 @@ def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
         axes.text(0, y, label, ha="center", va="center", color=BLACK, fontsize=16)
         # After the last the sum comes first, then ReLU.
         last = i == top - 1
-        after = "batch norm" if last else "batch norm, ReLU"
+        after = "BN" if last else "BN, ReLU"
         _arrow((0, y - 0.25), (0, 0.3 if last else y - 0.75), axes, GREY)
         axes.text(0.08, y - 0.5, after, va="center", fontsize=13, color=FAINT)
     _arrow((0, top + 0.75), (0, top + 0.25), axes, GREY)
     axes.text(0.08, top + 0.6, "x", va="center", style="italic", fontsize=15)
     axes.text(-1.45, (top + 1) / 2, "F(x)", ha="right", va="center", style="italic", fontsize=15)
     # The way around: what comes in is added to what the block makes of it.
-    way = [(0, top + 0.5), (1.6, top + 0.5), (1.6, 0.15), (0.17, 0.15)]
+    way = [(0, top + 0.5), (1.7, top + 0.5), (1.7, 0.15), (0.17, 0.15)]
     axes.plot(*zip(*way[:3], strict=True), color=VERMILLION)
     _arrow(way[2], way[3], axes, VERMILLION)
-    axes.text(1.68, (top + 1) / 2, "x, unchanged", va="center", rotation=270, color=VERMILLION)
+    axes.text(1.78, (top + 1) / 2, "x, unchanged", va="center", rotation=270, color=VERMILLION)
     axes.text(0, 0.15, "+", ha="center", va="center", fontsize=16, color=VERMILLION)
     axes.add_patch(FancyBboxPatch((-0.13, 0.03), 0.26, 0.24, fc="none", ec=VERMILLION, **BOX))
     _arrow((0, 0.0), (0, -0.45), axes, GREY)
     axes.text(0.08, -0.25, "ReLU", va="center", fontsize=13, color=FAINT)
     axes.text(0, -0.62, "F(x) + x", ha="center", va="center", style="italic", fontsize=15)
     axes.set_title(title)
-    axes.set(xlim=(-2.1, 2.0), ylim=(-0.8, 3.9))
+    axes.set(xlim=(-2.1, 2.15), ylim=(-0.8, 3.9))
     axes.axis("off")
     return axes
 

@@ -116,6 +116,6 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     )
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
-    axes.tick_params(axis="x", rotation=30 if max(table["label"].str.len()) > 5 else 0)
+    axes.tick_params(axis="x", rotation=30 if table["label"].str.len().sum() > 20 else 0)
     axes.set(xlabel=xlabel)
     return axes

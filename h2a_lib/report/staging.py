@@ -15,6 +15,7 @@ from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 
 KEPT_TOGETHER = re.compile(r"n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
+NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
 UNITS = ("months", "years", "seconds", "pixels", "px")
@@ -107,7 +108,7 @@ def _escaped(values: dict[str, str]) -> dict[str, str]:
 
 def _unbroken(text: str) -> str:
     """Keep "n = 96" and "95 % CI" on one line, by no-break spaces."""
-    return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
 def reveal_folder() -> Path:
@@ -191,7 +192,7 @@ def _table(file: Path) -> dict[str, Any]:
         ends = [f"{name}_{end}" for end in ("low", "high") if f"{name}_{end}" in frame.columns]
         cells = _cells(frame[[name, *ends]])
         if len(ends) == 2:
-            column = [f"{at} ({low} to {high})" if low else at for at, low, high in cells]
+            column = [_with_interval(*three) for three in cells]
         else:
             column = [at for at, *_ in cells]
         names.append(name)
@@ -204,6 +205,14 @@ def _table(file: Path) -> dict[str, Any]:
         "rows": [list(row) for row in zip(*columns, strict=True)],
         "numeric": [pd.api.types.is_numeric_dtype(frame[name]) for name in names],
     }
+
+
+def _with_interval(value: str, low: str, high: str) -> str:
+    """Write "6.00 (5.50–6.50)", on one line; "to" where a dash could be taken for a sign."""
+    if not low:
+        return value
+    between = " to " if MINUS in low + high else "–"
+    return f"{value} ({low}{between}{high})".replace(" ", NO_BREAK)
 
 
 def _heading(name: str) -> str:
@@ -238,7 +247,7 @@ def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:
             return ""
         if isinstance(value, bool):
             return "yes" if value else ""
-        return str(value) if numbers.empty else pattern.format(value)
+        return str(value) if numbers.empty else pattern.format(value).replace("-", MINUS)
 
     return [tuple(text(value) for value in row) for row in values.itertuples(index=False)]
 

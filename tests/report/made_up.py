@@ -33,6 +33,7 @@ VALUES = {
         "n_runs": "38",
         "n_experiments": "38",
         "image_size_px": "224",
+        "torch": "2.11.0",
     },
     "population": {
         "n_total": "12,611",

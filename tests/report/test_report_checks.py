@@ -157,7 +157,10 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
     table = stage(study / "results", project).tables["runs"]
     at = table["names"].index("mae_months")
     assert table["header"][at] == "MAE (months), 95 % CI"
-    assert [row[at] for row in table["rows"]][:2] == ["6.00 (5.50 to 6.50)", "6.16 (5.66 to 6.66)"]
+    assert [row[at] for row in table["rows"]][:2] == [
+        "6.00\N{NO-BREAK SPACE}(5.50–6.50)",
+        "6.16\N{NO-BREAK SPACE}(5.66–6.66)",
+    ]
     assert "mae_months_low" not in table["names"]
     assert table["numeric"][at]
     assert not table["numeric"][0]
