@@ -60,8 +60,8 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "sizes_in_words": f"{sizes:,} sizes among {len(measured):,}"
         if sizes > 1
         else f"all {len(measured):,} of one size",
-        "width_range": f"{width.min():,}–{width.max():,} px",
-        "height_range": f"{height.min():,}–{height.max():,} px",
+        "width_range": _range_px(width),
+        "height_range": _range_px(height),
         "median_size": f"{width.median():,.0f} × {height.median():,.0f} px",
         "aspect_range": f"{number(aspect.min(), 2)}–{number(aspect.max(), 2)}",
         "mean_grey_range": f"{measured['mean_grey'].min():.0f}–{measured['mean_grey'].max():.0f}",
@@ -73,6 +73,12 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "border_share": mean_interval(measure.has_border(measured)).text("%", 0, 100),
         "marker_share": mean_interval(measured["marker"]).text("%", 0, 100),
     }
+
+
+def _range_px(side: pd.Series) -> str:
+    """Write the range of a side, one number where all have one."""
+    ends = (f"{end:,}" for end in sorted({side.min(), side.max()}))
+    return f"{'–'.join(ends)} px"
 
 
 def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from h2a_lib.analysis import comparison
 from h2a_lib.figures import schedules, training
-from h2a_lib.figures.style import BLACK, GREEN, WIDE
+from h2a_lib.figures.style import BLACK, WIDE
 from h2a_lib.results import Results
 
 CURVES = ", validation (solid) and training (dotted)"
@@ -103,7 +103,7 @@ class Drawer:
         training.reference_line(constant.value, "always the median age", axes)
         if self.floor_months is not None:
             axes.set_ylim(bottom=0)
-            training.reference_line(self.floor_months, "noise of the labels", axes, GREEN)
+            training.reference_line(self.floor_months, "noise of the labels", axes)
         many = len(experiments) > 6
         axes.figure.legend(loc="outside right center", fontsize=10 if many else 13)
 

@@ -62,9 +62,9 @@ def curves(
     return _epoch_axis(axes, unit)
 
 
-def reference_line(value: float, label: str, axes: Axes, colour: str = FAINT) -> Axes:
+def reference_line(value: float, label: str, axes: Axes) -> Axes:
     """Draw a level to read curves against, with its name on the line."""
-    axes.axhline(value, color=colour, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
+    axes.axhline(value, color=FAINT, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
     axes.annotate(
         label,
@@ -73,7 +73,7 @@ def reference_line(value: float, label: str, axes: Axes, colour: str = FAINT) ->
         xytext=(-4, 4),
         textcoords="offset points",
         ha="right",
-        color=colour,
+        color=FAINT,
         fontsize=12,
     )
     return axes

@@ -12,7 +12,7 @@ local typst = FORMAT:match("typst") ~= nil
 local stringify = pandoc.utils.stringify
 
 -- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
-local KINDS = { "answer", "reading", "small", "big", "dense" }
+local KINDS = { "answer", "reading", "small", "big", "fine", "dense" }
 
 local staged
 do
