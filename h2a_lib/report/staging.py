@@ -14,7 +14,7 @@ from PIL import Image
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 
-KEPT_TOGETHER = re.compile(r"n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
+KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
