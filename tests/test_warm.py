@@ -72,6 +72,20 @@ def is_alive(pid: int) -> bool:
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def test_an_import_of_a_minute_on_a_cold_disk_is_not_a_fault(start, tmp_path, monkeypatch, capfd):
+    (tmp_path / "cold.py").write_text(
+        "import os, signal\nfor _ in range(600): os.kill(os.getpid(), signal.SIGALRM)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with warm.server(("cold",)) as address:
+        job = start(address, "job", "3")
+        assert job.communicate(timeout=60) == (
+            f'[["3"], "{tmp_path}", "blue", "__main__"]\n',
+            "trouble\n",
+        )
+    assert capfd.readouterr().err == ""
+
+
 def test_a_job_sees_and_does_the_same_with_a_server_and_without(start, tmp_path):
     with warm.server(("wave",)) as address:
         seen = []
