@@ -41,7 +41,7 @@ def main() -> None:
         ]
     )
     for name, pictures in sets(own, strange).items():
-        far = found.distances(familiarity.block_features(run, pictures))
+        far = found.distances(familiarity.views(run, pictures))
         random = np.random.default_rng(0)
         tens = [
             found.compare(random.choice(far, LEAST_SET, replace=False))[1] < UNLIKE_P

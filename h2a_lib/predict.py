@@ -243,7 +243,7 @@ class _Readers:
     level: float
     conformal: Conformal | None
     threshold: float
-    familiar: familiarity.Blocks | None
+    familiar: familiarity.Views | None
 
     @classmethod
     def of(cls, run: Run, level: float) -> "_Readers":
@@ -283,7 +283,7 @@ class _Readers:
                 "male" if p >= self.threshold else "female" for p in said["male_probability"]
             ]
         if self.familiar is not None:
-            features = familiarity.block_features(self.run, pictures)
+            features = familiarity.views(self.run, pictures)
             far = self.familiar.distances(features) / self.familiar.threshold
             columns["distance"] = [round(float(f), 3) for f in far]
         rows = zip(*columns.values(), strict=True)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from trained import squares_for, trained
 
 from h2a_lib.analysis import familiarity
-from h2a_lib.analysis.familiarity import Blocks, Familiarity
+from h2a_lib.analysis.familiarity import Familiarity, Views, spectrum
 
 
 def cloud(n, d=64, seed=0):
@@ -51,9 +52,9 @@ def test_a_handful_of_training_hands_and_features_that_never_vary_are_no_error(n
     assert np.isfinite(found.distances(features)).all()
 
 
-def test_the_farthest_block_decides():
+def test_the_farthest_view_decides():
     like = {"layer1": cloud(900), "layer4": cloud(900, seed=7)}
-    found = Blocks.fit(like, {"layer1": cloud(800, seed=1), "layer4": cloud(800, seed=2)})
+    found = Views.fit(like, {"layer1": cloud(800, seed=1), "layer4": cloud(800, seed=2)})
     new = {"layer1": cloud(4000, seed=3), "layer4": cloud(4000, seed=4)}
     assert (found.distances(new) > found.threshold).mean() == pytest.approx(0.05, abs=0.02)
     off = new | {"layer1": new["layer1"] + 30 * np.random.default_rng(0).normal(size=64)}
@@ -62,7 +63,7 @@ def test_the_farthest_block_decides():
 
 def test_a_set_is_told_from_the_validation_hands_where_single_hands_are_not():
     of = {"layer1": cloud(900)}
-    found = Blocks.fit(of, {"layer1": cloud(800, seed=1)})
+    found = Views.fit(of, {"layer1": cloud(800, seed=1)})
     near = found.distances({"layer1": cloud(100, seed=3)})
     assert found.compare(near)[0] == pytest.approx(0.5, abs=0.1)
     assert found.compare(near)[1] > 0.01
@@ -75,7 +76,7 @@ def test_a_set_is_told_from_the_validation_hands_where_single_hands_are_not():
 def test_a_block_is_described_by_mean_and_spread_of_its_channels(tmp_path):
     run = trained(tmp_path, n=24, n_validation=8, epochs=1)
     images = squares_for(run.config, 24, 8).images
-    found = familiarity.block_features(run, images, batch_size=7)
+    found = familiarity.views(run, images, batch_size=7)
     assert [found[b].shape for b in familiarity.BLOCKS] == [
         (24, 128), (24, 256), (24, 512), (24, 1024),
     ]  # fmt: skip
@@ -84,15 +85,38 @@ def test_a_block_is_described_by_mean_and_spread_of_its_channels(tmp_path):
     assert not run.network.trunk.layer1._forward_hooks
 
 
+def pictures(n, seed=0, sharp=1.0):
+    """Smooth pictures of any brightness and contrast, (n, 64, 64), uint8."""
+    rng = np.random.default_rng(seed)
+    smooth = [gaussian_filter(rng.normal(size=(64, 64)), sharp * rng.uniform(1.4, 1.6))
+              for _ in range(n)]  # fmt: skip
+    grey = [rng.uniform(80, 160) + rng.uniform(8, 20) * one / one.std() for one in smooth]
+    return np.clip(grey, 0, 255).round().astype(np.uint8)
+
+
+def test_the_spectrum_knows_sharpness_and_grain_and_neither_place_nor_exposure():
+    found = Familiarity.fit(spectrum(pictures(400)), spectrum(pictures(200, seed=1)))
+    new = pictures(400, seed=2)
+    grain = np.random.default_rng(3).normal(0, 3, new.shape)
+
+    def unlike(changed):
+        return (found.distances(spectrum(changed.astype(np.uint8))) > found.threshold).mean()
+
+    for same in (new, new[:, ::-1], np.rot90(new, axes=(1, 2)), 255 - new, np.minimum(new, 225) + 30):
+        assert unlike(same) < 0.15
+    for other in (pictures(100, sharp=1.5), np.clip(new + grain, 0, 255), np.zeros_like(new)):
+        assert unlike(other) > 0.9
+
+
 def test_what_is_learnt_is_recalled_until_the_weights_change(tmp_path):
     run = trained(tmp_path, n=24, n_validation=8, epochs=1)
     hands = squares_for(run.config, 24, 8)
     found = familiarity.learn(run, hands)
     again = familiarity.recall(tmp_path)
     assert again.threshold == found.threshold
-    features = familiarity.block_features(run, hands.images[:5])
+    features = familiarity.views(run, hands.images[:5])
     assert again.distances(features) == pytest.approx(found.distances(features), rel=1e-4)
-    assert [(one.n_train, one.n_validation) for one in again.of.values()] == [(16, 8)] * 4
+    assert [(one.n_train, one.n_validation) for one in again.of.values()] == [(16, 8)] * 5
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
     assert familiarity.recall(tmp_path) is None
