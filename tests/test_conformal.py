@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2a_lib.analysis.bands import NAMES
+from h2a_lib.analysis.bands import NAMES, band_of
 from h2a_lib.analysis.conformal import Conformal, coverage, cross_conformal, quantile
 
 
@@ -44,11 +44,33 @@ def test_coverage_is_at_least_the_promise_on_average_however_few_the_hands():
 
 def test_an_interval_is_wider_where_errors_are_larger():
     fitted = Conformal.fit(hands(2000, spread=lambda age: np.where(age < 96, 3.0, 15.0)))
-    assert fitted.half_width_months[0] < fitted.half_width_months[3] / 3
+    low, high = fitted.interval([24, 200])
+    assert high[0] - low[0] < (high[1] - low[1]) / 3
+
+
+def test_every_age_is_covered_by_a_network_that_reads_old_hands_too_young():
+    pulled = [hands(n, seed) for n, seed in ((3000, 0), (20_000, 1))]
+    for frame in pulled:
+        predicted = frame["predicted_age_months"]
+        frame["predicted_age_months"] = predicted - np.maximum(predicted - 150, 0) * 0.6
+    low, high = Conformal.fit(pulled[0]).interval(pulled[1]["predicted_age_months"])
+    covered = pulled[1]["age_months"].between(low, high)
+    by_age = covered.groupby(band_of(pulled[1]["age_months"])).mean()
+    assert len(by_age) == len(NAMES)
+    assert by_age.min() > 0.87
+
+
+def test_an_interval_holds_the_ages_that_would_be_read_like_this_and_no_others():
+    fitted = Conformal(0.9, (48, 96), (5, 10, 30), (99, 99, 99))
+    low, high = fitted.interval([20, 45, 80, 92, 130, -9])
+    # 45: up to 48 as a young hand (± 5), from there to 55 as an older one (± 10).
+    # 80: down to 70, up to 90; as one of 96 or more (± 30) it may be up to 110.
+    assert list(low) == [15, 40, 70, 82, 100, 0]
+    assert list(high) == [25, 55, 110, 122, 160, 0]
 
 
 def test_a_perfect_predictor_has_intervals_of_no_width():
-    assert set(Conformal.fit(hands(300, spread=lambda age: 0)).half_width_months) == {0}
+    assert set(Conformal.fit(hands(300, spread=lambda age: 0)).error_months) == {0}
 
 
 def test_the_quantile_is_the_stated_rank():
@@ -61,14 +83,12 @@ def test_too_few_hands_promise_nothing():
     assert quantile(np.array([]), 0.9) == math.inf
 
 
-def test_a_band_with_few_hands_takes_the_width_of_all():
-    frame = hands(100)
-    frame["predicted_age_months"] = np.where(np.arange(100) < 5, 10.0, 120.0)
+def test_a_band_with_few_hands_is_joined_to_its_smaller_neighbour():
+    frame = hands(160)
+    frame["age_months"] = np.repeat([24, 60, 100, 180, 200], [40, 20, 40, 35, 25])
     fitted = Conformal.fit(frame)
-    everyone = quantile((frame["predicted_age_months"] - frame["age_months"]).abs().to_numpy(), 0.9)
-    assert fitted.half_width_months[0] == everyone
-    assert fitted.n[0] == 100
-    assert fitted.n[2] == 95
+    assert fitted.edges_months == (96, 144)
+    assert fitted.n == (60, 40, 60)
 
 
 def test_no_interval_reaches_below_birth():

@@ -102,7 +102,13 @@ def test_the_spectrum_knows_sharpness_and_grain_and_neither_place_nor_exposure()
     def unlike(changed):
         return (found.distances(spectrum(changed.astype(np.uint8))) > found.threshold).mean()
 
-    for same in (new, new[:, ::-1], np.rot90(new, axes=(1, 2)), 255 - new, np.minimum(new, 225) + 30):
+    for same in (
+        new,
+        new[:, ::-1],
+        np.rot90(new, axes=(1, 2)),
+        255 - new,
+        np.minimum(new, 225) + 30,
+    ):
         assert unlike(same) < 0.15
     for other in (pictures(100, sharp=1.5), np.clip(new + grain, 0, 255), np.zeros_like(new)):
         assert unlike(other) > 0.9

@@ -304,7 +304,7 @@ def conformal_sentence(inside: pd.Series, level: float) -> str:
     )
     return (
         f"Intervals made to hold {level * 100:g} % of the labels hold "
-        f"{covered.text('%', scale=100)}; the median one is ± {number(width)} months."
+        f"{covered.text('%', scale=100)}; the median one is {number(2 * width)} months wide."
     )
 
 

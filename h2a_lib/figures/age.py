@@ -226,14 +226,16 @@ def coverage(table: pd.DataFrame, level: float, axes: Axes) -> Axes:
         faint = 0.4 if row["few"] else 1.0
         axes.plot([x, x], [row["coverage_low"], row["coverage_high"]], color=BLUE, alpha=faint)
         axes.plot(x, row["coverage"], "o", color=BLUE, ms=9, alpha=faint)
-        width = row["half_width_months"]
-        text = "±∞" if np.isinf(width) else f"±{width:.0f}"
+        width = 2 * row["half_width_months"]
+        text = "∞" if np.isinf(width) else f"{width:.0f}"
         axes.annotate(text, (x, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=12)
     axes.axhline(level, color=VERMILLION, ls="--", lw=1.5, label=f"promised: {level * 100:.0f} %")
     names = [name.removesuffix(" years") for name in NAMES]
     axes.set_xticks(range(len(rows)), [*names, "all"])
     low = np.nanmin([rows["coverage_low"].min(), rows["coverage"].min(), level])
-    axes.set(xlabel="Labelled bone age (years); ± median width, months", ylabel="Share inside")
+    axes.set(
+        xlabel="Labelled bone age (years); number: median width, months", ylabel="Share inside"
+    )
     axes.set_ylim(max(-0.1, low - 0.18), 1.03)
     axes.legend(loc="upper left", bbox_to_anchor=(0, 1.12))
     return axes
