@@ -36,6 +36,12 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="A folder of radiographs (CSV and images) instead of the profile's own."),
 ]
+RunOption = Annotated[
+    Path,
+    typer.Option(
+        exists=True, file_okay=False, help="A finished run: runs/<study>/<experiment>/seed-<k>."
+    ),
+]
 CoresOption = Annotated[int | None, typer.Option(min=1, help="Processor cores; all by default.")]
 RendererOption = Annotated[
     str, typer.Option(help="quarto, pandoc, or auto: Quarto if it is there.")
@@ -103,7 +109,10 @@ def render(
     data: DataOption = None,
     renderer: RendererOption = "auto",
     results: Annotated[
-        Path | None, typer.Option(help="A folder of published results, instead of a profile.")
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="A folder of published results, not a profile's."
+        ),
     ] = None,
 ) -> None:
     """Render the deck from the results as they are."""
@@ -125,7 +134,7 @@ def render(
 @app.command()
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Radiographs, of any format.")],
-    run: Annotated[Path, typer.Option(help="A finished run: runs/<study>/<experiment>/seed-<k>.")],
+    run: RunOption,
     sex: Annotated[Sex | None, typer.Option(help="For a run that has sex as an input.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     explain: Annotated[
@@ -138,6 +147,8 @@ def predict(
     from h2a_lib import predict, runs
 
     male = None if sex is None else sex is Sex.male
+    if explain is not None:
+        _check_png("--explain", explain)
     loaded = runs.load(run)
     readings = predict.read_hands(files, loaded, male)
     if as_json:
@@ -152,7 +163,7 @@ def predict(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Option(help="A finished run.")],
+    run: RunOption,
     to: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The model's file.")] = None,
 ) -> None:
@@ -235,6 +246,7 @@ def phantom(
 
     if growth_chart:
         chart = out or Path("growth-chart.png")
+        _check_png("--out", chart)
         phantom.growth_chart(chart)
         typer.echo(_short(chart))
         return
@@ -249,7 +261,7 @@ def phantom(
 @data_app.command()
 def fetch(
     source: Annotated[list[str], typer.Option(help="kaggle, a folder, or an archive; repeatable.")],
-    out: Annotated[Path, typer.Option(help="The folder to fill.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="The folder to fill.")],
     copy: Annotated[bool, typer.Option(help="Copy a folder's files, do not link.")] = False,
 ) -> None:
     """Bring the RSNA radiographs from Kaggle, from archives, or from a folder."""
@@ -301,6 +313,11 @@ def cache(
 def _check_renderer(renderer: str) -> None:
     if renderer not in ("auto", "quarto", "pandoc"):
         raise unknown("renderer", renderer, ("auto", "quarto", "pandoc"))
+
+
+def _check_png(option: str, path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{option} {path}: the picture is a PNG, so name it so")
 
 
 def _print_frame(frame: "pd.DataFrame", title: str) -> None:

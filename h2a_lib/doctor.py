@@ -62,7 +62,7 @@ def findings(root: Path) -> Iterator[Finding]:
             f"data of {name}",
             str(profile.data) if folder.is_dir() else "not here",
             folder.is_dir(),
-            f"h2a data fetch --source kaggle --out {profile.data}",
+            f"h2a data fetch --source … --out {profile.data} (docs/real-data.md)",
         )
 
 

@@ -1,5 +1,6 @@
 """A run as one file for other programs, with a card that says what it is and is not."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -103,7 +104,9 @@ def _write(run: Run, to: str, out: Path) -> None:
     module = portable(run)
     if to == "torch":
         exported = torch.export.export(module, example, dynamic_shapes=shapes)
-        with write_atomically(out) as temporary:
+        with write_atomically(out) as temporary, warnings.catch_warnings():
+            # Of weights that lie in one storage; they are on the processor.
+            warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
             torch.export.save(exported, temporary)
         return
     program = torch.onnx.export(

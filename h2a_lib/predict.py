@@ -315,7 +315,7 @@ def explain(readings: Readings, run: Run, out: Path, male: bool | None = None) -
     Raises
     ------
     UserError
-        If nothing was read, or `out` is not a PNG's name.
+        If nothing was read.
     """
     import torch
     from matplotlib.figure import Figure
@@ -323,8 +323,6 @@ def explain(readings: Readings, run: Run, out: Path, male: bool | None = None) -
     from h2a_lib.analysis.saliency import grad_cam
     from h2a_lib.figures.saliency import overlay
 
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--explain {out}: the picture is a PNG, so name it so")
     shown = readings.answers[:MOST_EXPLAINED]
     if not shown:
         raise UserError("nothing to explain: no file could be read")

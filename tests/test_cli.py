@@ -57,6 +57,8 @@ def folder_of_hands(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
         (["report", "--data", "no/such/folder"], "no/such/folder is not a folder"),
         (["report", "--executor", "slrum"], "unknown executor 'slrum'; known: slurm; for another"),
         (["train", "sex", "--workflow-profile", "no/profile"], "no/profile does not exist"),
+        (["predict", "a.png", "--run", ".", "--explain", "b.pdf"], "b.pdf: the picture is a PNG"),
+        (["data", "phantom", "--growth-chart", "--out", "b.pdf"], "b.pdf: the picture is a PNG"),
     ],
 )
 def test_a_slip_is_one_line_with_exit_code_2(words, says):
