@@ -248,13 +248,21 @@ def test_published_results_without_phantoms_beside_them_leave_those_slides_out(
     assert "Raw images" in read_outline(project / "slides.qmd").left_out
 
 
-def test_a_published_figure_is_still_compared_with_what_is_there(project, study, published):
+def test_a_published_figure_is_still_compared_with_what_is_published_beside_it(
+    project, study, published
+):
     record = published / "runs" / "resnet18" / "seed-0" / "history.csv"
     record.parent.mkdir(parents=True)
     record.write_text("epoch\n1\n")
     sidecar = published / "figures" / "ages_by_sex.json"
     shown = json.loads(sidecar.read_text())
-    shown["inputs"] = {"runs/mine/resnet18/seed-0/history.csv": "0" * 64}
+    # The project's own files go on changing after a study is published.
+    code = study / "h2a_lib" / "models" / "networks.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("changed since")
+    shown["inputs"] = dict.fromkeys(
+        ("runs/mine/resnet18/seed-0/history.csv", "h2a_lib/models/networks.py"), "0" * 64
+    )
     sidecar.write_text(json.dumps(shown))
     staged = stage(published, project)
     (found,) = check_source(read_outline(project / "slides.qmd"), staged, project, study)
