@@ -233,9 +233,7 @@ def coverage(table: pd.DataFrame, level: float, axes: Axes) -> Axes:
     names = [name.removesuffix(" years") for name in NAMES]
     axes.set_xticks(range(len(rows)), [*names, "all"])
     low = np.nanmin([rows["coverage_low"].min(), rows["coverage"].min(), level])
-    axes.set(
-        xlabel="Labelled bone age (years); number: median width, months", ylabel="Share inside"
-    )
+    axes.set(xlabel="Bone age (years); number: median width (mo)", ylabel="Share inside")
     axes.set_ylim(max(-0.1, low - 0.18), 1.03)
     axes.legend(loc="upper left", bbox_to_anchor=(0, 1.12))
     return axes
