@@ -37,8 +37,10 @@ def one_gpu() -> Iterator[str | None]:
     if not names:
         yield None
         return
-    folder = Path(tempfile.gettempdir(), "h2a-gpus")
-    folder.mkdir(exist_ok=True)
+    # Slurm gives a GPU to one job alone, and may number those of each job from 0: only the steps of
+    # one job take turns then.
+    folder = Path(tempfile.gettempdir(), "h2a-gpus", os.environ.get("SLURM_JOB_ID", ""))
+    folder.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(VISIBLE)
     while True:
         for name in names:
