@@ -2,11 +2,14 @@
 #
 # A step is stale when its notebook, its parameters, its data, or a file of the library that it
 # imports (found by reading the imports) has changed.
+import atexit
 import json
+import os
 import shlex
 import sys
+from contextlib import ExitStack
 
-from h2a_lib import runs
+from h2a_lib import runs, warm
 from h2a_lib.analysis.comparison import DEFAULT, comparisons
 from h2a_lib.dependencies import files_used_by
 from h2a_lib.graph import cores
@@ -14,6 +17,12 @@ from h2a_lib.processes import end_with_leader
 from h2a_lib.workflow import locate
 
 end_with_leader()
+
+# On a cluster's node the steps of a job share what is imported; on this machine `h2a` sees to it.
+if workflow.remote_exec and warm.ADDRESS not in os.environ:
+    shared = ExitStack()
+    atexit.register(shared.close)
+    os.environ.update(shared.enter_context(warm.server()))
 
 space = locate(config["profile"], config["data"])
 RESULTS = space.results_folder.relative_to(space.root)

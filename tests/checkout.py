@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import yaml
+
 ROOT = Path(__file__).parents[1]
 FILES = ("study.yaml", "Snakefile", "requirements.lock")
 FOLDERS = ("notebooks", "h2a_lib", "cluster", "report")
+TIMES = ["seconds", "images_a_second"]
 MADE = ("__pycache__", "_output", "_staged.json", "_variables.yml", "figures", "fonts", ".*")
 
 
@@ -20,6 +24,14 @@ def copy_checkout(folder: Path) -> Path:
     for name in FOLDERS:
         made = shutil.ignore_patterns(*(MADE if name == "report" else MADE[:1]))
         shutil.copytree(ROOT / name, folder / name, ignore=made)
+    return folder
+
+
+def of_experiments(folder: Path, *names: str) -> Path:
+    """Let the smoke study of a copy have these experiments alone."""
+    sheet = yaml.safe_load((folder / "study.yaml").read_text())
+    sheet["profiles"]["smoke"]["experiments"] = list(names)
+    (folder / "study.yaml").write_text(yaml.safe_dump(sheet, sort_keys=False))
     return folder
 
 
@@ -44,8 +56,23 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "h2a_lib.cli", *words]
 
 
-def metrics(folder: Path, study: str = "smoke") -> dict[str, bytes]:
-    """Return the metrics and predictions of every run, by path."""
-    runs = folder / "runs" / study
+def metrics(folder: Path) -> dict[str, bytes]:
+    """Return the metrics and predictions of every run of the smoke study, by path."""
+    runs = folder / "runs" / "smoke"
     files = [*runs.glob("*/*/metrics.json"), *runs.glob("*/*/predictions.csv")]
     return {str(file.relative_to(runs)): file.read_bytes() for file in files}
+
+
+def shown(folder: Path) -> dict[str, bytes | str]:
+    """Return the figures, tables and variables of the smoke study, by path.
+
+    Left out is what tells of the making: when, on which machine, for how long.
+    """
+    results = folder / "results" / "smoke"
+    pictures = [*results.glob("figures/*.svg"), *results.glob("figures/*.png")]
+    variables = [file for file in results.glob("variables/*.yml") if file.name != "study.yml"]
+    found: dict = {file.name: file.read_bytes() for file in (*pictures, *variables)}
+    for file in results.glob("tables/*.csv"):
+        table = pd.read_csv(file)
+        found[file.name] = table.drop(columns=TIMES, errors="ignore").to_csv()
+    return found

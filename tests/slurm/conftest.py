@@ -11,12 +11,13 @@ import pytest
 
 CONFIGURATION = Path("/etc/slurm")  # the usual place: jobs must find it
 OURS = "# written by tests/slurm"
-# One node with this machine's cores, the memory that cluster/slurm/ asks for whether it is there
-# or not, and a "GPU" that is /dev/null: enough to see that a job waits until the GPU is free. No
-# accounting database, no control groups (a container has none to give): memory is polled.
+# One node with the cores and the memory that cluster/slurm/ asks for whether they are there or not,
+# and a "GPU" that is /dev/null: enough to see that a job waits until the GPU is free. What asks for
+# more than the node has is refused, where it would wait for ever. No accounting database, no
+# control groups (a container has none to give): memory is polled.
 SLURM_CONF = """{ours}
 ClusterName=h2a
-SlurmctldHost={host}
+SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -38,20 +39,15 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
-MinJobAge=600
+MinJobAge=86400
 KillWait=5
 JobRequeue=1
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName={host} CPUs={cores} RealMemory=32000 Gres=gpu:1 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES MaxTime=1:00:00 State=UP
+EnforcePartLimits=ALL
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +65,8 @@ def slurm(tmp_path_factory) -> Path:
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
     host = socket.gethostname().split(".")[0]
-    cores = max(2, os.cpu_count())
-    conf.write_text(SLURM_CONF.format(ours=OURS, host=host, folder=folder, cores=cores))
-    (CONFIGURATION / "gres.conf").write_text(f"{OURS}\nName=gpu File=/dev/null\n")
+    conf.write_text(SLURM_CONF.format(ours=OURS, host=host, folder=folder))
+    (CONFIGURATION / "gres.conf").write_text(f"{OURS}\nName=gpu File=/dev/null,/dev/zero\n")
     started = [*munge(folder)]
     try:
         for daemon in ("slurmctld", "slurmd"):

@@ -1,133 +1,168 @@
-"""The study as jobs of a real Slurm: the same numbers, one run on a GPU at a time, limits kept."""
+"""The study as jobs of a real Slurm: the same numbers, a GPU for each run, limits kept."""
 
-import itertools
-import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from checkout import copy_checkout, h2a, metrics
-
-from h2a_lib import workflow
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.slurm,
-    pytest.mark.skipif("H2A_CAMPAIGN" not in os.environ, reason="a campaign: set H2A_CAMPAIGN=1"),
-    pytest.mark.usefixtures("slurm"),
-]
-
-
-@pytest.fixture(scope="module")
-def on_slurm(slurm, tmp_path_factory) -> tuple[Path, str]:
-    """Return a checkout whose smoke study ran through Slurm, and what was said meanwhile."""
-    folder = copy_checkout(tmp_path_factory.mktemp("on-slurm") / "h2a")
-    done = h2a(folder, "report", "--profile", "smoke", "--executor", "slurm")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder, done.stdout + done.stderr
-
-
-def test_every_step_was_a_job_with_cores_memory_time_and_for_training_a_gpu(slurm, on_slurm):
-    wanted = {}
-    for record in accounted(slurm):
-        rule = re.match(r"rule_(\w+?)(?:_wildcards_|$)", record["Comment"])[1]
-        wanted.setdefault(rule, []).append(record)
-    assert len(wanted["train"]) == n_runs(on_slurm[0])
-    assert {"cache", "train", "compare", "age_answer", "clusters", "deck"} <= set(wanted)
-    for rule, jobs in wanted.items():
-        for job in jobs:
-            assert job["JobState"] == "COMPLETED", job
-            assert "mem=" in job["TRES"] and "cpu=" in job["TRES"], job
-            assert ("gres/gpu" in job["TRES"]) == (rule in ("train", "range_test")), job
-    assert all(job["TimeLimit"] == "08:00:00" for job in wanted["train"])
-
-
-def test_two_runs_were_never_on_the_one_gpu_at_once(slurm, on_slurm):
-    spans = sorted(
-        (job["StartTime"], job["EndTime"]) for job in accounted(slurm) if "gres/gpu" in job["TRES"]
-    )
-    assert len(spans) > n_runs(on_slurm[0])
-    for (_, end), (start, _) in itertools.pairwise(spans):
-        assert end <= start
-
-
-def test_the_metrics_are_those_of_a_local_study(on_slurm, smoke):
-    found, local = metrics(on_slurm[0]), metrics(smoke)
-    assert len(found) == 2 * n_runs(on_slurm[0])
-    assert found == local
-
-
-def test_a_second_call_has_nothing_to_do(on_slurm):
-    done = h2a(on_slurm[0], "report", "--profile", "smoke", "--executor", "slurm")
-    assert done.returncode == 0 and "Nothing to do" in done.stdout
-
-
-JOB = """#!/bin/sh
-exec {python} -c '
-import sys, time
-sys.path.insert(0, "{tests}")
-from pathlib import Path
+import yaml
+from checkout import copy_checkout, h2a, metrics, shown
 from squares import SETTINGS, squares
-from h2a_lib import runs, study
+
+from h2a_lib import runs, study, workflow
 from h2a_lib.models.training import train
 
-def tell(progress, _):
-    print(progress.epoch, flush=True)
-    time.sleep({pause})
-
-config = study.RunConfig(**(SETTINGS | dict(epochs=6, augment=dict())))
-hands = squares(40, n_validation=10)
-trained = train(config, hands, Path("checkpoint.pt"), tell)
-runs.write(Path("."), config, trained, hands.fingerprint, "made-up squares")
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+# A run that is slow at first, and fast when Slurm starts it again.
+JOB = """#!/bin/sh
+exec {python} -c '
+import os, sys, time
+sys.path[:0] = ["{tests}"]
+from test_slurm import train_squares
+train_squares(".", seconds_an_epoch=0 if "SLURM_RESTART_COUNT" in os.environ else 25)
 '
 """
 
 
-def test_a_run_cut_off_by_its_time_limit_goes_on_and_ends_with_the_same_bytes(slurm, tmp_path):
-    def submit(folder: Path, pause: float) -> str:
-        folder.mkdir(exist_ok=True)
-        job = folder / "job.sh"
-        job.write_text(
-            JOB.format(python=sys.executable, tests=Path(__file__).parents[1], pause=pause)
-        )
-        # One minute is the least that Slurm knows.
-        words = ["--time=1", "--output=told.txt", "--open-mode=append", "--chdir", str(folder)]
-        done = subprocess.run(
-            ["sbatch", "--parsable", "--wait", *words, str(job)],
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        return state_of(done.stdout.split()[0])
+class CutOff(NamedTuple):
+    """A job that will meet its time limit, and the folder of its run."""
 
-    assert submit(tmp_path / "whole", 0) == "COMPLETED"
-    assert submit(tmp_path / "cut", 25) == "TIMEOUT"
-    assert (tmp_path / "cut" / "checkpoint.pt").exists()
-    assert submit(tmp_path / "cut", 0) == "COMPLETED"
-    told = (tmp_path / "cut" / "told.txt").read_text().split()
-    assert told.count("1") == 1 and "6" in told, "it went on, and did not begin again"
-    for name in ("predictions.csv", "history.csv", "weights.safetensors"):
-        whole, cut = ((tmp_path / run / name).read_bytes() for run in ("whole", "cut"))
-        assert whole == cut, name
+    job: str
+    folder: Path
 
 
-def state_of(job: str) -> str:
-    told = subprocess.run(
-        ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
+def train_squares(folder: str | Path, seconds_an_epoch: float = 0) -> None:
+    def tell(progress, _):
+        print(progress.epoch, flush=True)
+        time.sleep(seconds_an_epoch)
+
+    config = study.RunConfig(**(SETTINGS | {"epochs": 6, "augment": {}}))
+    hands = squares(40, n_validation=10)
+    trained = train(config, hands, Path(folder) / runs.CHECKPOINT, tell)
+    runs.write(Path(folder), config, trained, hands.fingerprint, "made-up squares")
+
+
+@pytest.fixture(scope="module")
+def cut_off(slurm, tmp_path_factory) -> CutOff:
+    """Submit a run that takes longer than its job may: it sleeps while other tests work."""
+    folder = tmp_path_factory.mktemp("cut-off")
+    job = folder / "job.sh"
+    tests = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    job.write_text(JOB.format(python=sys.executable, tests='", "'.join(tests)))
+    # One minute is the least that Slurm knows.
+    words = ["--time=1", "--requeue", "--output=told.txt", "--open-mode=append"]
+    done = run("sbatch", "--parsable", *words, "--chdir", str(folder), str(job))
+    return CutOff(done.strip(), folder)
+
+
+@pytest.fixture(scope="module")
+def profile(slurm, tmp_path_factory) -> Path:
+    """Return the profile for many short runs: that of cluster/, its `#:` taken away."""
+    folder = tmp_path_factory.mktemp("profile")
+    text = (Path(__file__).parents[2] / "cluster/slurm/config.yaml").read_text()
+    settings = yaml.safe_load(re.sub("^#: ", "", text, flags=re.MULTILINE))
+    # Nobody else's queue is asked too often.
+    settings["slurm-init-seconds-before-status-checks"] = 3
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_run(cut_off, tmp_path_factory) -> Path:
+    """Return a checkout of which one run was trained through Slurm, by the profile as it is."""
+    folder = copy_checkout(tmp_path_factory.mktemp("on-slurm") / "h2a")
+    on_slurm(folder, "train", "resnet18")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(one_run, profile) -> Path:
+    """Return that checkout when the other steps of the study went through Slurm, in groups."""
+    on_slurm(one_run, "report", "--workflow-profile", str(profile))
+    return one_run
+
+
+def on_slurm(folder: Path, *words: str) -> str:
+    done = h2a(folder, *words, "--profile", "smoke", "--executor", "slurm")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_run_is_a_job_with_the_cores_memory_time_and_gpu_of_the_profile(one_run):
+    jobs = {re.match(r"rule_([a-z]+)", job["Comment"])[1]: job for job in accounted()}
+    cache, run = jobs["cache"], jobs["train"]
+    assert cache["JobState"] == run["JobState"] == "COMPLETED"
+    assert {"cpu=2", "mem=8000M"} <= set(cache["TRES"].split(",")) and not has_gpu(cache)
+    assert {"cpu=1", "mem=16000M"} <= set(run["TRES"].split(",")) and has_gpu(run)
+    assert (cache["TimeLimit"], run["TimeLimit"]) == ("01:00:00", "08:00:00")
+
+
+def test_the_whole_study_is_a_few_jobs_and_each_that_trains_has_a_gpu(whole):
+    jobs = [job for job in accounted() if job["Comment"].startswith("rule_")]
+    assert all(job["JobState"] == "COMPLETED" for job in jobs)
+    assert len(jobs) == 2 + 5
+    for job in jobs:
+        assert has_gpu(job) == bool(re.search("train|range_test", job["Comment"])), job["Comment"]
+    at_once = max(
+        sum(other["StartTime"] <= job["StartTime"] < other["EndTime"] for other in jobs)
+        for job in jobs
+        if has_gpu(job)
     )
-    return re.search(r"JobState=(\w+)", told.stdout)[1]
+    assert at_once == 2, "there are two GPUs"
 
 
-def n_runs(folder: Path) -> int:
-    return len(workflow.locate("smoke", root=folder).planned_runs())
+def test_metrics_figures_and_tables_are_those_of_a_local_study(whole, smoke):
+    assert len(metrics(whole)) == 2 * len(workflow.locate("smoke", root=whole).planned_runs())
+    assert metrics(whole) == metrics(smoke)
+    assert shown(whole) == shown(smoke)
 
 
-def accounted(folder: Path) -> list[dict[str, str]]:
-    """Return what slurmctld remembers of each job."""
-    told = subprocess.run(
-        ["scontrol", "--oneliner", "show", "job"], capture_output=True, text=True, check=True
-    ).stdout
+def test_a_second_call_has_nothing_to_do(whole, profile):
+    assert "Nothing to do" in on_slurm(whole, "report", "--workflow-profile", str(profile))
+
+
+def test_a_run_cut_off_by_its_time_limit_is_requeued_and_ends_with_the_same_bytes(
+    cut_off, tmp_path
+):
+    assert ended(cut_off.job) == "TIMEOUT"
+    assert (cut_off.folder / runs.CHECKPOINT).exists()
+    run("scontrol", "requeue", cut_off.job)
+    # Slurm would wait for two minutes.
+    run("scontrol", "update", f"JobId={cut_off.job}", "StartTime=now", "TimeLimit=10")
+    assert ended(cut_off.job) == "COMPLETED"
+    lines = (cut_off.folder / "told.txt").read_text().splitlines()
+    epochs = [int(line) for line in lines if line.isdigit()]
+    assert epochs.count(1) == 1 and epochs[-1] == 6, "it went on, and did not begin again"
+    train_squares(tmp_path)
+    for name in ("predictions.csv", "history.csv", "weights.safetensors"):
+        assert (cut_off.folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def ended(job: str) -> str:
+    """Wait until a job has ended, and return how."""
+    for _ in range(600):
+        state = re.search(r"JobState=(\w+)", run("scontrol", "show", "job", job))[1]
+        if state not in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED"):
+            return state
+        time.sleep(0.5)
+    raise AssertionError(f"job {job} is still {state}")
+
+
+def has_gpu(job: dict[str, str]) -> bool:
+    return any("gpu" in value for key, value in job.items() if key.startswith("TresPer"))
+
+
+def accounted() -> list[dict[str, str]]:
+    """Return what slurmctld remembers of each job of the study."""
+    told = run("scontrol", "--oneliner", "show", "job")
     jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.splitlines() if line.strip()]
     return [job for job in jobs if job.get("Comment", "").startswith("rule_")]
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
