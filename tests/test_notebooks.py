@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from h2a_lib import notebooks
+from h2a_lib import notebooks, warm
 from h2a_lib.dependencies import files_used_by
 from h2a_lib.errors import UserError
 
@@ -89,6 +90,22 @@ def test_many_notebooks_at_once_all_succeed(notebook, tmp_path):
         for i in range(4)
     ]
     assert [process.wait() for process in started] == [0] * 4
+
+
+@pytest.mark.slow
+def test_of_many_notebooks_eight_at_a_time_none_fails(notebook, tmp_path):
+    """`H2A_CAMPAIGN=1` executes 200; all as the study's steps are, in warm processes."""
+    n = 200 if "H2A_CAMPAIGN" in os.environ else 24
+    command = [sys.executable, "-m", "h2a_lib.warm", "h2a_lib.notebooks", str(notebook("n * 2"))]
+
+    def execute(i: int) -> tuple[int, str]:
+        output = tmp_path / f"{i}.ipynb"
+        words = [*command, str(output), json.dumps({"n": i})]
+        code = subprocess.run(words, env=environment, check=False).returncode
+        return code, nbformat.read(output, as_version=4).cells[-1].outputs[0].data["text/plain"]
+
+    with warm.server() as environment, ThreadPoolExecutor(8) as eight:
+        assert list(eight.map(execute, range(n))) == [(0, str(2 * i)) for i in range(n)]
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
