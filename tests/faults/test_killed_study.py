@@ -1,0 +1,148 @@
+"""kill -9 of a whole study, again and again: the same command ends it as if nothing had been.
+
+The kills fall at random moments from the first image cache to the rendering of the deck; every
+other one ends the command alone, which takes its steps with it, the others all its processes at
+once. `H2A_CAMPAIGN=1` kills the whole smoke study 20 times; without it a study of three runs is
+killed three times. With -s it is printed what was at work at each kill.
+"""
+
+import base64
+import contextlib
+import itertools
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from checkout import command, copy_checkout, environment, h2a, metrics, of_experiments, shown
+
+from h2a_lib import workflow
+from h2a_lib.files import TEMPORARY
+
+pytestmark = pytest.mark.slow
+CAMPAIGN = "H2A_CAMPAIGN" in os.environ
+N_KILLS = 20 if CAMPAIGN else 3
+# A file that a step makes, by kind of step.
+STEPS = {
+    "cache": "cache/smoke/*/cache.json",
+    "training": "runs/smoke/*/*/metrics.json",
+    "notebook": "results/smoke/notebooks/[0-9]*.ipynb",
+    "deck": "report/_output/smoke/slides.html",
+}
+SHOWN = ("figures/*.svg", "figures/*.png", "tables/*.csv", "variables/*.yml")
+SECONDS = 900  # a call that takes longer hangs
+
+
+def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_path):
+    folder = copy_checkout(tmp_path / "h2a")
+    if not CAMPAIGN:
+        of_experiments(folder, "resnet18", "sgd", "sex")
+    chance = random.Random(20)
+    n_steps = len(workflow.locate("smoke", root=folder).planned_runs()) + 9 + n_caches(folder)
+    # So many steps are done at each kill: none at the first, all but the deck at the last.
+    moments = [0, *sorted(chance.choices(range(1, n_steps - 1), k=N_KILLS - 2)), n_steps - 1]
+    made: dict[Path, tuple[int, int]] = {}
+    hit = []
+    for k, n_done in enumerate(moments):
+        study = subprocess.Popen(
+            command("report", "--profile", "smoke", "--cores", str(1 + k % 2)),
+            cwd=folder,
+            env=environment(folder),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        kind = {0: "cache", n_steps - 1: "deck"}.get(n_done)
+        wait_until(lambda n=n_done, kind=kind: has_come(folder, n, kind), study)
+        time.sleep(chance.uniform(0, 3))
+        assert study.poll() is None, "it is killed at work"
+        kill(study, all_at_once=bool(k % 2))
+        unmarked = files_made(folder)
+        redone = {file for file in made if unmarked.get(file) != made[file]}
+        assert not redone, f"kill {k}: what had been done was done again"
+        made = unmarked
+        hit.append(sorted({kind_of(one, folder) for one in at_work(folder)}))
+        print(f"kill {k + 1}: {len(steps_done(folder))} of {n_steps} steps done, hit: {hit[-1]}")
+    done = h2a(folder, "report", "--profile", "smoke")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {file for file in made if files_made(folder).get(file) != made[file]} == set()
+
+    found, uninterrupted = metrics(folder), metrics(smoke)
+    assert found == {name: uninterrupted[name] for name in found}
+    assert len(found) == 2 * len(workflow.locate("smoke", root=folder).planned_runs())
+    if CAMPAIGN:
+        assert found == uninterrupted and shown(folder) == shown(smoke)
+    kinds = set(itertools.chain(*hit))
+    assert {"cache", "training", "notebook", "deck"} <= kinds if CAMPAIGN else "deck" in kinds
+    assert "Nothing to do" in h2a(folder, "report", "--profile", "smoke").stdout
+
+
+def n_caches(folder: Path) -> int:
+    space = workflow.locate("smoke", root=folder)
+    return len({space.cache_folder(space.config(name)) for name, _ in space.planned_runs()})
+
+
+def at_work(folder: Path) -> set[Path]:
+    """Return what Snakemake has marked as begun and not yet ended."""
+    marks = folder / ".snakemake" / "incomplete"
+    if not marks.is_dir():
+        return set()
+    return {folder / base64.urlsafe_b64decode(mark.name).decode() for mark in marks.iterdir()}
+
+
+def steps_done(folder: Path) -> set[Path]:
+    made = {file for pattern in STEPS.values() for file in folder.glob(pattern)}
+    return made - at_work(folder)
+
+
+def has_come(folder: Path, n_done: int, kind: str | None) -> bool:
+    """Whether so many steps are done, and one of this kind is at work."""
+    if len(steps_done(folder)) < n_done:
+        return False
+    return kind is None or any(kind_of(one, folder) == kind for one in at_work(folder))
+
+
+def kind_of(file: Path, folder: Path) -> str:
+    kinds = {"cache": "cache", "runs": "training", "results": "notebook", "report": "deck"}
+    return kinds[file.relative_to(folder).parts[0]]
+
+
+def files_made(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return the files of all steps that are done, each with what changes if it is made anew."""
+    results = folder / "results" / "smoke"
+    files = {file for pattern in SHOWN for file in results.glob(pattern)} - at_work(folder)
+    for step in steps_done(folder):
+        files |= {step} if step.suffix == ".ipynb" else set(step.parent.iterdir())
+    whole = (file for file in files if not file.name.startswith(TEMPORARY))
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in whole}
+
+
+def wait_until(condition, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert process.poll() is None, "it ended before its moment"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def kill(process: subprocess.Popen, all_at_once: bool) -> None:
+    """Kill a command, alone or with all that it has started, and wait until nothing is left."""
+    everything = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for one in everything if all_at_once else ():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any(is_at_work(one) for one in everything):
+        assert time.monotonic() < deadline, "a step outlived its command"
+        time.sleep(0.05)
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
