@@ -1,6 +1,5 @@
 """Faults injected for real into a forked child that writes: kills, full disks, failed calls."""
 
-import contextlib
 import errno
 import os
 import resource
@@ -126,17 +125,3 @@ def _arm(fault: Fault | None, counter: _Calls) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-@contextlib.contextmanager
-def tmpfs(folder: Path, megabytes: float):
-    """Mount a small disk of its own; only root can."""
-    import subprocess
-
-    folder.mkdir(parents=True, exist_ok=True)
-    size = f"size={int(megabytes * 1024)}k"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
