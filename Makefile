@@ -14,8 +14,8 @@ help: ## list the targets
 report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
 	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
 
-test: .venv/.ready ## run the tests
-	@$(BIN)/python -m pytest -m "not slow"
+test: .venv/.ready ## run the tests, and say what of the library they cover
+	@$(BIN)/python -m pytest -m "not slow" --cov
 
 lint: .venv/.ready ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
