@@ -29,9 +29,9 @@ class Outcome(NamedTuple):
 
 
 def examples(n: int) -> settings:
-    """Return Hypothesis's settings for n inputs, the same ones each time."""
+    """Return Hypothesis's settings for n inputs, the same ones each time; half as many in CI."""
     return settings(
-        max_examples=n,
+        max_examples=n if "H2A_CAMPAIGN" in os.environ else n // 2,
         deadline=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],  # a hang takes 10 s: no shrinking

@@ -20,7 +20,6 @@ import pytest
 from checkout import command, copy_checkout, environment, h2a, metrics, of_experiments, shown
 
 from h2a_lib import workflow
-from h2a_lib.files import TEMPORARY
 
 pytestmark = pytest.mark.slow
 CAMPAIGN = "H2A_CAMPAIGN" in os.environ
@@ -32,7 +31,6 @@ STEPS = {
     "notebook": "results/smoke/notebooks/[0-9]*.ipynb",
     "deck": "report/_output/smoke/slides.html",
 }
-SHOWN = ("figures/*.svg", "figures/*.png", "tables/*.csv", "variables/*.yml")
 SECONDS = 900  # a call that takes longer hangs
 
 
@@ -59,10 +57,10 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_p
         time.sleep(chance.uniform(0, 3))
         assert study.poll() is None, "it is killed at work"
         kill(study, all_at_once=bool(k % 2))
-        unmarked = files_made(folder)
-        redone = {file for file in made if unmarked.get(file) != made[file]}
+        now = files_made(folder)
+        redone = {file for file in made if now.get(file) != made[file]}
         assert not redone, f"kill {k}: what had been done was done again"
-        made = unmarked
+        made = now
         hit.append(sorted({kind_of(one, folder) for one in at_work(folder)}))
         print(f"kill {k + 1}: {len(steps_done(folder))} of {n_steps} steps done, hit: {hit[-1]}")
     done = h2a(folder, "report", "--profile", "smoke")
@@ -84,12 +82,16 @@ def n_caches(folder: Path) -> int:
     return len({space.cache_folder(space.config(name)) for name, _ in space.planned_runs()})
 
 
+def named(folder: Path, what: str) -> set[Path]:
+    """Return the files of which Snakemake keeps a note: the notes' names are theirs, encoded."""
+    notes = folder / ".snakemake" / what
+    names = [note.name for note in notes.iterdir()] if notes.is_dir() else []
+    return {folder / base64.urlsafe_b64decode(name).decode() for name in names}
+
+
 def at_work(folder: Path) -> set[Path]:
-    """Return what Snakemake has marked as begun and not yet ended."""
-    marks = folder / ".snakemake" / "incomplete"
-    if not marks.is_dir():
-        return set()
-    return {folder / base64.urlsafe_b64decode(mark.name).decode() for mark in marks.iterdir()}
+    """Return what is marked as begun and not yet ended."""
+    return named(folder, "incomplete")
 
 
 def steps_done(folder: Path) -> set[Path]:
@@ -111,12 +113,8 @@ def kind_of(file: Path, folder: Path) -> str:
 
 def files_made(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return the files of all steps that are done, each with what changes if it is made anew."""
-    results = folder / "results" / "smoke"
-    files = {file for pattern in SHOWN for file in results.glob(pattern)} - at_work(folder)
-    for step in steps_done(folder):
-        files |= {step} if step.suffix == ".ipynb" else set(step.parent.iterdir())
-    whole = (file for file in files if not file.name.startswith(TEMPORARY))
-    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in whole}
+    files = named(folder, "metadata") - at_work(folder)
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
 def wait_until(condition, process: subprocess.Popen) -> None:
