@@ -113,7 +113,8 @@ def kind_of(file: Path, folder: Path) -> str:
 
 def files_made(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return the files of all steps that are done, each with what changes if it is made anew."""
-    files = named(folder, "metadata") - at_work(folder)
+    # A Snakemake that ends by itself removes what was begun, and the mark, but not the note.
+    files = [file for file in named(folder, "metadata") - at_work(folder) if file.exists()]
     return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
