@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 ROOT = Path(__file__).parents[1]
 FILES = ("study.yaml", "Snakefile", "requirements.lock")
@@ -24,14 +23,6 @@ def copy_checkout(folder: Path) -> Path:
     for name in FOLDERS:
         made = shutil.ignore_patterns(*(MADE if name == "report" else MADE[:1]))
         shutil.copytree(ROOT / name, folder / name, ignore=made)
-    return folder
-
-
-def of_experiments(folder: Path, *names: str) -> Path:
-    """Let the smoke study of a copy have these experiments alone."""
-    sheet = yaml.safe_load((folder / "study.yaml").read_text())
-    sheet["profiles"]["smoke"]["experiments"] = list(names)
-    (folder / "study.yaml").write_text(yaml.safe_dump(sheet, sort_keys=False))
     return folder
 
 
