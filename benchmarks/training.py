@@ -4,12 +4,13 @@
         [--precision 32-true] [--compile] [--seconds 8] [--rounds 3] [--without-files]
 
 On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
-same network stepping on one fixed batch; (c) what a user would write: a Dataset that decodes the
-full-size PNG with Pillow, torchvision's transforms, a DataLoader with two workers; (d) fastai's
-ImageDataLoaders and learner, whole epochs on files that already have the size, if it is installed
-(`pip install fastai`). The methods take turns, and the median of each one's rounds counts, so that
-other work on the machine harms all alike. Then the limit's share of the matrix-product rate of
-this machine, measured in the same run. Prints a table and writes benchmarks/results/training.json.
+same network stepping on one fixed batch, with `h2a_lib.models.convolution` and without; (c) what a
+user would write: a Dataset that decodes the full-size PNG with Pillow, torchvision's transforms, a
+DataLoader with two workers; (d) fastai's ImageDataLoaders and learner, whole epochs on files that
+already have the size, if it is installed (`pip install fastai`). The methods take turns, and the
+median of each one's rounds counts, so that other work on the machine harms all alike. Then the
+limit's share of the matrix-product rate of this machine, measured in the same run. Prints a table
+and writes benchmarks/results/training.json.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from h2a_lib.data import images, phantom
 from h2a_lib.files import write_json
 from h2a_lib.models import networks
 from h2a_lib.models.batches import HandSet, PixelStatistics, augment, generator, normalise
+from h2a_lib.models.convolution import Conv2d
 from h2a_lib.models.schedules import build_optimizer
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +54,14 @@ class Steps:
     Each method has one of its own, so that none inherits the other's state.
     """
 
-    def __init__(self, options: argparse.Namespace):
+    def __init__(self, options: argparse.Namespace, own_convolutions: bool = True):
         self.fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
         torch.manual_seed(0)
         network = networks.build(options.network).to(memory_format=torch.channels_last)
+        if not own_convolutions:
+            for module in network.modules():
+                if isinstance(module, Conv2d):
+                    module.__class__ = nn.Conv2d
         optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
         self.model, self.optimizer = self.fabric.setup(network, optimizer)
         self.fast = torch.compile(self.model, dynamic=False) if options.compile else self.model
@@ -88,7 +94,11 @@ def main() -> None:
         files = [folder / LAYOUT / f"{name}.png" for name in labels["id"]]
         prepared = np.stack([images.prepare(file, options.size) for file in files])
         ages = labels["boneage"].to_numpy(np.float32)
-        methods = {"ours": ours(prepared, ages, options), "limit": limit(prepared, ages, options)}
+        methods = {
+            "ours": ours(prepared, ages, options),
+            "limit": limit(prepared, ages, options),
+            "limit, torch's convolutions": limit(prepared, ages, options, own_convolutions=False),
+        }
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):
@@ -120,8 +130,13 @@ def ours(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) ->
             yield len(pixels)
 
 
-def limit(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
-    steps = Steps(options)
+def limit(
+    prepared: np.ndarray,
+    ages: np.ndarray,
+    options: argparse.Namespace,
+    own_convolutions: bool = True,
+) -> Iterator[int]:
+    steps = Steps(options, own_convolutions)
     which = np.arange(options.batch) % len(prepared)
     hands = HandSet(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
     batch = hands.batch(torch.from_numpy(which))
