@@ -280,7 +280,9 @@ def test_what_telling_the_sex_adds_is_said_and_shown():
     numbers = age_report.variables(
         seen, [seen], seen.assign(spread_months=0.0), robust, "rsna", 0.9, told
     )
-    assert numbers["told_sentence"].startswith("A network that is told the sex as well lowers")
+    begin = "A network that is told the sex as well errs by"
+    assert numbers["told_sentence"].startswith(f"{begin} {age.error(told).text('months')}. ")
+    assert "Telling the sex lowers the MAE by" in numbers["told_sentence"]
     assert numbers["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(seen, seen, "x", "phantom", ("y", told))
     assert [name for name, *_ in rows][:2] == ["x", "y (told the sex)"]

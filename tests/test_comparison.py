@@ -56,6 +56,15 @@ def test_the_best_is_the_one_with_the_lowest_error(run):
     assert comparison.best(found) == "b"
 
 
+def test_the_deck_names_the_best_network_that_sees_the_image_alone(run):
+    runs = [run(off_by=10), run("b", off_by=8, lr=0.1), run("told", off_by=2, sex_input=True)]
+    found = comparison.variables(runs)
+    assert found["best_experiment"] == "b"
+    assert str(found["best_mae"]).startswith("8.0 months")
+    only_told = [run(off_by=2, sex_input=True)]
+    assert comparison.variables(only_told)["best_experiment"] == "resnet18"
+
+
 def test_a_difference_has_a_sign_and_hands_meet_by_id(run):
     a, b = [run("a", off_by=12)], [run("b", off_by=9, seed=1)]
     found = comparison.gap(a, b)

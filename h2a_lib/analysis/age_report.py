@@ -259,9 +259,7 @@ def variables(
         )
         if len(of_seeds) > 1
         else "One seed was trained: no ensemble.",
-        "told_sentence": "No network was told the sex as well."
-        if told is None
-        else _option_sentence("A network that is told the sex as well", ways.loc[TOLD]),
+        **({} if told is None else {"told_sentence": told_sentence(told, ways.loc[TOLD])}),
         "conformal_sentence": conformal_sentence(inside, level),
         "abstention_sentence": abstention_sentence(seen, augmented),
         "robustness_sentence": sentence(robust),
@@ -292,6 +290,14 @@ def _option_sentence(what: str, row: pd.Series) -> str:
     if change.value < 0:
         size = Estimate(-change.value, -change.high, -change.low, change.n)
     return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
+
+
+def told_sentence(told: pd.DataFrame, way: pd.Series) -> str:
+    """Say how close a network comes that is told the sex, and what that adds, tie or not."""
+    change = _option_sentence("Telling the sex", way)
+    return (
+        f"A network that is told the sex as well errs by {age.error(told).text('months')}. {change}"
+    )
 
 
 def conformal_sentence(inside: pd.Series, level: float) -> str:

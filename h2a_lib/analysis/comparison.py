@@ -405,7 +405,9 @@ def variables(runs: Sequence[Run]) -> dict[str, str | int]:
     groups = by_experiment(runs)
     drawn = comparisons(configs_of(groups))
     depth = {name: groups[name] for name in drawn.get("curves_by_depth", [DEFAULT])}
-    winner = groups[best(groups)][0]
+    # The question is what an image tells; what the sex adds is said in 07_age_answer.
+    alone = {name: group for name, group in groups.items() if not group[0].config.sex_input}
+    winner = groups[best(alone or groups)][0]
     millions = parameters_in_millions(runs)
     found: dict[str, str | int] = {
         **{f"{name}_mae": error(group[0]).text("months") for name, group in depth.items()},
