@@ -128,7 +128,7 @@ def _answers(folder: Path) -> Iterator[str]:
 
 def _maker(folder: Path, file: Path) -> str:
     """Return the notebook whose text names a table or group of variables."""
-    for notebook in sorted(folder.glob("notebooks/*.ipynb")):
+    for notebook in sorted(folder.glob("notebooks/[!.]*.ipynb")):
         if f'"{file.stem}"' in notebook.read_text(encoding="utf-8").replace('\\"', '"'):
             return notebook.stem
     return "h2a report"
