@@ -15,7 +15,7 @@ report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render t
 	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
 
 test: .venv/.ready ## run the tests, and say what of the library they cover
-	@$(BIN)/python -m pytest -m "not slow" --cov
+	@$(BIN)/python -m pytest -m "not slow" --cov -n logical --maxprocesses 8 --dist loadfile
 
 lint: .venv/.ready ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

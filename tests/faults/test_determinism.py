@@ -7,7 +7,7 @@ from checkout import copy_checkout, h2a, metrics, shown
 
 pytestmark = [
     pytest.mark.slow,
-    # In CI the jobs of tests/slurm, of one core each, say the same of another folder.
+    # The jobs of tests/slurm, of one core each, say the same of another folder.
     pytest.mark.skipif("H2A_CAMPAIGN" not in os.environ, reason="a campaign: set H2A_CAMPAIGN=1"),
 ]
 
