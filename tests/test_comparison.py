@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from h2a_lib.analysis import comparison
+from h2a_lib.analysis import comparison, comparison_report
 from h2a_lib.figures.comparison import Drawer
 from h2a_lib.results import Results
 
@@ -58,11 +58,11 @@ def test_the_best_is_the_one_with_the_lowest_error(run):
 
 def test_the_deck_names_the_best_network_that_sees_the_image_alone(run):
     runs = [run(off_by=10), run("b", off_by=8, lr=0.1), run("told", off_by=2, sex_input=True)]
-    found = comparison.variables(runs)
+    found = comparison_report.variables(runs)
     assert found["best_experiment"] == "b"
     assert str(found["best_mae"]).startswith("8.0 months")
     only_told = [run(off_by=2, sex_input=True)]
-    assert comparison.variables(only_told)["best_experiment"] == "resnet18"
+    assert comparison_report.variables(only_told)["best_experiment"] == "resnet18"
 
 
 def test_a_difference_has_a_sign_and_hands_meet_by_id(run):
@@ -76,13 +76,15 @@ def test_a_difference_has_a_sign_and_hands_meet_by_id(run):
 def test_equal_runs_are_called_a_tie(run):
     found = groups(run(noise=5), run("b", noise=5, seed=1, lr=0.1))
     assert comparison.gap(found["b"], found["resnet18"]).is_tie
-    assert comparison.ranking_sentence(found, "the rate").startswith("A tie: the rate makes no")
+    assert comparison_report.ranking_sentence(found, "the rate").startswith(
+        "A tie: the rate makes no"
+    )
     assert comparison.forest(found)["tie"].tolist() == [True]
 
 
 def test_a_clear_winner_is_named_with_the_distance(run):
     found = groups(run(off_by=10), run("b", off_by=4, lr=0.1), run("c", off_by=4, lr=0.2))
-    sentence = comparison.ranking_sentence(found, "the rate")
+    sentence = comparison_report.ranking_sentence(found, "the rate")
     assert sentence.startswith("Best is b; 0.001 (default) errs 6.0 months")
     assert sentence.endswith("c ties with the best.")
 
@@ -131,11 +133,11 @@ def test_the_constant_predictor_is_beaten_tied_or_not_in_words(run):
     median = np.median(np.linspace(10, 220, N))
     good, constant, bad = run(off_by=5), run(), run(off_by=90)
     constant.predictions = constant.predictions.assign(predicted_age_months=median)
-    assert comparison.beats_constant_sentence(good) == (
+    assert comparison_report.beats_constant_sentence(good) == (
         "It removes 91 % of the error of always answering the median age."
     )
-    assert "cannot be told from" in comparison.beats_constant_sentence(constant)
-    assert "worse than" in comparison.beats_constant_sentence(bad)
+    assert "cannot be told from" in comparison_report.beats_constant_sentence(constant)
+    assert "worse than" in comparison_report.beats_constant_sentence(bad)
 
 
 def test_bias_and_variance_are_read_from_the_two_sets_and_ordered_by_the_setting(run):
@@ -166,15 +168,15 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
 
 
 def test_what_is_learnt_by_heart_is_said_in_words(run):
-    sentence = comparison.variance_sentence(groups(run(off_by=10)))
+    sentence = comparison_report.variance_sentence(groups(run(off_by=10)))
     assert "by 5.0 months on the hands it learnt from" in sentence
     assert sentence.endswith("5.0 months are learnt by heart.")
     same = run(off_by=10)
     same.predictions_train = same.predictions
-    assert comparison.variance_sentence(groups(same)).endswith("holds for others as well.")
+    assert comparison_report.variance_sentence(groups(same)).endswith("holds for others as well.")
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
-    assert comparison.variance_sentence(groups(easier)).endswith("happen to be easier.")
+    assert comparison_report.variance_sentence(groups(easier)).endswith("happen to be easier.")
 
 
 @pytest.fixture

@@ -152,7 +152,8 @@ def test_arbitrary_damage_is_an_image_error_or_an_image(garbage, kind, data):
     content = encoded(Image.fromarray(picture(0, 20, 20)), kind)
     at = data.draw(st.integers(0, len(content)))
     with contextlib.suppress(ImageError):
-        decoded(content[:at] + garbage + content[at + len(garbage) :])
+        image = decoded(content[:at] + garbage + content[at + len(garbage) :])
+        assert image.size > 0, "what is not refused is a picture"
 
 
 # --- geometry ------------------------------------------------------------------------------------
