@@ -1,9 +1,9 @@
-"""The bones of one hand: where each lies, how long and wide it is, and its growing ends.
+"""The bones of one hand: where each lies, and how long and wide it is.
 
 Lengths are those of adult men (Buryanov and Kotiuk 2010, Int J Morphol 28:755, table of mean
-lengths of metacarpals and phalanges); breadths and profiles were read off published radiographs
-by us. The frame is a left hand seen from the back: x towards the thumb, y towards the fingers,
-millimetres, origin in the middle of the wrist.
+lengths of metacarpals and phalanges); breadths were read off published radiographs by us. The
+frame is a left hand seen from the back: x towards the thumb, y towards the fingers, millimetres,
+origin in the middle of the wrist.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from h2a_lib.data.phantom.growth import Growth, grown
+from h2a_lib.data.phantom.long_bone import long_bone
 from h2a_lib.data.phantom.solids import SAMPLES, Blob, Tube
 from h2a_lib.data.phantom.streams import Stream
 
@@ -37,40 +38,6 @@ HALF_WIDTHS = {
 BASES = {1: (25.5, 22.0), 2: (13.0, 35.0), 3: (2.5, 36.0), 4: (-7.0, 33.5), 5: (-14.5, 29.0)}
 DIRECTIONS = {1: 42.0, 2: 12.0, 3: 1.5, 4: -9.5, 5: -21.0}
 ADULT_HAND_MM = 36.0 + 64.6 + 49.1 + 29.5 + 20.2 + 5
-
-# Half-width along a bone from its growing end (0) to the other (1), relative to the widest.
-PROFILES = {
-    "metacarpal": (
-        (0, 0.05, 0.12, 0.19, 0.3, 0.45, 0.62, 0.8, 0.93, 1),
-        (0.80, 0.93, 1.0, 0.94, 0.70, 0.56, 0.55, 0.66, 0.86, 0.88),
-    ),
-    "metacarpal 1": (
-        (0, 0.07, 0.17, 0.35, 0.55, 0.75, 0.9, 1),
-        (0.85, 1.0, 0.95, 0.68, 0.60, 0.72, 0.92, 0.80),
-    ),
-    "proximal phalanx": (
-        (0, 0.06, 0.15, 0.3, 0.5, 0.68, 0.82, 0.92, 1),
-        (0.93, 1.0, 0.95, 0.73, 0.60, 0.56, 0.64, 0.71, 0.64),
-    ),
-    "middle phalanx": (
-        (0, 0.07, 0.18, 0.38, 0.6, 0.8, 0.92, 1),
-        (0.93, 1.0, 0.90, 0.66, 0.56, 0.65, 0.74, 0.66),
-    ),
-    "distal phalanx": (
-        (0, 0.08, 0.2, 0.42, 0.62, 0.78, 0.9, 1),
-        (0.93, 1.0, 0.86, 0.52, 0.42, 0.50, 0.60, 0.42),
-    ),
-    "radius": ((0, 0.03, 0.08, 0.16, 0.26, 0.42, 1), (0.95, 1.0, 0.93, 0.72, 0.56, 0.49, 0.47)),
-    "ulna": ((0, 0.03, 0.07, 0.15, 0.3, 0.6, 1), (0.88, 1.0, 0.95, 0.76, 0.70, 0.76, 0.90)),
-}
-# Length of the growing end (cartilage and its bone) as a share of the whole, once grown.
-GROWING_ENDS = {
-    "metacarpal": 0.165,
-    "metacarpal 1": 0.14,
-    "proximal phalanx": 0.125,
-    "middle phalanx": 0.15,
-    "distal phalanx": 0.17,
-}
 
 # Adult carpals: centre in mm and outline as radii (mm) every 30 degrees from the thumb side
 # (0 degrees) towards the fingers (90), drawn after plates of skeletally mature hands.
@@ -216,7 +183,7 @@ def _ray(ray: int, growth: Growth, pose: Pose, scale: float, stream: Stream):
         kind = "metacarpal 1" if (name, ray) == ("metacarpal", 1) else name
         half *= wide * (1 + stream.normal(0, 0.03))
         from_distal = kind == "metacarpal"
-        bones += _long_bone(
+        bones += long_bone(
             f"{name} {ray}",
             kind,
             end if from_distal else point,
@@ -231,117 +198,6 @@ def _ray(ray: int, growth: Growth, pose: Pose, scale: float, stream: Stream):
         if (name, ray) == ("metacarpal", 1):
             bones += _sesamoid(point, axis, half, growth, stream)
     return np.stack(points), bones
-
-
-def _profile(kind: str) -> np.ndarray:
-    """Return relative half-widths, (SAMPLES,), smooth, from the growing end to the other."""
-    at, width = PROFILES[kind]
-    raw = np.interp(np.linspace(0, 1, SAMPLES), at, width)
-    kernel = np.hanning(81)
-    return np.convolve(np.pad(raw, 40, mode="edge"), kernel / kernel.sum(), mode="valid")
-
-
-def _long_bone(name, kind, origin, axis, length, half, growth, stream) -> list[Tube]:
-    """Return shaft and growing end of a tubular bone whose growing joint is at `origin`."""
-    progress = growth.progress[name]
-    # As wide as the shaft at about half the way to fusion, as in the atlases.
-    size = grown(progress / 0.85, 0.42)
-    fused = float(np.clip((progress - 0.86) / 0.14, 0, 1))
-    young = np.exp(-growth.years / 3)
-    share = GROWING_ENDS.get(kind)
-    end = share * length * (1 + 0.45 * young) if share else half * 0.62 * (1 + 0.3 * young)
-    # Cartilage between the bones: 1 mm at each joint for good, more while the far end is young.
-    gap = 0.010 * length if share else 0.0
-    far = gap + 0.05 * length * (1 - min(1.0, growth.years / 13)) if share else 0.0
-    # The plate itself is about 1 mm, and thins as it comes to its end.
-    thin = 0.8 if share else 1.0
-    plate = (1 - fused) * max(0.6, (thin + 1.6 * (1 - size)) * min(half, 8.5) / 6.5)
-
-    u = np.linspace(0, length, SAMPLES)
-    width = half * _profile(kind)
-    flat = 0.25 if kind != "metacarpal" else 0.8
-    shaft_start, shaft_end = end + plate / 2, length - far
-    corner = (1 - fused) * (0.06 + 0.35 * young) * half
-    outer = width * _cap(u - shaft_start, corner)
-    if share:
-        outer = outer * _cap(shaft_end - u, 0.55 * half)
-    bow = stream.normal(0, 0.012) * length
-    grain = (int(stream.uniform(0, 512)), int(stream.uniform(0, 512)))
-    core, hollow = _core(u, outer, width, growth, fused, shaft_start, shaft_end)
-    depth = {"distal phalanx": 0.78, "radius": 0.62, "ulna": 0.72}.get(kind, 0.85)
-    common = {
-        "origin": origin,
-        "axis": axis,
-        "length": length,
-        "depth": depth,
-        "bend": bow,
-        "slant": (0.16, end) if kind == "radius" else (0.0, 1.0),
-        "grain": grain,
-    }
-    shaft = Tube(
-        name,
-        outer=outer,
-        inner=core,
-        hollow=hollow,
-        density=growth.density,
-        **common,
-    )
-    if size <= 0:
-        return [shaft]
-
-    # The centre: first a dot in the middle of the cartilage, then a cap as wide as the shaft.
-    room = end - plate / 2 - gap
-    tall = 0.5 * room * (0.35 + 0.65 * size)
-    wide = half * min(1.03, 1.18 * size)
-    tall = max(min(tall, wide * 1.1), 1e-6)
-    # It ossifies towards the plate first: joint cartilage is the last to go. There it becomes
-    # flat; at the joint a metacarpal's becomes a dome.
-    centre = gap + room - tall - (1 - size) * 0.25 * room
-    dome = 0.35 * size if kind == "metacarpal" else 0.0
-    widest = centre + dome * tall
-    joint = np.maximum((widest - u) / (tall * (1 + dome)), 0)
-    plateward = np.maximum((u - widest) / (tall * (1 - dome)), 0)
-    flat_power, joint_power = 2.0 + 2.5 * size, 2.0 + (0.3 if dome else 2.5) * size
-    bump = np.where(
-        u < widest,
-        np.maximum(1 - joint**joint_power, 0) ** (1 / joint_power),
-        np.maximum(1 - plateward**flat_power, 0) ** (1 / flat_power),
-    )
-    dot = wide * bump
-    whole = width * _cap(u - gap, flat * half) * (u < end + 1e-9)
-    cap = np.where(u < end - plate / 2 + (1e-9 if fused else 0), dot, 0.0)
-    shape = (1 - fused) * cap + fused * whole
-    shell = (0.20 + 0.18 * size) * min(half, 8) / 8 * np.clip(growth.years / 4, 0.6, 1)
-    inside = np.maximum(shape - shell, 0.0)
-    rim = (u > centre - tall + shell) & (u < centre + tall - shell)
-    inside = np.where(rim | (fused >= 1) & (u > gap + shell), inside, 0.0)
-    return [
-        shaft,
-        Tube(
-            name + " epiphysis", outer=shape, inner=inside, density=growth.density * 1.1, **common
-        ),
-    ]
-
-
-def _cap(distance: np.ndarray, radius: float) -> np.ndarray:
-    """Return a factor that rounds off an end: 0 beyond it, 1 from `radius` inwards."""
-    if radius <= 0:
-        return (distance >= 0).astype(float)
-    t = np.clip(distance / radius, 0, 1)
-    return (1 - (1 - t) ** 2.4) ** (1 / 2.4)
-
-
-def _core(u, outer, width, growth, fused, start, stop):
-    """Return half-width of the core along a shaft and the share of it that is trabecular."""
-    t = np.clip((u - start) / (stop - start), 0, 1)
-    waist = width.min()
-    mid = np.sin(np.pi * np.clip(t, 0, 1)) ** 0.8
-    shell = growth.cortex * waist * (0.10 + 0.90 * mid)
-    lid = 0.14 * growth.cortex * waist + 0.15
-    closed = (u > start + lid * (1 - fused)) & (u < stop - lid)
-    core = np.where(closed, np.maximum(outer - shell, 0.0), 0.0)
-    hollow = 1.0 - 0.55 * mid**2
-    return core, hollow
 
 
 def _carpus(growth: Growth, scale: float, stream: Stream) -> list[Blob]:
@@ -411,6 +267,6 @@ def _forearm(growth: Growth, direction: np.ndarray, scale: float, stream: Stream
         origin = side * across * scale * growth.breadth + direction * along * scale
         turn = np.deg2rad(lean)
         axis = np.cos(turn) * direction - np.sin(turn) * side
-        parts = _long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
+        parts = long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
         bones += parts
     return bones
