@@ -109,15 +109,18 @@ def _write(run: Run, to: str, out: Path) -> None:
             warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
             torch.export.save(exported, temporary)
         return
-    program = torch.onnx.export(
-        module,
-        example,
-        input_names=names,
-        output_names=output_names(run),
-        dynamic_shapes=shapes,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # That images and sexes share the axis of hands, which is so.
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
+        program = torch.onnx.export(
+            module,
+            example,
+            input_names=names,
+            output_names=output_names(run),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # None is for a conversion of the caller's own
     with write_atomically(out) as temporary:
         program.save(temporary)
