@@ -63,12 +63,13 @@ class Steps:
                 if isinstance(module, Conv2d):
                     module.__class__ = nn.Conv2d
         optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
-        self.model, self.optimizer = self.fabric.setup(network, optimizer)
-        self.fast = torch.compile(self.model, dynamic=False) if options.compile else self.model
+        if options.compile:
+            network = torch.compile(network, dynamic=False)
+        self.model, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=False)
 
     def step(self, pixels: Tensor, age_months: Tensor) -> None:
         """Learn from one batch."""
-        loss = nn.functional.l1_loss(self.fast(pixels)["age"], (age_months - 127) / 41)
+        loss = nn.functional.l1_loss(self.model(pixels)["age"], (age_months - 127) / 41)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()

@@ -46,7 +46,7 @@ from torch._dynamo.utils import counters
 sys.path.insert(0, "tests")
 from trained import trained
 with tempfile.TemporaryDirectory() as folder:
-    trained(Path(folder), epochs=1, compile=True)
+    trained(Path(folder), epochs=1, compile=True, precision="bf16-mixed")
 kept = counters["inductor"]
 print(kept["fxgraph_cache_hit"], kept["fxgraph_cache_miss"])
 """

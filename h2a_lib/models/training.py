@@ -192,11 +192,12 @@ def _learn(
     share, shares = fabric.global_rank, fabric.world_size
     steps = steps_per_epoch(len(learnt), config.batch_size, shares)
     rate = build_schedule(config.schedule, optimizer, config.epochs, steps)
-    model, optimizer = fabric.setup(network, optimizer)
     average = copy.deepcopy(network) if config.ema_decay else None
     shown = average or network  # the weights that are evaluated and kept
+    # The network alone is compiled, not what Fabric wraps around it, which Dynamo cannot read.
     compiled = is_compiled(config, len(learnt), fabric.device)
-    fast = torch.compile(model, dynamic=False) if compiled else model
+    learner = torch.compile(network, dynamic=False) if compiled else network
+    model, optimizer = fabric.setup(learner, optimizer, _reapply_compile=False)
 
     progress = Progress()
     state = {"network": network, "average": average, "optimizer": optimizer, "rate": rate.scheduler}
@@ -220,8 +221,9 @@ def _learn(
                 pixels = augment(pixels, config.augment, random)
             pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
             # One shape is compiled; the last batch of an epoch, which is smaller, is not worth it.
-            forward = fast if len(pixels) * shares == config.batch_size else model
-            answers = forward(pixels, batch.male if config.sex_input else None)
+            is_whole = len(pixels) * shares == config.batch_size
+            with torch.compiler.set_stance("default" if is_whole else "force_eager"):
+                answers = model(pixels, batch.male if config.sex_input else None)
             loss = loss_of(answers, batch, scales, config.loss)
             optimizer.zero_grad()
             fabric.backward(loss)
