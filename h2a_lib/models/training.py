@@ -196,7 +196,7 @@ def _learn(
     shown = average or network  # the weights that are evaluated and kept
     # The network alone is compiled, not what Fabric wraps around it, which Dynamo cannot read.
     compiled = is_compiled(config, len(learnt), fabric.device)
-    learner = torch.compile(network, dynamic=False) if compiled else network
+    learner: Any = torch.compile(network, dynamic=False) if compiled else network
     model, optimizer = fabric.setup(learner, optimizer, _reapply_compile=False)
 
     progress = Progress()
