@@ -148,6 +148,7 @@ def test_the_noise_floor_is_that_of_the_field_notes_and_phantoms_have_none():
 
 
 def test_published_results_on_the_two_kinds_of_labels_are_kept_apart():
+    assert all(row.source for row in age.PUBLISHED)
     assert {row.labels for row in age.PUBLISHED} == {"one report", "six readings"}
     of_kind = {
         kind: [row.mae_months for row in age.PUBLISHED if row.labels == kind]

@@ -99,8 +99,8 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        labels, what, ours, mae_months with _low and _high (NaN of published ones), n. Only ours
-        for other hands than RSNA's.
+        labels, what, ours, mae_months with _low and _high (NaN of published ones), n, source (of
+        published ones). Only ours for other hands than RSNA's.
     """
     rows = [
         {"labels": age.labels_of(split), "what": f"{name}, {split}", "ours": True}
@@ -110,7 +110,8 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
         for found in [age.error(part)]
     ]
     rows += [
-        {"labels": one.labels, "what": one.what, "ours": False, "mae_months": one.mae_months}
+        {"labels": one.labels, "what": one.what, "ours": False}
+        | {"mae_months": one.mae_months, "source": one.source}
         for one in age.PUBLISHED
         if tier == "rsna"
     ]

@@ -16,7 +16,7 @@ from h2a_lib.errors import UserError
 
 LEVEL = 0.95
 RESAMPLES = 2000
-# Below this a subgroup's interval is not to be relied on, and is marked (REPORTING.md, item 22).
+# Below this a subgroup's interval is not to be relied on, and is marked.
 FEW = 30
 # Cells of the index matrix drawn at once: 32 MB, so that 12,611 children fit a small machine.
 CHUNK_CELLS = 4_000_000
