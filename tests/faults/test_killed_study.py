@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -44,18 +45,12 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_p
     made: dict[Path, tuple[int, int]] = {}
     hit = []
     for k, n_done in enumerate(moments):
-        study = subprocess.Popen(
-            command("report", "--profile", "smoke", "--cores", str(1 + k % 2)),
-            cwd=folder,
-            env=environment(folder),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        study = Study(folder, n_cores=1 + k % 2, log=tmp_path / f"{k + 1}.log")
         kind = {0: "cache", n_steps - 1: "deck"}.get(n_done)
-        wait_until(lambda n=n_done, kind=kind: has_come(folder, n, kind), study)
-        time.sleep(chance.uniform(0, 3))
-        assert study.poll() is None, "it is killed at work"
-        kill(study, all_at_once=bool(k % 2))
+        study.wait_until(lambda n=n_done, kind=kind: has_come(folder, n, kind))
+        if kind is None:  # else it may be over
+            time.sleep(chance.uniform(0, 3))
+        study.kill(all_at_once=bool(k % 2))
         now = files_made(folder)
         redone = {file for file in made if now.get(file) != made[file]}
         assert not redone, f"kill {k}: what had been done was done again"
@@ -71,6 +66,46 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_p
     kinds = set(itertools.chain(*hit))
     assert {"cache", "training", "notebook", "deck"} <= kinds
     assert "Nothing to do" in h2a(folder, "report", "--profile", "smoke").stdout
+
+
+class Study:
+    """A command that makes the study, and all that it has started."""
+
+    def __init__(self, folder: Path, n_cores: int, log: Path):
+        self.log = log
+        with log.open("w") as told:
+            self.process = psutil.Popen(
+                command("report", "--profile", "smoke", "--cores", str(n_cores)),
+                cwd=folder,
+                env=environment(folder),
+                stdout=told,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            self.assert_at_work()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def assert_at_work(self) -> None:
+        code = self.process.poll()
+        assert code is None, f"it ended with code {code}: {self.log.read_text()[-5000:]}"
+
+    def kill(self, all_at_once: bool) -> None:
+        """Kill the command, alone or with all that it has started, until nothing is left of it."""
+        self.assert_at_work()
+        everything = self.process.children(recursive=True)
+        self.process.kill()
+        for one in everything if all_at_once else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait()
+        deadline = time.monotonic() + 60
+        while any(is_at_work(one) for one in everything):
+            assert time.monotonic() < deadline, "a step outlived its command"
+            time.sleep(0.05)
 
 
 def n_caches(folder: Path) -> int:
@@ -112,28 +147,6 @@ def files_made(folder: Path) -> dict[Path, tuple[int, int]]:
     # A Snakemake that ends by itself removes what was begun, and the mark, but not the note.
     files = [file for file in named(folder, "metadata") - at_work(folder) if file.exists()]
     return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
-
-
-def wait_until(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert process.poll() is None, "it ended before its moment"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def kill(process: subprocess.Popen, all_at_once: bool) -> None:
-    """Kill a command, alone or with all that it has started, and wait until nothing is left."""
-    everything = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    for one in everything if all_at_once else ():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
-    deadline = time.monotonic() + 60
-    while any(is_at_work(one) for one in everything):
-        assert time.monotonic() < deadline, "a step outlived its command"
-        time.sleep(0.05)
 
 
 def is_at_work(process: psutil.Process) -> bool:
