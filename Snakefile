@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 from h2a_lib import runs, warm
 from h2a_lib.analysis.comparison import DEFAULT, comparisons
@@ -312,6 +313,13 @@ ANSWERS = [
 rule answers:
     input:
         ANSWERS,
+
+
+onstart:
+    # What an earlier study told of sex is not for the deck of one that cannot tell it.
+    for file in () if tells_sex() else map(Path, rules.sex_answer.output):
+        file.unlink(missing_ok=True)
+        file.with_suffix(".json").unlink(missing_ok=True)  # a figure's description
 
 
 rule deck:

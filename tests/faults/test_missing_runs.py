@@ -1,10 +1,13 @@
 """A run that fails is named on the deck; an old deck never stands for it."""
 
 import json
+import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
-from checkout import copy_checkout
+import yaml
+from checkout import copy_checkout, h2a
 from trained import trained
 
 from h2a_lib import graph, workflow
@@ -89,8 +92,6 @@ def test_deck_and_article_have_a_place_to_say_so(document):
 
 
 def test_a_kernel_that_is_killed_is_told_as_such(tmp_path):
-    import nbformat
-
     from h2a_lib import notebooks
 
     cell = nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")
@@ -102,3 +103,42 @@ def test_a_kernel_that_is_killed_is_told_as_such(tmp_path):
         notebooks.execute(tmp_path / "05_train.ipynb", tmp_path / "out.ipynb", {})
     assert not (tmp_path / "out.ipynb").exists()
     assert json.loads((tmp_path / "05_train.ipynb").read_text())["cells"][1]["outputs"] == []
+
+
+@pytest.mark.slow
+def test_of_a_run_killed_for_its_memory_no_old_figure_is_shown_and_the_rest_is_made(
+    smoke, tmp_path
+):
+    folder = copy_checkout(tmp_path / "h2a")
+    sheet = yaml.safe_load((folder / "study.yaml").read_text())
+    sheet["profiles"]["smoke"]["experiments"] = ["resnet18", "sex"]
+    (folder / "study.yaml").write_text(yaml.safe_dump(sheet, sort_keys=False))
+    # As the kernel ends what takes too much memory.
+    path = folder / "notebooks" / "05_train.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    cell = nbformat.v4.new_code_cell(
+        "import os\n\nif experiment == 'sex':\n    os.kill(os.getpid(), 9)"
+    )
+    notebook.cells.append(cell)
+    nbformat.write(notebook, path)
+    results = Path("results", "smoke")
+    earlier = [*(smoke / results).glob("*/sex*.*"), *(smoke / results).glob("*/*_sex.*")]
+    assert len(earlier) > 10
+    for file in earlier:
+        copied = folder / file.relative_to(smoke)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copied)
+
+    done = h2a(folder, "report", "--profile", "smoke")
+
+    assert done.returncode == 2
+    assert "its kernel was killed, most likely because" in done.stderr + done.stdout
+    assert "sex (seed 0) failed" in done.stderr.splitlines()[-1]
+    runs = folder / "runs" / "smoke"
+    assert (runs / "resnet18/seed-0/metrics.json").exists()
+    assert not (runs / "sex/seed-0/metrics.json").exists()
+    for document in ("slides.html", "paper.html"):
+        text = (folder / "report" / "_output" / "smoke" / document).read_text()
+        text = " ".join(text.split())
+        assert "These runs failed and are missing: sex (seed 0)" in text
+        assert "sex_roc" not in text and "saliency_sex" not in text
