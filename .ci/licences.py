@@ -23,6 +23,7 @@ on Linux, are NVIDIA's own.
 # Of other operating systems, or without a word in their metadata: their LICENSE files.
 KNOWN = {
     "appnope": "BSD-3-Clause",
+    "atheris": "Apache-2.0",
     "colorama": "BSD-3-Clause",
     "pyreadline3": "BSD-3-Clause",
     "pywinpty": "MIT",

@@ -1,0 +1,29 @@
+"""What a coverage-guided fuzzer makes up is read, or refused with a reason (`fuzz.py`)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("atheris", reason="atheris is for Linux on x86-64, up to Python 3.13")
+N_INPUTS = 100_000 if "H2A_CAMPAIGN" in os.environ else 2_000
+
+
+@pytest.mark.parametrize("what", ["images", "tables"])
+def test_what_a_fuzzer_makes_up_is_refused_or_read(what, tmp_path):
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    fuzzer = Path(__file__).with_name("fuzz.py")
+    done = subprocess.run(
+        [sys.executable, str(fuzzer), what, str(tmp_path), "-seed=1", f"-runs={N_INPUTS}"],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Done {N_INPUTS} runs" in done.stderr
+    assert not list(tmp_path.glob("found-*"))
