@@ -74,9 +74,10 @@ def slurm(tmp_path_factory) -> Path:
         wait_until_idle(folder)
         yield folder
     finally:
+        # What a failed test has left in the queue would go on without its Slurm.
+        subprocess.run(["scancel", "--user=root"], check=False)
         for process in reversed(started):
-            process.terminate()
-            process.wait(timeout=30)
+            end(process)
         conf.unlink()
         (CONFIGURATION / "gres.conf").unlink()
 
@@ -104,6 +105,16 @@ def munge(folder: Path) -> list[subprocess.Popen]:
             return [daemon]
         time.sleep(0.1)
     raise AssertionError("munge did not start")
+
+
+def end(daemon: subprocess.Popen) -> None:
+    """End a daemon, by force if it does not end in time."""
+    daemon.terminate()
+    try:
+        daemon.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
 def wait_until_idle(folder: Path) -> None:
