@@ -13,6 +13,7 @@ from PIL import Image
 
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
+from h2a_lib.report.pdf_figures import write_for_pdf
 
 KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
@@ -47,7 +48,8 @@ class Staged:
     variables : dict
         group -> key -> text.
     figures : dict
-        name -> file, alt, caption, made_by, tier, ground, inputs (list of path and sha256).
+        name -> file, pdf_file (the same for the PDF), alt, caption, made_by, tier, ground, inputs
+        (list of path and sha256).
     tables : dict
         name -> names, header, rows (as text), numeric (one bool a column).
     published : bool
@@ -61,7 +63,7 @@ class Staged:
     published: bool
 
 
-def stage(results: Path, project: Path) -> Staged:
+def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
     """Copy what the deck shows into the project, and describe it in `_staged.json`.
 
     Results that were published without their radiographs (`published.json`) take the pictures of
@@ -73,6 +75,8 @@ def stage(results: Path, project: Path) -> Staged:
         Holds `variables/`, `figures/` and `tables/` of one study.
     project : Path
         The Quarto project.
+    stand_ins : bool
+        Whether published results take pictures of phantoms.
 
     Raises
     ------
@@ -88,13 +92,15 @@ def stage(results: Path, project: Path) -> Staged:
     staged = Staged(
         tier_label=variables["study"]["tier_label"],
         variables=variables,
-        figures=_stand_ins(results) | _figures(results),
+        figures=(_stand_ins(results) if stand_ins else {}) | _figures(results),
         published=is_published(results),
         tables={file.stem: _table(file) for file in sorted(results.glob("tables/*.csv"))},
     )
     with write_folder_atomically(project / "figures") as folder:
         for figure in staged.figures.values():
-            shutil.copyfile(figure.pop("from"), folder / figure["file"])
+            source = Path(figure.pop("from"))
+            shutil.copyfile(source, folder / source.name)
+            figure["pdf_file"] = write_for_pdf(source, folder).name
     _stage_fonts(project / "fonts")
     write_yaml(project / "_variables.yml", {g: _escaped(v) for g, v in variables.items()})
     write_json(project / "_staged.json", asdict(staged))

@@ -155,7 +155,7 @@ local function figure(para)
       "typst",
       "#h2a-figure("
         .. table.concat({
-          typst_string(image.src),
+          typst_string("figures/" .. data.pdf_file),
           "alt: " .. typst_string(data.alt),
           "caption: " .. typst_string(data.caption),
           "source: " .. typst_string(sources_text(data)),

@@ -86,7 +86,7 @@ end
 local function figures_on(slide)
   local found, seen = pandoc.List(), {}
   local function add(path)
-    local name = path:match("^figures/([%w_]+)%.%a+$")
+    local name = path:match("^figures/([%w_]+)%.[%a.]+$")
     if name and staged.figures[name] and not seen[name] then
       seen[name] = true
       found:insert(staged.figures[name])
