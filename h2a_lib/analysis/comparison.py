@@ -144,7 +144,6 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
     found = {
         "curves_by_depth": differing_in(configs, "network"),
         "step_grid_curves": [DEFAULT, *steps] if steps else [],
-        "step_grid_heatmap": steps if len(steps) > 3 else [],
         "plateau": [DEFAULT, *named("plateau")],
         "cyclic": [DEFAULT, *named("cyclic", "one_cycle", "cosine", "constant")],
         "learning_rates": differing_in(configs, "lr"),

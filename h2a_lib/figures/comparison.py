@@ -56,11 +56,16 @@ class Drawer:
         return self._save(figure, name, experiments, what, files, key=CURVES)
 
     def step_grid(self, name: str, experiments: Sequence[str]) -> Figure:
-        """Draw StepLR's grid as a heat map."""
+        """Draw training curves, with StepLR's grid as a heat map beside them if it is one."""
         grid = comparison.step_grid({e: self.groups[e] for e in experiments})
-        figure, axes = plt.subplots(figsize=(7.5, 4.2))
-        schedules.grid(grid, axes)
-        return self._save(figure, name, experiments, "of StepLR", files=("predictions.csv",))
+        what, files = "by StepLR's gamma and step size", ("history.csv", "predictions.csv")
+        if min(grid.shape) < 2:
+            return self.curves(name, experiments, what)
+        figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.15, 1))
+        # The colours of the curves say nothing of the heat map.
+        self._curves(experiments, left, of_figure=False)
+        schedules.grid(grid, right)
+        return self._save(figure, name, experiments, what, files, key=CURVES)
 
     def trade_off(self, name: str, experiments: Sequence[str]) -> Figure:
         """Draw training against validation error: over epochs, then over each setting."""
@@ -95,7 +100,7 @@ class Drawer:
             figure, name, list(self.groups), f"against the default, {ties}", ("predictions.csv",)
         )
 
-    def _curves(self, experiments: Sequence[str], axes: plt.Axes) -> None:
+    def _curves(self, experiments: Sequence[str], axes: plt.Axes, of_figure: bool = True) -> None:
         names = comparison.in_words(comparison.configs_of(self.groups), experiments)
         histories = {names[e]: [run.history for run in self.groups[e]] for e in experiments}
         training.curves(histories, axes)
@@ -104,8 +109,11 @@ class Drawer:
         if self.floor_months is not None:
             axes.set_ylim(bottom=0)
             training.reference_line(self.floor_months, "noise of the labels", axes)
-        many = len(experiments) > 6
-        axes.figure.legend(loc="outside right center", fontsize=10 if many else 13)
+        size = 10 if len(experiments) > 6 else 13
+        if of_figure:
+            axes.figure.legend(loc="outside right center", fontsize=size)
+        else:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size)
 
     def _save(
         self,

@@ -79,13 +79,14 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
         errors,
         ax=axes,
         annot=True,
+        annot_kws={"fontsize": 15},
         fmt=".1f",
         cmap="cividis_r",
-        cbar_kws={"label": "validation MAE (months)"},
+        cbar=False,
         linewidths=1,
         linecolor="white",
     )
-    axes.set(xlabel="step size (epochs)", ylabel="gamma")
+    axes.set(xlabel="step size (epochs)", ylabel="gamma", title="error (months)")
     axes.tick_params(rotation=0)
     return axes
 
