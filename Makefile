@@ -6,13 +6,17 @@ UV := 0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test lint lock licences clean
+.PHONY: help env report deck test lint lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
 	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
+
+deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks keeps it
+	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins
+	@mkdir -p docs/decks && cp report/_output/rsna-100px/slides.pdf docs/decks/rsna-100px.pdf
 
 test: .venv/.ready ## run the tests, and say what of the library they cover
 	@$(BIN)/python -m pytest -m "not slow" --cov -n logical --maxprocesses 8 --dist loadfile

@@ -17,6 +17,7 @@ PIXELS = (".png", ".jpg", ".jpeg", ".gif")
 PICTURES_IN = ("docs/images/",)
 # A picture inside a text file. A colour bar or heat map takes a few kB, a radiograph more.
 EMBEDDED = re.compile(r"data:image/(?:png|jpe?g|webp|gif);base64,([A-Za-z0-9+/=\s]{20000,})")
+PICTURE_IN_PDF = re.compile(rb"/Subtype\s*/Image\b")
 
 
 def problem(name: str, content: bytes) -> str | None:
@@ -35,6 +36,8 @@ def problem(name: str, content: bytes) -> str | None:
         return f"{suffix} files are not kept in git"
     if suffix in PIXELS and not name.startswith(PICTURES_IN):
         return f"pictures are kept in {', '.join(PICTURES_IN)} alone: is it a radiograph?"
+    if suffix == ".pdf" and PICTURE_IN_PDF.search(content):
+        return "holds a picture: is it a radiograph?"
     text = content.decode("utf-8", errors="ignore")
     if suffix in (".svg", ".html", ".ipynb", ".md", ".json") and EMBEDDED.search(text):
         return "holds a picture: is it a radiograph?"

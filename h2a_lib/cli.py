@@ -114,6 +114,9 @@ def render(
             exists=True, file_okay=False, help="A folder of published results, not a profile's."
         ),
     ] = None,
+    stand_ins: Annotated[
+        bool, typer.Option(help="Show phantoms in place of published results' radiographs.")
+    ] = True,
 ) -> None:
     """Render the deck from the results as they are."""
     from h2a_lib import report
@@ -127,7 +130,7 @@ def render(
     else:
         root, results = workflow.project_root(), results.resolve()
         folder = root / "report" / "_output" / results.name
-    done = report.render(results, root / "report", folder, root=root, renderer=renderer)
+    done = report.render(results, root / "report", folder, root, renderer, stand_ins)
     typer.echo(f"rendered with {done.renderer}: {_short(done.html)} and beside it")
 
 

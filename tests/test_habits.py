@@ -42,6 +42,7 @@ def test_git_holds_nothing_that_must_be_kept_out():
         ("tests/weights.safetensors", b"x"),
         ("docs/large.txt", b"x" * 600_001),
         ("docs/figure.svg", b"<image href='data:image/png;base64," + b"A" * 30_000 + b"'/>"),
+        ("docs/decks/rsna.pdf", b"%PDF-1.7 1 0 obj<</Type/XObject/Subtype/Image/Width 900>>"),
         ("results/rsna/predictions.csv", b"id,age_months\n1377,180\n"),
     ],
 )

@@ -52,7 +52,12 @@ class Rendered:
 
 
 def render(
-    results: Path, project: Path, output: Path, root: Path, renderer: str = "auto"
+    results: Path,
+    project: Path,
+    output: Path,
+    root: Path,
+    renderer: str = "auto",
+    stand_ins: bool = True,
 ) -> Rendered:
     """Render the deck and the article of one study.
 
@@ -68,6 +73,8 @@ def render(
         The project's root, which the figures' recorded inputs are relative to.
     renderer : {"auto", "quarto", "pandoc"}
         "auto" takes Quarto where it is on the PATH.
+    stand_ins : bool
+        Whether published results take pictures of phantoms in place of their radiographs.
 
     Returns
     -------
@@ -83,7 +90,7 @@ def render(
     chosen = choose_renderer(renderer)
     # Studies share the staged files: one renders at a time.
     with FileLock(project / ".lock"):
-        staged = stage(results, project)
+        staged = stage(results, project, stand_ins)
         outlines = {name: read_outline(project / f"{name}.qmd") for name in DOCUMENTS}
         problems = [
             f"{name}.qmd, {problem}"

@@ -16,11 +16,29 @@ from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_j
 from h2a_lib.report.pdf_figures import write_for_pdf
 
 KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
+POWER = re.compile(r"\b(\d\.\d+)e([-+])0*(\d+)\b")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
 UNITS = ("months", "years", "seconds", "pixels", "px")
 ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
+# Names of columns and cells that a reader of tables could not guess.
+IN_WORDS = {
+    "few": "n < 30",
+    "n_male": "boys",
+    "gain": "AUC of the image less this",
+    "null_ari_95": "ARI by chance, 95 %",
+    "mae": "MAE (months)",
+    "rmse": "RMSE (months)",
+    "median": "median error (months)",
+    "bias": "bias (months)",
+    "r2": "R²",
+    "within_6": "share within 6 months",
+    "within_12": "share within 12 months",
+    "within_24": "share within 24 months",
+    "beyond_12": "share beyond 12 months",
+}
 CAPITALS = {name.lower(): name for name in ACRONYMS}
 # Below this mean brightness (0-255) the border of a picture is a dark ground.
 DARK = 96
@@ -48,8 +66,8 @@ class Staged:
     variables : dict
         group -> key -> text.
     figures : dict
-        name -> file, pdf_file (the same for the PDF), alt, caption, made_by, tier, ground, inputs
-        (list of path and sha256).
+        name -> file, alt, caption, made_by, tier, ground, pdf_file and pdf_ground (the same for
+        the PDF), inputs (list of path and sha256).
     tables : dict
         name -> names, header, rows (as text), numeric (one bool a column).
     published : bool
@@ -100,7 +118,9 @@ def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
         for figure in staged.figures.values():
             source = Path(figure.pop("from"))
             shutil.copyfile(source, folder / source.name)
-            figure["pdf_file"] = write_for_pdf(source, folder).name
+            for_pdf = write_for_pdf(source, folder)
+            # A JPEG's ground may be one level off its PNG's.
+            figure |= {"pdf_file": for_pdf.name, "pdf_ground": _ground(for_pdf)}
     _stage_fonts(project / "fonts")
     write_yaml(project / "_variables.yml", {g: _escaped(v) for g, v in variables.items()})
     write_json(project / "_staged.json", asdict(staged))
@@ -113,7 +133,13 @@ def _escaped(values: dict[str, str]) -> dict[str, str]:
 
 
 def _unbroken(text: str) -> str:
-    """Keep "n = 96" and "95 % CI" on one line, by no-break spaces."""
+    """Keep "n = 96" and "95 % CI" on one line, by no-break spaces; write 4.8e-04 as 4.8 × 10⁻⁴."""
+    text = POWER.sub(
+        lambda match: (
+            f"{match[1]}{NO_BREAK}×{NO_BREAK}10" + (match[2] + match[3]).translate(RAISED)
+        ),
+        text,
+    )
     return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
@@ -176,7 +202,7 @@ def _ground(file: Path) -> str:
 
     A slide takes the ground of its pictures, so that they have no visible edge.
     """
-    if file.suffix != ".png":
+    if file.suffix == ".svg":
         return "light"
     with Image.open(file) as image:
         pixels = np.asarray(image.convert("RGBA"))  # (h, w, 4), uint8
@@ -201,6 +227,8 @@ def _table(file: Path) -> dict[str, Any]:
             column = [_with_interval(*three) for three in cells]
         else:
             column = [at for at, *_ in cells]
+        if name == "measure":
+            column = [IN_WORDS.get(at, at) for at in column]
         names.append(name)
         header.append(_heading(name) + (", 95 % CI" if len(ends) == 2 else ""))
         columns.append(column)
@@ -223,6 +251,8 @@ def _with_interval(value: str, low: str, high: str) -> str:
 
 def _heading(name: str) -> str:
     """Write a column's name as a heading: "train_mae_months" -> "train MAE (months)"."""
+    if name in IN_WORDS:
+        return IN_WORDS[name]
     words = name.split("_")
     units = [word for word in words[1:] if word in UNITS]
     said = [CAPITALS.get(word, word) for word in words if word not in units]
@@ -233,9 +263,10 @@ def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:
     """Write columns that belong together as text, row by row; no text for what is missing.
 
     Floats have the same decimals throughout: none from 100 upwards, else as many as they need up
-    to two, or three below 1.
+    to two, or three below 1; four where values are small and no interval says how sure they are.
     """
     numbers = values.select_dtypes("number")
+    has_interval = len(values.columns) == 3
     finite = numbers.abs().to_numpy(dtype=float)
     finite = finite[np.isfinite(finite)]
     largest = finite.max(initial=0.0)
@@ -246,7 +277,10 @@ def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:
     elif largest >= 1:
         pattern = "{:.2f}"
     else:
-        pattern = "{:.3f}" if finite.min(initial=1) >= 0.01 else "{:.3g}"
+        in_ten_thousandths = (np.abs(finite * 1e4 - np.round(finite * 1e4)) < 1e-6).all()
+        pattern = "{:.4f}" if in_ten_thousandths else "{:.3g}"
+        if has_interval or finite.min(initial=1) >= 0.01:
+            pattern = "{:.3f}"
 
     def text(value: Any) -> str:
         if pd.isna(value):

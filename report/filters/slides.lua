@@ -107,12 +107,13 @@ end
 
 -- A radiograph needs a dark room: the slide takes the ground its pictures were drawn on.
 local function ground_of(figures)
+  local ground = typst and "pdf_ground" or "ground"
   for _, figure in ipairs(figures) do
-    if figure.ground == "light" then
+    if figure[ground] == "light" then
       return nil
     end
   end
-  return figures[1] and figures[1].ground
+  return figures[1] and figures[1][ground]
 end
 
 -- Whether a slide holds words alone, which may then be larger.

@@ -1,4 +1,4 @@
-"""The deck in a real browser: every slide, at two sizes, looked at by Chromium and by axe-core."""
+"""Deck and article in a real browser: each slide, at two sizes, seen by Chromium and axe-core."""
 
 import os
 import shutil
@@ -36,6 +36,17 @@ OVERFLOW = """
   return found;
 }
 """
+# What the article holds beyond its window, but for what scrolls in a box of its own.
+ARTICLE_OVERFLOW = """
+() => {
+  const width = document.documentElement.clientWidth;
+  return [document.documentElement, ...document.querySelectorAll('body *')]
+    .filter(element => !element.parentElement?.closest('.scroll, pre, math'))
+    .filter(element => element.getBoundingClientRect().right > width + 1
+      || (element === document.documentElement && element.scrollWidth > width))
+    .map(element => `${element.tagName} ${element.textContent.trim().slice(0, 40)}`);
+}
+"""
 BROKEN = """
 () => [...Reveal.getCurrentSlide().querySelectorAll('img')]
   .filter(image => !(image.complete && image.naturalWidth > 0 && image.clientHeight > 120))
@@ -60,17 +71,43 @@ def browser():
         opened.close()
 
 
-def open_deck(browser, rendered, **viewport):
-    """Open the deck; what it says and asks for is kept on the page object."""
+def open_page(browser, file, **viewport):
+    """Open a file; what it says and asks for is kept on the page object."""
     page = browser.new_page(viewport=viewport)
     page.heard = []
     page.on("console", lambda message: page.heard.append(message.text))
     page.on("pageerror", lambda error: page.heard.append(str(error)))
     page.asked = []
     page.on("request", lambda request: page.asked.append(request.url))
-    page.goto(rendered.html.as_uri())
+    page.goto(file.as_uri())
+    return page
+
+
+def open_deck(browser, rendered, **viewport):
+    page = open_page(browser, rendered.html, **viewport)
     page.wait_for_function("window.Reveal && Reveal.isReady()")
     return page
+
+
+def open_article(browser, rendered, **viewport):
+    page = open_page(browser, rendered.paper_html, **viewport)
+    page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
+    return page
+
+
+def asked_of_the_network(page):
+    local = ("file:", "data:", "blob:")
+    return [address for address in page.asked if not address.startswith(local)]
+
+
+def violations_of_wcag_2_1_aa(page):
+    return page.evaluate(
+        """async () => {
+          const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'];
+          const found = await axe.run({runOnly: {type: 'tag', values: tags}});
+          return found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).slice(0, 3));
+        }"""
+    )
 
 
 def slides_of(page):
@@ -100,8 +137,7 @@ def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(br
     for _ in slides_of(page):
         pass
     assert page.heard == []
-    local = ("file:", "data:", "blob:")
-    assert [address for address in page.asked if not address.startswith(local)] == []
+    assert asked_of_the_network(page) == []
 
 
 def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, by_each):
@@ -110,14 +146,7 @@ def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, by_each):
     page.add_script_tag(path=AXE)
     found = {}
     for number in slides_of(page):
-        violations = page.evaluate(
-            """async () => {
-              const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'];
-              const found = await axe.run({runOnly: {type: 'tag', values: tags}});
-              return found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).slice(0, 3));
-            }"""
-        )
-        if violations:
+        if violations := violations_of_wcag_2_1_aa(page):
             found[number] = violations
     assert found == {}
 
@@ -144,3 +173,23 @@ def test_on_a_phone_the_slides_scroll_and_none_is_wider_than_the_screen(browser,
         "[...document.querySelectorAll('section img')].map(image => image.clientHeight)"
     )
     assert min(pictures) > 120
+
+
+@pytest.mark.parametrize("size", [*SIZES, tuple(PHONE.values())])
+def test_the_article_keeps_to_its_window_and_no_picture_is_broken_or_tiny(browser, by_each, size):
+    page = open_article(browser, by_each, width=size[0], height=size[1])
+    assert page.evaluate(ARTICLE_OVERFLOW) == []
+    pictures = page.evaluate(
+        "[...document.images].map(image => image.naturalWidth && image.clientHeight)"
+    )
+    assert min(pictures) > 100
+    assert page.heard == []
+    assert asked_of_the_network(page) == []
+
+
+@pytest.mark.parametrize("size", [*SIZES, tuple(PHONE.values())])
+def test_axe_finds_no_violation_in_the_article(browser, by_each, size):
+    need("axe-core (npm ci --prefix tests/report)", AXE.is_file())
+    page = open_article(browser, by_each, width=size[0], height=size[1])
+    page.add_script_tag(path=AXE)
+    assert violations_of_wcag_2_1_aa(page) == []

@@ -175,6 +175,7 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
         ([1234.5, 3.0], ["1,234", "3"]),
         ([0.85, 0.5], ["0.850", "0.500"]),
         ([0.00123, 0.5], ["0.00123", "0.5"]),
+        ([0.0012, 0.5], ["0.0012", "0.5000"]),
         ([1.5, None], ["1.5", ""]),
         ([True, False], ["yes", ""]),
         (["a", None], ["a", ""]),
@@ -240,6 +241,10 @@ def test_what_a_network_answered_has_no_stand_in(project, study, published):
     assert "What the network looks at, for age" in read_outline(project / "slides.qmd").left_out
 
 
+def test_published_results_leave_phantoms_out_where_none_are_wanted(project, published):
+    assert "raw_grid" not in stage(published, project, stand_ins=False).figures
+
+
 def test_published_results_without_phantoms_beside_them_leave_those_slides_out(
     project, study, published
 ):
@@ -267,6 +272,12 @@ def test_a_published_figure_is_still_compared_with_what_is_published_beside_it(
     staged = stage(published, project)
     (found,) = check_source(read_outline(project / "slides.qmd"), staged, project, study)
     assert "older than results/mine/runs/resnet18/seed-0/history.csv" in found
+
+
+def test_a_power_of_ten_is_written_as_one(project, study):
+    change(study, "range_test", suggestion="4.8e-04")
+    said = stage(study / "results", project).variables["range_test"]["suggestion"]
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == "4.8 × 10⁻⁴"
 
 
 def test_a_number_stays_with_its_unit_and_n_with_its_number(project, study):

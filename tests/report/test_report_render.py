@@ -5,7 +5,8 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from made_up import INTERVAL, REPORT, TIER, VALUES, make_study
+import yaml
+from made_up import INTERVAL, RADIOGRAPHS, REPORT, TIER, VALUES, make_study
 from pypdf import PdfReader
 
 from h2a_lib.errors import UserError
@@ -93,6 +94,11 @@ def test_speaker_notes_are_in_the_html_and_not_in_the_pdf(rendered, pdf):
     assert not any(note in page.extract_text() for page in pdf.pages)
 
 
+def test_every_slide_has_speaker_notes(rendered):
+    html = rendered.html.read_text(encoding="utf-8")
+    assert html.count('<aside class="notes">') == rendered.n_slides
+
+
 def test_the_notes_say_what_a_figure_was_drawn_from(rendered):
     html = rendered.html.read_text(encoding="utf-8")
     assert "drawn by notebooks/99_made_up.ipynb from runs/made_up/predictions.csv (sha256 " in html
@@ -133,6 +139,16 @@ def test_fonts_are_embedded_and_no_glyph_is_missing(pdf):
             for inner in font.get_object().get("/DescendantFonts", []):
                 keys = inner.get_object()["/FontDescriptor"].get_object().keys()
                 assert keys & {"/FontFile", "/FontFile2", "/FontFile3"}
+
+
+def test_words_in_a_figure_can_be_found_in_the_pdf(pdf, deck):
+    page = pdf.pages[deck.titles.index(next(t for t in deck.titles if "Who is in it" in t))]
+    assert words("error (months)") in words(page.extract_text())
+
+
+def test_the_pdf_weighs_less_than_the_html_and_no_radiograph_is_lost(rendered, pdf, deck):
+    assert rendered.pdf.stat().st_size < rendered.html.stat().st_size / 2
+    assert sum(len(page.images) for page in pdf.pages) == len(RADIOGRAPHS)
 
 
 def test_the_html_stands_alone_and_is_small(rendered):
@@ -196,6 +212,22 @@ def test_a_small_study_renders_with_what_it_has(project, tmp_path):
     assert any("group by sex" in title for title in small.left_out)
     html = words(small.html.read_text(encoding="utf-8"))
     assert all(words(title) in html for title in small.left_out)
+
+
+def test_the_deck_in_docs_says_what_the_published_results_say():
+    """`make deck` renews it."""
+    slides = (REPORT / "slides.qmd").read_text(encoding="utf-8")
+    slides = re.sub(r"^::: notes\n.*?^:::\n", "", slides, flags=re.DOTALL | re.MULTILINE)
+    used = set(re.findall(r"\{\{< var ([a-z0-9_]+)\.([a-z0-9_]+) >\}\}", slides))
+    pages = PdfReader(REPORT.parent / "docs" / "decks" / "rsna-100px.pdf").pages
+    said = words("".join(page.extract_text() for page in pages))
+    # Slides without their radiographs fall out, and the variables of images with them.
+    for group in ("study", "population", "runs", "age", "clusters"):
+        file = REPORT.parent / "results" / "rsna-100px" / "variables" / f"{group}.yml"
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        shown = {key: words(str(value)) for key, value in values.items() if (group, key) in used}
+        assert shown
+        assert {key for key, value in shown.items() if value not in said} == set()
 
 
 def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):

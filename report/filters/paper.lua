@@ -1,0 +1,41 @@
+--[[ The article's own: on a narrow screen a table wider than the page scrolls, by keyboard too.
+
+Runs after content.lua. The group takes its name from the heading above the table. Names of tests
+may break after an underscore (in the PDF, templates/paper.typ sees to that).
+]]
+
+if not FORMAT:match("html") then
+  return {}
+end
+
+local above = ""
+
+local function escaped(text)
+  return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub('"', "&quot;"))
+end
+
+return {
+  {
+    traverse = "topdown",
+    Header = function(header)
+      above = pandoc.utils.stringify(header.content)
+    end,
+    Table = function(table)
+      table = table:walk({
+        Code = function(code)
+          return pandoc.RawInline(
+            "html",
+            "<code>" .. escaped(code.text):gsub("_", "_<wbr>") .. "</code>"
+          )
+        end,
+      })
+      local open = '<div class="scroll" role="group" tabindex="0" aria-label="Table: %s">'
+      return {
+        pandoc.RawBlock("html", open:format(escaped(above))),
+        table,
+        pandoc.RawBlock("html", "</div>"),
+      },
+        false
+    end,
+  },
+}
