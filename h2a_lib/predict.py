@@ -343,7 +343,7 @@ def explain(readings: Readings, run: Run, out: Path, male: bool | None = None) -
         overlay(given[i], maps[i], right).set_title(_short(reading), fontsize=11)
     figure.suptitle(f"{run.name}: Grad-CAM for {answer}. {NOTICE}", fontsize=11)
     with write_atomically(out) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
     return len(shown)
 
 
