@@ -162,7 +162,8 @@ def of_setting(folder: Path) -> Iterator[Change]:
     for k, place in enumerate(places):
         # All settings in the first places, every third in the others.
         for key in list(OTHER)[:: 1 if k < 2 else 3]:
-            yield of_sheet(folder, (*place, key), OTHER[key])
+            if (*place, key) != ("experiments", "sgd", "optimizer"):  # which is that already
+                yield of_sheet(folder, (*place, key), OTHER[key])
 
 
 def of_experiments(folder: Path) -> Iterator[Change]:
@@ -196,8 +197,8 @@ def of_image(folder: Path) -> Iterator[Change]:
 
 def of_deck(folder: Path) -> Iterator[Change]:
     yield Change("the renderer", {"config": {"renderer": "pandoc"}}, {"deck"})
-    sources = [file for file in (folder / "report").rglob("*.*") if file.is_file()]
-    for file in sorted(sources):
+    files = [file for file in (folder / "report").rglob("*.*") if file.is_file()]
+    for file in sorted(file for file in files if "_output" not in file.parts):
         yield Change(str(file), append(folder, file, b"\n"), {"deck"})
 
 
