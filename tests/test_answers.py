@@ -283,6 +283,10 @@ def test_what_telling_the_sex_adds_is_said_and_shown():
     begin = "A network that is told the sex as well errs by"
     assert numbers["told_sentence"].startswith(f"{begin} {age.error(told).text('months')}. ")
     assert "Telling the sex lowers the MAE by" in numbers["told_sentence"]
+    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen], told)
+    way = ways.set_index("option").loc[age_report.TOLD]
+    said = age_report.told_sentence(told, way, "epochs 24 instead of 40")
+    assert "Telling the sex, with epochs 24 instead of 40, lowers the MAE by" in said
     assert numbers["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(seen, seen, "x", "phantom", ("y", told))
     assert [name for name, *_ in rows][:2] == ["x", "y (told the sex)"]

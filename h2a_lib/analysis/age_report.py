@@ -198,6 +198,7 @@ def variables(
     level: float,
     told: pd.DataFrame | None = None,
     told_sex: bool = False,
+    told_with: str = "",
 ) -> dict[str, str | int]:
     """Return ready-to-print values.
 
@@ -219,6 +220,8 @@ def variables(
         Validation predictions of a network that is told the sex as well.
     told_sex : bool
         Whether the run itself is: no other one answers.
+    told_with : str
+        In what that other network differs besides, from `sheet.changed_besides`.
     """
     seen = of_seeds[0]
     found, ways = age.metrics(seen), options(seen, augmented, of_seeds, told).set_index("option")
@@ -260,7 +263,11 @@ def variables(
         )
         if len(of_seeds) > 1
         else "One seed was trained: no ensemble.",
-        **({} if told is None else {"told_sentence": told_sentence(told, ways.loc[TOLD])}),
+        **(
+            {}
+            if told is None
+            else {"told_sentence": told_sentence(told, ways.loc[TOLD], told_with)}
+        ),
         "conformal_sentence": conformal_sentence(inside, level),
         "abstention_sentence": abstention_sentence(seen, augmented),
         "robustness_sentence": sentence(robust),
@@ -293,9 +300,10 @@ def _option_sentence(what: str, row: pd.Series) -> str:
     return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
 
 
-def told_sentence(told: pd.DataFrame, way: pd.Series) -> str:
+def told_sentence(told: pd.DataFrame, way: pd.Series, told_with: str = "") -> str:
     """Say how close a network comes that is told the sex, and what that adds, tie or not."""
-    change = _option_sentence("Telling the sex", way)
+    what = f"Telling the sex, with {told_with}," if told_with else "Telling the sex"
+    change = _option_sentence(what, way)
     return (
         f"A network that is told the sex as well errs by {age.error(told).text('months')}. {change}"
     )

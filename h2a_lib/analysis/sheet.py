@@ -72,6 +72,24 @@ def hyperparameters(study: Study, profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
+    """Say in what two configurations differ besides one setting.
+
+    Returns
+    -------
+    str
+        "epochs 24 instead of 40", "5 more settings changed" (if more than two), or "" if nothing.
+    """
+    ours, theirs = differences(config, other), differences(other, config)
+    names = [name for name in ours if name != setting]
+    if len(names) > 2:
+        return f"{len(names)} more settings changed"
+    return " and ".join(
+        f"{SETTINGS.get(name, name)} {in_words([ours[name]])} instead of {in_words([theirs[name]])}"
+        for name in names
+    )
+
+
 def in_words(values: Iterable[Any]) -> str:
     """Write different values of one setting; named ones with what differs between them.
 
