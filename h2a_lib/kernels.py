@@ -14,3 +14,8 @@ class WarmKernelManager(AsyncKernelManager):
         """Return the kernel's command: `python … -m ipykernel_launcher -f …`, warm."""
         command = super().format_kernel_cmd(extra_arguments)
         return [sys.executable, "-m", warm.__name__, *command[command.index("-m") + 1 :]]
+
+    async def _async_interrupt_kernel(self) -> None:
+        # Not at the end: the kernel would report the interrupt as an error before it is killed.
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
