@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import r2_score
 
-from h2a_lib.analysis import age
+from h2a_lib.analysis import age, literature
 from h2a_lib.analysis.age import (
     abstention,
     answer,
@@ -148,10 +148,10 @@ def test_the_noise_floor_is_that_of_the_field_notes_and_phantoms_have_none():
 
 
 def test_published_results_on_the_two_kinds_of_labels_are_kept_apart():
-    assert all(row.source for row in age.PUBLISHED)
-    assert {row.labels for row in age.PUBLISHED} == {"one report", "six readings"}
+    assert all(row.source for row in literature.AGE_ERRORS)
+    assert {row.labels for row in literature.AGE_ERRORS} == {"one report", "six readings"}
     of_kind = {
-        kind: [row.mae_months for row in age.PUBLISHED if row.labels == kind]
+        kind: [row.mae_months for row in literature.AGE_ERRORS if row.labels == kind]
         for kind in ("one report", "six readings")
     }
     assert max(of_kind["six readings"]) < min(of_kind["one report"])

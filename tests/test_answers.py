@@ -13,6 +13,7 @@ from h2a_lib.analysis import (
     clusters,
     clusters_report,
     conformal,
+    literature,
     robustness,
     selection,
     sex,
@@ -92,7 +93,7 @@ def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone()
         for tier in ("phantom", "folder", "rsna")
     }
     assert "published" not in kinds["phantom"] + kinds["folder"]
-    of_reports = [row for row in age.PUBLISHED if row.labels == "one report"]
+    of_reports = [row for row in literature.AGE_ERRORS if row.labels == "one report"]
     assert kinds["rsna"].count("published") == len(of_reports)
 
 
@@ -296,7 +297,7 @@ def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
     seen, test = hands_of(50), hands_of(40, seed=3).assign(split="test")
     rows = age_report.yardsticks(seen, pd.concat([seen, test]), "x", "rsna")
     (at,) = [i for i, (*_, kind) in enumerate(rows) if kind == "heading"]
-    scale = {one.what: one.labels for one in age.PUBLISHED}
+    scale = {one.what: one.labels for one in literature.AGE_ERRORS}
     for labels, part in (("one report", rows[:at]), ("six readings", rows[at:])):
         shown = [name for name, _, kind in part if kind == "published"]
         assert shown and all(scale[name] == labels for name in shown)

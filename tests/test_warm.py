@@ -1,5 +1,6 @@
 """Warm processes: a fork of the server behaves as a process of one's own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from h2a_lib import warm
+from h2a_lib.kernels import WarmKernelManager
 
 # What a job can see of where it runs, and how it ends.
 JOB = """
@@ -196,3 +198,11 @@ def test_nothing_outlives_whoever_started_the_server(start, tmp_path):
     process.wait()
     wait_for(lambda: not is_alive(pid))
     assert job.wait(timeout=20) == 1
+
+
+def test_a_kernel_is_interrupted_but_not_on_its_way_out():
+    kernel = WarmKernelManager()
+    with pytest.raises(RuntimeError, match="No kernel is running"):
+        asyncio.run(kernel._async_interrupt_kernel())
+    kernel.shutting_down = True
+    asyncio.run(kernel._async_interrupt_kernel())

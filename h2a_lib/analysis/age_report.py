@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from h2a_lib.analysis import age, calibration, conformal
+from h2a_lib.analysis import age, calibration, conformal, literature
 from h2a_lib.analysis.robustness import sentence
 from h2a_lib.analysis.statistics import (
     Estimate,
@@ -90,7 +90,9 @@ def _of(predictions: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def _published(labels: str) -> list[Yardstick]:
-    return [(o.what, o.mae_months, "published") for o in age.PUBLISHED if o.labels == labels]
+    return [
+        (o.what, o.mae_months, "published") for o in literature.AGE_ERRORS if o.labels == labels
+    ]
 
 
 def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
@@ -103,7 +105,7 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
         published ones). Only ours for other hands than RSNA's.
     """
     rows = [
-        {"labels": age.labels_of(split), "what": f"{name}, {split}", "ours": True}
+        {"labels": literature.labels_of(split), "what": f"{name}, {split}", "ours": True}
         | found.row("mae_months", digits=2)
         | {"n": found.n}
         for split, part in predictions.groupby("split", sort=True)
@@ -112,7 +114,7 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
     rows += [
         {"labels": one.labels, "what": one.what, "ours": False}
         | {"mae_months": one.mae_months, "source": one.source}
-        for one in age.PUBLISHED
+        for one in literature.AGE_ERRORS
         if tier == "rsna"
     ]
     frame = pd.DataFrame(rows)

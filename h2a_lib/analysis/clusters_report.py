@@ -4,15 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from h2a_lib.analysis import clusters
+from h2a_lib.analysis import clusters, literature
 from h2a_lib.analysis.agreement import Agreement
 from h2a_lib.analysis.bands import NAMES
 from h2a_lib.analysis.statistics import number
 
-# An auto-encoder with K-means on RSNA's bands of 48 months, best-match accuracy: Zhu et al. 2022,
-# arXiv:2206.05641. The largest band alone has 39 %.
-PUBLISHED_BAND_ACCURACY = 0.7615
-PUBLISHED_BAND_MAJORITY = 0.39
 LEVEL = 0.05
 # Of a grouping that may be called one by sex: hands on the side of their sex, best match.
 MOSTLY = 0.75
@@ -85,7 +81,7 @@ def band_sentence(table: pd.DataFrame) -> str:
         f"{best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands on bands of 48 months "
         f"({best['source']}, {best['space']}; largest of {best['k']} of {len(NAMES)} bands "
         f"{best['majority'] * 100:.0f} %); published (Zhu et al. 2022): "
-        f"{PUBLISHED_BAND_ACCURACY * 100:.2f} % (largest {PUBLISHED_BAND_MAJORITY * 100:.0f} %)"
+        f"{literature.BAND_ACCURACY * 100:.2f} % (largest {literature.BAND_MAJORITY * 100:.0f} %)"
     )
 
 

@@ -1,0 +1,75 @@
+"""What others have reported on the same questions, each with its source."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AgeError:
+    """A result of others, on the scale it was measured on.
+
+    Attributes
+    ----------
+    what : str
+    mae_months : float
+    labels : {"one report", "six readings"}
+        What the predictions were compared with. Errors on the two are not comparable: the mean of
+        six readings is nearer to the truth than one clinical report.
+    source : str
+        Who reported it, and how it was made where that matters.
+    """
+
+    what: str
+    mae_months: float
+    labels: str
+    source: str
+
+
+AGE_ERRORS = (
+    AgeError("VGG-16 (Kaggle kernel)", 13.9, "one report", "kmader, Kaggle; image alone"),
+    AgeError(
+        "ResNet-18, 224 px",
+        11.3,
+        "one report",
+        "a public implementation; image alone, ImageNet's weights, 5 epochs",
+    ),
+    AgeError("ResNet-34, 384 px, sex", 7.6, "one report", "a public implementation"),
+    AgeError(
+        "best credible",
+        6.1,
+        "one report",
+        "lowest of public implementations, random splits of the training file",
+    ),
+    AgeError(
+        "challenge 2017, best",
+        4.2,
+        "six readings",
+        "Halabi et al. 2019, doi:10.1148/radiol.2018180736; the five best: 4.2 to 4.5",
+    ),
+    AgeError(
+        "Deeplasia",
+        3.87,
+        "six readings",
+        "Rassmann et al. 2024, doi:10.1007/s00247-023-05789-1; three networks, told the sex",
+    ),
+    AgeError(
+        "ConvNeXt (2025)",
+        3.68,
+        "six readings",
+        "Am J Sports Med 2025, doi:10.1177/03635465251359618; five folds, told the sex",
+    ),
+)
+
+
+# What the hands of a split were labelled by: the official test hands by six readings.
+LABELS_OF_SPLIT = {"test": "six readings"}
+
+
+def labels_of(split: str) -> str:
+    """Return how a split was labelled: "one report" or "six readings"."""
+    return LABELS_OF_SPLIT.get(split, "one report")
+
+
+# An auto-encoder with K-means on RSNA's bands of 48 months, best-match accuracy: Zhu et al. 2022,
+# arXiv:2206.05641. The largest band alone has 39 %.
+BAND_ACCURACY = 0.7615
+BAND_MAJORITY = 0.39
