@@ -273,26 +273,32 @@ def against_the_machine(images_per_s: float, options: argparse.Namespace) -> dic
     with FlopCounterMode(display=False) as counter:
         network(pixels)["age"].sum().backward()
     gflop = counter.get_total_flops() / 2 / 1e9
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = torch.bfloat16 if options.precision == "bf16-mixed" else torch.float32
-    a = torch.randn(2048, 2048, device=device, dtype=kind)
-
-    def best(product: Callable[[], Tensor]) -> float:
-        took = []
-        for _ in range(8):
-            synchronise()
-            begun = time.perf_counter()
-            product()
-            synchronise()
-            took.append(time.perf_counter() - begun)
-        return 2 * 2048**3 / min(took) / 1e9
-
-    peak = best(lambda: a @ a)
+    peak = matrix_product_gflop_per_s(kind)
     return {
         "gflop_per_image": round(gflop, 3),
         "matrix_product_gflop_per_s": round(peak, 1),
         "share_of_matrix_product": round(gflop * images_per_s / peak, 3),
     }
+
+
+def matrix_product_gflop_per_s(kind: torch.dtype) -> float:
+    """Return the rate of a product of two matrices of 2048 x 2048, the best of eight."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    a = torch.randn(2048, 2048, device=device, dtype=kind)
+    return 2 * 2048**3 / shortest(lambda: a @ a) / 1e9
+
+
+def shortest(work: Callable[[], object], times: int = 8) -> float:
+    """Return the seconds of the quickest of several times."""
+    took = []
+    for _ in range(times):
+        synchronise()
+        begun = time.perf_counter()
+        work()
+        synchronise()
+        took.append(time.perf_counter() - begun)
+    return min(took)
 
 
 if __name__ == "__main__":
