@@ -72,6 +72,12 @@ def test_a_label_table_alone_is_checked_against_the_published_counts(data):
     json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_one_hand_has_no_spread_and_is_checked_all_the_same(tmp_path):
+    found = check.check(write_set(tmp_path, IDS[:1]))
+    assert found.is_sound
+    assert "age_sd not known instead of 41.18" in found.counts["as_published"].iloc[0]
+
+
 def test_a_folder_in_which_nothing_is_usable_is_reported_and_not_a_crash(data):
     for file in (data / "boneage-training-dataset").iterdir():
         file.write_bytes(b"nothing")

@@ -71,6 +71,14 @@ def test_the_official_archives_are_found_with_validation_images_in_two_folders(t
     assert set(labels.loc[IDS, "split"]) == {"train", "validation"}
 
 
+def test_a_test_set_without_ages_is_not_enough(tmp_path):
+    write_set(tmp_path, IDS, table="boneage-test-dataset.csv", images="boneage-test-dataset")
+    table = tmp_path / "boneage-test-dataset.csv"
+    table.write_text("Case ID,Sex\n" + "".join(f"{key},M\n" for key in IDS))
+    with pytest.raises(UserError, match=r"no bone ages in .*: boneage-test-dataset\.csv has no"):
+        sources.inspect(tmp_path)
+
+
 @pytest.mark.parametrize("images", ["pictures", "."])
 def test_any_folder_with_one_table_and_one_folder_of_images_will_do(tmp_path, images):
     write_set(tmp_path, IDS, table="mine.csv", images=images, suffix=".tif")

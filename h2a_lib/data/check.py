@@ -201,7 +201,7 @@ def _counts(labels: pd.DataFrame) -> pd.DataFrame:
 
 def _compare(row: dict[str, Any]) -> str:
     differs = [
-        f"{name} {row[name]:,} instead of {value:,}"
+        f"{name} {_say(row[name]) or 'not known'} instead of {_say(value)}"
         for name, value in PUBLISHED[row["set"]].items()
         if row[name] != value
     ]

@@ -158,7 +158,8 @@ def inspect(
     Raises
     ------
     UserError
-        If there is no image set at all. Everything else is in the inspection's problems.
+        If there is no image set at all, or none that has ages. Everything else is in the
+        inspection's problems.
     """
     folder = Path(folder)
     sets = locate(folder)
@@ -174,7 +175,10 @@ def inspect(
         rows, found, ids[image_set.name] = label_tables.parse(image_set.table, where)
         problems += found
         tables.append(rows.assign(set=image_set.name, table=where))
-        images += [(image_set.name, file) for file in _images_of(image_set)]
+        of_set = (file for one in image_set.folders for file in images_in(one))
+        images += [(image_set.name, file) for file in of_set]
+    if not tables:
+        raise UserError(f"no bone ages in {folder}: {'; '.join(notes)}")
     labels = pd.concat(tables, ignore_index=True)
     problems += _twice_across_sets(labels)
     files = scan.scan(
@@ -289,11 +293,11 @@ def _paired(tables: list[Path], image_folders: list[Path], folder: Path) -> Iter
         raise UserError(f"no folder of images for {', '.join(without)} in {folder}\n{LOOKED_FOR}")
 
 
-def _images_of(image_set: ImageSet) -> Iterator[Path]:
-    for folder in image_set.folders:
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_file() and not JUNK.match(entry.name) and _is_image_name(entry.name):
-                yield Path(entry.path)
+def images_in(folder: Path) -> Iterator[Path]:
+    """Yield the image files of one folder by name; what operating systems leave is none."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_file() and not JUNK.match(entry.name) and _is_image_name(entry.name):
+            yield Path(entry.path)
 
 
 # --- matching ------------------------------------------------------------------------------------
