@@ -176,6 +176,18 @@ def test_a_folder_is_linked_or_copied_and_twice_is_as_once(tmp_path, copy):
     assert sources.inspect(tmp_path / "out").is_sound
 
 
+@pytest.mark.parametrize("copy", [False, True])
+def test_images_that_lie_beside_their_table_are_brought_one_by_one(tmp_path, copy):
+    data = write_set(tmp_path / "data", IDS, images=".")
+    (data / "notes.txt").write_text("of the clinic")
+    for _ in range(2):
+        fetch.fetch([data], tmp_path / "out", copy=copy)
+    assert sources.inspect(tmp_path / "out").is_sound
+    brought = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert brought == sorted(["boneage-training-dataset.csv", *(f"{key}.png" for key in IDS)])
+    assert (tmp_path / "out" / "100.png").is_symlink() != copy
+
+
 def test_archives_that_lie_in_a_folder_are_unpacked(tmp_path, archive):
     placed = tmp_path / "placed"
     placed.mkdir()

@@ -260,13 +260,13 @@ def _check_space(out: Path, needed: int, what: Path | str) -> None:
 
 def _take_folder(folder: Path, out: Path, copy: bool, progress: bool) -> None:
     """Link (or copy) the tables and images of a folder, and unpack its archives."""
-    if folder == out.resolve():
-        archives = _archives_in(folder)
-    else:
-        archives = _archives_in(folder)
-        for image_set in _sets_in(folder, bool(archives)):
-            for one in (image_set.table, *image_set.folders):
-                _bring(one, out / one.relative_to(folder), copy)
+    archives = _archives_in(folder)
+    sets = [] if folder == out.resolve() else _sets_in(folder, bool(archives))
+    for image_set in sets:
+        for one in (image_set.table, *image_set.folders):
+            # Images beside their table come one by one: `out` itself is no link.
+            for part in sources.images_in(one) if one == folder else [one]:
+                _bring(part, out / part.relative_to(folder), copy)
     for archive in archives:
         unpack(archive, out, progress=progress)
 
@@ -286,7 +286,7 @@ def _sets_in(folder: Path, or_archives: bool) -> list[sources.ImageSet]:
 
 def _bring(source: Path, to: Path, copy: bool) -> None:
     """Link or copy a table or a folder of images; the same as before is left."""
-    if to == to.parent / "." or to.resolve() == source.resolve():
+    if to.resolve() == source.resolve():
         return
     if to.exists() or to.is_symlink():
         if copy and source.is_dir() and to.is_dir() and not to.is_symlink():
