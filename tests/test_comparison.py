@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from h2a_lib.analysis import comparison, comparison_report
+from h2a_lib.errors import UserError
 from h2a_lib.figures.comparison import Drawer
 from h2a_lib.results import Results
 
@@ -54,6 +55,21 @@ def groups(*runs):
 def test_the_best_is_the_one_with_the_lowest_error(run):
     found = groups(run(off_by=10), run("b", off_by=8, lr=0.1), run("c", off_by=12, lr=0.2))
     assert comparison.best(found) == "b"
+
+
+def test_experiments_with_different_numbers_of_seeds_are_ranked_by_the_seeds_they_share(run):
+    seeds = [run(off_by=9.8), run(off_by=10.3, seed=1), run(off_by=10.5, seed=2)]
+    found = groups(*seeds, run("b", off_by=10, lr=0.1))
+    assert comparison.best(found) == "b"
+    assert comparison_report.ranking_sentence(found, "the rate").startswith(
+        "Best is 0.001 (default); b errs 0.2 months"
+    )
+    assert comparison_report.ranking_verdict(found) == "The default is best"
+
+
+def test_a_study_without_what_all_are_compared_with_says_what_to_add(config):
+    with pytest.raises(UserError, match="compared with resnet18, which is not among those"):
+        comparison.comparisons({"resnet34": config(experiment="resnet34", network="resnet34")})
 
 
 def test_the_deck_names_the_best_network_that_sees_the_image_alone(run):

@@ -17,6 +17,7 @@ from h2a_lib.analysis.statistics import (
     paired_difference,
     paired_over_seeds,
 )
+from h2a_lib.errors import UserError
 from h2a_lib.runs import Run
 from h2a_lib.study import RunConfig, Step
 
@@ -134,7 +135,17 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
     -------
     dict of str to list of str
         Figure -> names of experiments, in the order in which they are drawn.
+
+    Raises
+    ------
+    UserError
+        If the default, with which all others are compared, is not among them.
     """
+    if DEFAULT not in configs:
+        raise UserError(
+            f"all experiments are compared with {DEFAULT}, which is not among those of the profile "
+            "or has failed: name it in the profile's experiments in study.yaml"
+        )
     schedules = differing_in(configs, "schedule")
 
     def named(*names: str) -> list[str]:
@@ -192,6 +203,16 @@ def mean_error(group: Sequence[Run]) -> float:
 def best(groups: Groups) -> str:
     """Return the experiment with the lowest validation error (lower is better)."""
     return min(groups, key=lambda name: mean_error(groups[name]))
+
+
+def with_equal_seeds(groups: Groups) -> Groups:
+    """Return the experiments cut down to the seeds of the one that has fewest.
+
+    `best` takes all seeds and `gap` those that both have: where one experiment has three and
+    another one, the better by its mean could be the worse by the seeds compared.
+    """
+    fewest = min(map(len, groups.values()))
+    return {name: group[:fewest] for name, group in groups.items()}
 
 
 def gap(group: Sequence[Run], reference: Sequence[Run]) -> Estimate:

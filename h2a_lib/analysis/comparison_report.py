@@ -19,6 +19,7 @@ from h2a_lib.analysis.comparison import (
     parameters_in_millions,
     train_error,
     validation,
+    with_equal_seeds,
 )
 from h2a_lib.analysis.statistics import paired_difference
 from h2a_lib.runs import Run
@@ -57,6 +58,7 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     what : str
         What they differ in: "depth", "the schedule", …
     """
+    groups = with_equal_seeds(groups)
     winner = best(groups)
     names = in_words(configs_of(groups), groups) if DEFAULT in groups else {n: n for n in groups}
     others = [name for name in groups if name != winner]
@@ -76,6 +78,7 @@ def ranking_sentence(groups: Groups, what: str) -> str:
 
 def ranking_verdict(groups: Groups) -> str:
     """Say `ranking_sentence` in the few words that a title has room for."""
+    groups = with_equal_seeds(groups)
     winner = best(groups)
     behind = [
         name for name in groups if name != winner and not gap(groups[name], groups[winner]).is_tie
