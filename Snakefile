@@ -25,7 +25,7 @@ if workflow.remote_exec and warm.ADDRESS not in os.environ:
     atexit.register(shared.close)
     os.environ.update(shared.enter_context(warm.server()))
 
-space = locate(config["profile"], config["data"])
+space = locate(config["asked"]["profile"], config["asked"]["data"])
 RESULTS = space.results_folder.relative_to(space.root)
 RUNS = f"runs/{space.name}"
 DECK = space.deck_folder.relative_to(space.root)
@@ -33,7 +33,8 @@ REPORT = [DECK / name for name in ("slides.html", "slides.pdf", "paper.html", "p
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
 ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.planned_runs()]
 COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
-DATA_FOLDER = shlex.quote(str(space.data_folder))
+# Quoted for the shell, then for Snakemake, which fills in what stands in braces.
+DATA_FOLDER = shlex.quote(str(space.data_folder)).replace("{", "{{").replace("}", "}}")
 STUDY = f"--profile {space.profile_name} --data {DATA_FOLDER}"
 WARM = f"{sys.executable} -m h2a_lib.warm"
 H2A = f"{WARM} h2a_lib.cli"
@@ -332,7 +333,7 @@ rule deck:
         REPORT,
         RESULTS / "variables/study.yml",
     params:
-        renderer=config.get("renderer", "auto"),
+        renderer=config["asked"]["renderer"],
         # What it says beside the results.
         title=space.study.title,
         about=space.profile.about,

@@ -1,11 +1,12 @@
 """Run the graph of a study with Snakemake: on this machine, or as jobs of a cluster."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,16 +83,22 @@ def build(
     Raises
     ------
     UserError
-        If a step failed (its own message has been shown), or another process is at work here.
+        If a step failed (its own message has been shown), if the Snakefile or the sheet allow no
+        graph, or if another process is at work here.
     """
+    asked = {
+        "profile": space.profile_name,
+        "data": str(space.data_folder),
+        "renderer": renderer,
+    }
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(space.root / "Snakefile")),
         *("--directory", str(space.root)),
         # Ours is released by the kernel when a process dies; Snakemake's own lock is not.
         *("--nolock", "--rerun-incomplete", "--keep-going"),
         *(_on_cluster(cluster) if cluster else _here(at_most)),
-        *("--config", f"profile={space.profile_name}", f"data={space.data_folder}"),
-        *(f"renderer={renderer}", "--", *targets),
+        # As JSON, which is YAML: Snakemake would read a bare "#" or ": " in a path as YAML's own.
+        *("--config", f"asked={json.dumps(asked, ensure_ascii=False)}", "--", *targets),
     ]
     with alone(space):
         for folder in ("cache", "runs", "results"):
@@ -102,6 +109,8 @@ def build(
         jobs = contextlib.nullcontext(mine) if cluster else warm.server(environment=mine)
         with jobs as environment:
             done = subprocess.run(command, env=environment, check=False)
+            if done.returncode and not cluster:
+                _raise_if_there_is_no_graph(command, environment)
     if done.returncode:
         raise UserError("the study is not complete: see the messages above")
 
@@ -180,6 +189,15 @@ def alone(space: "Workspace") -> Iterator[None]:
 def cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _raise_if_there_is_no_graph(command: list[str], environment: Mapping[str, str]) -> None:
+    """Raise a UserError with why Snakemake could not begin: told to be quiet, it did not say so."""
+    dry = [*command[:3], "--dry-run", *command[3:]]
+    looked = subprocess.run(dry, env=environment, capture_output=True, text=True, check=False)
+    if looked.returncode:
+        said = f"{looked.stdout}{looked.stderr}".strip()
+        raise UserError(f"Snakemake can make no graph of the study:\n{said}")
 
 
 def _here(at_most: int | None) -> Iterator[str]:
