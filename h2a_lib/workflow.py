@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from h2a_lib.data.hands import Hands
 
 SHEET = "study.yaml"
+# Of one hand alone, batch normalisation has no variance to learn from.
+LEAST_HANDS = 2
 TIER_LABELS = {
     "phantom": "Synthetic radiographs (phantoms), not patients",
     "rsna": "RSNA Pediatric Bone Age radiographs",
@@ -303,6 +305,8 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
     ------
     DataError
         With every problem of the data at once.
+    UserError
+        If there are no data, or too few hands.
     """
     from h2a_lib.data import sources
 
@@ -319,6 +323,12 @@ def prepare_data(space: Workspace, progress: bool = True) -> None:
     inspection = sources.inspect(space.data_folder, memory=memory, progress=progress)
     inspection.raise_if_unsound()
     labels = inspection.labels
+    train, validation = ((labels["split"] == name).sum() for name in ("train", "validation"))
+    if min(train, validation) < LEAST_HANDS:
+        raise UserError(
+            f"{space.data_folder} has {train} hands to train on and {validation} to validate: a "
+            f"network needs at least {LEAST_HANDS} of each (eight in all, in a set to train on)"
+        )
     data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
     if space.data_file.exists() and space.data == data and is_same_csv(space.labels_file, labels):
         return

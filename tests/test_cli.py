@@ -99,6 +99,15 @@ def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
     assert not list(project.glob("cache/**/cache.json"))
 
 
+@pytest.mark.parametrize(("n", "said"), [(1, "0 hands to train on and 1 to"), (7, "6 hands to")])
+def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, said):
+    rows = [(str(i), str(12 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
+    space = workflow.locate("smoke", folder_of_hands(tmp_path / "hands", rows), root=project)
+    with pytest.raises(UserError, match=said):
+        workflow.prepare_data(space, progress=False)
+    assert not space.labels_file.exists()
+
+
 def test_paths_follow_from_the_profile_and_the_data_folder(project, tmp_path):
     own = workflow.locate("smoke", root=project)
     assert own.name == "smoke"
