@@ -46,8 +46,6 @@ CoresOption = Annotated[int | None, typer.Option(min=1, help="Processor cores; a
 RendererOption = Annotated[
     str, typer.Option(help="quarto, pandoc, or auto: Quarto if it is there.")
 ]
-
-
 ExecutorOption = Annotated[
     str | None,
     typer.Option(help="Run the steps as jobs of a cluster: slurm, or another with its profile."),
@@ -198,6 +196,8 @@ def status(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     table = Table("experiment", "seed", "state", "epochs", "validation", title=space.name)
     finished = 0
     planned = list(space.study.runs_of(profile))
+    # Without the data's fingerprint, every run would be made again.
+    wanted = space.unfinished_runs() if space.data_file.exists() else planned
     for experiment, seed in planned:
         folder = space.run_folder(experiment, seed)
         try:
@@ -206,7 +206,7 @@ def status(profile: ProfileOption = "demo", data: DataOption = None) -> None:
             state = "interrupted" if (folder / runs.CHECKPOINT).exists() else "–"
             table.add_row(experiment, str(seed), state, "", "")
             continue
-        stale = run.config != space.config(experiment, seed)
+        stale = (experiment, seed) in wanted
         finished += not stale
         seen = run.metrics["validation"]
         errors = [f"{seen[key]:.2f} {unit}" for key, unit in _SHOWN.items() if key in seen]

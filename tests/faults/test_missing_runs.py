@@ -9,8 +9,9 @@ import pytest
 import yaml
 from checkout import copy_checkout, h2a
 from trained import trained
+from typer.testing import CliRunner
 
-from h2a_lib import graph, workflow
+from h2a_lib import cli, graph, workflow
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_json
 
@@ -82,6 +83,20 @@ def test_the_next_report_wants_every_run_again(study, monkeypatch):
     with pytest.raises(pytest.fail.Exception):
         workflow.prepare_data(study)
     assert study.planned_runs() == [("resnet18", 0), ("sex", 0)]
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "n_done"), [("squares", 1), ("other squares", 0), (None, 0)]
+)
+def test_the_status_counts_only_runs_of_todays_data(study, monkeypatch, fingerprint, n_done):
+    if fingerprint is None:
+        study.data_file.unlink()
+    else:
+        write_json(study.data_file, {"fingerprint": fingerprint, "tier": "phantom"})
+    monkeypatch.setattr(workflow, "locate", lambda *_: study)
+    said = CliRunner().invoke(cli.app, ["status", "--profile", "smoke"]).output
+    assert f"{n_done} of 2 runs are done" in said
+    assert ("stale" in said) == (n_done == 0)
 
 
 @pytest.mark.parametrize("document", ["slides.qmd", "paper.qmd"])
