@@ -193,7 +193,7 @@ def read_hands(
         Of any format that `data.images.read` takes. Prepared as the run's own images were.
     run : Run
     male : bool, optional
-        Sex of all of them; needed by a run that has sex as an input.
+        Sex of all of them; for a run that has sex as an input, and needed there.
     level : float
         Of the intervals.
 
@@ -204,10 +204,13 @@ def read_hands(
     Raises
     ------
     UserError
-        If the run needs the sex and it is not given. A bad file raises nothing: it is refused.
+        If the run needs the sex and it is not given, or is given it without need. A bad file
+        raises nothing: it is refused.
     """
     if run.config.sex_input and male is None:
         raise UserError(f"{run.name} has sex as an input: say --sex male or --sex female")
+    if male is not None and not run.config.sex_input:
+        raise UserError(f"{run.name} has no sex as an input and would not use it: leave out --sex")
     readers = _Readers.of(run, level)
     answers: list[Reading] = []
     refused: list[Refusal] = []

@@ -50,6 +50,11 @@ def test_answers_do_not_depend_on_the_other_files_of_the_call(run, files):
     )
 
 
+def test_a_sex_that_would_not_be_used_is_refused(run, files):
+    with pytest.raises(UserError, match="has no sex as an input and would not use it"):
+        read_hands(files[:1], run, male=True)
+
+
 def test_a_bad_file_is_named_and_the_others_are_answered(run, files, tmp_path):
     bad = tmp_path / "text.png"
     bad.write_text("not an image")
