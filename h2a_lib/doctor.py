@@ -1,7 +1,7 @@
 """What this machine has and lacks for a study."""
 
+import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Finding:
 
 
 def findings(root: Path) -> Iterator[Finding]:
-    """Look at Python, packages, processor, GPU, memory, disk, Quarto and data.
+    """Look at Python, processor, GPU, memory, disk, Quarto and data.
 
     Parameters
     ----------
@@ -39,8 +39,7 @@ def findings(root: Path) -> Iterator[Finding]:
     from h2a_lib import study, workflow
     from h2a_lib.provenance import machine, machine_in_words
 
-    python = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", python, sys.version_info >= (3, 11), "install Python 3.11", True)
+    yield Finding("Python", platform.python_version())
     yield Finding("machine", machine_in_words(machine()))
     memory = Path("/proc/meminfo")
     if memory.exists():
