@@ -1,5 +1,6 @@
 """A run as one file for other programs, with a card that says what it is and is not."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -224,9 +225,9 @@ def _sex_part(split: str, hands, threshold: float) -> list[str]:
 
 
 def _cell(value: float, low: float, high: float, digits: int = 1) -> str:
-    if value != value:  # NaN: no hand
+    if math.isnan(value):  # no hand
         return "–"
-    interval = "" if low != low else f" ({low:.{digits}f} to {high:.{digits}f})"
+    interval = "" if math.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
     return f"{value:.{digits}f}{interval}"
 
 

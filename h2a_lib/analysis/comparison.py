@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from h2a_lib.analysis import age
 from h2a_lib.analysis.statistics import (
     Estimate,
-    mae_interval,
     over_seeds,
     paired_difference,
     paired_over_seeds,
@@ -176,17 +176,12 @@ def validation(run: Run) -> pd.DataFrame:
 
 def error(run: Run) -> Estimate:
     """Return a run's validation MAE in months, computed from its predictions."""
-    seen = validation(run)
-    return mae_interval(seen["predicted_age_months"] - seen["age_months"])
+    return age.error(validation(run))
 
 
 def constant_error(run: Run) -> Estimate:
-    """Return the validation MAE of the median training age: what a network must beat.
-
-    The median is the constant with the least absolute error on the training hands.
-    """
-    constant = run.predictions_train["age_months"].median()
-    return mae_interval(validation(run)["age_months"] - constant)
+    """Return the validation MAE of the median training age: what a network must beat."""
+    return age.error(age.constant(run.predictions_train, validation(run)))
 
 
 def train_error(run: Run) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from h2a_lib.analysis import age
 from h2a_lib.analysis.comparison import (
     DEFAULT,
     Groups,
@@ -108,8 +109,7 @@ def variance_sentence(groups: Groups) -> str:
 def beats_constant_sentence(run: Run) -> str:
     """Say how a run compares with always answering the median age, paired on the same hands."""
     seen = validation(run)
-    constant = run.predictions_train["age_months"].median()
-    difference = paired_difference(seen, seen.assign(predicted_age_months=constant))
+    difference = paired_difference(seen, age.constant(run.predictions_train, seen))
     share = 100 * (1 - error(run).value / constant_error(run).value)
     if difference.is_tie:
         return "It cannot be told from always answering the median age."

@@ -11,7 +11,7 @@ which it is farthest out decides.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,7 @@ class Familiarity:
         )
         far = found.distances(validation)
         threshold = float(np.quantile(far, SHARE)) if len(far) else math.inf
-        return cls(*(list(vars(found).values())[:4]), threshold, n, len(far))
+        return replace(found, threshold=threshold, n_validation=len(far))
 
     def distances(self, features: Features) -> NDArray[np.float64]:
         """Return each hand's distance, (n,); about 1 for a hand like those of the training."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from h2a_lib.analysis.age import constant, constant_by_sex, error
+from h2a_lib.analysis.agreement import adjusted_rand
 from h2a_lib.analysis.roc import auc
 from h2a_lib.analysis.sex import BASELINES
-from h2a_lib.analysis.statistics import Estimate, bootstrap, mae_interval, mean_interval, number
+from h2a_lib.analysis.statistics import Estimate, bootstrap, mean_interval, number
 
 FOLDS = 5
 # Beyond this age one cut agrees best with sex, of all cuts through the RSNA training labels.
@@ -17,6 +19,7 @@ THRESHOLD_MONTHS = 144
 # A plate is called nearly single-sex from here on, if enough children have it.
 SINGLE_SEX_SHARE = 0.9
 LEAST_ON_A_PLATE = 30
+MOST_SAID = 4
 
 
 # --- counts and moments --------------------------------------------------------------------------
@@ -68,11 +71,8 @@ def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
         Mean absolute error in months.
     """
     train, held_out = (labels[labels["split"] == name] for name in ("train", "validation"))
-    said = train["age_months"].median()
-    if by_sex:
-        medians = train.groupby("male")["age_months"].median()
-        said = held_out["male"].map(medians).fillna(said)
-    return mae_interval(held_out["age_months"] - said)
+    predict = constant_by_sex if by_sex else constant
+    return error(predict(train, held_out))
 
 
 # --- heaping -------------------------------------------------------------------------------------
@@ -143,8 +143,8 @@ def single_sex_plates(labels: pd.DataFrame) -> pd.DataFrame:
 # --- what the label tells of sex -----------------------------------------------------------------
 
 
-def label_tells_sex(labels: pd.DataFrame, folds: int = FOLDS, seed: int = 0) -> pd.DataFrame:
-    """Predict sex from the age label alone, cross-validated.
+def label_tells_sex(labels: pd.DataFrame) -> pd.DataFrame:
+    """Predict sex from the age label alone, cross-validated in five folds.
 
     Each child is judged by what the other folds show: the majority, the best single age threshold,
     the share of boys in its 12-month bin, and the share of boys at its exact month.
@@ -153,9 +153,6 @@ def label_tells_sex(labels: pd.DataFrame, folds: int = FOLDS, seed: int = 0) -> 
     ----------
     labels : DataFrame
         age_months, male.
-    folds : int
-    seed : int
-        Of the folds.
 
     Returns
     -------
@@ -163,9 +160,9 @@ def label_tells_sex(labels: pd.DataFrame, folds: int = FOLDS, seed: int = 0) -> 
         name, auc (Estimate, DeLong's interval; of the majority, 0.5), accuracy (Estimate).
     """
     male = labels["male"].to_numpy(bool)
-    fold = np.random.default_rng(seed).permutation(len(labels)) % folds
+    fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
     scores = {name: np.full(len(labels), math.nan) for name in BASELINES}
-    for k in range(folds):
+    for k in range(FOLDS):
         train, held_out = labels[fold != k], labels[fold == k]
         for name, baseline in BASELINES.items():
             scores[name][fold == k] = baseline(train, held_out)
@@ -178,14 +175,12 @@ def label_tells_sex(labels: pd.DataFrame, folds: int = FOLDS, seed: int = 0) -> 
     return pd.DataFrame(rows)
 
 
-def threshold_agreement(labels: pd.DataFrame, threshold_months: float = THRESHOLD_MONTHS) -> float:
-    """Return the adjusted Rand index between "older than this" and sex.
+def threshold_agreement(labels: pd.DataFrame) -> float:
+    """Return the adjusted Rand index between "older than `THRESHOLD_MONTHS`" and sex.
 
     What a clustering reaches that has found nothing but one cut through age.
     """
-    from sklearn.metrics import adjusted_rand_score
-
-    return float(adjusted_rand_score(labels["male"], labels["age_months"] > threshold_months))
+    return adjusted_rand(labels["male"], labels["age_months"] > THRESHOLD_MONTHS)
 
 
 # --- the split -----------------------------------------------------------------------------------
@@ -296,13 +291,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _say(found: pd.DataFrame, most: int = 4) -> str:
+def _say(found: pd.DataFrame) -> str:
     """Say "94 months (100 % female, n = 202), 108 months (99 % male, n = 424)"."""
     if found.empty:
         return "none"
     parts: Sequence[str] = [
         f"{row.age_months:g} months ({_share_of_one_sex(row.share_male)}, n = {row.n:,})"
-        for row in found.head(most).itertuples()
+        for row in found.head(MOST_SAID).itertuples()
     ]
     return ", ".join(parts)
 
