@@ -182,9 +182,7 @@ class Readings:
         return [answer.text() for answer in self.answers] + refused + together
 
 
-def read_hands(
-    files: Iterable[Path | str], run: Run, male: bool | None = None, level: float = LEVEL
-) -> Readings:
+def read_hands(files: Iterable[Path | str], run: Run, male: bool | None = None) -> Readings:
     """Read hands from image files with a finished run.
 
     Parameters
@@ -194,8 +192,6 @@ def read_hands(
     run : Run
     male : bool, optional
         Sex of all of them; for a run that has sex as an input, and needed there.
-    level : float
-        Of the intervals.
 
     Returns
     -------
@@ -211,7 +207,7 @@ def read_hands(
         raise UserError(f"{run.name} has sex as an input: say --sex male or --sex female")
     if male is not None and not run.config.sex_input:
         raise UserError(f"{run.name} has no sex as an input and would not use it: leave out --sex")
-    readers = _Readers.of(run, level)
+    readers = _Readers.of(run)
     answers: list[Reading] = []
     refused: list[Refusal] = []
     given: list[NDArray[np.uint8]] = []
@@ -243,19 +239,17 @@ class _Readers:
     """What turns a run's raw answers into readings; fitted once for all files."""
 
     run: Run
-    level: float
     conformal: Conformal | None
     threshold: float
     familiar: familiarity.Views | None
 
     @classmethod
-    def of(cls, run: Run, level: float) -> "_Readers":
+    def of(cls, run: Run) -> "_Readers":
         seen = run.predictions[run.predictions["split"] == "validation"]
         has_age, has_sex = run.config.task in ("age", "both"), run.config.task in ("sex", "both")
         return cls(
             run,
-            level,
-            Conformal.fit(seen, level) if has_age else None,
+            Conformal.fit(seen) if has_age else None,
             sex.choose_threshold(run.predictions_train) if has_sex else 0.5,
             familiarity.recall(run.folder),
         )
@@ -290,7 +284,7 @@ class _Readers:
             far = self.familiar.distances(features) / self.familiar.threshold
             columns["distance"] = [round(float(f), 3) for f in far]
         rows = zip(*columns.values(), strict=True)
-        return [Reading(level=self.level, **dict(zip(columns, row, strict=True))) for row in rows]
+        return [Reading(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _finite(end: float, high: float) -> float | None:

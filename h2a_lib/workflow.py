@@ -154,7 +154,7 @@ class Workspace:
             raise UserError(f"{run.folder}: made from other data than {self.data_folder}")
         return run
 
-    def finished_runs(self, experiments: Iterable[str] | None = None) -> list[runs.Run]:
+    def finished_runs(self) -> list[runs.Run]:
         """Return the planned runs, all of which must be finished and of today's settings.
 
         Raises
@@ -162,11 +162,7 @@ class Workspace:
         UserError
             If one is missing, unfinished, or was made with other settings or data.
         """
-        return [
-            self._finished_run(experiment, seed)
-            for experiment, seed in self.planned_runs()
-            if experiments is None or experiment in experiments
-        ]
+        return [self._finished_run(experiment, seed) for experiment, seed in self.planned_runs()]
 
     # --- results ---
 
@@ -225,9 +221,9 @@ def in_words(runs: Iterable[Iterable[str | int]]) -> str:
     return ", ".join(f"{experiment} (seed {seed})" for experiment, seed in runs)
 
 
-def project_root(start: Path | None = None) -> Path:
-    """Return the nearest folder, from `start` upwards, that holds study.yaml."""
-    start = (start or Path.cwd()).resolve()
+def project_root() -> Path:
+    """Return the nearest folder, from the working directory upwards, that holds study.yaml."""
+    start = Path.cwd()
     for folder in (start, *start.parents):
         if (folder / SHEET).is_file():
             return folder
@@ -262,7 +258,6 @@ def open_study(
     data: str | Path | None = None,
     prepare: bool = True,
     needs: str | None = None,
-    root: Path | None = None,
 ) -> Workspace:
     """Open a study: the first call of every notebook.
 
@@ -277,14 +272,12 @@ def open_study(
         `needs`. The graph's own jobs pass False, since the graph has made it.
     needs : {None, "runs"}
         "runs": all runs of the profile.
-    root : Path, optional
-        The project's folder; found from the working directory by default.
 
     Returns
     -------
     Workspace
     """
-    space = locate(profile, data, root)
+    space = locate(profile, data)
     if prepare:
         prepare_data(space)
         if needs == "runs":

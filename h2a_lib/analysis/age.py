@@ -295,7 +295,7 @@ def ensemble(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return first.assign(**{PREDICTED: stacked.mean(axis=0), "spread_months": stacked.std(axis=0)})
 
 
-def abstention(errors: Array, uncertainty: Array, points: int = 20) -> pd.DataFrame:
+def abstention(errors: Array, uncertainty: Array) -> pd.DataFrame:
     """Error of the hands that are left when the most uncertain ones are given back unanswered.
 
     Parameters
@@ -304,18 +304,16 @@ def abstention(errors: Array, uncertainty: Array, points: int = 20) -> pd.DataFr
         Predicted minus true, months.
     uncertainty : ndarray, (n,)
         Anything that rises with the error to be expected, and was found without it.
-    points : int
-        Shares answered, evenly spaced up to 1.
 
     Returns
     -------
     DataFrame
-        answered (share), n, mae_months with _low and _high, oracle_months (had the largest errors
-        been known). With few hands, fewer points.
+        answered (share, in 20 even steps up to 1; fewer with few hands), n, mae_months with _low
+        and _high, oracle_months (had the largest errors been known).
     """
     errors = np.abs(np.asarray(errors, float))
     by_uncertainty = errors[np.argsort(uncertainty, kind="stable")]
-    sizes = np.unique(np.ceil(np.linspace(1 / points, 1, points) * len(errors)).astype(int))
+    sizes = np.unique(np.ceil(np.linspace(0.05, 1, 20) * len(errors)).astype(int))
     by_error = np.sort(errors)
     rows = []
     for size in sizes[sizes > 0]:

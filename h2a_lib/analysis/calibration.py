@@ -79,7 +79,7 @@ def folds_of(ids: pd.Series, folds: int = FOLDS, seed: int = 0) -> NDArray[np.in
     return fold
 
 
-def cross_corrected(frame: pd.DataFrame, folds: int = FOLDS, seed: int = 0) -> pd.DataFrame:
+def cross_corrected(frame: pd.DataFrame) -> pd.DataFrame:
     """Correct regression to the mean; no hand's own label has a part in its correction.
 
     The line is fitted on the other folds of the same hands. It is turned around, which leaves
@@ -90,15 +90,13 @@ def cross_corrected(frame: pd.DataFrame, folds: int = FOLDS, seed: int = 0) -> p
     ----------
     frame : DataFrame
         `id`, `age_months`, `predicted_age_months`.
-    folds, seed : int
-        See `folds_of`.
 
     Returns
     -------
     DataFrame
         As `frame`, predictions corrected; unchanged where the answers do not follow the age.
     """
-    fold = folds_of(frame["id"], folds, seed)
+    fold = folds_of(frame["id"])
     predicted = frame[PREDICTED].to_numpy(float).copy()
     for k in np.unique(fold):
         others, held_out = frame[fold != k], fold == k

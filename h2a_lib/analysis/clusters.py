@@ -5,7 +5,7 @@ what is known of the hands.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ KS = (2, 3, 4, 5, 6, 8)
 # The silhouette compares every pair; this many hands pin it down to about 0.01.
 SILHOUETTE_HANDS = 2000
 COMPONENTS = 50
+# To which pictures shrink: 1,024 numbers a hand keep 12,611 hands in 52 MB.
+SIDE_PX = 32
 # Labels of bone age are nearly all multiples of six months, so half a year is one label or two.
 AGE_STRATUM_MONTHS = 6
 
@@ -30,24 +32,22 @@ AGE_STRATUM_MONTHS = 6
 # --- features ------------------------------------------------------------------------------------
 
 
-def pixel_features(images: NDArray[np.uint8], side_px: int = 32) -> Features:
+def pixel_features(images: NDArray[np.uint8]) -> Features:
     """Return each image, shrunk and freed of its own brightness and contrast, as a row.
 
     Parameters
     ----------
     images : ndarray
         (n, s, s), uint8; may be a memory map.
-    side_px : int
-        Side to shrink to, by area; 1,024 numbers a hand keep 12,611 hands in 52 MB.
 
     Returns
     -------
     ndarray
-        (n, side_px**2), float32.
+        (n, <= 1024), float32.
     """
     import cv2
 
-    side = min(side_px, images.shape[1])
+    side = min(SIDE_PX, images.shape[1])
     small = [
         cv2.resize(image.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
         for image in images
@@ -57,26 +57,22 @@ def pixel_features(images: NDArray[np.uint8], side_px: int = 32) -> Features:
     return rows / (rows.std(axis=1, keepdims=True) + 1e-6)
 
 
-def principal_components(features: Features, n: int = COMPONENTS, seed: int = 0) -> Features:
-    """Reduce features to their first principal components.
+def principal_components(features: Features) -> Features:
+    """Reduce features to their first 50 principal components, fewer of fewer hands or features.
 
     Parameters
     ----------
-    features : ndarray, (n_hands, d)
-    n : int
-        Fewer where there are fewer hands or features.
-    seed : int
-        Of the randomised solver.
+    features : ndarray, (n, d)
 
     Returns
     -------
     ndarray
-        (n_hands, <= n), float32.
+        (n, <= 50), float32.
     """
     from sklearn.decomposition import PCA
 
-    n = min(n, *features.shape)
-    return PCA(n, random_state=seed).fit_transform(features).astype(np.float32)
+    n = min(COMPONENTS, *features.shape)
+    return PCA(n, random_state=0).fit_transform(features).astype(np.float32)
 
 
 def umap_embedding(
@@ -127,7 +123,7 @@ def k_means(features: Features, k: int, seed: int = 0) -> NDArray[np.int64]:
     return KMeans(k, n_init=10, random_state=seed).fit_predict(features).astype(np.int64)
 
 
-def silhouettes(features: Features, ks: Iterable[int] = KS, seed: int = 0) -> pd.Series:
+def silhouettes(features: Features, seed: int = 0) -> pd.Series:
     """Mean silhouette (Rousseeuw 1987) for each number of groups that the hands allow.
 
     Returns
@@ -140,7 +136,7 @@ def silhouettes(features: Features, ks: Iterable[int] = KS, seed: int = 0) -> pd
     most = min(SILHOUETTE_HANDS, len(features))
     sample = np.random.default_rng(seed).permutation(len(features))[:most]
     found = {}
-    for k in ks:
+    for k in KS:
         groups = k_means(features, k, seed)[sample] if k < most else np.zeros(1)
         if 1 < len(np.unique(groups)) < len(groups):
             found[k] = float(silhouette_score(features[sample], groups))
@@ -311,11 +307,11 @@ def group(
     )
 
 
-def age_baseline(train: pd.DataFrame, hands: pd.DataFrame, permutations: int = 200) -> Agreement:
+def age_baseline(train: pd.DataFrame, hands: pd.DataFrame) -> Agreement:
     """Agreement with sex of one age threshold, chosen on training hands."""
     male = hands["male"].to_numpy().astype(np.int64)
     groups = hands["age_months"].to_numpy(float) >= age_threshold(train)
-    return agreement(male, groups, permutations=permutations)
+    return agreement(male, groups)
 
 
 def judge(

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from h2a_lib.analysis.age import PREDICTED, TRUE
 from h2a_lib.analysis.bands import EDGES_MONTHS, by_band_and_sex
-from h2a_lib.analysis.calibration import FOLDS, folds_of
+from h2a_lib.analysis.calibration import folds_of
 from h2a_lib.analysis.statistics import FEW, mean_interval
 
 LEVEL = 0.9
@@ -112,9 +112,7 @@ def quantile(errors: NDArray[np.float64], level: float) -> float:
     return float(np.sort(errors)[rank - 1]) if rank <= len(errors) else math.inf
 
 
-def cross_conformal(
-    frame: pd.DataFrame, level: float = LEVEL, folds: int = FOLDS, seed: int = 0
-) -> pd.DataFrame:
+def cross_conformal(frame: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     """Give each validation hand an interval that was fitted on the other folds.
 
     So the coverage is measured on hands that had no part in the interval.
@@ -124,7 +122,7 @@ def cross_conformal(
     DataFrame
         As `frame`, with low_months, high_months, half_width_months and covered.
     """
-    fold = folds_of(frame["id"], folds, seed)
+    fold = folds_of(frame["id"])
     low, high = np.zeros(len(frame)), np.full(len(frame), np.inf)
     for k in np.unique(fold):
         own = fold == k

@@ -190,7 +190,6 @@ def robustness(
     images: Images,
     frame: pd.DataFrame,
     marker: NDArray[np.float64] | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Predict the same hands under every change, paired with the unchanged ones.
 
@@ -204,8 +203,6 @@ def robustness(
         n rows: `age_months`, `male`.
     marker : ndarray, optional
         (n, s, s): where the lead marker is known to be; covered as one more change.
-    seed : int
-        Of noise and of the intervals.
 
     Returns
     -------
@@ -215,7 +212,7 @@ def robustness(
     """
     true, male = frame[TRUE].to_numpy(float), frame["male"].to_numpy(bool)
     before = np.abs(predict(images, male) - true)
-    sets = [(c.family, c.strength, lambda c=c: changed(images, c.apply, seed)) for c in CHANGES]
+    sets = [(c.family, c.strength, lambda c=c: changed(images, c.apply)) for c in CHANGES]
     if marker is not None:
         sets.append(("marker", "covered exactly", lambda: covered(images, marker)))
     rows = []
@@ -225,8 +222,8 @@ def robustness(
         rows.append(
             {"family": family, "strength": strength, "n": len(true)}
             | {"mae_months": round(float(after.mean()), 3)}
-            | mean_interval(after - before, seed).row("mae_change_months", digits=3)
-            | mean_interval(beyond, seed).row("beyond_12_change", digits=4)
+            | mean_interval(after - before).row("mae_change_months", digits=3)
+            | mean_interval(beyond).row("beyond_12_change", digits=4)
         )
     return pd.DataFrame(rows)
 

@@ -11,8 +11,8 @@ from h2a_lib.analysis.statistics import LEVEL, Estimate
 Array = NDArray[np.float64]
 
 
-def auc(male: ArrayLike, score: ArrayLike, level: float = LEVEL) -> Estimate:
-    """Area under the ROC curve with DeLong's interval.
+def auc(male: ArrayLike, score: ArrayLike) -> Estimate:
+    """Area under the ROC curve with DeLong's 95 % interval, cut off at 0 and 1.
 
     DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; by ranks, Sun and Xu 2014, IEEE
     Signal Processing Letters 21:1389.
@@ -22,8 +22,6 @@ def auc(male: ArrayLike, score: ArrayLike, level: float = LEVEL) -> Estimate:
     male : array_like of bool, (n,)
     score : array_like, (n,)
         Higher means male.
-    level : float
-        Of the interval, which is cut off at 0 and 1.
 
     Returns
     -------
@@ -33,19 +31,16 @@ def auc(male: ArrayLike, score: ArrayLike, level: float = LEVEL) -> Estimate:
     male, score = np.asarray(male, dtype=bool), np.asarray(score, dtype=float)
     boys, girls = _placements(male, score)
     value = float(boys.mean()) if len(boys) and len(girls) else math.nan
-    return _wald(value, _variance(boys, girls), len(male), level, within=(0.0, 1.0))
+    return _wald(value, _variance(boys, girls), len(male), within=(0.0, 1.0))
 
 
-def auc_difference(
-    male: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, level: float = LEVEL
-) -> Estimate:
-    """AUC of a minus that of b on the same hands, with DeLong's paired interval.
+def auc_difference(male: ArrayLike, score_a: ArrayLike, score_b: ArrayLike) -> Estimate:
+    """AUC of a minus that of b on the same hands, with DeLong's paired 95 % interval.
 
     Parameters
     ----------
     male : array_like of bool, (n,)
     score_a, score_b : array_like, (n,)
-    level : float
 
     Returns
     -------
@@ -57,7 +52,7 @@ def auc_difference(
     boys_b, girls_b = _placements(male, np.asarray(score_b, dtype=float))
     boys, girls = boys_a - boys_b, girls_a - girls_b
     value = float(boys.mean()) if len(boys) and len(girls) else math.nan
-    return _wald(value, _variance(boys, girls), len(male), level, within=(-1.0, 1.0))
+    return _wald(value, _variance(boys, girls), len(male), within=(-1.0, 1.0))
 
 
 def _placements(male: NDArray[np.bool_], score: Array) -> tuple[Array, Array]:
@@ -77,15 +72,13 @@ def _variance(boys: Array, girls: Array) -> float:
     return float(boys.var(ddof=1) / len(boys) + girls.var(ddof=1) / len(girls))
 
 
-def _wald(
-    value: float, variance: float, n: int, level: float, within: tuple[float, float]
-) -> Estimate:
-    half = norm.ppf((1 + level) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
+def _wald(value: float, variance: float, n: int, within: tuple[float, float]) -> Estimate:
+    half = norm.ppf((1 + LEVEL) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
     low, high = (
         min(max(end, within[0]), within[1]) if math.isfinite(end) else math.nan
         for end in (value - half, value + half)
     )
-    return Estimate(value, low, high, n, level)
+    return Estimate(value, low, high, n)
 
 
 def average_precision(male: NDArray[np.bool_], score: Array) -> Array:

@@ -26,6 +26,8 @@ Maps = NDArray[np.float32]
 # A coarser grid than ImageNet's 7 x 7 says little about a hand. Pictures of less than 224 pixels
 # are therefore explained by an earlier layer than the usual last one.
 LEAST_GRID = 7
+# Along each side of a picture, of occlusion.
+PATCHES = 8
 LAYERS = ("layer4", "layer3", "layer2", "layer1")
 # Randomised from the answer down to the picture (Adebayo et al. 2018, section 4.1, "cascading").
 STAGES = ("head", "layer4", "layer3", "layer2", "layer1", "conv1")
@@ -106,7 +108,6 @@ def grad_cam(
 def occlusion(
     predict: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
     images: NDArray[np.uint8],
-    grid: int = 8,
 ) -> Maps:
     """Map how far an answer moves when a patch is covered (Zeiler and Fergus 2014, section 4.2).
 
@@ -115,9 +116,8 @@ def occlusion(
     predict : callable
         (m, s, s) uint8 -> (m,).
     images : ndarray
-        (n, s, s), uint8.
-    grid : int
-        The picture is cut into grid x grid patches; each is covered by the picture's median grey.
+        (n, s, s), uint8. Each is cut into 8 x 8 patches, which are covered in turn by the picture's
+        median grey.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def occlusion(
         (n, s, s), float32.
     """
     n, side, _ = images.shape
-    edges = np.linspace(0, side, min(grid, side) + 1).round().astype(int)
+    edges = np.linspace(0, side, min(PATCHES, side) + 1).round().astype(int)
     before = predict(images)
     grey = np.median(images, axis=(1, 2)).astype(np.uint8)
     maps = np.zeros((n, side, side), np.float32)

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from h2a_lib.analysis.bands import NAMES, band_of
 from h2a_lib.analysis.roc import auc, auc_difference, average_precision
-from h2a_lib.analysis.statistics import LEVEL, RESAMPLES, Estimate, bootstrap, mean_interval
+from h2a_lib.analysis.statistics import (
+    FEW,
+    LEVEL,
+    RESAMPLES,
+    Estimate,
+    bootstrap,
+    mean_interval,
+)
 
 PROBABILITY = "male_probability"
 Array = NDArray[np.float64]
@@ -51,7 +58,7 @@ def choose_threshold(train: pd.DataFrame) -> float:
     return float(cuts[best[len(best) // 2]])
 
 
-def metrics(frame: pd.DataFrame, threshold: float, seed: int = 0) -> dict[str, Estimate]:
+def metrics(frame: pd.DataFrame, threshold: float) -> dict[str, Estimate]:
     """Measure predictions of sex, each figure with its interval.
 
     Parameters
@@ -60,8 +67,6 @@ def metrics(frame: pd.DataFrame, threshold: float, seed: int = 0) -> dict[str, E
         `male`, `male_probability`.
     threshold : float
         From `choose_threshold`, so not from these hands.
-    seed : int
-        Of the resamples.
 
     Returns
     -------
@@ -80,8 +85,7 @@ def metrics(frame: pd.DataFrame, threshold: float, seed: int = 0) -> dict[str, E
         "brier": lambda m, c, s: ((s - m) ** 2).mean(axis=-1),
     }
     return {"auc": auc(male, score)} | {
-        name: bootstrap(measure, male, called, score, seed=seed)
-        for name, measure in measured.items()
+        name: bootstrap(measure, male, called, score) for name, measure in measured.items()
     }
 
 
@@ -116,16 +120,16 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def calibration_curve(frame: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Share of boys against the probability that was given, in bins of about equally many hands.
+def calibration_curve(frame: pd.DataFrame) -> pd.DataFrame:
+    """Share of boys against the probability that was given, in ten bins of about as many hands.
 
     Returns
     -------
     DataFrame
-        probability (mean), male with _low and _high, n; fewer bins than asked for if there are
-        fewer than 10 hands for each.
+        probability (mean), male with _low and _high, n; fewer bins where there are fewer than 10
+        hands for each.
     """
-    bins = max(1, min(bins, len(frame) // 10))
+    bins = max(1, min(10, len(frame) // 10))
     ordered = frame.sort_values(PROBABILITY, kind="stable")
     rows = []
     for rows_of_bin in np.array_split(np.arange(len(ordered)), bins):
@@ -160,13 +164,7 @@ class Matched:
     caliper_months: float
 
 
-def age_matched(
-    frame: pd.DataFrame,
-    caliper_months: float = 0,
-    score: str = PROBABILITY,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Matched:
+def age_matched(frame: pd.DataFrame, caliper_months: float = 0) -> Matched:
     """Compare every girl with every boy of about her age.
 
     At a caliper of 0 this is the AUC within each value of the label, pooled over values by their
@@ -176,11 +174,8 @@ def age_matched(
     Parameters
     ----------
     frame : DataFrame
-        `age_months`, `male` and the score.
+        `age_months`, `male`, `male_probability`.
     caliper_months : float
-    score : str
-        Column; higher means male.
-    seed, resamples : int
 
     Returns
     -------
@@ -194,27 +189,28 @@ def age_matched(
     n, pairs = int(keep_b.sum() + keep_g.sum()), int(near.sum())
     if pairs == 0:
         return Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, caliper_months)
-    difference = boys[score].to_numpy(float)[keep_b, None] - girls[score].to_numpy(float)[keep_g]
+    difference = boys[PROBABILITY].to_numpy(float)[keep_b, None]
+    difference = difference - girls[PROBABILITY].to_numpy(float)[keep_g]
     wins = np.where(near, (np.sign(difference) + 1) / 2, 0.0).astype(np.float32)
     near = near.astype(np.float32)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = []
     # A child that is drawn twice counts twice in each of its pairs.
-    for _ in range(math.ceil(resamples / 500)):
+    for _ in range(math.ceil(RESAMPLES / 500)):
         boy = rng.multinomial(len(wins), np.full(len(wins), 1 / len(wins)), 500)
         girl = rng.multinomial(wins.shape[1], np.full(wins.shape[1], 1 / wins.shape[1]), 500)
         boy, girl = boy.astype(np.float32), girl.astype(np.float32)
         won, all_pairs = ((boy @ w * girl).sum(axis=1) for w in (wins, near))
         drawn.append(np.where(all_pairs > 0, won / np.maximum(all_pairs, 1e-9), np.nan))
-    defined = np.concatenate(drawn)[:resamples]
+    defined = np.concatenate(drawn)[:RESAMPLES]
     defined = defined[~np.isnan(defined)]
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = float(wins.sum(dtype=np.float64) / pairs)
     return Matched(Estimate(value, float(low), float(high), n), pairs, caliper_months)
 
 
-def closest_match(frame: pd.DataFrame, least: int = 30, score: str = PROBABILITY) -> Matched:
-    """Match as closely as leaves at least `least` hands of each sex in pairs.
+def closest_match(frame: pd.DataFrame) -> Matched:
+    """Match as closely as leaves at least 30 hands of each sex in pairs.
 
     The caliper is chosen by the ages alone, so not by what comes out; the widest if none will do.
     """
@@ -222,9 +218,9 @@ def closest_match(frame: pd.DataFrame, least: int = 30, score: str = PROBABILITY
     girls = frame.loc[~frame["male"].astype(bool), "age_months"].to_numpy(float)
     for caliper in CALIPERS_MONTHS:
         near = np.abs(boys[:, None] - girls[None, :]) <= caliper
-        if near.any(axis=1).sum() >= least and near.any(axis=0).sum() >= least:
+        if near.any(axis=1).sum() >= FEW and near.any(axis=0).sum() >= FEW:
             break
-    return age_matched(frame, caliper, score)
+    return age_matched(frame, caliper)
 
 
 # --- what the label alone tells ------------------------------------------------------------------

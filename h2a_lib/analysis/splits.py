@@ -59,22 +59,20 @@ def _z() -> float:
     return float(norm.ppf((1 + LEVEL) / 2))
 
 
-def precision(labels: pd.DataFrame, split: str = "validation") -> pd.DataFrame:
-    """List what intervals to expect from the number of hands alone.
+def precision(labels: pd.DataFrame) -> pd.DataFrame:
+    """List what intervals to expect from the number of validation hands alone.
 
     Parameters
     ----------
     labels : DataFrame
         male, split.
-    split : str
-        Of the hands to be judged.
 
     Returns
     -------
     DataFrame
         measure, assumed (what it might come to), half_width (of its 95 % interval), n.
     """
-    male = labels.loc[labels["split"] == split, "male"].to_numpy(bool)
+    male = labels.loc[labels["split"] == "validation", "male"].to_numpy(bool)
     boys, n = int(male.sum()), len(male)
     rows = [("MAE, months", mae, mae_half_width(mae, n)) for mae in ASSUMED_MAE_MONTHS]
     rows += [("AUC of sex", area, auc_half_width(area, boys, n - boys)) for area in ASSUMED_AUC]

@@ -181,16 +181,14 @@ def bootstrap(
     return Estimate(value, low, high, n, level)
 
 
-def mae_interval(
-    errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate:
+def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean absolute error with its bootstrap interval.
 
     Parameters
     ----------
     errors : array_like, (n,)
         Predicted minus true, signed or not, in any unit (months).
-    seed, resamples, level
+    seed, resamples
         See `bootstrap`.
 
     Returns
@@ -198,34 +196,21 @@ def mae_interval(
     Estimate
         In the unit of the errors.
     """
-    return mean_interval(np.abs(np.asarray(errors, dtype=float)), seed, resamples, level)
+    return mean_interval(np.abs(np.asarray(errors, dtype=float)), seed, resamples)
 
 
-def mean_interval(
-    values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate:
+def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean with its bootstrap interval; of booleans, a share."""
-    return bootstrap(_mean, np.asarray(values, float), seed=seed, resamples=resamples, level=level)
+    return bootstrap(_mean, np.asarray(values, float), seed=seed, resamples=resamples)
 
 
-def paired_difference(
-    frame_a: pd.DataFrame,
-    frame_b: pd.DataFrame,
-    column: str = "predicted_age_months",
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> Estimate:
+def paired_difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> Estimate:
     """Difference in mean absolute error of two sets of predictions for the same children.
 
     Parameters
     ----------
     frame_a, frame_b : DataFrame
-        Columns `id`, `age_months` and `column`. Joined by id, one to one.
-    column : str
-        The prediction, in months.
-    seed, resamples, level
-        See `bootstrap`.
+        Columns `id`, `age_months` and `predicted_age_months`. Joined by id, one to one.
 
     Returns
     -------
@@ -237,17 +222,12 @@ def paired_difference(
     UserError
         If an id is missing from one, occurs twice, or has another age in the other.
     """
-    both = join(frame_a, frame_b)
-    return mean_interval(_worse_by(both, column), seed, resamples, level)
+    return mean_interval(_worse_by(join(frame_a, frame_b)))
 
 
 def paired_over_seeds(
     frames_a: Sequence[pd.DataFrame],
     frames_b: Sequence[pd.DataFrame],
-    column: str = "predicted_age_months",
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
 ) -> Estimate:
     """Difference in MAE of two settings, each trained with the same seeds.
 
@@ -258,8 +238,6 @@ def paired_over_seeds(
     ----------
     frames_a, frames_b : sequence of DataFrame
         One per seed, in the same order of seeds; see `paired_difference`.
-    column, seed, resamples, level
-        See `paired_difference`.
 
     Returns
     -------
@@ -279,16 +257,16 @@ def paired_over_seeds(
     joined = [join(a, b) for a, b in zip(frames_a, frames_b, strict=True)]
     for other in joined[1:]:
         join(joined[0][["id"]], other[["id"]])
-    worse = np.stack([_worse_by(both.sort_values("id"), column) for both in joined])  # (seeds, n)
+    worse = np.stack([_worse_by(both.sort_values("id")) for both in joined])  # (seeds, n)
     seeds, n = worse.shape
     if n < 2:
-        return Estimate(float(_mean(worse.ravel())), math.nan, math.nan, n, level)
-    rng = np.random.default_rng(seed)
-    seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    child_counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+        return Estimate(float(_mean(worse.ravel())), math.nan, math.nan, n)
+    rng = np.random.default_rng(0)
+    seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    child_counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     drawn = ((seed_counts @ worse) * child_counts).sum(axis=1) / (seeds * n)
-    low, high = _percentiles(drawn, level)
-    return Estimate(float(worse.mean()), low, high, n, level)
+    low, high = _percentiles(drawn, LEVEL)
+    return Estimate(float(worse.mean()), low, high, n)
 
 
 def over_seeds(values: Iterable[float]) -> Seeds:
@@ -339,10 +317,10 @@ def join(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def _worse_by(both: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def _worse_by(both: pd.DataFrame) -> NDArray[np.float64]:
     """Absolute error of a minus that of b, per child."""
-    error_a = (both[f"{column}_a"] - both["age_months_a"]).abs()
-    error_b = (both[f"{column}_b"] - both["age_months_b"]).abs()
+    error_a = (both["predicted_age_months_a"] - both["age_months_a"]).abs()
+    error_b = (both["predicted_age_months_b"] - both["age_months_b"]).abs()
     return (error_a - error_b).to_numpy(dtype=float)
 
 

@@ -97,21 +97,15 @@ class Check:
         }
 
 
-def check(
-    folder: Path,
-    *,
-    memory: Path | None = None,
-    processes: int | None = None,
-    progress: bool = True,
-) -> Check:
+def check(folder: Path, progress: bool = True) -> Check:
     """Look at every label row and every image of a folder, or at a label table alone.
 
     Parameters
     ----------
     folder : Path
         As in `sources.inspect`; or a label table, of which the labels alone are checked.
-    memory, processes, progress
-        As in `sources.inspect`.
+    progress : bool
+        Show a progress bar where someone can see it.
 
     Returns
     -------
@@ -125,7 +119,7 @@ def check(
     if folder.is_file():
         inspection = sources.inspect_table(folder)
     else:
-        inspection = sources.inspect(folder, processes=processes, progress=progress, memory=memory)
+        inspection = sources.inspect(folder, progress=progress)
     problems = [*inspection.problems, *_same_pixels(inspection), *_without_greys(inspection.files)]
     return Check(
         inspection,

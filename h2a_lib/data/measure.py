@@ -38,8 +38,6 @@ def measure(
     *,
     keep_in: Path | None = None,
     fingerprint: str = "",
-    processes: int | None = None,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Measure every image at its full resolution.
 
@@ -52,10 +50,6 @@ def measure(
         A folder for the result, which is read from there the next time for the same fingerprint.
     fingerprint : str
         Of the data set.
-    processes : int, optional
-        As many as are worth it by default.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -75,7 +69,7 @@ def measure(
     if kept is not None and kept.is_file():
         measured = pd.read_csv(kept, dtype={"id": str})
     else:
-        measured = _measure_all(labels, Path(data_folder), processes, progress)
+        measured = _measure_all(labels, Path(data_folder))
         if kept is not None:
             write_csv(kept, measured)
     return labels[["id"]].merge(measured, on="id", how="left", validate="one_to_one")
@@ -85,14 +79,12 @@ def _version() -> str:
     return f"v{VERSION}.{images.VERSION}"
 
 
-def _measure_all(
-    labels: pd.DataFrame, data_folder: Path, processes: int | None, progress: bool
-) -> pd.DataFrame:
+def _measure_all(labels: pd.DataFrame, data_folder: Path) -> pd.DataFrame:
     tasks = list(zip(labels["id"], labels["path"], strict=True))
     chunks = pool.chunked(tasks, CHUNK)
     files = (data_folder / path for _, path in tasks)
     n_bytes = sum(file.stat().st_size for file in files if file.exists())
-    n_processes = max(1, min(pool.workers(n_bytes, processes), len(chunks)))
+    n_processes = max(1, min(pool.workers(n_bytes), len(chunks)))
     rows, problems = [], []
     for found, failed in pool.in_parallel(
         measure_some,
@@ -100,7 +92,6 @@ def _measure_all(
         data_folder,
         processes=n_processes,
         title="measuring",
-        progress=progress,
     ):
         rows += found
         problems += failed
