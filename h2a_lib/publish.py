@@ -46,9 +46,10 @@ def publish(space: Workspace) -> Path:
         If a run is missing, or a table has rows of single children.
     """
     folder = space.results_folder
-    found = space.finished_runs()
     if not (folder / "variables" / "study.yml").is_file():
-        raise UserError(f"{folder} is not complete: run `{_command(space)}` first")
+        command = f"h2a report --profile {space.profile_name}"
+        raise UserError(f"{folder} is not complete: run `{command}` first")
+    found = space.finished_runs()
     for file in sorted(folder.glob("tables/*.csv")):
         if named := PER_CHILD & set(pd.read_csv(file, nrows=0).columns):
             raise UserError(f"{file} has rows of single children (column {', '.join(named)})")
@@ -83,12 +84,13 @@ def _withheld(folder: Path) -> Iterator[str]:
 def _readme(space: Workspace, found: list[Run]) -> str:
     folder = space.results_folder
     study = read_yaml(folder / "variables" / "study.yml")
+    asked = study["command"].removeprefix("h2a report")
     lines = [
         f"# Results of the study `{space.name}`",
         "",
         f"{space.tier_label}. {space.profile.about}",
         "",
-        f"Made by `{_command(space)}` and `h2a publish --profile {space.profile_name}` on "
+        f"Made by `h2a report{asked}` and `h2a publish{asked}` on "
         f"{study['machine']}; {study['n_runs']} runs, {study['training_time']} of training, "
         f"finished {study['date']}. Data fingerprint `{space.fingerprint[:12]}`.",
         "",
@@ -96,8 +98,7 @@ def _readme(space: Workspace, found: list[Run]) -> str:
         "No radiograph and no row of a child is here: predictions, weights, executed notebooks "
         "and figures that show radiographs stay with the data.",
         "",
-        f"The data: {CITATION}",
-        "",
+        *([f"The data: {CITATION}", ""] if space.tier == "rsna" else []),
         "| file | what | made by |",
         "| --- | --- | --- |",
     ]
@@ -132,7 +133,3 @@ def _maker(folder: Path, file: Path) -> str:
         if f'"{file.stem}"' in notebook.read_text(encoding="utf-8").replace('\\"', '"'):
             return notebook.stem
     return "h2a report"
-
-
-def _command(space: Workspace) -> str:
-    return f"h2a report --profile {space.profile_name}"

@@ -1,6 +1,7 @@
 """What is given away of a study holds no child."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -62,6 +63,22 @@ def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(
 
 def test_the_readme_says_what_was_found(finished):
     assert "\nThe image tells the sexes apart.\n" in publish(finished).read_text()
+
+
+@pytest.mark.parametrize(("tier", "said"), [("rsna", True), ("folder", False)])
+def test_the_rsna_data_are_cited_where_the_data_are_theirs(finished, tier, said):
+    theirs = read_json(finished.data_file)
+    write_json(finished.data_file, theirs | {"tier": tier})
+    of_tier = replace(finished, name=finished.name)  # that has not read the file yet
+    try:
+        assert ("RSNA Pediatric Bone Age Machine" in publish(of_tier).read_text()) == said
+    finally:
+        write_json(finished.data_file, theirs)
+
+
+def test_a_study_that_was_never_made_says_how_to_make_it(finished, tmp_path):
+    with pytest.raises(UserError, match="not complete: run `h2a report --profile tiny` first"):
+        publish(replace(finished, root=tmp_path))
 
 
 def test_pictures_are_named_as_withheld(finished):
