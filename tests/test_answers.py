@@ -191,7 +191,7 @@ def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, resu
     table = clusters.judge(grouped, truth, labels["age_months"], permutations=20)
     stable = pd.concat([one.stable for one in grouped], ignore_index=True)
     baseline = clusters.age_baseline(run.predictions_train, labels)
-    numbers = clusters_report.variables(table, stable, grouped, baseline)
+    numbers = clusters_report.variables(table, stable, grouped, baseline, "rsna")
     results.variables("clusters", numbers)
     assert "76.15 %" in numbers["band_sentence"]
     assert len(clusters_report.most_by(table)) == 2 * len(sources)

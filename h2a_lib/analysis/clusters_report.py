@@ -32,6 +32,8 @@ def answer(table: pd.DataFrame, baseline: Agreement) -> str:
     blind = table[~table["has_seen_sex"]]
     by_sex = blind[blind["truth"] == "sex"]
     best = _best(by_sex)
+    if best["majority"] == 1:
+        return f"Groups by sex cannot be judged: the {best['n']:,} hands are of one sex."
     found = _found(best)
     if not by_sex["p_best"].min() < LEVEL:
         verdict = f"No: no grouping agrees with sex more than chance does; {found}"
@@ -73,15 +75,20 @@ def strongest_rival(blind: pd.DataFrame) -> pd.Series | None:
     return _best(others) if len(others) else None
 
 
-def band_sentence(table: pd.DataFrame) -> str:
-    """Say the best-match accuracy on 48-month bands, beside the published one."""
+def band_sentence(table: pd.DataFrame, tier: str) -> str:
+    """Say the best-match accuracy on 48-month bands; on RSNA hands beside the published one."""
     rows = table[(table["truth"] == "age band") & ~table["has_seen_sex"]]
     best = rows.loc[rows["accuracy"].idxmax()]
-    return (
+    ours = (
         f"{best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands on bands of 48 months "
         f"({best['source']}, {best['space']}; largest of {best['k']} of {len(NAMES)} bands "
-        f"{best['majority'] * 100:.0f} %); published (Zhu et al. 2022): "
-        f"{literature.BAND_ACCURACY * 100:.2f} % (largest {literature.BAND_MAJORITY * 100:.0f} %)"
+        f"{best['majority'] * 100:.0f} %)"
+    )
+    if tier != "rsna":
+        return ours
+    return (
+        f"{ours}; published (Zhu et al. 2022): {literature.BAND_ACCURACY * 100:.2f} % "
+        f"(largest {literature.BAND_MAJORITY * 100:.0f} %)"
     )
 
 
@@ -110,6 +117,7 @@ def variables(
     stable: pd.DataFrame,
     grouped: Sequence[clusters.Grouped],
     baseline: Agreement,
+    tier: str,
 ) -> dict[str, str | int]:
     """Return ready-to-print values.
 
@@ -120,6 +128,8 @@ def variables(
     grouped : sequence of Grouped
     baseline : Agreement
         Of one age threshold with sex.
+    tier : str
+        Of the data.
     """
     blind = table[~table["has_seen_sex"]]
     by_sex = blind[blind["truth"] == "sex"]
@@ -142,7 +152,7 @@ def variables(
         "upper_bound": f"ARI {number(seen['ari'].max(), 3)} when trained for sex (has seen it)"
         if len(seen)
         else "no network was trained for sex",
-        "band_sentence": band_sentence(table),
+        "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
         "k_by_silhouette": ks or "too few hands for a silhouette",
         "stability": stability_sentence(stable),
