@@ -4,8 +4,9 @@
         [--precision 32-true] [--compile] [--seconds 8] [--rounds 3] [--without-files]
 
 On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
-same network stepping on one fixed batch, with `h2a_lib.models.convolution` and without; (c) what a
-user would write: a Dataset that decodes the full-size PNG with Pillow, torchvision's transforms, a
+same network stepping on one fixed batch; also with torch's convolutions instead of ours
+(`h2a_lib.models.convolution`), and with --compile through `torch.compile`; (c) what a user would
+write: a Dataset that decodes the full-size PNG with Pillow, torchvision's transforms, a
 DataLoader with two workers; (d) fastai's ImageDataLoaders and learner, whole epochs on files that
 already have the size, if it is installed (`pip install fastai`). The methods take turns, and the
 median of each one's rounds counts, so that other work on the machine harms all alike. Then the
@@ -54,7 +55,9 @@ class Steps:
     Each method has one of its own, so that none inherits the other's state.
     """
 
-    def __init__(self, options: argparse.Namespace, own_convolutions: bool = True):
+    def __init__(
+        self, options: argparse.Namespace, own_convolutions: bool = True, compiled: bool = False
+    ):
         self.fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
         torch.manual_seed(0)
         network = networks.build(options.network).to(memory_format=torch.channels_last)
@@ -63,7 +66,7 @@ class Steps:
                 if isinstance(module, Conv2d):
                     module.__class__ = nn.Conv2d
         optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
-        if options.compile:
+        if compiled:
             network = torch.compile(network, dynamic=False)
         self.model, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=False)
 
@@ -100,6 +103,8 @@ def main() -> None:
             "limit": limit(prepared, ages, options),
             "limit, torch's convolutions": limit(prepared, ages, options, own_convolutions=False),
         }
+        if options.compile:
+            methods["limit, compiled"] = limit(prepared, ages, options, compiled=True)
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):
@@ -136,8 +141,9 @@ def limit(
     ages: np.ndarray,
     options: argparse.Namespace,
     own_convolutions: bool = True,
+    compiled: bool = False,
 ) -> Iterator[int]:
-    steps = Steps(options, own_convolutions)
+    steps = Steps(options, own_convolutions, compiled)
     which = np.arange(options.batch) % len(prepared)
     hands = HandSet(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
     batch = hands.batch(torch.from_numpy(which))

@@ -6,11 +6,11 @@ import torch
 
 from h2a_lib.study import Settings
 
-# ResNet-18 with Adam on two cores, images a second, eager and compiled: 9.4 and 12.7 at 224 px,
-# 84 and 91 at 100 px, no gain at 64 px (docs/performance.md).
+# ResNet-18 with Adam on two cores, images a second, eager and compiled: in mixed precision 59 and
+# 69 at 224 px, no gain at 100 px; in float32 no gain at any size (docs/performance.md).
 LEAST_SIZE_PX = 160
-# At 224 px 78 s of compiling are saved again after 2,800 images; a run should gain, not break even.
-LEAST_IMAGES = 10_000
+# The half minute or more of compiling is saved again after 30,000 images; a run should gain more.
+LEAST_IMAGES = 100_000
 
 
 def is_compiled(config: Settings, n_hands: int, device: torch.device) -> bool:
@@ -33,11 +33,12 @@ def is_compiled(config: Settings, n_hands: int, device: torch.device) -> bool:
 def pays_for_itself(config: Settings, n_hands: int, device: torch.device) -> bool:
     """Return whether compiling saves a run clearly more time than it takes.
 
-    On a processor: from `LEAST_SIZE_PX` and `LEAST_IMAGES` on, where there is a C++ compiler. On a
-    GPU it was not measured, and is not done unless asked for.
+    On a processor: in mixed precision, from `LEAST_SIZE_PX` and `LEAST_IMAGES` on, where there is a
+    C++ compiler. On a GPU it was not measured, and is not done unless asked for.
     """
     return (
         device.type == "cpu"
+        and config.precision == "bf16-mixed"
         and config.image_size_px >= LEAST_SIZE_PX
         and n_hands * config.epochs >= LEAST_IMAGES
         and shutil.which("g++") is not None

@@ -12,6 +12,7 @@ from torchvision.models import WeightsEnum
 
 from h2a_lib.errors import UserError, unknown
 from h2a_lib.models.convolution import quicken
+from h2a_lib.models.pooling import MaxPool2d
 
 # Name -> (constructor, ImageNet weights); He et al. 2016, CVPR, table 1.
 RESNETS = {
@@ -163,6 +164,7 @@ def build(
     n_features = trunk.fc.in_features
     trunk.fc = nn.Identity()
     quicken(trunk)
+    trunk.maxpool = MaxPool2d(kernel_size=3, stride=2, padding=1)
     return HandNet(trunk, n_features, task, sex_input)
 
 
