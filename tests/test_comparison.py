@@ -9,7 +9,7 @@ import pytest
 
 from h2a_lib.analysis import comparison, comparison_report
 from h2a_lib.errors import UserError
-from h2a_lib.figures.comparison import Drawer
+from h2a_lib.figures.comparison import Drawer, colours_for
 from h2a_lib.results import Results
 
 N = 200
@@ -233,12 +233,64 @@ def test_every_figure_of_notebook_06_is_drawn_with_its_yardsticks(drawn_runs, tm
     assert curves.axes[0].get_ylim()[1] > comparison.constant_error(found["resnet18"][0]).value
     draw.curves_with_rates("plateau", ["resnet18", "plateau"], "and rate")
     panels = draw.trade_off("bias_variance", names).axes
+    assert [text.get_text() for text in panels[1].get_xticklabels()] == ["18", "34"]
     assert [panel.get_xlabel() for panel in panels] == ["epoch", *comparison.TRADES.values()]
     alone = draw.trade_off("bias_variance", ["resnet18"]).axes
     assert [panel.get_xlabel() for panel in alone] == ["epoch"]
     draw.forest("forest", comparison.forest(found))
     for name in ("optimizers", "plateau", "bias_variance", "forest"):
         assert (tmp_path / "results" / "figures" / f"{name}.svg").stat().st_size > 1000
+
+
+def drawer(tmp_path, *runs):
+    return Drawer(Results(tmp_path / "results", tmp_path, "Made-up tier"), groups(*runs), "06")
+
+
+def test_a_long_forest_has_columns_of_one_scale_that_begin_at_one_height(drawn_runs, tmp_path):
+    many = [drawn_runs(f"rate_{i}", off_by=6 + i / 2, lr=0.1 / (i + 1)) for i in range(20)]
+    draw = drawer(tmp_path, drawn_runs(), *many)
+    table = comparison.forest(draw.groups)
+    left, right = draw.forest("forest", table).axes
+    shown = [[text.get_text() for text in axes.get_yticklabels()] for axes in (left, right)]
+    assert shown[0] + shown[1] == table["experiment"].tolist()
+    assert [len(names) for names in shown] == [10, 10]
+    assert left.get_xlim() == right.get_xlim()
+    short = draw.forest("forest", table[:15])
+    assert len(short.axes) == 1
+    # An odd one out: its rows stand as far apart as those beside them, the first as high.
+    left, right = draw.forest("forest", table[:17]).axes
+    tops = [axes.get_ylim()[1] - axes.get_yticks().max() for axes in (left, right)]
+    assert tops[0] == pytest.approx(tops[1])
+    assert np.ptp(left.get_ylim()) == pytest.approx(np.ptp(right.get_ylim()))
+
+
+def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(drawn_runs, tmp_path):
+    draw = drawer(
+        tmp_path,
+        drawn_runs(),
+        drawn_runs("recipe", augment={}, epochs=9),
+        drawn_runs("half", train_fraction=0.5),
+        drawn_runs("sgd", optimizer="sgd", lr=0.01),
+    )
+    (axes,) = draw.forest("forest", comparison.forest(draw.groups)).axes
+    names = {text.get_text() for text in axes.get_yticklabels()}
+    assert names == {"recipe *", "half", "sgd"}
+    caption = (tmp_path / "results" / "figures" / "forest.json").read_text(encoding="utf-8")
+    assert "* other epochs" in caption
+
+
+def test_of_many_curves_no_two_have_one_colour(drawn_runs, tmp_path):
+    for n in (3, 7, 8, 20):
+        assert len(set(colours_for(n)[:n])) == n
+    grid = [
+        drawn_runs(f"g{g}_s{s}", schedule={"name": "step", "gamma": g, "step_size": s})
+        for g in (0.1, 0.5)
+        for s in (1, 4, 9, 16, 25)
+    ]
+    draw = drawer(tmp_path, drawn_runs(), *grid)
+    curves = draw.step_grid("step_grid_curves", list(draw.groups)).axes[0]
+    solid = [line.get_color() for line in curves.lines if line.get_label()[0] != "_"]
+    assert len(set(solid)) == len(solid) == 11
 
 
 def test_beside_others_the_default_is_called_by_what_it_has(run):

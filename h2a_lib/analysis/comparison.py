@@ -315,10 +315,12 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
         for run in runs
     ]
     table = pd.DataFrame(rows)
+    if setting == "network":
+        table["value"] = [int(value.removeprefix("resnet")) for value in table["value"]]
     if setting == "augment":
         table["value"] = ["off" if value is None else "on" for value in table["value"]]
     table = table.sort_values("value", ignore_index=True)
-    table.insert(0, "label", [f"{v:g}" if isinstance(v, float) else v for v in table["value"]])
+    table.insert(0, "label", [v if isinstance(v, str) else f"{v:g}" for v in table["value"]])
     return table.drop(columns="value")
 
 

@@ -163,6 +163,13 @@ class Matched:
     pairs: int
     caliper_months: float
 
+    @property
+    def of_age(self) -> str:
+        """How near in age the two of a pair are, in words."""
+        if self.caliper_months == 0:
+            return "with the same age label"
+        return f"at most {self.caliper_months:g} months apart"
+
 
 def age_matched(frame: pd.DataFrame, caliper_months: float = 0) -> Matched:
     """Compare every girl with every boy of about her age.
@@ -323,13 +330,8 @@ def answer(frame: pd.DataFrame, train: pd.DataFrame) -> str:
         return f"Sex cannot be judged: the {area.n:,} hands are of one sex."
     matched = closest_match(frame)
     share = matched.estimate
-    of_age = (
-        "with the same age label"
-        if matched.caliper_months == 0
-        else f"at most {matched.caliper_months:g} months apart"
-    )
     higher = share.text("% of the time", 0, 100)
-    pairs = f"of a girl and a boy {of_age}, the boy scores higher {higher}"
+    pairs = f"of a girl and a boy {matched.of_age}, the boy scores higher {higher}"
     simple = by_label(train, frame)
     label = auc(frame["male"], simple)
     gain = auc_difference(frame["male"], frame[PROBABILITY], simple)

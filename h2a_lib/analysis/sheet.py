@@ -50,8 +50,8 @@ def hyperparameters(study: Study, profile: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        setting, default, other_values (in the sheet's order), experiments (how many of
-        the profile's own differ from the default in it).
+        setting, default, other_values (numbers by size, else in the sheet's order), experiments
+        (how many of the profile's own differ from the default in it).
     """
     configs = {name: study.config(profile, name) for name in study.experiments}
     default, here = configs[DEFAULT], study.experiments_of(profile)
@@ -61,6 +61,8 @@ def hyperparameters(study: Study, profile: str) -> pd.DataFrame:
         values = [changed[setting] for changed in changes.values() if setting in changed]
         if not values or setting in NOT_TUNED:
             continue
+        if all(isinstance(value, int | float) for value in values):
+            values = sorted(values)
         rows.append(
             {
                 "setting": SETTINGS.get(setting, setting),

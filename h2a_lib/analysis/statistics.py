@@ -5,6 +5,7 @@ chapter 13), over children: a child is drawn with everything that belongs to it.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ RESAMPLES = 2000
 FEW = 30
 # Cells of the index matrix drawn at once: 32 MB, so that 12,611 children fit a small machine.
 CHUNK_CELLS = 4_000_000
+
+POWER = re.compile(r"\b(\d\.\d+)e([-+])0*(\d+)\b")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
 
 Statistic = Callable[..., NDArray[np.float64]]
 
@@ -123,6 +127,11 @@ def number(value: float, digits: int = 1) -> str:
         return "–"
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def powers_of_ten(text: str) -> str:
+    """Write the powers in a text as people do: "4.8e-04" as "4.8 × 10⁻⁴", without a break."""
+    return POWER.sub(lambda m: f"{m[1]}\u00a0×\u00a010" + (m[2] + m[3]).translate(RAISED), text)
 
 
 def bootstrap(

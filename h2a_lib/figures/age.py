@@ -83,6 +83,11 @@ def yardsticks(
             va="bottom",
             fontsize=12,
         )
+    if any(kind == "published" for _, _, kind in rows):
+        said = {"own": "this study", "simple": "without an image", "published": "published"}
+        for kind, name in said.items():
+            axes.barh(0, 0, color=colours[kind], label=name)
+        axes.legend(loc="lower right", handlelength=1)
     axes.set_yticks(range(len(rows)), ["" if kind == "heading" else name for name, _, kind in rows])
     axes.set(
         xlabel="Mean absolute error (months)",
@@ -116,7 +121,7 @@ def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
         if not np.isnan(line.low):
             axes.axhspan(line.low, line.high, color=GREY, alpha=0.18, lw=0)
         axes.annotate(
-            f"{line.value:+.1f}".replace("-", "−"),
+            ("+" if line.value >= 0.05 else "") + number(line.value),
             (1, line.value),
             (-2, 3),
             xycoords=("axes fraction", "data"),

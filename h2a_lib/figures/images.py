@@ -131,7 +131,9 @@ def resolutions(measured: pd.DataFrame, size_px: int, axes: Axes) -> Axes:
     _dots_or_density(width, height, axes)
     limit = 1.16 * max(width.max(), height.max(), size_px)
     axes.plot([0, limit], [0, limit], color=GREY, lw=1, ls="--", zorder=0)
-    axes.text(0.96 * limit, 0.9 * limit, "square", color=GREY, ha="right", va="top", fontsize=12)
+    axes.text(
+        0.94 * limit, 0.97 * limit, "square", color=GREY, ha="right", va="center", fontsize=12
+    )
     axes.add_patch(Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5))
     axes.annotate(
         f"{size_px} × {size_px}",

@@ -1,16 +1,18 @@
 """Schedules, range test and step grid: data + Axes -> Axes."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from h2a_lib.analysis.statistics import powers_of_ten
 from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION
 
 
-def rates(steps: Mapping[str, pd.DataFrame], axes: Axes) -> Axes:
+def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] = PALETTE) -> Axes:
     """Draw the learning rate of some runs over their epochs, on a logarithmic axis.
 
     What is less than a thousandth of the highest rate moves nothing, and is cut off.
@@ -20,15 +22,17 @@ def rates(steps: Mapping[str, pd.DataFrame], axes: Axes) -> Axes:
     steps : mapping of str to DataFrame
         Label -> a run's steps.csv with a column `epoch`, counted in fractions from 0.
     axes : Axes
+    colours : sequence of str
+        One for each label, in turn.
     """
-    for i, (label, table) in enumerate(steps.items()):
-        axes.plot(table["epoch"], table["lr"], color=PALETTE[i % len(PALETTE)], label=label)
+    for (label, table), colour in zip(steps.items(), itertools.cycle(colours)):
+        axes.plot(table["epoch"], table["lr"], color=colour, label=label)
     axes.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=max(low, high / 1000))
     if high / low < 100:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(lambda x, _: np.format_float_positional(x, trim="-"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     return axes
 
@@ -49,9 +53,9 @@ def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
     axes.annotate(
-        f"lowest loss up to\n{suggestion:.1e}",
-        (suggestion, height),
-        xytext=(12, 14),
+        f"suggested: {powers_of_ten(f'{suggestion:.1e}')}",
+        (suggestion, 0),
+        xytext=(8, 10),
         textcoords="offset points",
         color=VERMILLION,
         fontsize=13,
@@ -102,7 +106,7 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     xlabel : str
     """
     x = np.arange(len(table))
-    axes.plot(x, table["train_mae_months"], "o:", color=GREY, label="train")
+    axes.plot(x, table["train_mae_months"], "o-", color=GREY, label="train")
     axes.errorbar(
         x,
         table["mae_months"],
@@ -117,6 +121,6 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     )
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
-    axes.tick_params(axis="x", rotation=30 if table["label"].str.len().sum() > 20 else 0)
+    axes.tick_params(axis="x", rotation=30 if table["label"].str.len().sum() > 12 else 0)
     axes.set(xlabel=xlabel)
     return axes

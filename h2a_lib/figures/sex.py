@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from h2a_lib.analysis.statistics import Estimate
-from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, PURPLE, VERMILLION
+from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, PURPLE
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
 
@@ -62,7 +62,7 @@ def by_band(table: pd.DataFrame, axes: Axes, matched: Estimate | None = None) ->
     """
     names = []
     for x, (_, row) in enumerate(table.iterrows()):
-        names.append(f"{row['band'].removesuffix(' years')}\nn={row['n']:,}")
+        names.append(f"{row['band'].removesuffix(' years')}\n{row['n']:,}")
         faint = 0.4 if row["few"] else 1.0
         if np.isnan(row["auc"]):
             continue
@@ -71,15 +71,15 @@ def by_band(table: pd.DataFrame, axes: Axes, matched: Estimate | None = None) ->
             axes.plot([x, x], [row["auc_low"], row["auc_high"]], color=BLUE, alpha=faint)
     if matched is not None:
         x = len(table)
-        names.append(f"same age\nn={matched.n:,}")
-        axes.axvspan(x - 0.5, x + 0.5, color=VERMILLION, alpha=0.08, lw=0)
-        axes.plot(x, matched.value, "D", color=VERMILLION, ms=10)
-        axes.plot([x, x], [matched.low, matched.high], color=VERMILLION)
+        names.append(f"same age\n{matched.n:,}")
+        axes.axvspan(x - 0.5, x + 0.5, color=GREY, alpha=0.12, lw=0)
+        axes.plot(x, matched.value, "D", color=BLACK, ms=10)
+        axes.plot([x, x], [matched.low, matched.high], color=BLACK)
     axes.axhline(0.5, color=BLACK, lw=1, ls="--")
-    axes.annotate("chance", (0.01, 0.5), (0, 4), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", fontsize=12)  # fmt: skip
+    axes.annotate("chance", (0.01, 0.5), (0, -4), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", fontsize=12, va="top")  # fmt: skip
     axes.set_xticks(range(len(names)), names, fontsize=12)
-    axes.set(ylabel="AUC (95 % CI)", xlabel="Labelled bone age (years); pale: n < 30")
+    axes.set(ylabel="AUC (95 % CI)", xlabel="Labelled bone age (years), and n; pale: n < 30")
     axes.set_ylim(min(0.28, axes.get_ylim()[0]), 1.02)
     axes.grid(axis="x", visible=False)
     return axes

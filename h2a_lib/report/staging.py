@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from h2a_lib.analysis.statistics import powers_of_ten
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 from h2a_lib.report.pdf_figures import write_for_pdf
 
 KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
-POWER = re.compile(r"\b(\d\.\d+)e([-+])0*(\d+)\b")
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
+APOSTROPHE = re.compile(r"(?<=[a-z])'(?=[a-z])")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
@@ -26,6 +26,7 @@ ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
 # Names of columns and cells that a reader of tables could not guess.
 IN_WORDS = {
     "few": "n < 30",
+    "GFLOPs_at_224px": "GFLOPs at 224 px",
     "n_male": "boys",
     "gain": "AUC of the image less this",
     "null_ari_95": "ARI by chance, 95 %",
@@ -102,7 +103,7 @@ def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
         If there are no results, or a figure lacks its description.
     """
     variables = {
-        file.stem: {key: _unbroken(str(value)) for key, value in read_yaml(file).items()}
+        file.stem: {key: _in_print(str(value)) for key, value in read_yaml(file).items()}
         for file in sorted(results.glob("variables/*.yml"))
     }
     if "tier_label" not in variables.get("study", {}):
@@ -132,14 +133,9 @@ def _escaped(values: dict[str, str]) -> dict[str, str]:
     return {key: SIGN.sub(r"\\\1", value) for key, value in values.items()}
 
 
-def _unbroken(text: str) -> str:
-    """Keep "n = 96" and "95 % CI" on one line, by no-break spaces; write 4.8e-04 as 4.8 × 10⁻⁴."""
-    text = POWER.sub(
-        lambda match: (
-            f"{match[1]}{NO_BREAK}×{NO_BREAK}10" + (match[2] + match[3]).translate(RAISED)
-        ),
-        text,
-    )
+def _in_print(text: str) -> str:
+    """Set a text: "n = 96" and "95 % CI" on one line, 4.8e-04 as 4.8 × 10⁻⁴, round apostrophes."""
+    text = APOSTROPHE.sub("’", powers_of_ten(text))
     return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
@@ -165,6 +161,7 @@ def _figures(results: Path) -> dict[str, dict[str, Any]]:
         if not sidecar.is_file():
             raise UserError(f"{file} has no description beside it ({sidecar.name})")
         data = read_json(sidecar)
+        data |= {"caption": _in_print(data["caption"]), "alt": _in_print(data["alt"])}
         data["from"] = str(file)
         data["ground"] = _ground(file)
         data["inputs"] = [
@@ -230,7 +227,7 @@ def _table(file: Path) -> dict[str, Any]:
         if name == "measure":
             column = [IN_WORDS.get(at, at) for at in column]
         names.append(name)
-        header.append(_heading(name) + (", 95 % CI" if len(ends) == 2 else ""))
+        header.append(_heading(name) + (_in_print(", 95 % CI") if len(ends) == 2 else ""))
         columns.append(column)
     return {
         "name": file.stem,

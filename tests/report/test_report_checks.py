@@ -280,6 +280,19 @@ def test_a_power_of_ten_is_written_as_one(project, study):
     assert said.replace("\N{NO-BREAK SPACE}", " ") == "4.8 × 10⁻⁴"
 
 
+def test_apostrophes_are_round_but_commands_keep_their_quotes(project, study):
+    change(study, "sex", answer="a tie with the age label's")
+    change(study, "study", command="h2a report --data 'my hands'")
+    variables = stage(study / "results", project).variables
+    assert variables["sex"]["answer"] == "a tie with the age label’s"
+    assert variables["study"]["command"] == "h2a report --data 'my hands'"
+
+
+def test_what_stays_on_one_line_in_a_sentence_does_so_in_a_caption(project, study):
+    found = stage(study / "results", project).figures["forest"]
+    assert "n =\N{NO-BREAK SPACE}2,611" in found["caption"]
+
+
 def test_a_number_stays_with_its_unit_and_n_with_its_number(project, study):
     said = stage(study / "results", project).variables["runs"]["best_mae"]
     assert said.replace("\N{NO-BREAK SPACE}", "_") == "6.1_months (95_%_CI 5.7–6.6, n_=_2,611)"
