@@ -9,7 +9,8 @@ h2a_lib/report/staging.py writes from the results of one study.
   ::: {.left-out}                              names the slides that fell out, if any did
   ::: {.table name="runs" columns="run mae" rows="8"}
                                                becomes the study's table, or a dense one of
-                                               at most `rows` a page
+                                               at most `rows` a page; widths="20 80" are
+                                               percents of the PDF's page, for what else wraps badly
   ![](figures/curves_by_depth.svg)             gets its alt text, caption, tier and source
 
 Content outside `.when` is required: h2a_lib/report/checks.py fails on what is missing there.
@@ -202,7 +203,19 @@ local function chosen_columns(data, names)
   return chosen
 end
 
-local function make_table(data, chosen, first, last)
+-- Shares of the page's width from percents ("20 80"); 0, which is as wide as need be, without.
+local function widths_of(percents, n)
+  local widths = pandoc.List()
+  for percent in (percents or ""):gmatch("%S+") do
+    widths:insert(tonumber(percent) / 100)
+  end
+  while #widths < n do
+    widths:insert(0)
+  end
+  return widths
+end
+
+local function make_table(data, chosen, first, last, widths)
   local function pick(row)
     return chosen:map(function(at)
       return row[at]
@@ -214,9 +227,6 @@ local function make_table(data, chosen, first, last)
   end
   local aligns = chosen:map(function(at)
     return data.numeric[at] and pandoc.AlignRight or pandoc.AlignLeft
-  end)
-  local widths = chosen:map(function()
-    return 0
   end)
   return pandoc.utils.from_simple_table(
     pandoc.SimpleTable({}, aligns, widths, cells(pick(data.header)), rows)
@@ -230,9 +240,10 @@ local function study_table(div)
     return nil
   end
   local chosen = chosen_columns(data, div.attributes.columns)
+  local widths = widths_of(typst and div.attributes.widths, #chosen)
   local per_page = tonumber(div.attributes.rows) or #data.rows
   if #data.rows <= per_page then
-    local all = make_table(data, chosen, 1, #data.rows)
+    local all = make_table(data, chosen, 1, #data.rows, widths)
     return div.attributes.rows and pandoc.Div({ all }, pandoc.Attr("", { "dense" })) or all
   end
   local pages = pandoc.Blocks({})
@@ -242,7 +253,7 @@ local function study_table(div)
   for first = 1, #data.rows, rows do
     pages:insert(
       pandoc.Div(
-        { make_table(data, chosen, first, math.min(first + rows - 1, #data.rows)) },
+        { make_table(data, chosen, first, math.min(first + rows - 1, #data.rows), widths) },
         pandoc.Attr("", { "dense" })
       )
     )

@@ -240,6 +240,13 @@ def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):
     assert article.trailer["/Root"]["/Lang"] == "en"
 
 
+def test_in_the_pdf_of_the_article_no_interval_of_a_run_is_broken(rendered):
+    pages = [page.extract_text() for page in PdfReader(rendered.paper_pdf).pages]
+    lines = "\n".join(pages).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert any("6.00 (5.50–6.50)" in line for line in lines)
+    assert not any(re.search(r"\(\d+\.\d+–$", line.rstrip()) for line in lines)
+
+
 def test_the_article_answers_every_item_of_the_checklist(rendered):
     source = (REPORT / "paper.qmd").read_text(encoding="utf-8")
     table = source[source.index("{#checklist}") :]
