@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from h2a_lib.analysis import age, calibration, conformal, literature
-from h2a_lib.analysis.robustness import sentence
+from h2a_lib.analysis import age, calibration, conformal, literature, robustness
 from h2a_lib.analysis.statistics import (
     Estimate,
     mean_interval,
@@ -270,9 +269,11 @@ def variables(
             if told is None
             else {"told_sentence": told_sentence(told, ways.loc[TOLD], told_with)}
         ),
+        "conformal_verdict": conformal_verdict(inside, level),
         "conformal_sentence": conformal_sentence(inside, level),
         "abstention_sentence": abstention_sentence(seen, augmented),
-        "robustness_sentence": sentence(robust),
+        "robustness_verdict": robustness.verdict(robust),
+        "robustness_sentence": robustness.sentence(robust),
     }
 
 
@@ -311,17 +312,25 @@ def told_sentence(told: pd.DataFrame, way: pd.Series, told_with: str = "") -> st
     )
 
 
+def conformal_verdict(inside: pd.Series, level: float) -> str:
+    """Say how wide the conformal intervals are, in the few words that a title has room for."""
+    width = 2 * inside["half_width_months"]
+    if not math.isfinite(width):
+        return f"Too few hands for {level * 100:g} % intervals"
+    return f"{level * 100:g} % intervals are {number(width)} months wide"
+
+
 def conformal_sentence(inside: pd.Series, level: float) -> str:
     """Say how often the conformal intervals hold, and how wide they are."""
-    width = inside["half_width_months"]
-    if math.isinf(width) or math.isnan(width):
+    width = 2 * inside["half_width_months"]
+    if not math.isfinite(width):
         return f"{int(inside['n'])} hands are too few for {level * 100:g} % intervals."
     covered = Estimate(
         inside["coverage"], inside["coverage_low"], inside["coverage_high"], int(inside["n"])
     )
     return (
         f"Intervals made to hold {level * 100:g} % of the labels hold "
-        f"{covered.text('%', scale=100)}; the median one is {number(2 * width)} months wide."
+        f"{covered.text('%', scale=100)}; the median one is {number(width)} months wide."
     )
 
 

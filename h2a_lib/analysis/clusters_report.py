@@ -69,6 +69,13 @@ def _found(row: pd.Series) -> str:
     return f"ARI {number(row['ari'], 3)} with sex at best ({where}; n = {row['n']:,})"
 
 
+def groups_verdict(table: pd.DataFrame) -> str:
+    """Say by what the hands group most that were not told sex, in a title's few words."""
+    blind = table[~table["has_seen_sex"]]
+    found = blind[blind["p_best"] < LEVEL]
+    return f"by {_best(found)['truth']} first" if len(found) else "by nothing that is known of them"
+
+
 def strongest_rival(blind: pd.DataFrame) -> pd.Series | None:
     """Return the row of what the hands group by most, other than sex; None if by nothing."""
     others = blind[(blind["truth"] != "sex") & (blind["p_best"] < LEVEL)]
@@ -138,6 +145,7 @@ def variables(
     ks = ", ".join(f"{one.source.name} {one.best_k}" for one in grouped if one.best_k > 1)
     return {
         "answer": answer(table, baseline),
+        "groups_verdict": groups_verdict(table),
         "n": int(best["n"]),
         "best": f"{best['source']}, {best['space']}",
         "best_ari": number(best["ari"], 3),

@@ -30,12 +30,14 @@ RANKINGS = (
     ("depth", ("curves_by_depth",), "depth"),
     ("step_grid", ("step_grid_curves",), "how fast the rate falls"),
     ("plateau", ("plateau",), "reducing the rate on a plateau"),
-    ("cyclic", ("cyclic",), "the shape of the schedule"),
+    ("cyclic", ("cyclic",), "which of these schedules is taken"),
     ("schedule", ("step_grid_curves", "plateau", "cyclic"), "the schedule"),
     ("normalisation", ("normalisation",), "the scaling of pixels"),
     ("learning_rate", ("learning_rates",), "the learning rate"),
     ("optimizer", ("optimizers",), "the optimiser"),
 )
+# Ties that a sentence names; more are counted.
+MOST_NAMED = 3
 
 
 def forest_verdict(table: pd.DataFrame) -> str:
@@ -73,6 +75,8 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     sentence = f"Best is {names[winner]}; {names[beaten]} errs {further} more"
     if ties:
         tied = " and ".join(names[name] for name in ties)
+        if len(ties) > MOST_NAMED:
+            tied = f"{len(ties)} others"
         return f"{sentence}; {tied} {'tie' if len(ties) > 1 else 'ties'} with the best."
     return f"{sentence}."
 
@@ -88,22 +92,27 @@ def ranking_verdict(groups: Groups) -> str:
         return "A tie"
     if len(behind) == len(groups) - 1:
         return f"{'The default' if winner == DEFAULT else winner} is best"
-    return f"{len(behind)} of {len(groups)} {'are' if len(behind) > 1 else 'is'} worse"
+    return f"{len(behind)} of {len(groups)} {'err' if len(behind) > 1 else 'errs'} more"
 
 
 def variance_sentence(groups: Groups) -> str:
     """Say how far the default's error on new hands lies above that on hands learnt from."""
     run = groups[DEFAULT][0]
-    train, held_out = train_error(run), error(run)
-    both = (
-        f"The default errs by {train:.1f} months on the hands it learnt from and by "
-        f"{held_out.text('months')} on others"
+    return (
+        f"The default errs by {train_error(run):.1f} months on the hands it learnt from and by "
+        f"{error(run).text('months')} on others: {variance_verdict(groups)}."
     )
+
+
+def variance_verdict(groups: Groups) -> str:
+    """Say what `variance_sentence` comes to, in the few words that a title has room for."""
+    run = groups[DEFAULT][0]
+    train, held_out = train_error(run), error(run)
     if not held_out.excludes(train):
-        return f"{both}: what it learns holds for others as well."
+        return "what is learnt holds for others as well"
     if held_out.value < train:
-        return f"{both}, which happen to be easier."
-    return f"{both}: {held_out.value - train:.1f} months are learnt by heart."
+        return "the others happen to be easier"
+    return f"{held_out.value - train:.1f} months are learnt by heart"
 
 
 def beats_constant_sentence(run: Run) -> str:
@@ -136,6 +145,7 @@ def variables(runs: Sequence[Run]) -> dict[str, str | int]:
         "best_mae": error(winner).text("months"),
         "answer_sentence": beats_constant_sentence(winner),
         "bias_variance_sentence": variance_sentence(groups),
+        "bias_variance_verdict": variance_verdict(groups),
     }
     if "forest" in drawn:
         found["forest_verdict"] = forest_verdict(forest(groups))

@@ -228,14 +228,18 @@ def robustness(
     return pd.DataFrame(rows)
 
 
+def verdict(table: pd.DataFrame) -> str:
+    """Say how many changes matter, in the few words that a title has room for."""
+    worse = table[table["mae_change_months_low"] > 0]
+    return f"{len(worse)} of {len(table)} changes of the picture raise the error"
+
+
 def sentence(table: pd.DataFrame) -> str:
     """Say how many changes matter, and which most."""
-    worse = table[table["mae_change_months_low"] > 0]
     worst = table.loc[table["mae_change_months"].idxmax()]
     return (
-        f"{len(worse)} of {len(table)} changes raise the error beyond doubt (paired, "
-        f"n = {worst['n']:,}); the worst, “{worst['family']} {worst['strength']}”, by "
-        f"{worst['mae_change_months']:.1f} months."
+        f"{verdict(table)} beyond doubt (paired, n = {worst['n']:,}); the worst, "
+        f"“{worst['family']} {worst['strength']}”, by {worst['mae_change_months']:.1f} months."
     )
 
 
