@@ -208,7 +208,8 @@ def worst_cases(images: np.ndarray, frame: pd.DataFrame, axes: np.ndarray) -> np
         sex = "male" if row["male"] else "female"
         error = f"{row[PREDICTED] - row[TRUE]:+.0f}".replace("-", "−")
         ax.set_title(
-            f"{row[TRUE] / 12:.2f}, {sex}\n→ {row[PREDICTED] / 12:.2f} ({error} mo)", fontsize=12
+            f"{row[TRUE] / 12:.2f}, {sex}\n→ {number(row[PREDICTED] / 12, 2)} ({error} mo)",
+            fontsize=12,
         )
     return axes
 

@@ -31,7 +31,7 @@ def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] 
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=max(low, high / 1000))
     if high / low < 100:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 3 else range(1, 10)))
         axes.yaxis.set_major_formatter(lambda x, _: np.format_float_positional(x, trim="-"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     return axes
