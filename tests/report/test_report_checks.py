@@ -156,7 +156,7 @@ def test_a_radiograph_gives_its_ground_to_the_slide_and_a_plot_does_not(project,
 def test_tables_are_written_with_even_decimals_and_intervals(project, study):
     table = stage(study / "results", project).tables["runs"]
     at = table["names"].index("mae_months")
-    assert table["header"][at] == "MAE (months), 95 % CI"
+    assert table["header"][at].replace("\N{NO-BREAK SPACE}", " ") == "MAE (months), 95 % CI"
     assert [row[at] for row in table["rows"]][:2] == [
         "6.00\N{NO-BREAK SPACE}(5.50–6.50)",
         "6.16\N{NO-BREAK SPACE}(5.66–6.66)",
