@@ -105,7 +105,7 @@ def graph_of(folder: Path, config: dict[str, str], anew: bool = False) -> Iterat
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         study = api.workflow(
             resource_settings=ResourceSettings(cores=2),
-            config_settings=ConfigSettings(config=given),
+            config_settings=ConfigSettings(config={"asked": given}),
             snakefile=folder / "Snakefile",
             workdir=folder,
         )
