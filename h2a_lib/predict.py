@@ -78,7 +78,7 @@ class Reading:
         """Return one line for a person."""
         parts = []
         if self.age_months is not None:
-            age = f"{number(self.age_months)} months ({self.age_months / 12:.1f} years)"
+            age = f"{number(self.age_months)} months ({number(self.age_months / 12)} years)"
             parts.append(f"{age}, {self._interval()}")
         if self.male_probability is not None:
             parts.append(f"{self.sex} (probability of male {self.male_probability:.2f})")
