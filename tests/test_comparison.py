@@ -103,6 +103,9 @@ def test_a_clear_winner_is_named_with_the_distance(run):
     sentence = comparison_report.ranking_sentence(found, "the rate")
     assert sentence.startswith("Best is b; 0.001 (default) errs 6.0 months")
     assert sentence.endswith("c ties with the best.")
+    found |= groups(run("d", off_by=4, lr=0.3), run("e", off_by=4, lr=0.4))
+    sentence = comparison_report.ranking_sentence(found, "the rate")
+    assert sentence.endswith("; c, d and e tie with the best.")
 
 
 def test_what_is_compared_follows_from_the_settings(config):

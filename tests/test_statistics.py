@@ -67,11 +67,12 @@ def test_a_perfect_predictor_has_an_error_of_zero_with_no_width():
 
 def test_the_interval_equals_that_of_a_literal_loop():
     errors = np.random.default_rng(1).normal(0, 10, 37)
-    # The oracle: the same stream of draws, one resample after the other.
+    # The oracle: the same stream of draws, one resample after the other, of the errors by size.
+    sizes = sorted(map(abs, errors))
     (stream,) = np.random.default_rng(5).spawn(1)
     means = []
     for _ in range(400):
-        drawn = [abs(errors[stream.integers(37)]) for _ in range(37)]
+        drawn = [sizes[stream.integers(37)] for _ in range(37)]
         means.append(sum(drawn) / 37)
     estimate = mae_interval(errors, seed=5, resamples=400)
     assert estimate.value == pytest.approx(np.mean(np.abs(errors)))
@@ -88,6 +89,11 @@ def test_the_interval_agrees_with_scipy_within_the_noise_of_resampling():
     width = ours.high - ours.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.05 * width)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.05 * width)
+
+
+def test_the_interval_of_an_error_does_not_depend_on_the_order_of_the_children():
+    errors = np.random.default_rng(4).normal(size=60)
+    assert mae_interval(errors[::-1], resamples=200) == mae_interval(errors, resamples=200)
 
 
 def test_the_interval_covers_the_truth_about_95_times_in_100():

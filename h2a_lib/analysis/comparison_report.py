@@ -74,7 +74,8 @@ def ranking_sentence(groups: Groups, what: str) -> str:
     further = gaps[beaten].text("months")
     sentence = f"Best is {names[winner]}; {names[beaten]} errs {further} more"
     if ties:
-        tied = " and ".join(names[name] for name in ties)
+        *first, last = (names[name] for name in ties)
+        tied = f"{', '.join(first)} and {last}" if first else last
         if len(ties) > MOST_NAMED:
             tied = f"{len(ties)} others"
         return f"{sentence}; {tied} {'tie' if len(ties) > 1 else 'ties'} with the best."

@@ -209,8 +209,8 @@ def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -
 
 
 def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Mean with its bootstrap interval; of booleans, a share."""
-    return bootstrap(_mean, np.asarray(values, float), seed=seed, resamples=resamples)
+    """Mean with its bootstrap interval; of booleans, a share. The order of values is no matter."""
+    return bootstrap(_mean, np.sort(np.asarray(values, float)), seed=seed, resamples=resamples)
 
 
 def paired_difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> Estimate:
