@@ -94,12 +94,24 @@ def test_the_window_counts_in_rescaled_values():
     assert (image[RAMP < 1490] == 0).all() and (image[RAMP > 2510] == 255).all()
 
 
-def test_a_lookup_table_is_applied():
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("intercept", [0, -1000])
+def test_a_lookup_table_is_applied_to_rescaled_values(bits, intercept):
     item = pydicom.Dataset()
-    item.LUTDescriptor = [4096, 0, 16]
-    item.LUTData = (65535 - 16 * np.arange(4096)).astype("<u2").tobytes()
-    image = decoded(dicom(RAMP, VOILUTSequence=pydicom.Sequence([item])))
+    item.add_new("LUTDescriptor", "SS", [4096, intercept, bits])
+    falling = np.linspace(2**bits - 1, 0, 4096).round()
+    item.LUTData = falling.astype("<u2").tobytes()
+    table = {"VOILUTSequence": pydicom.Sequence([item])}
+    image = decoded(dicom(RAMP, RescaleSlope=1, RescaleIntercept=intercept, **table))
     assert np.abs(image - (255 - RAMP.astype(float) * 255 / 4095)).max() <= 1
+
+
+def test_values_beyond_a_lookup_table_are_its_first_and_last():
+    item = pydicom.Dataset()
+    item.LUTDescriptor = [1000, 1500, 16]
+    item.LUTData = np.linspace(0, 65535, 1000).astype("<u2").tobytes()
+    image = decoded(dicom(RAMP, VOILUTSequence=pydicom.Sequence([item])))
+    assert (image[RAMP <= 1500] == 0).all() and (image[RAMP >= 2499] == 255).all()
 
 
 def test_signed_values_are_shown_in_their_range():

@@ -55,7 +55,7 @@ def _complete(dataset: "Dataset") -> None:
 
 
 def _show(dataset: "Dataset") -> np.ndarray:
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     pixels = dataset.pixel_array
     photometric = dataset.PhotometricInterpretation
@@ -67,13 +67,25 @@ def _show(dataset: "Dataset") -> np.ndarray:
         return _grey(as_8_bit(pixels, 0, 2 ** int(dataset.BitsStored) - 1))
     values = apply_modality_lut(pixels, dataset)
     if dataset.get("VOILUTSequence"):
-        _, _, bits = dataset.VOILUTSequence[0].LUTDescriptor
-        grey = as_8_bit(apply_voi_lut(values.astype(pixels.dtype), dataset), 0, 2 ** int(bits) - 1)
+        grey = as_8_bit(*_looked_up(values, dataset))
     elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         grey = as_8_bit(_windowed(values, dataset), 0, 1)
     else:
         grey = as_8_bit(values, *_range(values, pixels, dataset))
     return 255 - grey if photometric == "MONOCHROME1" else grey
+
+
+def _looked_up(values: np.ndarray, dataset: "Dataset") -> tuple[np.ndarray, float, float]:
+    """Look values up in the first table: (h, w), and least and most (PS3.3, C.11.2.1.1)."""
+    from pydicom.pixels import apply_voi
+
+    table = dataset.VOILUTSequence[0]
+    n, first, bits = table.LUTDescriptor
+    # pydicom 3.0 counts in as many bits as an entry has: of 4,096 entries of 8 bits it finds 256.
+    table.LUTDescriptor = [n, first, 16]
+    # Rescaled values may be negative, and lie beyond the table.
+    within = np.clip(np.rint(values), first, first + (n or 2**16) - 1).astype(np.int64)
+    return apply_voi(within, dataset), 0, 2 ** int(bits) - 1
 
 
 def _windowed(values: np.ndarray, dataset: "Dataset") -> np.ndarray:
