@@ -238,7 +238,7 @@ def sentence(table: pd.DataFrame) -> str:
     """Say how many changes matter, and which most."""
     worst = table.loc[table["mae_change_months"].idxmax()]
     return (
-        f"{verdict(table)} beyond doubt (paired, n = {worst['n']:,}); the worst, "
+        f"{verdict(table)} (each by its paired 95 % CI, n = {worst['n']:,}); the worst, "
         f"“{worst['family']} {worst['strength']}”, by {worst['mae_change_months']:.1f} months."
     )
 
