@@ -6,10 +6,10 @@ import torch
 
 from h2a_lib.study import Settings
 
-# ResNet-18 with Adam on two cores, images a second, eager and compiled: in mixed precision 59 and
-# 69 at 224 px, no gain at 100 px; in float32 no gain at any size (docs/performance.md).
+# ResNet-18 with Adam on two cores, images a second, eager and compiled: in mixed precision 64 and
+# 70 at 224 px, no gain at 100 px; in float32 no gain at any size (docs/performance.md).
 LEAST_SIZE_PX = 160
-# The half minute or more of compiling is saved again after 30,000 images; a run should gain more.
+# The half minute of compiling is saved again after 20,000 images; a run should gain more.
 LEAST_IMAGES = 100_000
 
 
