@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class AgeError:
+class Reported:
     """A result of others, on the scale it was measured on.
 
     Attributes
@@ -25,33 +25,33 @@ class AgeError:
 
 
 AGE_ERRORS = (
-    AgeError("VGG-16 (Kaggle kernel)", 13.9, "one report", "kmader, Kaggle; image alone"),
-    AgeError(
+    Reported("VGG-16 (Kaggle kernel)", 13.9, "one report", "kmader, Kaggle; image alone"),
+    Reported(
         "ResNet-18, 224 px",
         11.3,
         "one report",
         "a public implementation; image alone, ImageNet's weights, 5 epochs",
     ),
-    AgeError("ResNet-34, 384 px, sex", 7.6, "one report", "a public implementation"),
-    AgeError(
+    Reported("ResNet-34, 384 px, sex", 7.6, "one report", "a public implementation"),
+    Reported(
         "best credible",
         6.1,
         "one report",
         "lowest of public implementations, random splits of the training file",
     ),
-    AgeError(
+    Reported(
         "challenge 2017, best",
         4.2,
         "six readings",
         "Halabi et al. 2019, doi:10.1148/radiol.2018180736; the five best: 4.2 to 4.5",
     ),
-    AgeError(
+    Reported(
         "Deeplasia",
         3.87,
         "six readings",
         "Rassmann et al. 2024, doi:10.1007/s00247-023-05789-1; three networks, told the sex",
     ),
-    AgeError(
+    Reported(
         "ConvNeXt (2025)",
         3.68,
         "six readings",
