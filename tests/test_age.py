@@ -54,6 +54,11 @@ def test_metrics_agree_with_scikit_learn():
     assert found["within_12"].value == pytest.approx(1 - found["beyond_12"].value)
 
 
+def test_the_error_has_one_interval_wherever_it_stands():
+    frame = predicted(hands(), np.random.default_rng(3).normal(0, 9, 200))
+    assert metrics(frame)["mae"] == age.error(frame) == age.error(frame[::-1])
+
+
 def test_the_median_is_the_constant_predictors_answer_and_its_r2_is_not_positive():
     frame = hands()
     simple = constant(frame, frame)

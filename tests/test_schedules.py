@@ -2,12 +2,15 @@
 
 import itertools
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import TypeAdapter
 
 from h2a_lib import study
+from h2a_lib.figures import schedules as draw
 from h2a_lib.models.schedules import build_optimizer, build_schedule
 
 SCHEDULES = {
@@ -103,3 +106,12 @@ def test_weight_decay_reaches_the_optimiser():
         chosen = TypeAdapter(study.Optimizer).validate_python(name)
         optimizer = build_optimizer(chosen, network, 0.1, weight_decay=0.25)
         assert optimizer.param_groups[0]["weight_decay"] == 0.25
+
+
+def test_rates_close_to_one_another_are_written_without_their_last_binary_digits():
+    figure, axes = plt.subplots()
+    draw.rates({"plateau": pd.DataFrame({"epoch": [0, 1, 2], "lr": [1e-3, 7e-4, 4.9e-4]})}, axes)
+    figure.canvas.draw()
+    written = [label.get_text() for label in axes.get_yticklabels()]
+    assert {"0.0009", "0.0006"} <= set(written) and max(map(len, written)) <= len("0.0009")
+    plt.close(figure)

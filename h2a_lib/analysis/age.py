@@ -23,15 +23,13 @@ TRUE, PREDICTED = "age_months", "predicted_age_months"
 Array = NDArray[np.float64]
 
 
-def metrics(frame: pd.DataFrame, seed: int = 0) -> dict[str, Estimate]:
+def metrics(frame: pd.DataFrame) -> dict[str, Estimate]:
     """Measure predictions of age, each figure with its bootstrap interval.
 
     Parameters
     ----------
     frame : DataFrame
         `age_months`, `predicted_age_months`.
-    seed : int
-        Of the resamples.
 
     Returns
     -------
@@ -40,7 +38,9 @@ def metrics(frame: pd.DataFrame, seed: int = 0) -> dict[str, Estimate]:
         within_6, within_12, within_24 and beyond_12 months.
     """
     columns = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
-    return {name: bootstrap(measure, *columns, seed=seed) for name, measure in METRICS.items()}
+    found = {name: bootstrap(measure, *columns) for name, measure in METRICS.items()}
+    # One number has one interval, wherever it stands.
+    return found | {"mae": error(frame)}
 
 
 def error(frame: pd.DataFrame) -> Estimate:

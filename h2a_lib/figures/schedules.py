@@ -32,9 +32,14 @@ def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] 
     axes.set_ylim(bottom=max(low, high / 1000))
     if high / low < 100:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 3 else range(1, 10)))
-        axes.yaxis.set_major_formatter(lambda x, _: np.format_float_positional(x, trim="-"))
+        axes.yaxis.set_major_formatter(_positional)
         axes.yaxis.set_minor_formatter(NullFormatter())
     return axes
+
+
+def _positional(rate: float, _: int | None = None) -> str:
+    """Write 9e-4 as 0.0009, whatever its last binary digits are."""
+    return np.format_float_positional(rate, precision=3, fractional=False, trim="-")
 
 
 def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
