@@ -56,7 +56,11 @@ class Steps:
     """
 
     def __init__(
-        self, options: argparse.Namespace, own_convolutions: bool = True, compiled: bool = False
+        self,
+        options: argparse.Namespace,
+        own_convolutions: bool = True,
+        compiled: bool = False,
+        graphed: bool = False,
     ):
         self.fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
         torch.manual_seed(0)
@@ -69,6 +73,11 @@ class Steps:
         if compiled:
             network = torch.compile(network, dynamic=False)
         self.model, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=False)
+        if graphed:
+            sample = torch.randn(options.batch, 1, options.size, options.size, device="cuda")
+            kind = torch.bfloat16 if options.precision == "bf16-mixed" else torch.float32
+            with torch.autocast("cuda", kind, cache_enabled=False):
+                torch.cuda.make_graphed_callables(network, (sample,))
 
     def step(self, pixels: Tensor, age_months: Tensor) -> None:
         """Learn from one batch."""
@@ -86,6 +95,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--workers", type=int, default=2, help="of the DataLoader in (c)")
     parser.add_argument("--seconds", type=float, default=8, help="of each method in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-files", action="store_true", help="leave out (c)")
@@ -105,6 +116,9 @@ def main() -> None:
         }
         if options.compile:
             methods["limit, compiled"] = limit(prepared, ages, options, compiled=True)
+        if options.graphs:
+            methods["limit, as a graph"] = limit(prepared, ages, options, graphed=True)
+            methods["ours, as a graph"] = ours(prepared, ages, options, graphed=True)
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):
@@ -121,8 +135,10 @@ def main() -> None:
 # Each method is a generator that yields how many images it has just learnt from.
 
 
-def ours(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
-    steps = Steps(options)
+def ours(
+    prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace, graphed: bool = False
+) -> Iterator[int]:
+    steps = Steps(options, graphed=graphed)
     device = steps.fabric.device
     which = np.arange(HANDS) % len(prepared)
     hands = HandSet(prepared[which], ages[which], np.zeros(HANDS, bool), device)
@@ -142,8 +158,9 @@ def limit(
     options: argparse.Namespace,
     own_convolutions: bool = True,
     compiled: bool = False,
+    graphed: bool = False,
 ) -> Iterator[int]:
-    steps = Steps(options, own_convolutions, compiled)
+    steps = Steps(options, own_convolutions, compiled, graphed)
     which = np.arange(options.batch) % len(prepared)
     hands = HandSet(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
     batch = hands.batch(torch.from_numpy(which))
@@ -182,7 +199,11 @@ class Files(Dataset):
 def loader(files: list[Path], ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
     steps = Steps(options)
     batches = DataLoader(
-        Files(files, ages, options.size), options.batch, shuffle=True, num_workers=2, drop_last=True
+        Files(files, ages, options.size),
+        options.batch,
+        shuffle=True,
+        num_workers=options.workers,
+        drop_last=True,
     )
     device = steps.fabric.device
     while True:
@@ -289,10 +310,10 @@ def against_the_machine(images_per_s: float, options: argparse.Namespace) -> dic
 
 
 def matrix_product_gflop_per_s(kind: torch.dtype) -> float:
-    """Return the rate of a product of two matrices of 2048 x 2048, the best of eight."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    a = torch.randn(2048, 2048, device=device, dtype=kind)
-    return 2 * 2048**3 / shortest(lambda: a @ a) / 1e9
+    """Return the rate of a product of two square matrices, large to the device; the best of 8."""
+    device, side = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
+    a = torch.randn(side, side, device=device, dtype=kind)
+    return 2 * side**3 / shortest(lambda: a @ a) / 1e9
 
 
 def shortest(work: Callable[[], object], times: int = 8) -> float:

@@ -14,23 +14,26 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "pandas", "opencv-python-headless")
 
 
-def of_now() -> dict[str, Any]:
-    """Describe what is running: for a run's provenance.json.
+def code() -> dict[str, Any]:
+    """Describe the code that is running: asked for when a run begins, since files may change.
 
     Returns
     -------
     dict
-        finished (UTC), commit, changed_since_commit, lock_sha256, packages, machine.
+        commit, changed_since_commit, lock_sha256, packages.
     """
     lock = ROOT / "requirements.lock"
     return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "lock_sha256": sha256(lock) if lock.exists() else None,
         "packages": {name: version(name) for name in PACKAGES},
-        "machine": machine(),
     }
+
+
+def now() -> str:
+    """Return date and time, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def machine() -> dict[str, Any]:

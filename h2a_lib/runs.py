@@ -94,7 +94,9 @@ def write(
         folder / "provenance.json",
         {
             "format": FORMAT,
-            **provenance.of_now(),
+            "finished": provenance.now(),
+            **trained.code,
+            "machine": provenance.machine(),
             "data_fingerprint": fingerprint,
             "config_digest": config.digest,
             "seconds": round(progress.seconds, 1),

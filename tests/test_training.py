@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from h2a_lib import runs
+from h2a_lib import provenance, runs
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks, training
 from h2a_lib.models.batches import normalise
@@ -247,6 +247,12 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(config, hands, tmp_path, 
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     with pytest.raises(UserError, match="is damaged: delete it to train anew"):
         train(config(epochs=1), hands, checkpoint)
+
+
+def test_the_code_named_is_that_which_the_training_began_with(config, hands, tmp_path, monkeypatch):
+    commits = iter(["at the start", "nothing changed"])
+    monkeypatch.setattr(provenance, "_git", lambda *_: next(commits, "later"))
+    assert train(config(), hands, tmp_path / "checkpoint.pt").code["commit"] == "at the start"
 
 
 def test_batch_norm_is_evaluated_with_the_statistics_of_training_hands_as_they_are(

@@ -210,7 +210,7 @@ class HandSet:
         return not isinstance(self._images, np.memmap)
 
     def batch(self, rows: Tensor) -> Batch:
-        """Gather the hands at positions `rows`, (n,), int64, on the CPU."""
+        """Gather the hands at positions `rows`, (n,), int64."""
         if self._resident is not None:
             images = self._resident[rows.to(self.device)]
         else:
@@ -234,14 +234,18 @@ class HandSet:
 
         Of several devices each takes its share of every batch.
         """
-        order = torch.randperm(len(rows), generator=random)
-        for part in split(order, batch_size, least=2 * shares):
-            yield self.batch(torch.from_numpy(rows)[part[share::shares]])
+        order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=random)]
+        for part in split(self._where_gathered(order), batch_size, least=2 * shares):
+            yield self.batch(part[share::shares])
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Yield each of the hands at `rows` once, in their order."""
-        for part in split(torch.from_numpy(rows), batch_size):
+        for part in split(self._where_gathered(torch.from_numpy(rows)), batch_size):
             yield self.batch(part)
+
+    def _where_gathered(self, rows: Tensor) -> Tensor:
+        # All at once: a copy to a GPU waits for all that it has still to do, in each batch anew.
+        return rows if self._resident is None else rows.to(self.device)
 
 
 def split(order: Tensor, batch_size: int, least: int = 2) -> list[Tensor]:

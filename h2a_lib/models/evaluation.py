@@ -99,18 +99,19 @@ def predict(
         with fabric.autocast():
             answers = network(pixels, batch.male if config.sex_input else None)
         for name, values in answers.items():
-            found.setdefault(name, []).append(values.float().cpu())
+            found.setdefault(name, []).append(values.float())  # reading waits for the device
     return in_words(found, scales)
 
 
 def in_words(answers: dict[str, list[Tensor]], scales: Scales) -> dict[str, np.ndarray]:
     """Turn a network's answers, in batches, into months and probabilities, each (n,)."""
     columns = {}
-    if "age" in answers:
-        months = torch.cat(answers["age"]) * scales.age_sd_months + scales.age_mean_months
+    said = {name: torch.cat(parts).cpu() for name, parts in answers.items()}
+    if "age" in said:
+        months = said["age"] * scales.age_sd_months + scales.age_mean_months
         columns["predicted_age_months"] = months.double().numpy().round(4)
-    if "sex" in answers:
-        columns["male_probability"] = torch.cat(answers["sex"]).sigmoid().double().numpy().round(6)
+    if "sex" in said:
+        columns["male_probability"] = said["sex"].sigmoid().double().numpy().round(6)
     return columns
 
 

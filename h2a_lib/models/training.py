@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from h2a_lib import provenance
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_atomically
@@ -73,6 +75,8 @@ class Trained:
     predictions, predictions_train : DataFrame
         id, age_months, male, split, predicted_age_months and/or male_probability, by the best
         weights; for all hands that were not trained on, and for those that were.
+    code : dict
+        What it was begun with, see `provenance.code`.
     """
 
     network: networks.HandNet
@@ -82,6 +86,7 @@ class Trained:
     progress: Progress
     predictions: pd.DataFrame
     predictions_train: pd.DataFrame
+    code: dict[str, Any]
 
 
 def is_better(error: float, best: float) -> bool:
@@ -118,6 +123,7 @@ def train(
     -------
     Trained
     """
+    code = provenance.code()
     arguments = (config, hands, checkpoint, on_epoch, seconds_between_checkpoints)
     if config.devices > 1:
         # The processes leave a checkpoint; going on from it, there is nothing left to learn.
@@ -146,6 +152,7 @@ def train(
         progress=progress,
         predictions=predictions(heldout),
         predictions_train=predictions(np.sort(learnt)),
+        code=code,
     )
 
 
@@ -187,7 +194,7 @@ def _learn(
 
     torch.manual_seed(config.seed)  # the initial weights
     network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(fabric.device, memory_format=torch.channels_last)
     optimizer = build_optimizer(config.optimizer, network, config.lr, config.weight_decay)
     share, shares = fabric.global_rank, fabric.world_size
     steps = steps_per_epoch(len(learnt), config.batch_size, shares)
@@ -330,9 +337,8 @@ def _has_stopped(progress: Progress, config: RunConfig) -> bool:
 def _update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move the running average of the weights towards the network's."""
     # Short memory at first: the average must not remember the random start.
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
-        kept.lerp_(new, weight)
+    update = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+    update(list(average.parameters()), list(network.parameters()), step)
 
 
 def _copy_of_weights(network: nn.Module) -> dict[str, Tensor]:

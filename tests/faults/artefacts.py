@@ -120,9 +120,9 @@ def write_run(folder: Path, version: int) -> None:
         progress=training.Progress(1, [{"epoch": 1}], [{"step": 1, "lr": 0.1}], 1.0, 1),
         predictions=seen,
         predictions_train=seen.assign(split="train"),
+        code={"commit": "c"},
     )
-    # It asks git and the machine.
-    with mock.patch.object(provenance, "of_now", return_value={"finished": "now"}):
+    with mock.patch.object(provenance, "now", return_value="now"):
         runs.write(folder, config, trained, f"data {version}", "made up")
 
 

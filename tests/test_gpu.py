@@ -1,0 +1,69 @@
+"""On a GPU: what other tests see on the processor, as far as a GPU can be held to it."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2a_lib.models import batches
+from h2a_lib.models.range_test import range_test
+from h2a_lib.models.training import train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+# All that goes through the loop.
+FULL = {
+    "augment": {},
+    "ema_decay": 0.9,
+    "optimizer": "adamw",
+    "schedule": "one_cycle",
+    "task": "both",
+    "epochs": 6,
+    "lr": 3e-3,
+}
+
+
+def test_a_network_learns_in_mixed_precision(config, hands, tmp_path):
+    learnt = train(config(**FULL, precision="auto"), hands, tmp_path / "checkpoint.pt")
+    assert next(learnt.network.parameters()).device.type == "cuda"
+    history = learnt.progress.history
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert np.isfinite(learnt.predictions["predicted_age_months"]).all()
+
+
+def test_a_compiled_network_learns_as_well(config, hands, tmp_path):
+    learnt = train(config(**FULL, compile=True), hands, tmp_path / "checkpoint.pt")
+    history = learnt.progress.history
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_what_does_not_fit_is_streamed_and_shows_the_same_hands(hands, monkeypatch):
+    def seen() -> torch.Tensor:
+        labels = hands.labels
+        of = (labels["age_months"].to_numpy(), labels["male"].to_numpy())
+        device = torch.device("cuda")
+        hand_set = batches.HandSet(hands.images, *of, device)
+        random = batches.generator(torch.device("cpu"), 0)
+        shown = list(hand_set.shuffled(np.arange(len(labels)), 7, random))
+        return torch.cat([batch.pixels.mean((1, 2, 3)) + batch.age_months for batch in shown])
+
+    resident = seen()
+    monkeypatch.setattr(batches, "RESIDENT_SHARE", 0.0)
+    torch.testing.assert_close(seen(), resident)
+
+
+def test_an_interrupted_training_goes_on_where_it_was(config, hands, tmp_path):
+    def stop(progress, _):
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+
+    chosen, checkpoint = config(**FULL, precision="32-true"), tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, hands, checkpoint, on_epoch=stop, seconds_between_checkpoints=0)
+    went_on = train(chosen, hands, checkpoint).progress.history
+    whole = train(chosen, hands, tmp_path / "other.pt").progress.history
+    assert [row["epoch"] for row in went_on] == [1, 2, 3, 4, 5, 6]
+    # A GPU adds in any order.
+    assert went_on[-1]["train_loss"] == pytest.approx(whole[-1]["train_loss"], rel=0.05)
+
+
+def test_the_range_test_ends_with_a_rate(config, hands):
+    assert range_test(config(), hands, n_steps=30).suggestion > 0
