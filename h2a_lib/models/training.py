@@ -194,7 +194,7 @@ def _learn(
 
     torch.manual_seed(config.seed)  # the initial weights
     network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
-    network = network.to(fabric.device, memory_format=torch.channels_last)
+    network = network.to(fabric.device).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(config.optimizer, network, config.lr, config.weight_decay)
     share, shares = fabric.global_rank, fabric.world_size
     steps = steps_per_epoch(len(learnt), config.batch_size, shares)
