@@ -6,7 +6,7 @@ UV := 0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env report deck test lint lock licences clean
+.PHONY: help env report deck test test-gpu lint lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks 
 
 test: .venv/.ready ## run the tests, and say what of the library they cover
 	@$(BIN)/python -m pytest -m "not slow" --cov -n logical --maxprocesses 8 --dist loadfile
+
+test-gpu: .venv/.ready ## run the tests for a machine with a GPU
+	@H2A_TEST_GPU=1 $(BIN)/python -m pytest tests/test_gpu.py
 
 lint: .venv/.ready ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -60,7 +60,7 @@ def cache_folder_of(settings):
 
 
 def alone(config):
-    """A run on one GPU has it for itself; one on several takes all that there are."""
+    """A run on one GPU takes a place on it; one on several takes no place, but all of them."""
     return "--gpu" if config.devices == 1 else ""
 
 

@@ -4,8 +4,9 @@
         [--precision 32-true] [--compile] [--seconds 8] [--rounds 3] [--without-files]
 
 On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
-same network stepping on one fixed batch; also with torch's convolutions instead of ours
-(`h2a_lib.models.convolution`), and with --compile through `torch.compile`; (c) what a user would
+same network stepping on one fixed batch; also without what quickens ours (on a processor torch's
+convolutions, see `h2a_lib.models.convolution`; on a GPU kernel by kernel, see
+`h2a_lib.models.cuda_graph`), and with --compile through `torch.compile`; (c) what a user would
 write: a Dataset that decodes the full-size PNG with Pillow, torchvision's transforms, a
 DataLoader with two workers; (d) fastai's ImageDataLoaders and learner, whole epochs on files that
 already have the size, if it is installed (`pip install fastai`). The methods take turns, and the
@@ -39,6 +40,7 @@ from h2a_lib.files import write_json
 from h2a_lib.models import networks
 from h2a_lib.models.batches import HandSet, PixelStatistics, augment, generator, normalise
 from h2a_lib.models.convolution import Conv2d
+from h2a_lib.models.cuda_graph import Graphed
 from h2a_lib.models.schedules import build_optimizer
 
 ROOT = Path(__file__).parents[1]
@@ -55,29 +57,22 @@ class Steps:
     Each method has one of its own, so that none inherits the other's state.
     """
 
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        own_convolutions: bool = True,
-        compiled: bool = False,
-        graphed: bool = False,
-    ):
+    def __init__(self, options: argparse.Namespace, how: str = ""):
         self.fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
         torch.manual_seed(0)
-        network = networks.build(options.network).to(memory_format=torch.channels_last)
-        if not own_convolutions:
+        network = networks.build(options.network)
+        network = network.to(self.fabric.device).to(memory_format=torch.channels_last)
+        if how == "torch's convolutions":
             for module in network.modules():
                 if isinstance(module, Conv2d):
                     module.__class__ = nn.Conv2d
         optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
-        if compiled:
-            network = torch.compile(network, dynamic=False)
-        self.model, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=False)
-        if graphed:
-            sample = torch.randn(options.batch, 1, options.size, options.size, device="cuda")
-            kind = torch.bfloat16 if options.precision == "bf16-mixed" else torch.float32
-            with torch.autocast("cuda", kind, cache_enabled=False):
-                torch.cuda.make_graphed_callables(network, (sample,))
+        learner = network
+        if how == "compiled":
+            learner = torch.compile(network, dynamic=False)
+        elif self.fabric.device.type == "cuda" and how != "kernel by kernel":
+            learner = Graphed(network, options.batch, options.size, self.fabric)
+        self.model, self.optimizer = self.fabric.setup(learner, optimizer, _reapply_compile=False)
 
     def step(self, pixels: Tensor, age_months: Tensor) -> None:
         """Learn from one batch."""
@@ -95,7 +90,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader in (c)")
     parser.add_argument("--seconds", type=float, default=8, help="of each method in each round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -112,13 +106,11 @@ def main() -> None:
         methods = {
             "ours": ours(prepared, ages, options),
             "limit": limit(prepared, ages, options),
-            "limit, torch's convolutions": limit(prepared, ages, options, own_convolutions=False),
         }
-        if options.compile:
-            methods["limit, compiled"] = limit(prepared, ages, options, compiled=True)
-        if options.graphs:
-            methods["limit, as a graph"] = limit(prepared, ages, options, graphed=True)
-            methods["ours, as a graph"] = ours(prepared, ages, options, graphed=True)
+        on_gpu = torch.cuda.is_available()
+        others = ["kernel by kernel" if on_gpu else "torch's convolutions"]
+        for how in [*others, *(["compiled"] if options.compile else [])]:
+            methods[f"limit, {how}"] = limit(prepared, ages, options, how)
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):
@@ -135,10 +127,8 @@ def main() -> None:
 # Each method is a generator that yields how many images it has just learnt from.
 
 
-def ours(
-    prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace, graphed: bool = False
-) -> Iterator[int]:
-    steps = Steps(options, graphed=graphed)
+def ours(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) -> Iterator[int]:
+    steps = Steps(options)
     device = steps.fabric.device
     which = np.arange(HANDS) % len(prepared)
     hands = HandSet(prepared[which], ages[which], np.zeros(HANDS, bool), device)
@@ -153,14 +143,9 @@ def ours(
 
 
 def limit(
-    prepared: np.ndarray,
-    ages: np.ndarray,
-    options: argparse.Namespace,
-    own_convolutions: bool = True,
-    compiled: bool = False,
-    graphed: bool = False,
+    prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace, how: str = ""
 ) -> Iterator[int]:
-    steps = Steps(options, own_convolutions, compiled, graphed)
+    steps = Steps(options, how)
     which = np.arange(options.batch) % len(prepared)
     hands = HandSet(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
     batch = hands.batch(torch.from_numpy(which))

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and one run on each at a time."""
+"""The GPUs of this machine, and how many runs at a time each has room for."""
 
 import contextlib
 import os
@@ -10,6 +10,10 @@ from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SECONDS_BETWEEN_TRIES = 0.5
+# Of a GPU's memory, for each run: ResNet-50 with batches of 64 at 224 px takes less than half.
+GB_A_RUN = 24
+# More would not be faster: what one leaves idle while it starts and evaluates, three others use.
+MOST_RUNS = 4
 
 
 def listed() -> list[str]:
@@ -24,17 +28,43 @@ def listed() -> list[str]:
     return [str(number) for number in range(len(lines))]
 
 
+def places() -> list[tuple[str, int]]:
+    """Return where runs can be at a time: (GPU, number of the place on it), each GPU's first first.
+
+    A large GPU takes several: one by one they would leave it idle while they start.
+    """
+    gigabytes = _memory_gb()
+    room = {
+        name: min(MOST_RUNS, max(1, int(gigabytes.get(name, 0) // GB_A_RUN))) for name in listed()
+    }
+    return [(name, place) for place in range(MOST_RUNS) for name in room if place < room[name]]
+
+
+def _memory_gb() -> dict[str, float]:
+    """Return each GPU's memory by its number and by its UUID."""
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    found: dict[str, float] = {}
+    for line in told.stdout.splitlines():
+        number, uuid, mebibytes = (part.strip() for part in line.split(","))
+        found |= dict.fromkeys((number, uuid), float(mebibytes) * 2**20 / 1e9)
+    return found
+
+
 @contextlib.contextmanager
 def one_gpu() -> Iterator[str | None]:
-    """Take a GPU that no other run has, waiting for one if need be; None where there is no GPU.
+    """Take a place on a GPU, waiting for one if need be; None where there is no GPU.
 
     The lock is the kernel's: it goes with the process, however that ends. Runs of several studies,
     and those started by hand, take turns too.
     """
     from filelock import FileLock, Timeout
 
-    names = listed()
-    if not names:
+    free = places()
+    if not free:
         yield None
         return
     # Slurm gives a GPU to one job alone, and may number those of each job from 0: only the steps of
@@ -43,8 +73,8 @@ def one_gpu() -> Iterator[str | None]:
     folder.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(VISIBLE)
     while True:
-        for name in names:
-            lock = FileLock(folder / f"{name}.lock")
+        for name, place in free:
+            lock = FileLock(folder / f"{name}.{place}.lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:

@@ -203,8 +203,8 @@ def _raise_if_there_is_no_graph(command: list[str], environment: Mapping[str, st
 def _here(at_most: int | None) -> Iterator[str]:
     yield from ("--cores", str(at_most or cores()))
     yield from ("--quiet", "all")  # the jobs speak for themselves
-    if n_gpus := len(gpus.listed()):
-        yield from ("--resources", f"gpu={n_gpus}")
+    if n_places := len(gpus.places()):
+        yield from ("--resources", f"gpu={n_places}")
 
 
 def _on_cluster(cluster: Cluster) -> Iterator[str]:

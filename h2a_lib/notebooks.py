@@ -93,7 +93,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 def main() -> int:
     """Execute `python -m h2a_lib.notebooks [--gpu] NOTEBOOK OUTPUT JSON`; the graph's jobs call it.
 
-    With `--gpu` the notebook has a GPU for itself, where there is one.
+    With `--gpu` the notebook has a place on a GPU, where there is one.
 
     Returns
     -------

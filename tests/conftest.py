@@ -12,6 +12,9 @@ from h2a_lib import study
 from h2a_lib.data.hands import Hands
 
 torch.set_num_threads(1)
+# To the bit on a processor alone; `make test-gpu` has the tests for a GPU, in a process of its own.
+if "H2A_TEST_GPU" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from h2a_lib.models.batches import (
     steps_per_epoch,
 )
 from h2a_lib.models.compiling import is_compiled
+from h2a_lib.models.cuda_graph import Graphed
 from h2a_lib.models.evaluation import (
     Scales,
     calibrate_batch_norm,
@@ -202,8 +203,11 @@ def _learn(
     average = copy.deepcopy(network) if config.ema_decay else None
     shown = average or network  # the weights that are evaluated and kept
     # The network alone is compiled, not what Fabric wraps around it, which Dynamo cannot read.
-    compiled = is_compiled(config, len(learnt), fabric.device)
-    learner: Any = torch.compile(network, dynamic=False) if compiled else network
+    learner: Any = network
+    if is_compiled(config, len(learnt), fabric.device):
+        learner = torch.compile(network, dynamic=False)
+    elif fabric.device.type == "cuda" and shares == 1:
+        learner = Graphed(network, config.batch_size, config.image_size_px, fabric)
     model, optimizer = fabric.setup(learner, optimizer, _reapply_compile=False)
 
     progress = Progress()
