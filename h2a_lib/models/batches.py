@@ -86,13 +86,13 @@ def normalise(
     Tensor
         As `pixels`.
     """
-    if how == "instance":
-        sd, mean = torch.std_mean(pixels, dim=(1, 2, 3), keepdim=True, correction=0)
-    elif how == "batch" and training:
-        sd, mean = torch.std_mean(pixels, correction=0)
-    else:
+    if how == "dataset" or (how == "batch" and not training):
         return (pixels - statistics.mean) / statistics.sd
-    return (pixels - mean) / (sd + EPSILON)
+    of = (1, 2, 3) if how == "instance" else (0, 1, 2, 3)
+    centred = pixels - pixels.mean(of, keepdim=True)
+    # torch.std_mean takes five times as long on a processor.
+    sd = centred.square().mean(of, keepdim=True).sqrt_()
+    return centred / (sd + EPSILON)
 
 
 def augment(pixels: Tensor, how: Augment, random: torch.Generator) -> Tensor:
