@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and reading a table need
 FORMAT = 1
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
+# 90 MB (ResNet-18) that may be deleted: only what asks the network again needs the first.
+HEAVY = (WEIGHTS, "weights_last.safetensors")
 # In the order in which they are written; the last says that all are there.
 FILES = (
     "config.yaml",
@@ -38,8 +40,6 @@ FILES = (
     "steps.csv",
     "predictions.csv",
     "predictions_train.csv",
-    "weights_last.safetensors",
-    WEIGHTS,
     "model.json",
     "provenance.json",
     "metrics.json",
@@ -73,10 +73,7 @@ def write(
     write_csv(folder / "steps.csv", pd.DataFrame(progress.steps).astype({"step": int}))
     write_csv(folder / "predictions.csv", trained.predictions)
     write_csv(folder / "predictions_train.csv", trained.predictions_train)
-    for name, weights in (
-        ("weights_last.safetensors", trained.last_weights),
-        (WEIGHTS, trained.best_weights),
-    ):
+    for name, weights in zip(HEAVY, (trained.best_weights, trained.last_weights), strict=True):
         write_bytes(folder / name, as_bytes({k: v.contiguous() for k, v in weights.items()}))
     model = {
         "format": FORMAT,
@@ -175,6 +172,11 @@ class Run:
         pixels = PixelStatistics(self.model["pixel_mean"], self.model["pixel_sd"])
         return Scales(self.model["age_mean_months"], self.model["age_sd_months"], pixels)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the network can be asked again."""
+        return (self.folder / WEIGHTS).is_file()
+
     @cached_property
     def network(self) -> "HandNet":
         """The network with the weights of its best epoch, in evaluation mode, on the CPU."""
@@ -184,6 +186,11 @@ class Run:
         from h2a_lib.models import networks
 
         network = networks.build(self.config.network, self.config.task, self.config.sex_input)
+        if not self.has_weights:
+            raise UserError(
+                f"{self.folder / WEIGHTS} was deleted, or left where the run was trained: "
+                "bring it, or delete the folder to train the run again"
+            )
         # Runs of before 24 November 2026 have none.
         if self.model.get("weights_sha256") not in (None, sha256(self.folder / WEIGHTS)):
             raise UserError(f"{self.folder / WEIGHTS}: damaged, or another run's")

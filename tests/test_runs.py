@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from h2a_lib import runs
+from h2a_lib.analysis import selection
 from h2a_lib.errors import UserError
 from h2a_lib.models.evaluation import errors_of
 from h2a_lib.models.training import train
@@ -36,7 +37,7 @@ def copied(finished, tmp_path):
 
 def test_a_finished_run_holds_all_its_files_and_no_checkpoint(finished):
     folder = finished[0]
-    assert {path.name for path in folder.iterdir()} == set(runs.FILES)
+    assert {path.name for path in folder.iterdir()} == {*runs.FILES, *runs.HEAVY}
 
 
 def test_what_is_read_is_what_was_written(finished):
@@ -92,6 +93,16 @@ def test_a_damaged_file_is_a_named_error(copied, name):
     (copied / name).write_text("]")
     with pytest.raises(UserError, match=str(copied)):
         runs.load(copied)
+
+
+def test_a_run_without_its_weights_tells_all_but_what_the_network_would_say_again(copied, hands):
+    for name in runs.HEAVY:
+        (copied / name).unlink()
+    run = runs.load(copied)
+    assert not run.has_weights and len(run.predictions) and len(run.history)
+    with pytest.raises(UserError, match=r"weights\.safetensors was deleted, or left"):
+        run.predict(hands.images)
+    assert selection.with_weights([run]) == []
 
 
 def test_weights_that_are_not_this_networks_are_refused(copied):

@@ -54,6 +54,11 @@ def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Ru
     return _best_group([run for run in able if not run.config.sex_input] or able, answer)
 
 
+def with_weights(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs whose network can be asked again: of some, only the record may be here."""
+    return [run for run in runs if run.has_weights]
+
+
 def blind_to_sex(runs: Iterable[Run]) -> list[Run]:
     """Return the runs that neither were told the sex nor learnt it, but the age alone.
 
