@@ -34,7 +34,7 @@ def pays_for_itself(config: Settings, n_hands: int, device: torch.device) -> boo
     """Return whether compiling saves a run clearly more time than it takes.
 
     On a processor: in mixed precision, from `LEAST_SIZE_PX` and `LEAST_IMAGES` on, where there is a
-    C++ compiler. On a GPU it was not measured, and is not done unless asked for.
+    C++ compiler. On a GPU never: replaying (`h2a_lib.models.cuda_graph`) gains more, at once.
     """
     return (
         device.type == "cpu"
