@@ -1,5 +1,7 @@
 """The three answers as the deck prints them, and the figures that go with them."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,12 +17,14 @@ from h2a_lib.analysis import (
     conformal,
     literature,
     robustness,
+    saliency,
     selection,
     sex,
     sex_report,
 )
 from h2a_lib.analysis.feature_sources import feature_sources
-from h2a_lib.analysis.saliency_study import look
+from h2a_lib.analysis.saliency_study import Look, look
+from h2a_lib.analysis.statistics import Estimate
 from h2a_lib.errors import UserError
 from h2a_lib.figures import age as draw_age
 from h2a_lib.figures import clusters as draw_clusters
@@ -170,10 +174,39 @@ def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(
     assert len(plt.get_fignums()) == 11
 
 
+def test_no_estimate_lies_outside_of_its_figure():
+    seen = hands_of(20).assign(predicted_age_months=np.linspace(-52, 300, 20))
+    axes = draw_age.scatter(seen, plt.figure().subplots())
+    low, high = axes.get_ylim()
+    assert low < -52 and high > 300
+
+
+def test_hands_are_counted_in_whole_numbers_with_room_for_the_legend():
+    axes = draw_sex.probabilities(hands_of(20), 0.5, plt.figure().subplots())
+    assert all(tick % 1 == 0 for tick in axes.get_yticks())
+    assert axes.get_ylim()[1] >= 1.25 * max(bar.get_height() for bar in axes.patches)
+
+
 def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
     axes = plt.figure().subplots(2, 4).ravel()
     draw_age.worst_cases(squares(3, 1).images, hands_of(3), axes)
     assert [len(ax.images) for ax in axes] == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ([60, 50, 40, -55, -45, -41, -42, 43, 1, -2], "40 to 60 months off, 4 of 8 too young"),
+        ([60, 50, 40, 1], "1 to 60 months off, all too old"),
+        ([-40.2, -40, 40, 1, 1], "1 to 40 months off, 3 of 5 too old"),
+        ([-40.2, -39.8], "40 months off, all too young"),
+    ],
+)
+def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, verdict):
+    seen = hands_of(len(errors))
+    seen = seen.assign(predicted_age_months=seen["age_months"] + errors)
+    assert abs(np.array(errors)[age.worst(seen)]).tolist() == sorted(map(abs, errors))[::-1][:8]
+    assert age_report.worst_verdict(seen) == verdict
 
 
 def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, results, tmp_path):
@@ -209,7 +242,7 @@ def test_saliency_is_studied_and_drawn_for_both_answers(run, images, answer, tmp
     assert seeing.n == len(images)
     assert sum(n for _, n, *_ in seeing.averages) == len(images)
     assert list(seeing.regions) == ["off_hand"]  # squares are no phantoms
-    assert "by the outline found" in seeing.regions_sentence()
+    assert seeing.regions_sentence().startswith("On the hand, by the outline found, lie")
     results.variables("saliency", seeing.variables())
     draw_saliency.page(seeing, plt.figure(figsize=(11, 5.6))).canvas.draw()
 
@@ -228,9 +261,36 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     )
     said = look([run], pictures, frame, "age", folder).variables()
     assert "of the picture" in said["hand_grad_cam"]
-    assert said["regions_sentence"].startswith(
-        ("The marker covers", "The border covers", "No marker")
+    assert said["regions_sentence"].startswith(("On the hand lie", "No hand is found, or the maps"))
+    assert said["regions_verdict"]
+
+
+def looked(on_hand, sanity=0.1, n=100):
+    """Where a network looks, made up: shares of Grad-CAM and of occlusion on a fifth of it."""
+    table = pd.DataFrame({"stage": saliency.STAGES, "similarity": sanity, "n": n})
+    table = table.assign(similarity_low=sanity - 0.05, similarity_high=sanity + 0.05)
+    found = tuple(
+        saliency.Attention(Estimate(share, share - 0.05, share + 0.05, n), 0.2) for share in on_hand
     )
+    nothing = np.zeros((0, 4, 4))
+    return Look("age", [], [], nothing, nothing, nothing, table, {"hand": found}, n)
+
+
+@pytest.mark.parametrize(
+    ("seeing", "verdict"),
+    [
+        (looked((0.4, 0.5)), "the network looks at the hand more than by chance"),
+        (looked((0.1, 0.1)), "the network looks at the hand less than by chance"),
+        (looked((0.18, 0.24)), "the network looks at the hand as much as by chance"),
+        (looked((0.4, 0.2)), "Grad-CAM and occlusion do not agree on the hand"),
+        (looked((0.4, 0.5), sanity=0.6), "the maps fail their sanity check: they show the picture"),
+        (looked((0.4, 0.5), sanity=np.nan, n=0), "the maps have no contrast and show nothing"),
+    ],
+)
+def test_a_title_says_of_the_maps_what_their_intervals_and_their_check_allow(seeing, verdict):
+    assert seeing.regions_verdict() == verdict
+    off_hand = tuple(map(saliency.elsewhere, seeing.regions["hand"]))
+    assert replace(seeing, regions={"off_hand": off_hand}).regions_verdict() == verdict
 
 
 def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_path):

@@ -123,3 +123,23 @@ def test_every_variable_is_text(phantoms):
     measured = phantoms[1].assign(id="1")
     said = pictures.variables(measured) | pictures.geometry_variables(measured)
     assert all(isinstance(value, str) and value.strip() for value in said.values())
+
+
+@pytest.mark.parametrize(
+    ("grey", "sides", "verdict"),
+    [
+        ([10, 100, 200], [10, 20, 40], "mean grey differs 20-fold, size 16-fold"),
+        ([50, 100], [30, 30], "mean grey differs 2.0-fold, all are of one size"),
+        ([50, 50.1], [10, 11], "all are equally bright, size 1.2-fold"),
+        ([0.2, 90], [10, 11], "from black to a mean grey of 90, size 1.2-fold"),
+    ],
+)
+def test_a_title_says_how_far_apart_the_extremes_are(grey, sides, verdict):
+    measured = pd.DataFrame({"mean_grey": grey, "width_px": sides, "height_px": sides})
+    assert pictures.extremes_verdict(measured) == verdict
+
+
+def test_sizes_of_extremes_are_written_with_thousands_separated():
+    measured = pd.DataFrame({"id": ["1"], "width_px": 1230, "height_px": 1485})
+    *_, largest = pictures.extremes(measured.assign(mean_grey=10.0, contrast_grey=9.0))
+    assert largest.measured == "1,230 × 1,485 px"

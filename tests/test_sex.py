@@ -15,6 +15,7 @@ from h2a_lib.analysis.sex import (
     by_band,
     by_label,
     calibration_curve,
+    calibration_verdict,
     choose_threshold,
     closest_match,
     majority,
@@ -243,3 +244,17 @@ def test_a_calibrated_score_lies_on_its_curve():
     assert np.abs(curve["male"] - curve["probability"]).max() < 0.05
     assert len(calibration_curve(frame.iloc[:7])) == 1
     assert len(calibration_curve(frame.iloc[:0])) == 0
+    assert calibration_verdict(curve) in {
+        f"in {some} 10 groups of hands" for some in ("all", "9 of", "8 of")
+    }
+
+
+def test_a_score_that_overstates_is_not_called_honest_but_a_bin_of_one_sex_may_be():
+    score = np.repeat([0.03, 0.4, 0.97], 50)
+    male = np.repeat([False, True, True], 50)
+    frame = pd.DataFrame({"male": male, "male_probability": score})
+    curve = calibration_curve(frame)
+    assert (curve["male_low"] <= curve["male_high"] - 0.1).all()
+    few = curve.iloc[[0, -1]]
+    assert calibration_verdict(few) == "in all 2 groups of hands"
+    assert calibration_verdict(curve.iloc[4:6]) == "in none of 2 groups of hands"

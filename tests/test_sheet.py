@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from torch import nn
 
@@ -53,6 +54,19 @@ def test_experiments_are_counted_in_the_profile_and_not_in_the_sheet(listed):
     assert of_some.drop("depth").sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ([3, 1, 0], "the depth is varied most"),
+        ([3, 3, 0], "2 of 3 are varied, none most often"),
+        ([0, 0, 0], "none of 3 is varied here"),
+    ],
+)
+def test_a_title_says_which_setting_is_varied_most(counts, verdict):
+    table = pd.DataFrame({"setting": ["depth", "loss", "task"], "experiments": counts})
+    assert sheet.varied_verdict(table) == verdict
+
+
 def test_possibilities_are_the_product_of_what_each_setting_may_be():
     settings = {
         "default": {},
@@ -93,14 +107,17 @@ def test_operations_are_counted_by_hand_on_a_small_convolution(monkeypatch):
     assert sheet.operations("any", size_px=8) == 2 * 4 * 9 * 8 * 8
 
 
-def test_speed_is_that_of_the_runs_and_empty_without_one():
-    run = SimpleNamespace(
-        config=SimpleNamespace(network="resnet18"),
-        predictions_train=range(300),
-        metrics={"epochs": 4},
-        made_by={"seconds": 60.0},
+def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
+    slow, fast = (
+        SimpleNamespace(
+            config=SimpleNamespace(network="resnet18"),
+            predictions_train=range(300),
+            metrics={"epochs": 4},
+            made_by={"seconds": seconds},
+        )
+        for seconds in (90.0, 60.0)
     )
-    table = sheet.network_table([run]).set_index("network")
+    table = sheet.network_table([slow, fast]).set_index("network")
     assert table.loc["ResNet-18", "images_a_second"] == 20
     assert table["images_a_second"].isna().sum() == 2
 

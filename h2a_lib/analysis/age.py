@@ -90,6 +90,12 @@ def by_band(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def worst(frame: pd.DataFrame, most: int = 8) -> NDArray[np.int64]:
+    """Return the positions of the hands with the largest errors, the largest first."""
+    errors = (frame[PREDICTED] - frame[TRUE]).abs().to_numpy(float)
+    return np.argsort(-errors, kind="stable")[:most]
+
+
 def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
     """Errors of pictures of a kind, and of those that are not.
 

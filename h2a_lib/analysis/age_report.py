@@ -184,6 +184,16 @@ def sexes_verdict(seen: pd.DataFrame) -> str:
     )
 
 
+def worst_verdict(seen: pd.DataFrame) -> str:
+    """Say how large the largest errors are, and to which side, in a title's few words."""
+    errors = (seen[age.PREDICTED] - seen[age.TRUE]).to_numpy(float)[age.worst(seen)]
+    ends = dict.fromkeys(number(end, 0) for end in (abs(errors).min(), abs(errors).max()))
+    old, young = int((errors > 0).sum()), int((errors < 0).sum())
+    side, of_them = ("old", old) if old > young else ("young", young)
+    count = "all" if of_them == len(errors) else f"{of_them} of {len(errors)}"
+    return f"{' to '.join(ends)} months off, {count} too {side}"
+
+
 def sexes_sentence(seen: pd.DataFrame) -> str:
     """Say the mean error of each sex, with its interval."""
     said = (f"of {who} {bias.text('months')}" for who, bias in _bias_by_sex(seen).items())
@@ -258,6 +268,7 @@ def variables(
         "pull_sentence": pull_sentence(measured["pull"], ways),
         "sexes_verdict": sexes_verdict(seen),
         "sexes_sentence": sexes_sentence(seen),
+        "worst_verdict": worst_verdict(seen),
         "augmented_sentence": _option_sentence("Test-time augmentation", ways.loc[AUGMENTED]),
         "ensemble_sentence": _option_sentence(
             f"An ensemble of {len(of_seeds)} seeds", ways.loc[ENSEMBLE]

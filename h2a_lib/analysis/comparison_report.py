@@ -22,7 +22,7 @@ from h2a_lib.analysis.comparison import (
     validation,
     with_equal_seeds,
 )
-from h2a_lib.analysis.statistics import paired_difference
+from h2a_lib.analysis.statistics import number, paired_difference
 from h2a_lib.runs import Run
 
 # What the deck says of a comparison: name, the figures that show it, what its runs differ in.
@@ -116,6 +116,13 @@ def variance_verdict(groups: Groups) -> str:
     return f"{held_out.value - train:.1f} months are learnt by heart"
 
 
+def errors_verdict(runs: Sequence[Run]) -> str:
+    """Say between what the errors of all runs that tell the age lie, in a title's few words."""
+    errors = [error(run).value for run in runs if run.config.task != "sex"]
+    ends = dict.fromkeys(number(end) for end in (min(errors), max(errors)))
+    return f"errors of {' to '.join(ends)} months"
+
+
 def beats_constant_sentence(run: Run) -> str:
     """Say how a run compares with always answering the median age, paired on the same hands."""
     seen = validation(run)
@@ -141,6 +148,7 @@ def variables(runs: Sequence[Run]) -> dict[str, str | int]:
         **{f"{name}_mae": error(group[0]).text("months") for name, group in depth.items()},
         **{f"{name}_parameters": f"{millions[name]:.1f} million" for name in depth},
         "n_runs": len(runs),
+        "errors_verdict": errors_verdict(runs),
         "constant_mae": constant_error(winner).text("months"),
         "best_experiment": winner.config.experiment,
         "best_mae": error(winner).text("months"),

@@ -35,11 +35,27 @@ def extremes(measured: pd.DataFrame) -> list[Extreme]:
         ("darkest", grey.idxmin(), "mean grey {mean_grey:.0f}"),
         ("brightest", grey.idxmax(), "mean grey {mean_grey:.0f}"),
         ("flattest", contrast.idxmin(), "range {contrast_grey:.0f}"),
-        ("smallest", pixels.idxmin(), "{width_px} × {height_px} px"),
-        ("largest", pixels.idxmax(), "{width_px} × {height_px} px"),
+        ("smallest", pixels.idxmin(), "{width_px:,} × {height_px:,} px"),
+        ("largest", pixels.idxmax(), "{width_px:,} × {height_px:,} px"),
     )
     rows = ((what, measured.loc[at], text) for what, at, text in found)
     return [Extreme(what, row["id"], text.format(**row)) for what, row, text in rows]
+
+
+def extremes_verdict(measured: pd.DataFrame) -> str:
+    """Say how far apart the extremes are, in a title's few words."""
+    darkest, brightest = measured["mean_grey"].min(), measured["mean_grey"].max()
+    pixels = measured["width_px"] * measured["height_px"]
+    if darkest < 1:
+        grey = f"from black to a mean grey of {brightest:.0f}"
+    else:
+        grey = _fold(brightest / darkest, "mean grey differs {}-fold", "all are equally bright")
+    return f"{grey}, {_fold(pixels.max() / pixels.min(), 'size {}-fold', 'all are of one size')}"
+
+
+def _fold(ratio: float, said: str, alike: str) -> str:
+    times = number(ratio, 0 if ratio >= 10 else 1)
+    return alike if times == "1.0" else said.format(times)
 
 
 def spread_by_exposure(measured: pd.DataFrame, n: int = 6) -> list[str]:
@@ -68,6 +84,7 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "contrast_range": (
             f"{measured['contrast_grey'].min():.0f}–{measured['contrast_grey'].max():.0f}"
         ),
+        "extremes_verdict": extremes_verdict(measured),
         "scanned_share": mean_interval(measure.is_scanned(measured)).text("%", 0, 100),
         "scanned_rule": measure.SCANNED_RULE,
         "border_share": mean_interval(measure.has_border(measured)).text("%", 0, 100),

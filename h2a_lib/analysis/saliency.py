@@ -258,6 +258,11 @@ def _row(stage: str, values: NDArray[np.float64]) -> dict[str, object]:
     return {"stage": stage} | found.row("similarity", digits=3) | {"n": found.n}
 
 
+def has_contrast(table: pd.DataFrame) -> bool:
+    """Whether any map differs from place to place, so that it can be compared with another."""
+    return bool(table.set_index("stage").loc[STAGES[-1], "n"] > 0)
+
+
 def passes(table: pd.DataFrame) -> bool:
     """Whether the maps depend on what was learnt: little is left when all weights are random."""
     last = table.set_index("stage").loc[STAGES[-1]]
@@ -268,7 +273,7 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     """Say whether the maps may be read as an explanation."""
     by_stage = table.set_index("stage")
     last = by_stage.loc[STAGES[-1]]
-    if not last["n"] > 0:
+    if not has_contrast(table):
         return "Sanity check: the maps have no contrast, so they explain nothing."
     found = Estimate(
         last["similarity"], last["similarity_low"], last["similarity_high"], int(last["n"])
@@ -329,3 +334,17 @@ def attention(maps: Maps, region: NDArray[np.floating]) -> Attention:
     share = (maps[has] * region[has]).sum(axis=(1, 2))
     area = float(region[has].mean()) if has.any() else float("nan")
     return Attention(mean_interval(share), area)
+
+
+def elsewhere(found: Attention) -> Attention:
+    """Turn the share on a region into the share on the rest of the picture."""
+    share = found.share
+    rest = Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n, share.level)
+    return Attention(rest, 1 - found.area)
+
+
+def beside_chance(found: Attention) -> str:
+    """Compare a share with that of the area, which maps that know nothing would give."""
+    if found.share.low > found.area:
+        return "more than by chance"
+    return "less than by chance" if found.share.high < found.area else "as much as by chance"

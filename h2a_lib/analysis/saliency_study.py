@@ -14,8 +14,12 @@ from h2a_lib.analysis.saliency import (
     Attention,
     Maps,
     attention,
+    beside_chance,
+    elsewhere,
     grad_cam,
+    has_contrast,
     occlusion,
+    passes,
     sanity,
     sanity_sentence,
 )
@@ -71,35 +75,49 @@ class Look:
         return known | {
             "n": self.n,
             "sanity_sentence": sanity_sentence(self.table),
+            "regions_verdict": self.regions_verdict(),
             "regions_sentence": self.regions_sentence(),
         }
 
+    def regions_verdict(self) -> str:
+        """Say in a title's few words whether the maps fall on the hand, or why that is unknown."""
+        if not has_contrast(self.table):
+            return "the maps have no contrast and show nothing"
+        if not passes(self.table):
+            return "the maps fail their sanity check: they show the picture"
+        on_hand = self._on_hand()
+        if not on_hand[0].share.n:
+            return "no hand is found to lay the maps on"
+        said = {beside_chance(found) for found in on_hand}
+        if len(said) > 1:
+            return "Grad-CAM and occlusion do not agree on the hand"
+        return f"the network looks at the hand {said.pop()}"
+
     def regions_sentence(self) -> str:
-        """Say how much of the attention falls off the hand."""
-        if OFF_HAND in self.regions:
-            cams, occluded = self.regions[OFF_HAND]
-            shares = [found.share.text("%", scale=100) for found in (cams, occluded)]
-            return (
-                f"Off the hand, by the outline found, lie {cams.area * 100:.1f} % of the picture, "
-                f"{shares[0]} of Grad-CAM and {shares[1]} of occlusion."
-            )
-        said = []
+        """Say how much of the attention falls on the hand, and on what else is known of."""
+        cams, occluded = self._on_hand()
+        if not cams.share.n:
+            return "No hand is found, or the maps have no contrast."
+        shares = [found.share.text("%", scale=100) for found in (cams, occluded)]
+        outline = ", by the outline found," if OFF_HAND in self.regions else ""
+        said = [
+            f"On the hand{outline} lie {cams.area * 100:.1f} % of the picture, {shares[0]} of "
+            f"Grad-CAM and {shares[1]} of occlusion"
+        ]
         for region in ("marker", "border"):
-            found = self.regions[region][0]
-            share = found.share.text("%", scale=100)
-            if found.share.n == 0:
-                continue
-            more = (
-                "more than" if found.share.low > found.area
-                else "less than" if found.share.high < found.area
-                else "as much as"
-            )  # fmt: skip
-            said.append(
-                f"the {region} covers {found.area * 100:.1f} % of the picture and gets {share} "
-                f"of Grad-CAM, {more} by chance"
-            )
-        text = "; ".join(said) or "no marker is seen"
-        return f"{text[0].upper()}{text[1:]}."
+            if region in self.regions and (found := self.regions[region][0]).share.n:
+                share = found.share.text("%", scale=100)
+                said.append(
+                    f"on the {region} {found.area * 100:.1f} % and {share} of Grad-CAM, "
+                    f"{beside_chance(found)}"
+                )
+        return f"{'; '.join(said)}."
+
+    def _on_hand(self) -> tuple[Attention, Attention]:
+        if OFF_HAND not in self.regions:
+            return self.regions["hand"]
+        cams, occluded = self.regions[OFF_HAND]
+        return elsewhere(cams), elsewhere(occluded)
 
 
 def look(

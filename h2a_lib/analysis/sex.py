@@ -126,20 +126,31 @@ def calibration_curve(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        probability (mean), male with _low and _high, n; fewer bins where there are fewer than 10
-        hands for each.
+        probability (mean), male with _low and _high (Wilson 1927, JASA 22:209: it has a width
+        where a bin holds one sex alone, which a bootstrap has not), n; fewer bins where there are
+        fewer than 10 hands for each.
     """
+    from scipy.stats import binomtest
+
     bins = max(1, min(10, len(frame) // 10))
     ordered = frame.sort_values(PROBABILITY, kind="stable")
     rows = []
     for rows_of_bin in np.array_split(np.arange(len(ordered)), bins):
         part = ordered.iloc[rows_of_bin]
         if len(part):
-            share = mean_interval(part["male"].to_numpy(float))
-            rows.append(
-                {"probability": part[PROBABILITY].mean()} | share.row("male") | {"n": share.n}
-            )
+            boys, n = int(part["male"].sum()), len(part)
+            low, high = binomtest(boys, n).proportion_ci(LEVEL, method="wilson")
+            share = Estimate(boys / n, low, high, n)
+            rows.append({"probability": part[PROBABILITY].mean()} | share.row("male") | {"n": n})
     return pd.DataFrame(rows, columns=["probability", "male", "male_low", "male_high", "n"])
+
+
+def calibration_verdict(curve: pd.DataFrame) -> str:
+    """Say in how many bins of `calibration_curve` the probability holds, in a title's few words."""
+    probability = curve["probability"]
+    held = int(((curve["male_low"] <= probability) & (probability <= curve["male_high"])).sum())
+    some = "all" if held == len(curve) else f"{held} of" if held else "none of"
+    return f"in {some} {len(curve)} groups of hands"
 
 
 # --- the same age, the other sex -----------------------------------------------------------------

@@ -61,6 +61,7 @@ def variables(
         **{name: found[name].text("%", scale=100) for name in shares},
         "average_precision": found["average_precision"].text(digits=3),
         "brier": found["brier"].text(digits=3),
+        "calibration_verdict": sex.calibration_verdict(sex.calibration_curve(seen)),
         "threshold": f"{number(threshold, 3)}, chosen on training hands",
         "n": len(seen),
         "majority": f"{majority * 100:.1f} %",

@@ -16,8 +16,8 @@ from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 from h2a_lib.report.pdf_figures import write_for_pdf
 
-KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million)")
-APOSTROPHE = re.compile(r"(?<=[a-z])'(?=[a-z])")
+KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million|px)")
+APOSTROPHE = re.compile(r"(?<=[A-Za-z])'(?=[a-z])")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
 PICTURES = (".svg", ".png")
@@ -44,7 +44,7 @@ CAPITALS = {name.lower(): name for name in ACRONYMS}
 # Below this mean brightness (0-255) the border of a picture is a dark ground.
 DARK = 96
 # Pictures that show what is done to any radiograph; those of a network's answers have no stand-in.
-ILLUSTRATIONS = ("raw_grid", "extremes", "geometry", "pixel_normalisation", "contrast")
+ILLUSTRATIONS = ("raw_grid", "geometry", "pixel_normalisation", "contrast")
 PHANTOM_STUDIES = ("demo", "smoke")
 IN_PLACE = "Synthetic hands in place of radiographs that may not be given away"
 # Font files by the look they give; the CSS takes the .woff, Typst the .ttf.
@@ -134,7 +134,8 @@ def _escaped(values: dict[str, str]) -> dict[str, str]:
 
 
 def _in_print(text: str) -> str:
-    """Set a text: "n = 96" and "95 % CI" on one line, 4.8e-04 as 4.8 × 10⁻⁴, round apostrophes."""
+    """Set a text: "n = 96" and "95 % CI" on one line, and so on; 4.8e-04 as 4.8 × 10⁻⁴."""
+    text = text.replace("Grad-CAM", "Grad\N{NON-BREAKING HYPHEN}CAM")
     text = APOSTROPHE.sub("’", powers_of_ten(text))
     return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
+from made_up import MADE_FROM
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
@@ -52,16 +53,14 @@ def test_what_is_missing_is_named_with_its_slide(project, study, text, problem):
 
 
 def test_a_figure_older_than_the_run_it_shows_is_refused(project, study):
-    shown = study / "runs" / "made_up" / "predictions.csv"
+    shown = study / MADE_FROM[0]
     shown.write_text("id,age_months\n1,13\n")
     found = problems_of(project, study)
-    assert any(
-        "figure ages_by_sex is older than runs/made_up/predictions.csv" in what for what in found
-    )
+    assert any(f"figure ages_by_sex is older than {MADE_FROM[0]}" in what for what in found)
 
 
 def test_a_figure_whose_run_is_gone_is_refused(project, study):
-    (study / "runs" / "made_up" / "predictions.csv").unlink()
+    (study / MADE_FROM[0]).unlink()
     assert any("which is gone: run 99_made_up" in what for what in problems_of(project, study))
 
 
@@ -219,7 +218,7 @@ def published(study):
     for picture in (results / "figures").glob("*.png"):
         picture.unlink()
     (results / "published.json").write_text("{}")
-    (study / "runs" / "made_up" / "predictions.csv").unlink()
+    (study / MADE_FROM[0]).unlink()
     return results
 
 
@@ -238,6 +237,8 @@ def test_published_results_need_no_runs_and_show_phantoms_in_place_of_radiograph
 def test_what_a_network_answered_has_no_stand_in(project, study, published):
     staged = stage(published, project)
     assert not staged.figures.keys() & {"worst_cases", "saliency_age", "saliency_sex"}
+    # Its title says how far apart the study's own images are.
+    assert "extremes" not in staged.figures
     assert "What the network looks at, for age" in read_outline(project / "slides.qmd").left_out
 
 
@@ -281,10 +282,10 @@ def test_a_power_of_ten_is_written_as_one(project, study):
 
 
 def test_apostrophes_are_round_but_commands_keep_their_quotes(project, study):
-    change(study, "sex", answer="a tie with the age label's")
+    change(study, "sex", answer="a tie with the age label's, by StepLR's gamma")
     change(study, "study", command="h2a report --data 'my hands'")
     variables = stage(study / "results", project).variables
-    assert variables["sex"]["answer"] == "a tie with the age label’s"
+    assert variables["sex"]["answer"] == "a tie with the age label’s, by StepLR’s gamma"
     assert variables["study"]["command"] == "h2a report --data 'my hands'"
 
 
