@@ -3,12 +3,14 @@
 import math
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from h2a_lib.analysis import comparison, comparison_report
 from h2a_lib.errors import UserError
+from h2a_lib.figures import training
 from h2a_lib.figures.comparison import Drawer, colours_for
 from h2a_lib.results import Results
 
@@ -138,6 +140,12 @@ def test_the_table_has_a_row_for_every_run_of_the_study(run):
     assert found["auc"][3] == 0.75
 
 
+def test_a_title_says_between_what_all_errors_lie(run):
+    runs = [run(off_by=10), run("b", off_by=8, lr=0.1), run("sex", task="sex")]
+    assert comparison_report.errors_verdict(runs) == "errors of 8.0 to 10.0 months"
+    assert comparison_report.errors_verdict(runs[:1]) == "errors of 10.0 months"
+
+
 def test_the_step_grid_has_a_cell_for_each_gamma_and_step(run):
     cells = [
         run(f"g{g}_s{s}", off_by=10 * g + s, schedule={"name": "step", "gamma": g, "step_size": s})
@@ -243,6 +251,18 @@ def test_every_figure_of_notebook_06_is_drawn_with_its_yardsticks(drawn_runs, tm
     draw.forest("forest", comparison.forest(found))
     for name in ("optimizers", "plateau", "bias_variance", "forest"):
         assert (tmp_path / "results" / "figures" / f"{name}.svg").stat().st_size > 1000
+
+
+def test_a_ring_marks_the_error_that_runs_are_compared_by_not_the_last():
+    seeds = [
+        pd.DataFrame({"epoch": [1, 2, 3], "train_mae_months": 1.0, "validation_mae_months": errors})
+        for errors in ([20.0, 12.0, 15.0], [22.0, 14.0, 13.0])
+    ]
+    figure, axes = plt.subplots()
+    training.curves({"a": seeds}, axes)
+    rings = [line.get_xydata().tolist() for line in axes.lines if line.get_markersize() > 10]
+    assert rings == [[[2, 12.0]], [[3, 13.0]]]
+    plt.close(figure)
 
 
 def drawer(tmp_path, *runs):

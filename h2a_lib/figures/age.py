@@ -28,7 +28,7 @@ def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     axes : Axes
     """
     end = max(OLDEST_MONTHS + 12, frame[PREDICTED].max() + 6) if len(frame) else OLDEST_MONTHS
-    start = min(0.0, frame[PREDICTED].min()) if len(frame) else 0.0
+    start = min(0.0, frame[PREDICTED].min() - 6) if len(frame) else 0.0
     axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--", label="equal")
     _hands(frame, frame[TRUE], frame[PREDICTED], axes)
     if len(frame) >= MANY:

@@ -17,7 +17,7 @@ from h2a_lib.figures.style import BLACK, PALETTE, WIDE
 from h2a_lib.results import Results
 from h2a_lib.study import Step
 
-CURVES = ", validation (solid), training (dotted)"
+CURVES = ", solid: validation (ring: epoch kept), dotted: training"
 # Of each gamma of StepLR, light to dark by step size.
 SHADES = ("Greens", "Oranges", "Purples", "Blues")
 # Rows of a forest plot that stay legible on a slide; more make another column.

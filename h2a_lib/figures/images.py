@@ -137,11 +137,11 @@ def resolutions(measured: pd.DataFrame, size_px: int, axes: Axes) -> Axes:
     axes.add_patch(Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5))
     axes.annotate(
         f"{size_px} × {size_px}",
-        (size_px, size_px / 2),
-        (8, 0),
+        (size_px, 0),
+        (8, 4),
         textcoords="offset points",
         color=VERMILLION,
-        va="center",
+        va="bottom",
     )
     axes.set(xlabel="Width (pixels)", ylabel="Height (pixels)", xlim=(0, limit), ylim=(0, limit))
     axes.set_aspect("equal")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from h2a_lib.analysis.statistics import Estimate
 from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, PURPLE
@@ -99,7 +100,7 @@ def calibration(curve: pd.DataFrame, axes: Axes) -> Axes:
     axes.plot(curve["probability"], curve["male"], "o-", color=BLUE, ms=9, label="this network")
     axes.set(xlabel="Probability of male, as given", ylabel="Share of boys")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(loc="upper left")
+    axes.legend()
     return axes
 
 
@@ -118,5 +119,7 @@ def probabilities(frame: pd.DataFrame, threshold: float, axes: Axes) -> Axes:
         )
     axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold (training)")
     axes.set(xlabel="Probability of male, as given", ylabel="Hands", xlim=(0, 1))
-    axes.legend()
+    axes.set_ylim(top=1.3 * axes.get_ylim()[1])  # room for the legend
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper left")
     return axes

@@ -32,6 +32,9 @@ def curves(
 ) -> Axes:
     """Draw the errors of several settings over epochs: mean over seeds, and their range.
 
+    A ring marks the error of each seed at the epoch whose weights were kept: what runs are compared
+    by, which the end of a curve is not.
+
     Parameters
     ----------
     groups : mapping of str to sequence of DataFrame
@@ -59,6 +62,17 @@ def curves(
                 axes.fill_between(
                     mean.index, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.15, lw=0
                 )
+        for history in histories:
+            kept = history.loc[history[f"validation_{measure}"].idxmin()]
+            axes.plot(
+                kept["epoch"],
+                kept[f"validation_{measure}"],
+                "o",
+                color=colour,
+                markersize=11,
+                markerfacecolor="none",
+                markeredgewidth=1.6,
+            )
     return _epoch_axis(axes, unit)
 
 

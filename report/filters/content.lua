@@ -117,9 +117,12 @@ local function html_text(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
 end
 
--- What drew a figure, and the first of the runs that it shows: paths from the project's folder.
+-- What drew a figure, and the first of the runs that it shows, as {name, path from the project's
+-- folder}. The names are short, so that the line keeps to itself: the study is named on the first
+-- slide, whole paths in the links and in the notes.
 local function sources(data)
-  local found, runs = pandoc.List({ "notebooks/" .. data.made_by .. ".ipynb" }), pandoc.List({})
+  local notebook = { name = data.made_by, path = "notebooks/" .. data.made_by .. ".ipynb" }
+  local found, runs = pandoc.List({ notebook }), pandoc.List({})
   for _, input in ipairs(data.inputs) do
     local run = input.path:match("^(runs/.+)/[^/]+$")
     if run and not runs:includes(run) then
@@ -127,16 +130,16 @@ local function sources(data)
     end
   end
   if #runs > 0 then
-    found:insert(runs[1])
+    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], path = runs[1] })
   end
   return found, math.max(0, #runs - 1)
 end
 
 -- As text, or as links from report/_output/<study>/, where the deck lies, to the project's files.
 local function sources_text(data, as_links)
-  local paths, n_more = sources(data)
-  local said = paths:map(function(path)
-    return as_links and ('<a href="../../../%s">%s</a>'):format(path, path) or path
+  local found, n_more = sources(data)
+  local said = found:map(function(one)
+    return as_links and ('<a href="../../../%s">%s</a>'):format(one.path, one.name) or one.name
   end)
   return table.concat(said, " · ") .. (n_more > 0 and " and " .. n_more .. " more" or "")
 end

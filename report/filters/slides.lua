@@ -252,7 +252,12 @@ local function columns(div)
       local width = (column.attributes.width or "1"):match("[%d.]+")
       widths:insert(width .. "fr")
       out:insert(raw(#widths > 1 and "],[" or "["))
-      out:extend(inside(column))
+      out:extend(inside(column):walk({
+        RawBlock = function(block)
+          block.text = block.text:gsub("^#h2a%-figure%(", "#h2a-figure(in-columns: true, ")
+          return block
+        end,
+      }))
     end
   end
   -- Figures take the height that is left on the page; text takes its own.

@@ -47,6 +47,14 @@ ARTICLE_OVERFLOW = """
     .map(element => `${element.tagName} ${element.textContent.trim().slice(0, 40)}`);
 }
 """
+HEIGHTS_WITH_AND_WITHOUT_SOURCE = """
+() => [...Reveal.getCurrentSlide().querySelectorAll(':scope > figure figcaption')].map(caption => {
+  const height = () => Math.round(caption.getBoundingClientRect().height);
+  const before = height();
+  caption.querySelector('.source').style.display = 'none';
+  return [before, height()];
+})
+"""
 BROKEN = """
 () => [...Reveal.getCurrentSlide().querySelectorAll('img')]
   .filter(image => !(image.complete && image.naturalWidth > 0 && image.clientHeight > 120))
@@ -130,6 +138,15 @@ def test_nothing_leaves_its_slide_and_no_picture_is_broken_or_tiny(browser, by_e
             found[number] = wrong
     assert found == {}
     assert number == by_each.n_slides
+
+
+def test_the_source_of_a_figure_costs_it_no_line_where_it_has_the_slide_to_itself(browser, by_each):
+    page = open_deck(browser, by_each, width=1280, height=720)
+    taller = []
+    for number in slides_of(page):
+        heights = page.evaluate(HEIGHTS_WITH_AND_WITHOUT_SOURCE)
+        taller += [number for with_source, without in heights if with_source > without]
+    assert taller == []
 
 
 def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(browser, by_each):
