@@ -100,18 +100,17 @@ class Look:
             return "No hand is found, or the maps have no contrast."
         shares = [found.share.text("%", scale=100) for found in (cams, occluded)]
         outline = ", by the outline found," if OFF_HAND in self.regions else ""
-        said = [
+        said = (
             f"On the hand{outline} lie {cams.area * 100:.1f} % of the picture, {shares[0]} of "
             f"Grad-CAM and {shares[1]} of occlusion"
+        )
+        around = [
+            f"{found.share.text('%', scale=100)} on the {region} ({found.area * 100:.1f} %), "
+            f"{beside_chance(found)}"
+            for region, (found, _) in self.regions.items()
+            if region in ("marker", "border") and found.share.n
         ]
-        for region in ("marker", "border"):
-            if region in self.regions and (found := self.regions[region][0]).share.n:
-                share = found.share.text("%", scale=100)
-                said.append(
-                    f"on the {region} {found.area * 100:.1f} % and {share} of Grad-CAM, "
-                    f"{beside_chance(found)}"
-                )
-        return f"{'; '.join(said)}."
+        return f"{said}; of Grad-CAM {', and '.join(around)}." if around else f"{said}."
 
     def _on_hand(self) -> tuple[Attention, Attention]:
         if OFF_HAND not in self.regions:
