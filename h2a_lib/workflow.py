@@ -1,5 +1,6 @@
 """One study on one data set: where its files are, and how they come to be."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -202,10 +203,10 @@ class Workspace:
                 "n_experiments": len({run.config.experiment for run in found}),
                 "image_size_px": config.image_size_px,
                 "epochs": config.epochs,
-                "machine": provenance.machine_in_words(latest["machine"]),
+                "machine": _each(provenance.machine_in_words(r.made_by["machine"]) for r in found),
                 "training_time": provenance.duration(sum(r.made_by["seconds"] for r in found)),
-                "torch": latest["packages"]["torch"],
-                "lock": (latest["lock_sha256"] or "none")[:12],
+                "torch": _each(run.made_by["packages"]["torch"] for run in found),
+                "lock": _each((run.made_by["lock_sha256"] or "none")[:12] for run in found),
                 **({"missing_runs": in_words(missing)} if missing else {}),
             },
         )
@@ -214,6 +215,14 @@ class Workspace:
     def deck_folder(self) -> Path:
         """Return where slides.html and slides.pdf go."""
         return self.root / "report" / "_output" / self.name
+
+
+def _each(of_runs: Iterable[str]) -> str:
+    """Return what all runs have, or "this (35 runs); that (1 run)" where they differ."""
+    counted = Counter(of_runs).most_common()
+    if len(counted) == 1:
+        return counted[0][0]
+    return "; ".join(f"{what} ({n} run{'s' if n > 1 else ''})" for what, n in counted)
 
 
 def in_words(runs: Iterable[Iterable[str | int]]) -> str:

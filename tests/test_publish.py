@@ -10,9 +10,9 @@ import pytest
 from squares import SETTINGS
 from trained import trained
 
-from h2a_lib import study
+from h2a_lib import provenance, study
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json, write_json
+from h2a_lib.files import read_json, read_yaml, write_json
 from h2a_lib.publish import PER_CHILD, RECORD, publish
 from h2a_lib.workflow import Workspace
 
@@ -116,3 +116,20 @@ def test_git_ignores_what_shows_children(name):
     if done.returncode == 128:
         pytest.skip("not in a checkout")
     assert done.returncode == 0
+
+
+def test_runs_of_several_machines_are_told_with_how_many_each_made(finished):
+    tiny = finished.profile.model_copy(update={"seeds": 3})
+    sheet = finished.study.model_copy(update={"profiles": {"tiny": tiny}})
+    of_three = replace(finished, study=sheet)
+    for seed in (1, 2):
+        folder = finished.run_folder("resnet18", seed)
+        trained(folder, **SETTINGS | {"experiment": "resnet18", "seed": seed})
+    made = read_json(folder / "provenance.json")
+    elsewhere = {"cores": 16, "cpu": "made up", "gpu": "Made up"}
+    write_json(folder / "provenance.json", made | {"machine": elsewhere})
+    of_three.write_variables()
+    said = read_yaml(finished.results_folder / "variables" / "study.yml")
+    here = provenance.machine_in_words(made["machine"])
+    assert said["machine"] == f"{here} (2 runs); 16 cores (made up), Made up (1 run)"
+    assert said["torch"] == made["packages"]["torch"]
