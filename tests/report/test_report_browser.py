@@ -149,6 +149,17 @@ def test_the_source_of_a_figure_costs_it_no_line_where_it_has_the_slide_to_itsel
     assert taller == []
 
 
+def test_a_range_of_sizes_is_not_broken_after_its_dash(browser, by_each):
+    page = open_deck(browser, by_each, width=1280, height=720)
+    for _ in slides_of(page):
+        if page.evaluate("Reveal.getCurrentSlide().id") == "images":
+            lines = page.evaluate(
+                "[...Reveal.getCurrentSlide().querySelectorAll('.whole')]"
+                ".map(range => range.getClientRects().length)"
+            )
+    assert lines == [1, 1]
+
+
 def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(browser, by_each):
     page = open_deck(browser, by_each, width=1280, height=720)
     for _ in slides_of(page):
