@@ -117,13 +117,14 @@ def render(
     ] = True,
 ) -> None:
     """Render the deck from the results as they are."""
-    from h2a_lib import report
+    from h2a_lib import publish, report
 
     _check_renderer(renderer)
     end_with_leader()
     if results is None:
         space = workflow.open_study(profile, data, prepare=False)
         space.write_variables()
+        publish.withdraw(space.results_folder)
         root, results, folder = space.root, space.results_folder, space.deck_folder
     else:
         root, results = workflow.project_root(), results.resolve()

@@ -7,7 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_text
+from h2a_lib.files import (
+    read_json,
+    read_yaml,
+    remove,
+    write_folder_atomically,
+    write_json,
+    write_text,
+)
+from h2a_lib.report.staging import MARK
 from h2a_lib.runs import Run
 from h2a_lib.workflow import Workspace
 
@@ -60,7 +68,7 @@ def publish(space: Workspace) -> Path:
                 shutil.copyfile(run.folder / name, records / run.name / name)
     made = found[0].made_by
     write_json(
-        folder / "published.json",
+        folder / MARK,
         {
             "commit": made["commit"],
             "data_fingerprint": space.fingerprint,
@@ -70,6 +78,11 @@ def publish(space: Workspace) -> Path:
     )
     write_text(folder / "README.md", _readme(space, found))
     return folder / "README.md"
+
+
+def withdraw(results: Path) -> None:
+    """Take results as a study's own again: its runs are here, and may have gone on since."""
+    remove(results / MARK)
 
 
 def _withheld(folder: Path) -> Iterator[str]:

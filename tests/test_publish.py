@@ -13,7 +13,8 @@ from trained import trained
 from h2a_lib import provenance, study
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_json
-from h2a_lib.publish import PER_CHILD, RECORD, publish
+from h2a_lib.publish import PER_CHILD, RECORD, publish, withdraw
+from h2a_lib.report.staging import is_published
 from h2a_lib.workflow import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +60,13 @@ def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(
     assert "raw_grid" not in text and "cloud" not in text
     for file in ("tables/counts.csv", "variables/study.yml", "runs/resnet18/seed-0/history.csv"):
         assert f"| {file} |" in text
+
+
+def test_results_of_a_study_that_goes_on_are_its_own_again(finished):
+    publish(finished)
+    assert is_published(finished.results_folder)
+    withdraw(finished.results_folder)
+    assert not is_published(finished.results_folder)
 
 
 def test_the_readme_says_what_was_found(finished):

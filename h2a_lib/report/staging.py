@@ -16,6 +16,8 @@ from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 from h2a_lib.report.pdf_figures import write_for_pdf
 
+# Published results hold this file: what was withheld, and of what study they are.
+MARK = "published.json"
 KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million|px)")
 APOSTROPHE = re.compile(r"(?<=[A-Za-z])'(?=[a-z])")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
@@ -150,7 +152,7 @@ def reveal_folder() -> Path:
 
 def is_published(results: Path) -> bool:
     """Whether results were published without their radiographs, as `h2a publish` leaves them."""
-    return (results / "published.json").is_file()
+    return (results / MARK).is_file()
 
 
 def _figures(results: Path) -> dict[str, dict[str, Any]]:
