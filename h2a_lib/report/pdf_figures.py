@@ -19,6 +19,8 @@ SVG, LINK = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}href"
 GLYPH = re.compile(r"#DejaVuSans-[0-9a-f]+")
 # matplotlib scales outlines of 100 units to the size of the text, upwards; SVG's text runs down.
 UPWARDS = re.compile(r"scale\(([\d.]+) -\1\)")
+# A hundredth of a point is 4 micrometres; matplotlib writes millionths, half of a curve's bytes.
+FINER = re.compile(r"\d+\.\d{3,}")
 
 # No difference is seen at four times the size, and a grid of hands weighs a third of the PNG's.
 JPEG_QUALITY = 90
@@ -50,7 +52,7 @@ def write_for_pdf(source: Path, folder: Path) -> Path:
 
 
 def write_with_text(source: Path, output: Path) -> None:
-    """Copy an SVG of matplotlib, its outlined words turned into text.
+    """Copy an SVG of matplotlib, outlined words turned into text, curves no finer than is seen.
 
     matplotlib writes each line of text as a comment, followed by a group of its glyphs. Formulas
     (between dollars), hyphens in a row (which a comment cannot hold) and glyphs of other fonts are
@@ -69,6 +71,8 @@ def write_with_text(source: Path, output: Path) -> None:
             kind: object = comment.tag  # a comment's is the function that makes one
             if kind is ET.Comment and _is_plain(comment.text or "", group):
                 _set_as_text(group, html.unescape(comment.text or "").strip())
+    for path in tree.iter(f"{{{SVG}}}path"):
+        path.set("d", FINER.sub(lambda number: f"{float(number[0]):.2f}", path.get("d", "")))
     tree.write(output, encoding="utf-8", xml_declaration=True)
 
 
