@@ -39,12 +39,9 @@ def test_a_compiled_network_learns_as_well(config, hands, tmp_path):
 
 def test_what_does_not_fit_is_streamed_and_shows_the_same_hands(hands, monkeypatch):
     def seen() -> torch.Tensor:
-        labels = hands.labels
-        of = (labels["age_months"].to_numpy(), labels["male"].to_numpy())
-        device = torch.device("cuda")
-        hand_set = batches.HandSet(hands.images, *of, device)
+        hand_set = batches.HandSet.of(hands, torch.device("cuda"))
         random = batches.generator(torch.device("cpu"), 0)
-        shown = list(hand_set.shuffled(np.arange(len(labels)), 7, random))
+        shown = list(hand_set.shuffled(np.arange(len(hands.images)), 7, random))
         return torch.cat([batch.pixels.mean((1, 2, 3)) + batch.age_months for batch in shown])
 
     resident = seen()

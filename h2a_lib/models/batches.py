@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 
+from h2a_lib.data.hands import Hands
 from h2a_lib.study import Augment
 
 EPSILON = 1e-6
@@ -196,6 +197,12 @@ class HandSet:
         self._resident = torch.from_numpy(np.array(images)).to(device) if self._fits() else None
         self._age_months = torch.tensor(np.asarray(age_months), dtype=torch.float32, device=device)
         self._male = torch.tensor(np.asarray(male), dtype=torch.float32, device=device)
+
+    @classmethod
+    def of(cls, hands: Hands, device: torch.device) -> "HandSet":
+        """Place a data set's images and labels."""
+        labels = hands.labels
+        return cls(hands.images, labels["age_months"].to_numpy(), labels["male"].to_numpy(), device)
 
     @property
     def is_resident(self) -> bool:

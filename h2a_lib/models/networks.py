@@ -13,6 +13,7 @@ from torchvision.models import WeightsEnum
 from h2a_lib.errors import UserError, unknown
 from h2a_lib.models.convolution import quicken
 from h2a_lib.models.pooling import MaxPool2d
+from h2a_lib.study import RunConfig
 
 # Name -> (constructor, ImageNet weights); He et al. 2016, CVPR, table 1.
 RESNETS = {
@@ -166,6 +167,13 @@ def build(
     quicken(trunk)
     trunk.maxpool = MaxPool2d(kernel_size=3, stride=2, padding=1)
     return HandNet(trunk, n_features, task, sex_input)
+
+
+def of_run(config: RunConfig, device: torch.device) -> HandNet:
+    """Build a run's network where it will learn, its initial weights drawn by the run's seed."""
+    torch.manual_seed(config.seed)
+    network = build(config.network, config.task, config.sex_input, config.pretrained)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _imagenet(weights: WeightsEnum) -> Mapping[str, Any]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn, optim
 
 from h2a_lib.data.hands import Hands
 from h2a_lib.models import networks
-from h2a_lib.models.batches import Batch, HandSet, augment, generator, normalise
+from h2a_lib.models.batches import Batch, HandSet, generator
 from h2a_lib.models.evaluation import measure_scales
 from h2a_lib.models.schedules import build_optimizer
-from h2a_lib.models.training import loss_of
+from h2a_lib.models.training import answers_to, loss_of
 from h2a_lib.study import RunConfig
 
 # Weight of the past in the running mean of the loss: about the last ten steps.
@@ -76,23 +76,13 @@ def range_test(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = hands.training_rows(config.train_fraction)
     scales = measure_scales(hands, rows)
-    labels = hands.labels
-    hand_set = HandSet(
-        hands.images, labels["age_months"].to_numpy(), labels["male"].to_numpy(), device
-    )
-    torch.manual_seed(config.seed)
-    network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
-    network = network.to(device).to(memory_format=torch.channels_last)
+    hand_set = HandSet.of(hands, device)
+    network = networks.of_run(config, device)
     optimizer = build_optimizer(config.optimizer, network, lowest, config.weight_decay)
     random = generator(device, config.seed, "range test")
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        pixels = batch.pixels
-        if config.augment is not None:
-            pixels = augment(pixels, config.augment, random)
-        pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
-        answers = model(pixels, batch.male if config.sex_input else None)
-        return loss_of(answers, batch, scales, config.loss)
+        return loss_of(answers_to(batch, model, config, scales, random), batch, scales, config.loss)
 
     shuffle = generator(torch.device("cpu"), config.seed, "range test order")
     epochs = (hand_set.shuffled(rows, config.batch_size, shuffle) for _ in itertools.count())

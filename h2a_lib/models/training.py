@@ -189,25 +189,16 @@ def _learn(
     # As many training hands as there are validation hands tell the training error of an epoch.
     looked_at = learnt[: len(validation)]
     scales = measure_scales(hands, learnt)
-    hand_set = HandSet(
-        hands.images, labels["age_months"].to_numpy(), labels["male"].to_numpy(), fabric.device
-    )
+    hand_set = HandSet.of(hands, fabric.device)
 
-    torch.manual_seed(config.seed)  # the initial weights
-    network = networks.build(config.network, config.task, config.sex_input, config.pretrained)
-    network = network.to(fabric.device).to(memory_format=torch.channels_last)
+    network = networks.of_run(config, fabric.device)
     optimizer = build_optimizer(config.optimizer, network, config.lr, config.weight_decay)
     share, shares = fabric.global_rank, fabric.world_size
     steps = steps_per_epoch(len(learnt), config.batch_size, shares)
     rate = build_schedule(config.schedule, optimizer, config.epochs, steps)
     average = copy.deepcopy(network) if config.ema_decay else None
     shown = average or network  # the weights that are evaluated and kept
-    # The network alone is compiled, not what Fabric wraps around it, which Dynamo cannot read.
-    learner: Any = network
-    if is_compiled(config, len(learnt), fabric.device):
-        learner = torch.compile(network, dynamic=False)
-    elif fabric.device.type == "cuda" and shares == 1:
-        learner = Graphed(network, config.batch_size, config.image_size_px, fabric)
+    learner = _quickened(network, config, len(learnt), fabric)
     model, optimizer = fabric.setup(learner, optimizer, _reapply_compile=False)
 
     progress = Progress()
@@ -227,14 +218,10 @@ def _learn(
         network.train()
         losses, rates = [], []
         for batch in hand_set.shuffled(learnt, config.batch_size, shuffle, share, shares):
-            pixels = batch.pixels
-            if config.augment is not None:
-                pixels = augment(pixels, config.augment, random)
-            pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
             # One shape is compiled; the last batch of an epoch, which is smaller, is not worth it.
-            is_whole = len(pixels) * shares == config.batch_size
+            is_whole = len(batch.pixels) * shares == config.batch_size
             with torch.compiler.set_stance("default" if is_whole else "force_eager"):
-                answers = model(pixels, batch.male if config.sex_input else None)
+                answers = answers_to(batch, model, config, scales, random)
             loss = loss_of(answers, batch, scales, config.loss)
             optimizer.zero_grad()
             fabric.backward(loss)
@@ -280,6 +267,29 @@ def _learn(
     if shares > 1:
         return None
     return _Learning(network, shown, hand_set, learnt, scales, progress)
+
+
+def _quickened(
+    network: networks.HandNet, config: RunConfig, n_hands: int, fabric: Fabric
+) -> nn.Module:
+    """Return what learns: the network, compiled or replayed where that is quicker."""
+    # The network alone is compiled, not what Fabric wraps around it, which Dynamo cannot read.
+    if is_compiled(config, n_hands, fabric.device):
+        return torch.compile(network, dynamic=False)
+    if fabric.device.type == "cuda" and fabric.world_size == 1:
+        return Graphed(network, config.batch_size, config.image_size_px, fabric)
+    return network
+
+
+def answers_to(
+    batch: Batch, model: nn.Module, config: RunConfig, scales: Scales, random: torch.Generator
+) -> dict[str, Tensor]:
+    """Augment and normalise a batch as a run does in training, and return the network's answers."""
+    pixels = batch.pixels
+    if config.augment is not None:
+        pixels = augment(pixels, config.augment, random)
+    pixels = normalise(pixels, config.pixel_norm, scales.pixels, training=True)
+    return model(pixels, batch.male if config.sex_input else None)
 
 
 def _fabric(config: RunConfig, devices: int) -> Fabric:
