@@ -269,9 +269,7 @@ def _learn(
     return _Learning(network, shown, hand_set, learnt, scales, progress)
 
 
-def _quickened(
-    network: networks.HandNet, config: RunConfig, n_hands: int, fabric: Fabric
-) -> nn.Module:
+def _quickened(network: networks.HandNet, config: RunConfig, n_hands: int, fabric: Fabric) -> Any:
     """Return what learns: the network, compiled or replayed where that is quicker."""
     # The network alone is compiled, not what Fabric wraps around it, which Dynamo cannot read.
     if is_compiled(config, n_hands, fabric.device):
