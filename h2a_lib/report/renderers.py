@@ -99,9 +99,10 @@ def front_matter(document: Path) -> dict[str, Any]:
 
 
 def _filters(settings: dict[str, Any]) -> list[str]:
-    """Name the document's own filters, then the stand-in for Quarto's variables."""
-    paths = [item["path"] for item in settings["filters"]]
-    return [f"--lua-filter={path}" for path in (*paths, "filters/variables.lua")]
+    """Name the document's own filters, and the stand-in for Quarto's variables in its place."""
+    before = [item["path"] for item in settings["filters"] if item["at"] == "pre-ast"]
+    after = [item["path"] for item in settings["filters"] if item["at"] == "post-quarto"]
+    return [f"--lua-filter={path}" for path in (*before, "filters/variables.lua", *after)]
 
 
 def _arguments(source: Path, settings: dict[str, Any]) -> list[str]:
@@ -127,6 +128,7 @@ def _pandoc_html(source: Path, form: str, settings: dict[str, Any], output: Path
     else:
         # Not Pandoc's own look, but the CSS file's.
         layout = ["--variable=document-css=false", "--toc", f"--toc-depth={settings['toc-depth']}"]
+        layout.append(f"--variable=toc-title={settings['toc-title']}")
     run_pandoc(
         source.parent,
         *_arguments(source, settings),

@@ -29,6 +29,10 @@ return {
           )
         end,
       })
+      -- As wide as their words ask for: Pandoc would take shares from the dashes of the source.
+      table.colspecs = table.colspecs:map(function(spec)
+        return { spec[1], nil }
+      end)
       local open = '<div class="scroll" role="group" tabindex="0" aria-label="Table: %s">'
       return {
         pandoc.RawBlock("html", open:format(escaped(above))),

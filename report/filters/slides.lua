@@ -286,15 +286,6 @@ function kind(div)
   end
 end
 
--- What stays on one line.
-local function whole(span)
-  if span.classes:includes("whole") then
-    span.content:insert(1, pandoc.RawInline("typst", "#box["))
-    span.content:insert(pandoc.RawInline("typst", "]"))
-    return span.content
-  end
-end
-
 local function to_typst(slide, parts)
   local title, figures = stringify(slide.header.content), figures_on(slide)
   local arguments = pandoc.List({
@@ -314,7 +305,7 @@ local function to_typst(slide, parts)
   end
   local out = pandoc.Blocks({ raw("#h2a-slide(" .. table.concat(arguments, ", ") .. ")[") })
   out:insert(slide.header)
-  out:extend(slide.blocks:walk({ Span = whole }):walk({ traverse = "topdown", Div = kind }))
+  out:extend(slide.blocks:walk({ traverse = "topdown", Div = kind }))
   out:insert(raw("]"))
   return out
 end

@@ -55,6 +55,38 @@ HEIGHTS_WITH_AND_WITHOUT_SOURCE = """
   return [before, height()];
 })
 """
+# On how many lines each range such as 5.7–6.6 is written, of what is seen.
+LINES_OF_RANGES = """
+() => {
+  const root = window.Reveal ? Reveal.getCurrentSlide() : document.body;
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  for (let node; node = walker.nextNode();) {
+    if (node.parentElement.closest('aside, #refs, style, script')) continue;
+    for (const match of node.data.matchAll(/\\d–\\d/g)) {
+      const range = document.createRange();
+      range.setStart(node, match.index);
+      range.setEnd(node, match.index + match[0].length);
+      found.push(range.getClientRects().length);
+    }
+  }
+  return found;
+}
+"""
+# Where what is seen lies, rounded to pixels, by what it is.
+PLACES = """
+() => {
+  const root = window.Reveal ? Reveal.getCurrentSlide() : document.body;
+  const kinds = 'h1, h2, h3, figure, img, figcaption, ul, ol, .answer, .reading, .small, .fine, '
+    + 'table, pre, .running, .csl-entry';
+  return [...root.querySelectorAll(kinds)]
+    .filter(element => !element.closest('aside, nav') && element.getClientRects().length)
+    .map(element => {
+      const box = element.getBoundingClientRect();
+      return [element.tagName, box.left, box.top, box.width, box.height];
+    });
+}
+"""
 BROKEN = """
 () => [...Reveal.getCurrentSlide().querySelectorAll('img')]
   .filter(image => !(image.complete && image.naturalWidth > 0 && image.clientHeight > 120))
@@ -149,15 +181,19 @@ def test_the_source_of_a_figure_costs_it_no_line_where_it_has_the_slide_to_itsel
     assert taller == []
 
 
-def test_a_range_of_sizes_is_not_broken_after_its_dash(browser, by_each):
+def test_no_range_on_a_slide_is_broken_after_its_dash(browser, by_each):
     page = open_deck(browser, by_each, width=1280, height=720)
-    for _ in slides_of(page):
-        if page.evaluate("Reveal.getCurrentSlide().id") == "images":
-            lines = page.evaluate(
-                "[...Reveal.getCurrentSlide().querySelectorAll('.whole')]"
-                ".map(range => range.getClientRects().length)"
-            )
-    assert lines == [1, 1]
+    lines = [n for _ in slides_of(page) for n in page.evaluate(LINES_OF_RANGES)]
+    assert len(lines) > 50
+    assert set(lines) == {1}
+
+
+@pytest.mark.parametrize("width", [1280, PHONE["width"]])
+def test_no_range_in_the_article_is_broken_after_its_dash(browser, by_each, width):
+    page = open_article(browser, by_each, width=width, height=800)
+    lines = page.evaluate(LINES_OF_RANGES)
+    assert len(lines) > 50
+    assert set(lines) == {1}
 
 
 def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(browser, by_each):
@@ -201,6 +237,37 @@ def test_on_a_phone_the_slides_scroll_and_none_is_wider_than_the_screen(browser,
         "[...document.querySelectorAll('section img')].map(image => image.clientHeight)"
     )
     assert min(pictures) > 120
+
+
+def differing(ours, theirs, within):
+    """Pairs of places that lie further apart, or are not of the same things."""
+    same = [one[0] for one in ours] == [one[0] for one in theirs]
+    return [
+        pair
+        for pair in zip(ours, theirs, strict=same)
+        if not same or any(abs(a - b) > within for a, b in zip(*(p[1:] for p in pair), strict=True))
+    ]
+
+
+def test_quarto_and_pandoc_lay_out_the_slides_alike(browser, rendered, quarto_rendered):
+    pages = [open_deck(browser, one, width=1280, height=720) for one in (rendered, quarto_rendered)]
+    found = {}
+    for number, _ in zip(*map(slides_of, pages), strict=True):
+        if apart := differing(*(page.evaluate(PLACES) for page in pages), within=1):
+            found[number] = apart
+    assert found == {}
+
+
+def test_quarto_and_pandoc_lay_out_the_article_alike(browser, rendered, quarto_rendered):
+    ours, theirs = (
+        open_article(browser, one, width=1280, height=800).evaluate(PLACES)
+        for one in (rendered, quarto_rendered)
+    )
+    # Quarto's tables are half a pixel lower, which adds up down the page.
+    for places in (ours, theirs):
+        for place in places:
+            del place[2]
+    assert differing(ours, theirs, within=2) == []
 
 
 @pytest.mark.parametrize("size", [*SIZES, tuple(PHONE.values())])
