@@ -63,6 +63,8 @@ VALUES = {
         "scanned_share": "12 % (95 % CI 11–13, n = 12,611)",
         "marker_share": "91 % (95 % CI 90–92, n = 12,611)",
         "border_share": "27 % (95 % CI 26–28, n = 12,611)",
+        "mean_grey_range": "6–192",
+        "contrast_range": "18–255",
         "extremes_verdict": "from black to a mean grey of 192, size 23-fold",
     },
     "age": {
@@ -186,6 +188,24 @@ def hyperparameters(n=14):
     )
 
 
+# Columns and rows of the tables of which no test looks at a value.
+OTHER_TABLES = {
+    "forest": ("experiment difference_months tie n", 33),
+    "age_metrics": ("measure value n", 17),
+    "age_by_band": ("band sex n few mae_months bias_months", 17),
+    "age_coverage": ("band sex n few coverage half_width_months", 17),
+    "sex_baselines": ("name auc accuracy gain n", 17),
+    "sex_by_band": ("band n n_male few auc accuracy", 17),
+    "clusters_agreement": ("source space truth k n ari null_ari_95 accuracy p", 40),
+}
+
+
+def other_table(columns, n):
+    first, *others = columns.split()
+    rows = {first: [f"{first} {i}" for i in range(n)]}
+    return pd.DataFrame(rows | {name: np.linspace(0.1, 0.9, n) for name in others})
+
+
 def make_study(folder, only=None):
     """Write a whole made-up study; `only` names the figures to draw."""
     use_style()
@@ -218,6 +238,8 @@ def make_study(folder, only=None):
         results.variables(group, dict.fromkeys(keys, SENTENCE) | mae | VALUES.get(group, {}))
     for make in (runs, networks, hyperparameters):
         results.table(make(), make.__name__)
+    for name, shape in OTHER_TABLES.items():
+        results.table(other_table(*shape), name)
     return results
 
 

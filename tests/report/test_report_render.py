@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from made_up import INTERVAL, MADE_FROM, RADIOGRAPHS, REPORT, TIER, VALUES, make_study
+from made_up import INTERVAL, MADE_FROM, OTHER_TABLES, RADIOGRAPHS, REPORT, TIER, VALUES, make_study
 from pypdf import PdfReader
 
 from h2a_lib.errors import UserError
@@ -254,6 +254,14 @@ def test_in_the_pdfs_no_range_is_broken_and_each_can_be_searched_for(by_each, do
     lines = [line for page in pages for line in page.extract_text().splitlines()]
     assert sum("0.844–0.861" in line for line in lines) > 5
     assert [line for line in lines if re.search(r"\d–$", line.rstrip())] == []
+
+
+def test_in_the_pdf_of_the_article_a_short_table_keeps_to_its_page(by_each):
+    pages = [page.extract_text() for page in PdfReader(by_each.paper_pdf).pages]
+    for columns, n in OTHER_TABLES.values():
+        rows = [f"{columns.split()[0]} {i} " for i in range(n)]
+        if n < 20:
+            assert any(all(row in page for row in rows) for page in pages), columns
 
 
 def test_the_article_answers_every_item_of_the_checklist(rendered):
