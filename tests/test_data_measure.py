@@ -125,6 +125,13 @@ def test_every_variable_is_text(phantoms):
     assert all(isinstance(value, str) and value.strip() for value in said.values())
 
 
+def test_a_range_is_one_number_where_all_images_have_one(phantoms):
+    measured = phantoms[1].assign(id="1", mean_grey=41.8, width_px=1230)
+    said = pictures.variables(measured)
+    assert said["mean_grey_range"] == "42" and said["width_range"] == "1,230 px"
+    assert "–" in said["contrast_range"]
+
+
 @pytest.mark.parametrize(
     ("grey", "sides", "verdict"),
     [

@@ -76,14 +76,12 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "sizes_in_words": f"{sizes:,} sizes among {len(measured):,}"
         if sizes > 1
         else f"all {len(measured):,} of one size",
-        "width_range": _range_px(width),
-        "height_range": _range_px(height),
+        "width_range": f"{_range(width)} px",
+        "height_range": f"{_range(height)} px",
         "median_size": f"{width.median():,.0f} × {height.median():,.0f} px",
         "aspect_range": f"{number(aspect.min(), 2)}–{number(aspect.max(), 2)}",
-        "mean_grey_range": f"{measured['mean_grey'].min():.0f}–{measured['mean_grey'].max():.0f}",
-        "contrast_range": (
-            f"{measured['contrast_grey'].min():.0f}–{measured['contrast_grey'].max():.0f}"
-        ),
+        "mean_grey_range": _range(measured["mean_grey"]),
+        "contrast_range": _range(measured["contrast_grey"]),
         "extremes_verdict": extremes_verdict(measured),
         "scanned_share": mean_interval(measure.is_scanned(measured)).text("%", 0, 100),
         "scanned_rule": measure.SCANNED_RULE,
@@ -92,10 +90,9 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _range_px(side: pd.Series) -> str:
-    """Write the range of a side, one number where all have one."""
-    ends = (f"{end:,}" for end in sorted({side.min(), side.max()}))
-    return f"{'–'.join(ends)} px"
+def _range(values: pd.Series) -> str:
+    """Write the range of values in whole numbers, one number where all have one."""
+    return "–".join(dict.fromkeys(f"{end:,.0f}" for end in (values.min(), values.max())))
 
 
 def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
