@@ -18,7 +18,9 @@ from h2a_lib.report.pdf_figures import write_for_pdf
 
 # Published results hold this file: what was withheld, and of what study they are.
 MARK = "published.json"
-KEPT_TOGETHER = re.compile(r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million|px)")
+KEPT_TOGETHER = re.compile(
+    r"± (?=\d)|n = (?=\d)|\d+ % CI|\d (?=%|months|million|px)|\d to (?=\N{MINUS SIGN}?\d)"
+)
 APOSTROPHE = re.compile(r"(?<=[A-Za-z])'(?=[a-z])")
 NO_BREAK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 SIGN = re.compile(r"([!-/:-@\[-`{-~])")
@@ -136,7 +138,7 @@ def _escaped(values: dict[str, str]) -> dict[str, str]:
 
 
 def _in_print(text: str) -> str:
-    """Set a text: "n = 96" and "95 % CI" on one line, and so on; 4.8e-04 as 4.8 × 10⁻⁴."""
+    """Set a text: "n = 96" and "−1.4 to 2.2" on one line, and so on; 4.8e-04 as 4.8 × 10⁻⁴."""
     text = text.replace("Grad-CAM", "Grad\N{NON-BREAKING HYPHEN}CAM")
     text = APOSTROPHE.sub("’", powers_of_ten(text))
     return KEPT_TOGETHER.sub(lambda match: match[0].replace(" ", NO_BREAK), text)

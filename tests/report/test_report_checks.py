@@ -297,3 +297,11 @@ def test_what_stays_on_one_line_in_a_sentence_does_so_in_a_caption(project, stud
 def test_a_number_stays_with_its_unit_and_n_with_its_number(project, study):
     said = stage(study / "results", project).variables["runs"]["best_mae"]
     assert said.replace("\N{NO-BREAK SPACE}", "_") == "6.1_months (95_%_CI 5.7–6.6, n_=_2,611)"
+
+
+def test_a_range_that_is_written_with_to_stays_on_one_line(project, study):
+    change(study, "age", limits="from −15.1 to −14.2 months, 1 to 3", floor="up to 3 of 10 to all")
+    said = stage(study / "results", project).variables["age"]
+    limits, floor = (said[key].replace("\N{NO-BREAK SPACE}", "_") for key in ("limits", "floor"))
+    assert limits == "from −15.1_to_−14.2_months, 1_to_3"
+    assert floor == "up to 3 of 10 to all"
