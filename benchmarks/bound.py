@@ -23,7 +23,7 @@ from training import matrix_product_gflop_per_s, shortest
 
 from h2a_lib import provenance
 from h2a_lib.files import write_json
-from h2a_lib.models import networks
+from h2a_lib.models import networks, processor
 
 ROOT = Path(__file__).parents[1]
 BYTES = 4  # of a float32
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--network", choices=networks.RESNETS, default="resnet18")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     network = networks.build(options.network).to(memory_format=torch.channels_last)
     pixels = torch.randn(options.batch, 1, options.size, options.size)
     seen = maps_seen(network, pixels)

@@ -37,7 +37,7 @@ from torchvision import transforms
 from h2a_lib import provenance, study
 from h2a_lib.data import images, phantom
 from h2a_lib.files import write_json
-from h2a_lib.models import networks
+from h2a_lib.models import networks, processor
 from h2a_lib.models.batches import HandSet, PixelStatistics, augment, generator, normalise
 from h2a_lib.models.convolution import Conv2d
 from h2a_lib.models.cuda_graph import Graphed
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-files", action="store_true", help="leave out (c)")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    processor.prepare(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         phantom.write(folder, DIFFERENT, 0, height_px=HEIGHT_PX, progress=False)

@@ -127,15 +127,17 @@ def augment(pixels: Tensor, how: Augment, random: torch.Generator) -> Tensor:
         mirror = torch.sign(uniform(1.0) + EPSILON)
     brightness, contrast = uniform(how.brightness), torch.exp(uniform(math.log1p(how.contrast)))
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    affine = torch.stack(
-        [
-            torch.stack([cos * mirror, -sin * mirror, shift_x], dim=1),
-            torch.stack([sin, cos, shift_y], dim=1),
-        ],
-        dim=1,
-    )
     if how.rotation_degrees or how.scale or how.shift:
-        grid = F.affine_grid(affine, list(pixels.shape), align_corners=False)
+        # Where each pixel comes from, the picture reaching from -1 to 1; columns and rows
+        # contribute alone. F.affine_grid takes four times as long on a processor.
+        columns, rows = (
+            torch.arange(1 - side, side, 2, device=pixels.device) / side
+            for side in (pixels.shape[-1], pixels.shape[-2])
+        )
+        of_columns = torch.stack([cos * mirror, sin], dim=1)[:, None] * columns[:, None]
+        of_rows = torch.stack([-sin * mirror, cos], dim=1)[:, None] * rows[:, None]
+        of_rows += torch.stack([shift_x, shift_y], dim=1)[:, None]
+        grid = of_columns[:, None] + of_rows[:, :, None]
         pixels = F.grid_sample(pixels, grid, align_corners=False)
     elif how.flip:
         # No resampling where none is needed.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from h2a_lib.data.hands import Hands
-from h2a_lib.models import networks
+from h2a_lib.models import networks, processor
 from h2a_lib.models.batches import Batch, HandSet, generator
 from h2a_lib.models.evaluation import measure_scales
 from h2a_lib.models.schedules import build_optimizer
@@ -72,7 +72,7 @@ def range_test(
     -------
     RangeTest
     """
-    torch.set_num_threads(config.threads)
+    processor.prepare(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = hands.training_rows(config.train_fraction)
     scales = measure_scales(hands, rows)

@@ -22,7 +22,7 @@ from h2a_lib import provenance
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_atomically
-from h2a_lib.models import networks
+from h2a_lib.models import networks, processor
 from h2a_lib.models.batches import (
     Batch,
     HandSet,
@@ -182,7 +182,7 @@ def _learn(
     Of several each takes its share of every batch, gradients are averaged, and batch norm sees its
     own share alone.
     """
-    torch.set_num_threads(config.threads)
+    processor.prepare(config.threads)
     labels = hands.labels
     learnt = hands.training_rows(config.train_fraction)
     validation = hands.rows("validation")
