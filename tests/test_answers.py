@@ -87,7 +87,7 @@ def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, res
     assert f"n = {n:,}" in numbers["mae"]
     assert ("few" in numbers["mae"]) == (n < 30)
     assert "4.6 months" in numbers["floor"]
-    assert len(age_report.by_split(seen)) == len(age.METRICS)
+    assert len(age_report.by_split(seen)) == len(age.metrics(seen))
 
 
 def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone():

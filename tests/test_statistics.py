@@ -19,6 +19,7 @@ from h2a_lib.analysis.statistics import (
     over_seeds,
     paired_difference,
     paired_over_seeds,
+    share_interval,
 )
 from h2a_lib.errors import UserError
 
@@ -89,6 +90,17 @@ def test_the_interval_agrees_with_scipy_within_the_noise_of_resampling():
     width = ours.high - ours.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.05 * width)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.05 * width)
+
+
+def test_a_share_has_an_interval_with_a_width_even_where_all_are_alike():
+    # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3.
+    published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611)}
+    for (true, n), interval in published.items():
+        found = share_interval(np.arange(n) < true)
+        assert (found.value, found.n) == (true / n, n)
+        assert (round(found.low, 4), round(found.high, 4)) == interval
+    assert share_interval(np.ones(20, bool)).low < 1
+    assert share_interval([]).text("%") == "not estimable (n = 0)"
 
 
 def test_the_interval_of_an_error_does_not_depend_on_the_order_of_the_children():

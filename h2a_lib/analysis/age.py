@@ -16,6 +16,7 @@ from h2a_lib.analysis.statistics import (
     mean_interval,
     number,
     paired_difference,
+    share_interval,
 )
 from h2a_lib.errors import UserError
 
@@ -24,7 +25,7 @@ Array = NDArray[np.float64]
 
 
 def metrics(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure predictions of age, each figure with its bootstrap interval.
+    """Measure predictions of age, each figure with its interval.
 
     Parameters
     ----------
@@ -39,8 +40,10 @@ def metrics(frame: pd.DataFrame) -> dict[str, Estimate]:
     """
     columns = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
     found = {name: bootstrap(measure, *columns) for name, measure in METRICS.items()}
+    size = np.abs(columns[1] - columns[0])
+    found |= {f"within_{months}": share_interval(size <= months) for months in (6, 12, 24)}
     # One number has one interval, wherever it stands.
-    return found | {"mae": error(frame)}
+    return found | {"beyond_12": share_interval(size > 12), "mae": error(frame)}
 
 
 def error(frame: pd.DataFrame) -> Estimate:
@@ -61,10 +64,6 @@ METRICS: dict[str, Callable[[Array, Array], Array]] = {
     "median": lambda true, predicted: np.median(np.abs(predicted - true), axis=-1),
     "bias": lambda true, predicted: (predicted - true).mean(axis=-1),
     "r2": _r2,
-    "within_6": lambda true, predicted: (np.abs(predicted - true) <= 6).mean(axis=-1),
-    "within_12": lambda true, predicted: (np.abs(predicted - true) <= 12).mean(axis=-1),
-    "within_24": lambda true, predicted: (np.abs(predicted - true) <= 24).mean(axis=-1),
-    "beyond_12": lambda true, predicted: (np.abs(predicted - true) > 12).mean(axis=-1),
 }
 
 
@@ -80,7 +79,7 @@ def by_band(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for band, sex, part in by_band_and_sex(frame):
         errors = (part[PREDICTED] - part[TRUE]).to_numpy(float)
-        found, within = mae_interval(errors), mean_interval(np.abs(errors) <= 12)
+        found, within = mae_interval(errors), share_interval(np.abs(errors) <= 12)
         rows.append(
             {"band": band, "sex": sex, "n": found.n, "few": found.few}
             | found.row("mae_months", digits=2)
@@ -120,7 +119,7 @@ def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.D
             rows.append(
                 {"kind": kind, "is_it": is_it, "n": found.n, "few": found.few}
                 | found.row("mae_months", digits=2)
-                | mean_interval(part > 24).row("beyond_24", digits=4)
+                | share_interval(part > 24).row("beyond_24", digits=4)
             )
     return pd.DataFrame(rows)
 

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from h2a_lib.analysis.age import PREDICTED, TRUE
 from h2a_lib.analysis.bands import EDGES_MONTHS, by_band_and_sex
 from h2a_lib.analysis.calibration import folds_of
-from h2a_lib.analysis.statistics import FEW, mean_interval
+from h2a_lib.analysis.statistics import FEW, share_interval
 
 LEVEL = 0.9
 
@@ -151,7 +151,7 @@ def coverage(intervals: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for band, sex, part in by_band_and_sex(intervals):
-        covered = mean_interval(part["covered"].to_numpy(float))
+        covered = share_interval(part["covered"])
         width = float(part["half_width_months"].median()) if len(part) else math.nan
         rows.append(
             {"band": band, "sex": sex, "n": covered.n, "few": covered.few}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from h2a_lib.analysis.statistics import mean_interval, number
+from h2a_lib.analysis.statistics import number, share_interval
 from h2a_lib.data import measure
 
 
@@ -83,10 +83,10 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "mean_grey_range": _range(measured["mean_grey"]),
         "contrast_range": _range(measured["contrast_grey"]),
         "extremes_verdict": extremes_verdict(measured),
-        "scanned_share": mean_interval(measure.is_scanned(measured)).text("%", 0, 100),
+        "scanned_share": share_interval(measure.is_scanned(measured)).text("%", 0, 100),
         "scanned_rule": measure.SCANNED_RULE,
-        "border_share": mean_interval(measure.has_border(measured)).text("%", 0, 100),
-        "marker_share": mean_interval(measured["marker"]).text("%", 0, 100),
+        "border_share": share_interval(measure.has_border(measured)).text("%", 0, 100),
+        "marker_share": share_interval(measured["marker"]).text("%", 0, 100),
     }
 
 
@@ -105,7 +105,7 @@ def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
         "crop_cut": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
         "crop_hand_cut": f"{100 * hand_cut.median():.1f} %",
         "crop_hand_cut_most": f"{100 * hand_cut.max():.0f} %",
-        "crop_hands_losing_5_percent": mean_interval(hand_cut > 0.05).text("%", 0, 100),
+        "crop_hands_losing_5_percent": share_interval(hand_cut > 0.05).text("%", 0, 100),
         "pad_black": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
         "squash_stretch": f"{number((longer / shorter).median(), 2)}",
         "squash_stretch_most": f"{number((longer / shorter).max(), 2)}",

@@ -11,7 +11,7 @@ from h2a_lib.analysis.age import constant, constant_by_sex, error
 from h2a_lib.analysis.agreement import adjusted_rand
 from h2a_lib.analysis.roc import auc
 from h2a_lib.analysis.sex import BASELINES
-from h2a_lib.analysis.statistics import Estimate, bootstrap, mean_interval, number
+from h2a_lib.analysis.statistics import Estimate, bootstrap, number, share_interval
 
 FOLDS = 5
 # Beyond this age one cut agrees best with sex, of all cuts through the RSNA training labels.
@@ -104,8 +104,8 @@ def heaping(labels: pd.DataFrame) -> Heaping:
     age = labels["age_months"]
     frequent = age.value_counts()
     return Heaping(
-        mean_interval(age % 6 == 0),
-        mean_interval(age % 12 == 0),
+        share_interval(age % 6 == 0),
+        share_interval(age % 12 == 0),
         len(frequent),
         float(frequent.head(20).sum() / len(age)),
     )
@@ -170,7 +170,7 @@ def label_tells_sex(labels: pd.DataFrame) -> pd.DataFrame:
     for name, score in scores.items():
         # The majority says the same of all; between folds it differs by chance, which is no rank.
         ranks = np.zeros(len(score)) if name == "majority" else score
-        right = mean_interval((score >= 0.5) == male)
+        right = share_interval((score >= 0.5) == male)
         rows.append({"name": name, "auc": auc(male, ranks), "accuracy": right})
     return pd.DataFrame(rows)
 

@@ -16,7 +16,7 @@ from h2a_lib.analysis.statistics import (
     RESAMPLES,
     Estimate,
     bootstrap,
-    mean_interval,
+    share_interval,
 )
 
 PROBABILITY = "male_probability"
@@ -77,16 +77,16 @@ def metrics(frame: pd.DataFrame, threshold: float) -> dict[str, Estimate]:
     male, score = frame["male"].to_numpy(bool), frame[PROBABILITY].to_numpy(float)
     called = score >= threshold
     measured = {
-        "accuracy": lambda m, c, s: (m == c).mean(axis=-1),
         "balanced_accuracy": lambda m, c, s: (_share(c, m) + _share(~c, ~m)) / 2,
-        "found_male": lambda m, c, s: _share(c, m),
-        "found_female": lambda m, c, s: _share(~c, ~m),
         "average_precision": lambda m, c, s: average_precision(m, s),
         "brier": lambda m, c, s: ((s - m) ** 2).mean(axis=-1),
     }
-    return {"auc": auc(male, score)} | {
-        name: bootstrap(measure, male, called, score) for name, measure in measured.items()
-    }
+    return {
+        "auc": auc(male, score),
+        "accuracy": share_interval(called == male),
+        "found_male": share_interval(called[male]),
+        "found_female": share_interval(~called[~male]),
+    } | {name: bootstrap(measure, male, called, score) for name, measure in measured.items()}
 
 
 def _share(of: NDArray[np.bool_], among: NDArray[np.bool_]) -> Array:
@@ -109,7 +109,7 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
     parts = [(name, frame[band == i]) for i, name in enumerate(NAMES)] + [("all", frame)]
     for name, part in parts:
         male, score = part["male"].to_numpy(bool), part[PROBABILITY].to_numpy(float)
-        area, right = auc(male, score), mean_interval((score >= threshold) == male)
+        area, right = auc(male, score), share_interval((score >= threshold) == male)
         share = male.mean() if len(male) else math.nan
         rows.append(
             {"band": name, "n": len(part), "n_male": int(male.sum()), "few": right.few}
@@ -126,22 +126,17 @@ def calibration_curve(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        probability (mean), male with _low and _high (Wilson 1927, JASA 22:209: it has a width
-        where a bin holds one sex alone, which a bootstrap has not), n; fewer bins where there are
-        fewer than 10 hands for each.
+        probability (mean), male with _low and _high, n; fewer bins where there are fewer than 10
+        hands for each.
     """
-    from scipy.stats import binomtest
-
     bins = max(1, min(10, len(frame) // 10))
     ordered = frame.sort_values(PROBABILITY, kind="stable")
     rows = []
     for rows_of_bin in np.array_split(np.arange(len(ordered)), bins):
         part = ordered.iloc[rows_of_bin]
         if len(part):
-            boys, n = int(part["male"].sum()), len(part)
-            low, high = binomtest(boys, n).proportion_ci(LEVEL, method="wilson")
-            share = Estimate(boys / n, low, high, n)
-            rows.append({"probability": part[PROBABILITY].mean()} | share.row("male") | {"n": n})
+            share, mean = share_interval(part["male"]), part[PROBABILITY].mean()
+            rows.append({"probability": mean} | share.row("male") | {"n": share.n})
     return pd.DataFrame(rows, columns=["probability", "male", "male_low", "male_high", "n"])
 
 
@@ -316,7 +311,7 @@ def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"name": name}
             | auc(male, simple).row("auc", digits=4)
-            | {"accuracy": round(mean_interval((simple >= 0.5) == male).value, 4)}
+            | {"accuracy": round(np.mean((simple >= 0.5) == male), 4)}
             | gain.row("gain", digits=4)
             | {"tie": gain.is_tie, "n": len(frame)}
         )

@@ -209,8 +209,33 @@ def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -
 
 
 def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Mean with its bootstrap interval; of booleans, a share. The order of values is no matter."""
+    """Mean with its bootstrap interval. The order of values is no matter."""
     return bootstrap(_mean, np.sort(np.asarray(values, float)), seed=seed, resamples=resamples)
+
+
+def share_interval(values: ArrayLike) -> Estimate:
+    """Share of what is true, with its score interval (Wilson 1927, JASA 22:209).
+
+    Unlike the bootstrap's it has a width where all are true, or none.
+
+    Parameters
+    ----------
+    values : array_like of bool, (n,)
+        One for each child.
+
+    Returns
+    -------
+    Estimate
+        From 0 to 1.
+    """
+    from scipy.stats import binomtest
+
+    found = np.asarray(values, bool)
+    true, n = int(found.sum()), len(found)
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    low, high = binomtest(true, n).proportion_ci(LEVEL, method="wilson")
+    return Estimate(true / n, low, high, n)
 
 
 def paired_difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> Estimate:
