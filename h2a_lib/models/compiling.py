@@ -6,8 +6,8 @@ import torch
 
 from h2a_lib.study import Settings
 
-# ResNet-18 with Adam on two cores, compiled over eager: in mixed precision 1.10 at 224 px and 1.08
-# at 100 px; in float32 1.05 at 224 px and 0.99 at 64 px (docs/performance.md). A tenth is worth it.
+# ResNet-18 with Adam on two cores, compiled over eager: in mixed precision 1.09 at 224 px and 1.08
+# at 100 px; in float32 1.01 at 224 px and 0.99 at 64 px (docs/performance.md). A tenth is worth it.
 LEAST_SIZE_PX = 160
 # The half minute of compiling is saved again after 20,000 images; a run should gain more.
 LEAST_IMAGES = 100_000
