@@ -36,11 +36,13 @@ def findings(root: Path) -> Iterator[Finding]:
     root : Path
         The project's folder.
     """
-    from h2a_lib import study, workflow
+    from h2a_lib import gpus, study, workflow
     from h2a_lib.provenance import machine, machine_in_words
 
     yield Finding("Python", platform.python_version())
     yield Finding("machine", machine_in_words(machine()))
+    if places := gpus.places():
+        yield Finding("GPUs", f"{len(gpus.listed())}, room for {len(places)} runs at a time")
     memory = Path("/proc/meminfo")
     if memory.exists():
         gigabytes = int(memory.read_text().split()[1]) / 2**20

@@ -3,8 +3,9 @@
 import threading
 
 import pytest
+from checkout import ROOT
 
-from h2a_lib import gpus
+from h2a_lib import doctor, gpus
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,12 @@ def test_a_large_gpu_has_places_for_several_runs_and_a_small_one_for_one(smi, mo
     ]
     monkeypatch.setenv(gpus.VISIBLE, "GPU-2,1")
     assert gpus.places() == [("GPU-2", 0), ("1", 0), ("GPU-2", 1)]
+
+
+def test_the_doctor_says_how_many_runs_the_gpus_have_room_for(smi):
+    smi(143_771, 8_192)
+    found = {finding.what: finding.found for finding in doctor.findings(ROOT)}
+    assert found["GPUs"] == "2, room for 5 runs at a time"
 
 
 def test_as_many_runs_share_a_gpu_as_it_has_places(smi, monkeypatch):
