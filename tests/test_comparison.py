@@ -325,3 +325,9 @@ def test_beside_others_the_default_is_called_by_what_it_has(run):
     }
     assert comparison.in_words(configs, ["resnet18", "norm"])["resnet18"] == "instance (default)"
     assert comparison.in_words(configs, ["resnet18"]) == {"resnet18": "resnet18"}
+
+
+def test_the_forest_counts_what_is_better_worse_or_a_tie():
+    table = pd.DataFrame({"tie": [False, False, False, True], "difference_months": [-1, 2, 3, 4]})
+    assert comparison_report.forest_verdict(table) == "1 better, 2 worse, 1 tie"
+    assert comparison_report.forest_verdict(pd.concat([table.tail(1)] * 2)) == "2 ties"

@@ -159,7 +159,7 @@ def variables(
         "baseline_accuracy": f"{baseline.accuracy * 100:.1f} %",
         "upper_bound": f"ARI {number(seen['ari'].max(), 3)} when trained for sex (has seen it)"
         if len(seen)
-        else "no network was trained for sex",
+        else "no network was trained for sex on images of the same preparation",
         "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
         "k_by_silhouette": ks or "too few hands for a silhouette",

@@ -42,11 +42,11 @@ MOST_NAMED = 3
 
 def forest_verdict(table: pd.DataFrame) -> str:
     """Say how many experiments of `forest` are better than the default, worse, or a tie."""
-    sure = table[~table["tie"]]["difference_months"]
+    sure, ties = table[~table["tie"]]["difference_months"], table["tie"].sum()
     counts = {
         f"{(sure < 0).sum()} better": (sure < 0).sum(),
         f"{(sure > 0).sum()} worse": (sure > 0).sum(),
-        f"{table['tie'].sum()} a tie": table["tie"].sum(),
+        "1 tie" if ties == 1 else f"{ties} ties": ties,
     }
     return ", ".join(words for words, count in counts.items() if count)
 
