@@ -1,7 +1,8 @@
 """Every number with its interval: bootstrap, paired comparisons, spread over seeds.
 
 The bootstrap is the percentile one (Efron and Tibshirani 1993, *An Introduction to the Bootstrap*,
-chapter 13), over children: a child is drawn with everything that belongs to it.
+chapter 13), over children: a child is drawn with everything that belongs to it. Shares have
+Wilson's interval.
 """
 
 import math
