@@ -22,7 +22,7 @@ test: .venv/.ready ## run the tests, and say what of the library they cover
 	@$(BIN)/python -m pytest -m "not slow" --cov -n logical --maxprocesses 8 --dist loadfile
 
 test-gpu: .venv/.ready ## run the tests for a machine with a GPU
-	@H2A_TEST_GPU=1 $(BIN)/python -m pytest tests/test_gpu.py
+	@H2A_TEST_GPU=1 $(BIN)/python -m pytest tests/models/test_gpu.py
 
 lint: .venv/.ready ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -10,12 +10,13 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from h2a_lib import runs, warm
-from h2a_lib.analysis.comparison import DEFAULT, comparisons
-from h2a_lib.dependencies import files_used_by
-from h2a_lib.graph import cores
-from h2a_lib.processes import end_with_leader
-from h2a_lib.workflow import locate
+from h2a_lib.study import runs
+from h2a_lib.pipeline import forkserver as warm
+from h2a_lib.analysis.comparison.runs import DEFAULT, comparisons
+from h2a_lib.pipeline.dependencies import files_used_by
+from h2a_lib.pipeline.graph import cores
+from h2a_lib.pipeline.processes import end_with_leader
+from h2a_lib.study.workspace import REPORT_FILES, locate
 
 end_with_leader()
 
@@ -25,22 +26,22 @@ if workflow.remote_exec and warm.ADDRESS not in os.environ:
     atexit.register(shared.close)
     os.environ.update(shared.enter_context(warm.server()))
 
-space = locate(config["asked"]["profile"], config["asked"]["data"])
-RESULTS = space.results_folder.relative_to(space.root)
-RUNS = f"runs/{space.name}"
-DECK = space.deck_folder.relative_to(space.root)
-REPORT = [DECK / name for name in ("slides.html", "slides.pdf", "paper.html", "paper.pdf")]
+study = locate(config["asked"]["profile"], config["asked"]["data"])
+RESULTS = study.results_folder.relative_to(study.root)
+RUNS = f"runs/{study.name}"
+DECK = study.deck_folder.relative_to(study.root)
+REPORT = [DECK / name for name in REPORT_FILES]
 DATA = [RESULTS / "labels.csv", RESULTS / "data.json"]
-ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in space.planned_runs()]
-COMMON = {"profile": space.profile_name, "data": str(space.data_folder), "prepare": False}
+ALL_RUNS = [f"{RUNS}/{name}/seed-{seed}/metrics.json" for name, seed in study.planned_runs()]
+COMMON = {"profile": study.profile_name, "data": str(study.data_folder), "interactive": False}
 # Quoted for the shell, then for Snakemake, which fills in what stands in braces.
-DATA_FOLDER = shlex.quote(str(space.data_folder)).replace("{", "{{").replace("}", "}}")
-STUDY = f"--profile {space.profile_name} --data {DATA_FOLDER}"
-WARM = f"{sys.executable} -m h2a_lib.warm"
-H2A = f"{WARM} h2a_lib.cli"
+DATA_FOLDER = shlex.quote(str(study.data_folder)).replace("{", "{{").replace("}", "}}")
+STUDY = f"--profile {study.profile_name} --data {DATA_FOLDER}"
+WARM = f"{sys.executable} -m h2a_lib.pipeline.forkserver"
+H2A = f"{WARM} h2a_lib.commands"
 NOTEBOOK = "{input.notebook} {output.notebook} {params.parameters:q}"
-EXECUTE = f"{WARM} h2a_lib.notebooks {NOTEBOOK}"
-EXECUTE_ON_GPU = f"{WARM} h2a_lib.notebooks {{params.alone}} {NOTEBOOK}"
+EXECUTE = f"{WARM} h2a_lib.pipeline.notebooks {NOTEBOOK}"
+EXECUTE_ON_GPU = f"{WARM} h2a_lib.pipeline.notebooks {{params.alone}} {NOTEBOOK}"
 
 
 def parameters(**more):
@@ -48,15 +49,15 @@ def parameters(**more):
 
 
 def library(source):
-    return [file.relative_to(space.root) for file in files_used_by(space.root / source)]
+    return [file.relative_to(study.root) for file in files_used_by(study.root / source)]
 
 
 def config_of(wildcards):
-    return space.config(wildcards.experiment, int(wildcards.seed))
+    return study.run_config(wildcards.experiment, int(wildcards.seed))
 
 
 def cache_folder_of(settings):
-    return space.cache_folder(settings).relative_to(space.root) / "cache.json"
+    return study.cache_folder(settings).relative_to(study.root) / "cache.json"
 
 
 def alone(config):
@@ -70,8 +71,8 @@ def cache_of(wildcards):
 
 def age_configs():
     """Settings of the profile's experiments that estimate age."""
-    names = dict(space.planned_runs())
-    configs = {name: space.config(name) for name in names}
+    names = dict(study.planned_runs())
+    configs = {name: study.run_config(name) for name in names}
     return {name: config for name, config in configs.items() if config.task != "sex"}
 
 
@@ -86,16 +87,16 @@ def report_sources():
     """The deck's own files: what git would keep of report/."""
     kept = ("*.yml", "*.qmd", "*.css", "*.bib", "filters/*", "templates/*")
     return sorted(
-        file.relative_to(space.root)
+        file.relative_to(study.root)
         for pattern in kept
-        for file in (space.root / "report").glob(pattern)
+        for file in (study.root / "report").glob(pattern)
         if not file.name.startswith("_variables")
     )
 
 
 def tells_sex():
-    names = dict(space.planned_runs())
-    return any(space.config(name).task != "age" for name in names)
+    names = dict(study.planned_runs())
+    return any(study.run_config(name).task != "age" for name in names)
 
 
 def figures(*names):
@@ -122,7 +123,7 @@ rule cache:
         DATA,
         library("h2a_lib/data/cache.py"),
     output:
-        f"cache/{space.name}/{{size}}px-{{geometry}}-{{contrast}}/cache.json",
+        f"cache/{study.name}/{{size}}px-{{geometry}}-{{contrast}}/cache.json",
     threads: cores()
     shell:
         f"{WARM} h2a_lib.data.cache {RESULTS} {DATA_FOLDER} {{wildcards.size}} "
@@ -182,7 +183,7 @@ rule preprocessing:
 
 rule range_test:
     input:
-        cache_folder_of(space.config(DEFAULT)),
+        cache_folder_of(study.run_config(DEFAULT)),
         DATA,
         library("notebooks/04_lr_range_test.ipynb"),
         notebook="notebooks/04_lr_range_test.ipynb",
@@ -193,8 +194,8 @@ rule range_test:
         notebook=RESULTS / "notebooks/04_lr_range_test.ipynb",
     params:
         parameters=parameters(experiment=DEFAULT),
-        digest=space.config(DEFAULT).digest,
-        alone=alone(space.config(DEFAULT)),
+        digest=study.run_config(DEFAULT).digest,
+        alone=alone(study.run_config(DEFAULT)),
     resources:
         gpu=1,
     shell:
@@ -335,7 +336,7 @@ rule deck:
     params:
         renderer=config["asked"]["renderer"],
         # What it says beside the results.
-        title=space.study.title,
-        about=space.profile.about,
+        title=study.config.title,
+        about=study.profile.about,
     shell:
         f"{H2A} render --renderer {{params.renderer}} {STUDY}"

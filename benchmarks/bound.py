@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from training import matrix_product_gflop_per_s, shortest
 
-from h2a_lib import provenance
 from h2a_lib.files import write_json
 from h2a_lib.models import networks, processor
+from h2a_lib.study import provenance
 
 ROOT = Path(__file__).parents[1]
 BYTES = 4  # of a float32

@@ -30,7 +30,8 @@ import psutil
 import torch
 from PIL import Image
 
-from h2a_lib.data import cache, images, phantom, pool
+from h2a_lib import phantoms as phantom
+from h2a_lib.data import cache, images, pool
 from h2a_lib.files import write_json
 
 ROOT = Path(__file__).parents[1]

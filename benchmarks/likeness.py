@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from h2a_lib import runs, workflow
-from h2a_lib.analysis import familiarity, selection
-from h2a_lib.analysis.robustness import blur, changed, noise
+from h2a_lib.analysis import out_of_distribution as familiarity
+from h2a_lib.analysis import selection
+from h2a_lib.analysis.age.robustness import blur, changed, noise
+from h2a_lib.commands.predict import LEAST_SET, UNLIKE_P
 from h2a_lib.data import images
-from h2a_lib.predict import LEAST_SET, UNLIKE_P
+from h2a_lib.data.hands import load_hands
+from h2a_lib.study import runs, workspace
 
 TENS = 200
 
@@ -29,8 +31,8 @@ def main() -> None:
     parser.add_argument("--strange", type=Path, required=True, help="a folder of image files")
     asked = parser.parse_args()
     run = runs.load(asked.run)
-    study = workflow.open_study(asked.run.resolve().parents[1].name, prepare=False)
-    hands = study.hands(run.config)
+    study = workspace.locate(asked.run.resolve().parents[1].name)
+    hands = load_hands(study, run.config)
     found = familiarity.learn(run, hands)
     own = selection.pictures(hands, selection.validation(run)["id"])
     config = run.config

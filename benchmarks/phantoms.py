@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from h2a_lib import study
-from h2a_lib.data import phantom
+from h2a_lib import phantoms as phantom
 from h2a_lib.data.hands import Hands
 from h2a_lib.data.images import prepare
-from h2a_lib.data.phantom.writing import child, save_png
+from h2a_lib.phantoms.writing import child, save_png
+from h2a_lib.study import config as study
 
 LAYOUT = "boneage-training-dataset"
 STATISTICS = (
@@ -234,8 +234,8 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
     from lightning_fabric import Fabric
     from scipy.stats import spearmanr
 
-    from h2a_lib.analysis.roc import auc
-    from h2a_lib.analysis.sex import by_label, closest_match
+    from h2a_lib.analysis.sex.errors import by_label, closest_match
+    from h2a_lib.analysis.statistics.roc import auc
     from h2a_lib.models import training
 
     sheet = study.load(Path(__file__).parents[1] / "study.yaml")

@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from h2a_lib import runs
-from h2a_lib.analysis.statistics import paired_difference
-from h2a_lib.models.batches import augment, generator, normalise
-from h2a_lib.models.evaluation import CALIBRATION_HANDS, EVALUATION_BATCH
-from h2a_lib.workflow import open_study
+from h2a_lib.analysis.statistics.bootstrap import paired_difference
+from h2a_lib.data.hands import load_hands
+from h2a_lib.models.dataset import augment, generator, normalise
+from h2a_lib.models.inference import CALIBRATION_HANDS, EVALUATION_BATCH, predictor_of
+from h2a_lib.study import runs
+from h2a_lib.study.notebook import open_study
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     run = runs.load(options.run)
     if run.config.augment is None or run.config.task == "sex":
         parser.error(f"{run.name} was not trained for age with augmentation")
-    hands = open_study(options.profile, options.data).hands(run.config)
+    hands = load_hands(open_study("resampling", options.profile, options.data), run.config)
     learnt = hands.training_rows(run.config.train_fraction)[:CALIBRATION_HANDS]
     rows = hands.rows("validation")
     labels = hands.labels.iloc[rows].reset_index(drop=True)
@@ -67,27 +68,33 @@ def soften(images: Tensor) -> Tensor:
 @torch.no_grad()
 def calibrate(run: runs.Run, images: Tensor) -> None:
     """Measure the batch-norm statistics on images (n, 1, s, s), 0 to 1."""
-    for layer in run.network.modules():
+    for layer in predictor_of(run).network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None
-    run.network.train()
+    predictor_of(run).network.train()
     for part in images.split(EVALUATION_BATCH):
-        run.network.features(normalised(run, part))
-    run.network.eval()
+        predictor_of(run).network.features(normalised(run, part))
+    predictor_of(run).network.eval()
 
 
 @torch.no_grad()
 def ages(run: runs.Run, images: Tensor) -> pd.Series:
     """Predict images (n, 1, s, s), 0 to 1: months, (n,)."""
-    parts = [run.network(normalised(run, part))["age"] for part in images.split(EVALUATION_BATCH)]
+    parts = [
+        predictor_of(run).network(normalised(run, part))["age"]
+        for part in images.split(EVALUATION_BATCH)
+    ]
     standardised = torch.cat(parts).double().numpy()
-    return pd.Series(standardised * run.scales.age_sd_months + run.scales.age_mean_months)
+    return pd.Series(
+        standardised * predictor_of(run).scales.age_sd_months
+        + predictor_of(run).scales.age_mean_months
+    )
 
 
 def normalised(run: runs.Run, images: Tensor) -> Tensor:
     """Scale pixel values as the run does outside training."""
-    return normalise(images, run.config.pixel_norm, run.scales.pixels, training=False)
+    return normalise(images, run.config.pixel_norm, predictor_of(run).scales.pixels, training=False)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from training import HANDS, ours, rate
 
-from h2a_lib import provenance
 from h2a_lib.files import write_json
 from h2a_lib.models import networks
+from h2a_lib.study import provenance
 
 ROOT = Path(__file__).parents[1]
 WARM_UP_IMAGES = HANDS

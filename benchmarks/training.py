@@ -34,14 +34,16 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from h2a_lib import provenance, study
-from h2a_lib.data import images, phantom
+from h2a_lib import phantoms as phantom
+from h2a_lib.data import images
 from h2a_lib.files import write_json
 from h2a_lib.models import networks, processor
-from h2a_lib.models.batches import HandSet, PixelStatistics, augment, generator, normalise
 from h2a_lib.models.convolution import Conv2d
 from h2a_lib.models.cuda_graph import Graphed
+from h2a_lib.models.dataset import HandSet, PixelStatistics, augment, generator, normalise
 from h2a_lib.models.schedules import build_optimizer
+from h2a_lib.study import config as study
+from h2a_lib.study import provenance
 
 ROOT = Path(__file__).parents[1]
 HEIGHT_PX, DIFFERENT = 1620, 24

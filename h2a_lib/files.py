@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from h2a_lib.errors import UserError
-from h2a_lib.processes import is_alive
+from h2a_lib.pipeline.processes import is_alive
 
 TEMPORARY = ".tmp-"
 SECONDS_OF_A_DAY = 86_400

@@ -8,8 +8,8 @@ import torch
 from checkout import copy_checkout, h2a
 from squares import SETTINGS, squares
 
-from h2a_lib import study
 from h2a_lib.data.hands import Hands
+from h2a_lib.study import config as study
 
 torch.set_num_threads(1)
 # To the bit on a processor alone; `make test-gpu` has the tests for a GPU, in a process of its own.

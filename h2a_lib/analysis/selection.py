@@ -11,7 +11,8 @@ from h2a_lib.data import measure
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json
-from h2a_lib.runs import Run
+from h2a_lib.models.inference import predictor_of
+from h2a_lib.study.runs import Run
 
 
 def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Run]:
@@ -139,7 +140,7 @@ def pictures(hands: Hands, ids: Sequence[str]) -> NDArray[np.uint8]:
 
 def age_estimator(run: Run) -> Callable[[NDArray[np.uint8], NDArray], NDArray[np.float64]]:
     """Return a run's function from images, (n, s, s) uint8, and sexes, (n,), to months, (n,)."""
-    return lambda images, male: run.predict(images, male)["predicted_age_months"]
+    return lambda images, male: predictor_of(run).predict(images, male)["predicted_age_months"]
 
 
 def nuisances(

@@ -18,7 +18,7 @@ from h2a_lib.data import images, pool
 from h2a_lib.data.workers import fill
 from h2a_lib.errors import DataError, Problem, UserError
 from h2a_lib.files import clear_errors, read_json, write_folder_atomically, write_json, write_text
-from h2a_lib.processes import end_with_leader
+from h2a_lib.pipeline.processes import end_with_leader
 
 ARRAY, IDS, KEY, LOG = "images.npy", "ids.csv", "cache.json", "done"
 CHUNK = 16

@@ -1,16 +1,16 @@
 """Images and labels in one order, joined by id: what a training, or any analysis, starts from."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from h2a_lib.data import cache
+from h2a_lib.data.cache import Cache
 from h2a_lib.data.labels import id_order
 from h2a_lib.errors import UserError
-
-if TYPE_CHECKING:
-    from h2a_lib.data.cache import Cache
+from h2a_lib.study.config import Settings
+from h2a_lib.study.workspace import Study
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Hands:
     fingerprint: str
 
     @classmethod
-    def join(cls, cached: "Cache", labels: pd.DataFrame, fingerprint: str) -> "Hands":
+    def join(cls, cached: Cache, labels: pd.DataFrame, fingerprint: str) -> "Hands":
         """Bring labels into the cache's order.
 
         Raises
@@ -61,3 +61,18 @@ class Hands:
         rows = self.rows("train")
         rows = rows[np.argsort(id_order(self.labels["id"].iloc[rows]), kind="stable")]
         return rows[: max(2, round(len(rows) * fraction))]
+
+
+def load_hands(study: Study, settings: Settings, progress: bool = True) -> Hands:
+    """Return a run's images and labels; the image cache is built if it is not there."""
+    cached = cache.build(
+        study.labels,
+        study.data_folder,
+        study.cache_folder(settings),
+        size_px=settings.image_size_px,
+        geometry=settings.geometry,
+        contrast=settings.contrast,
+        fingerprint=study.fingerprint,
+        progress=progress,
+    )
+    return Hands.join(cached, study.labels, study.fingerprint)

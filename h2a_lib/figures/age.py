@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
-from h2a_lib.analysis.age import PREDICTED, TRUE, BlandAltman
+from h2a_lib.analysis.age.errors import PREDICTED, TRUE, BlandAltman
 from h2a_lib.analysis.bands import NAMES, sex_of
-from h2a_lib.analysis.statistics import Estimate, number
+from h2a_lib.analysis.statistics.bootstrap import Estimate, number
 from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons
 from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SEX_COLOURS, VERMILLION
 

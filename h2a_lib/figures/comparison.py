@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from h2a_lib.analysis import comparison
+from h2a_lib.analysis.comparison import runs as comparison
 from h2a_lib.figures import schedules, training
 from h2a_lib.figures.style import BLACK, PALETTE, WIDE
-from h2a_lib.results import Results
-from h2a_lib.study import Step
+from h2a_lib.study.config import Step
+from h2a_lib.study.results import Drawing, Results
 
 CURVES = ", solid: validation (ring: epoch kept), dotted: training"
 # Of each gamma of StepLR, light to dark by step size.
@@ -43,15 +43,12 @@ class Drawer:
         Where figures go.
     groups : dict of str to list of Run
         Experiment -> its runs.
-    made_by : str
-        The notebook.
     floor_months : float, optional
         Error of a perfect estimate on these labels.
     """
 
     results: Results
     groups: comparison.Groups
-    made_by: str
     floor_months: float | None = None
 
     def curves(self, name: str, experiments: Sequence[str], what: str) -> Figure:
@@ -190,12 +187,12 @@ class Drawer:
             f"{e} {comparison.mean_error(self.groups[e]):.1f}" for e in experiments[:12]
         )
         seeds = max(len(self.groups[e]) for e in experiments)
-        self.results.figure(
+        drawing = Drawing(
             figure,
             name,
             alt=f"Validation error {what}; mean absolute error in months: {reached}.",
             caption=f"Error {what}{key}; n = {n:,}, {seeds} seed{'s' if seeds > 1 else ''}",
-            made_by=self.made_by,
-            inputs=[run.folder / f for e in experiments for run in self.groups[e] for f in files],
         )
+        inputs = [run.folder / f for e in experiments for run in self.groups[e] for f in files]
+        self.results.show(drawing, inputs)
         return figure

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
-from h2a_lib.analysis.population import plates, single_sex_plates
+from h2a_lib.analysis.population.labels import plates, single_sex_plates
 from h2a_lib.figures.style import BLACK, GREY, ORANGE, SEX_COLOURS, SKY
 
 # Below this many hands a bin of one year holds too few to show a shape.

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from h2a_lib.analysis.saliency import MOST_SIMILAR, STAGES, passes
-from h2a_lib.analysis.saliency_study import Look
+from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes
+from h2a_lib.analysis.saliency.summary import Look
 from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION
 
 # Inches: as wide as a slide.

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from h2a_lib.analysis.statistics import powers_of_ten
+from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
 from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from h2a_lib.analysis.statistics import Estimate
+from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, PURPLE
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
@@ -25,7 +25,7 @@ def roc(male: np.ndarray, scores: Mapping[str, np.ndarray], axes: Axes) -> Axes:
     """
     from sklearn.metrics import roc_curve
 
-    from h2a_lib.analysis.roc import auc
+    from h2a_lib.analysis.statistics.roc import auc
 
     axes.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
     for i, (name, score) in enumerate(scores.items()):

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
+from h2a_lib.study.results import Drawing
+
 # Okabe and Ito's palette, told apart under every common colour blindness
 # (Wong 2011, Nature Methods 8:441).
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, YELLOW, BLACK = (
@@ -58,6 +60,12 @@ def on_dark_ground(figure: Figure) -> None:
                 line.set_color("#3A4046")
         for line in axes.lines:
             line.set_color(turned(line.get_color()))
+
+
+def radiographs(figure: Figure, name: str, *, alt: str, caption: str, finding: str = "") -> Drawing:
+    """Return a drawing of radiographs: on a dark ground, and saved as PNG."""
+    on_dark_ground(figure)
+    return Drawing(figure, name, alt, caption, finding, is_raster=True)
 
 
 def use_style() -> None:

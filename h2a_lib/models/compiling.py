@@ -4,7 +4,7 @@ import shutil
 
 import torch
 
-from h2a_lib.study import Settings
+from h2a_lib.study.config import Settings
 
 # ResNet-18 with Adam on two cores, compiled over eager: in mixed precision 1.09 at 224 px and 1.08
 # at 100 px; in float32 1.01 at 224 px and 0.99 at 64 px (docs/performance.md). A tenth is worth it.

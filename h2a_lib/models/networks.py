@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 from h2a_lib.errors import UserError, unknown
 from h2a_lib.models.convolution import quicken
 from h2a_lib.models.pooling import MaxPool2d
-from h2a_lib.study import RunConfig
+from h2a_lib.study.config import RunConfig
 
 # Name -> (constructor, ImageNet weights); He et al. 2016, CVPR, table 1.
 RESNETS = {

@@ -13,11 +13,11 @@ from torch import Tensor, nn, optim
 
 from h2a_lib.data.hands import Hands
 from h2a_lib.models import networks, processor
-from h2a_lib.models.batches import Batch, HandSet, generator
-from h2a_lib.models.evaluation import measure_scales
+from h2a_lib.models.dataset import Batch, HandSet, generator
+from h2a_lib.models.inference import measure_scales
 from h2a_lib.models.schedules import build_optimizer
 from h2a_lib.models.training import answers_to, loss_of
-from h2a_lib.study import RunConfig
+from h2a_lib.study.config import RunConfig
 
 # Weight of the past in the running mean of the loss: about the last ten steps.
 SMOOTHING = 0.9

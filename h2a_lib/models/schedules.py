@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
-from h2a_lib import study
+from h2a_lib.study import config as study
 
 
 def build_optimizer(

@@ -1,12 +1,11 @@
 """The training loop, written out: read it from top to bottom."""
 
 import copy
-import math
 import pickle
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from h2a_lib import provenance
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_atomically
 from h2a_lib.models import networks, processor
-from h2a_lib.models.batches import (
+from h2a_lib.models.compiling import is_compiled
+from h2a_lib.models.cuda_graph import Graphed
+from h2a_lib.models.dataset import (
     Batch,
     HandSet,
     augment,
@@ -31,63 +31,21 @@ from h2a_lib.models.batches import (
     normalise,
     steps_per_epoch,
 )
-from h2a_lib.models.compiling import is_compiled
-from h2a_lib.models.cuda_graph import Graphed
-from h2a_lib.models.evaluation import (
+from h2a_lib.models.inference import (
     Scales,
     calibrate_batch_norm,
-    errors_of,
     measure_scales,
     predict,
 )
 from h2a_lib.models.schedules import build_optimizer, build_schedule
-from h2a_lib.study import RunConfig
+from h2a_lib.models.trained import Progress, Trained
+from h2a_lib.study import provenance
+from h2a_lib.study.config import RunConfig
+from h2a_lib.study.runs import metrics_of
 
 # After the first epoch, which is always kept. A kill, or the SIGTERM of a cluster's time limit,
 # costs at most this and an epoch; writing 180 MB (ResNet-18 with Adam) takes about 0.3 s.
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-
-
-@dataclass
-class Progress:
-    """How far a training is; all of it is kept in the checkpoint."""
-
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    steps: list[dict[str, float]] = field(default_factory=list)
-    best_error: float = math.inf
-    best_epoch: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training.
-
-    Attributes
-    ----------
-    network : nn.Module
-        With the weights of the best epoch, in evaluation mode.
-    best_weights, last_weights : dict of str to Tensor
-        State dictionaries.
-    scales : Scales
-    progress : Progress
-    predictions, predictions_train : DataFrame
-        id, age_months, male, split, predicted_age_months and/or male_probability, by the best
-        weights; for all hands that were not trained on, and for those that were.
-    code : dict
-        What it was begun with, see `provenance.code`.
-    """
-
-    network: networks.HandNet
-    best_weights: dict[str, Tensor]
-    last_weights: dict[str, Tensor]
-    scales: Scales
-    progress: Progress
-    predictions: pd.DataFrame
-    predictions_train: pd.DataFrame
-    code: dict[str, Any]
 
 
 def is_better(error: float, best: float) -> bool:
@@ -239,7 +197,7 @@ def _learn(
         row = {"epoch": epoch, "lr": rates[-1], "train_loss": float(np.mean(of_steps))}
         for name, rows in (("train", looked_at), ("validation", validation)):
             seen = predict(shown, config, scales, hand_set, rows, fabric)
-            errors = errors_of(labels.iloc[rows].assign(**seen))
+            errors = metrics_of(labels.iloc[rows].assign(**seen))
             row |= {f"{name}_{error}": value for error, value in errors.items()}
         error = row["validation_mae_months" if config.task != "sex" else "validation_log_loss"]
         # Devices may differ in the last digit, and must agree on what follows from it.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from h2a_lib.analysis.statistics import powers_of_ten
+from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
 from h2a_lib.report.pdf_figures import write_for_pdf

@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from trained import trained
 
-from h2a_lib import runs
 from h2a_lib.data import fetch
 from h2a_lib.files import read_json, write_json
+from h2a_lib.models.inference import predictor_of
 from h2a_lib.models.networks import build
+from h2a_lib.study import runs
 
 pytestmark = pytest.mark.slow
 often = examples(120)
@@ -204,7 +205,11 @@ def read(folder: Path, weights: Path):
     """Return what the network says of a picture, its weights taken from a file."""
     loaded = runs.load(folder)
     loaded.__dict__["folder"] = weights.parent
-    return loaded.predict(np.zeros((1, 32, 32), np.uint8))["predicted_age_months"].tolist()
+    return (
+        predictor_of(loaded)
+        .predict(np.zeros((1, 32, 32), np.uint8))["predicted_age_months"]
+        .tolist()
+    )
 
 
 def test_weights_that_are_something_else_are_refused_and_no_code_runs(run, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from damage import attempt, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2a_lib import study
+from h2a_lib.study import config as study
 
 pytestmark = pytest.mark.slow
 often = examples(120)

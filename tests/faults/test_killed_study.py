@@ -19,7 +19,7 @@ import psutil
 import pytest
 from checkout import command, copy_checkout, environment, h2a, metrics, shown
 
-from h2a_lib import workflow
+from h2a_lib.study import workspace
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,7 +39,7 @@ SECONDS = 900  # a call that takes longer hangs
 def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_path):
     folder = copy_checkout(tmp_path / "h2a")
     chance = random.Random(20)
-    n_steps = len(workflow.locate("smoke", root=folder).planned_runs()) + 9 + n_caches(folder)
+    n_steps = len(workspace.locate("smoke", root=folder).planned_runs()) + 9 + n_caches(folder)
     # So many steps are done at each kill: none at the first, all but the deck at the last.
     moments = [0, *sorted(chance.choices(range(1, n_steps - 1), k=N_KILLS - 2)), n_steps - 1]
     made: dict[Path, tuple[int, int]] = {}
@@ -61,7 +61,7 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_p
     assert done.returncode == 0, done.stderr[-3000:]
     assert {file for file in made if files_made(folder).get(file) != made[file]} == set()
 
-    assert len(metrics(folder)) == 2 * len(workflow.locate("smoke", root=folder).planned_runs())
+    assert len(metrics(folder)) == 2 * len(workspace.locate("smoke", root=folder).planned_runs())
     assert metrics(folder) == metrics(smoke) and shown(folder) == shown(smoke)
     kinds = set(itertools.chain(*hit))
     assert {"cache", "training", "notebook", "deck"} <= kinds
@@ -109,8 +109,8 @@ class Study:
 
 
 def n_caches(folder: Path) -> int:
-    space = workflow.locate("smoke", root=folder)
-    return len({space.cache_folder(space.config(name)) for name, _ in space.planned_runs()})
+    study = workspace.locate("smoke", root=folder)
+    return len({study.cache_folder(study.run_config(name)) for name, _ in study.planned_runs()})
 
 
 def named(folder: Path, what: str) -> set[Path]:

@@ -11,36 +11,38 @@ from checkout import copy_checkout, h2a
 from trained import trained
 from typer.testing import CliRunner
 
-from h2a_lib import cli, graph, workflow
+from h2a_lib.commands import app as cli
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_json
+from h2a_lib.pipeline import graph, prepare
+from h2a_lib.study import workspace
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """Return a study of two planned runs, of which only resnet18 has finished."""
-    space = workflow.locate("smoke", root=copy_checkout(tmp_path / "h2a"))
-    space.study.profiles["smoke"].experiments[:] = ["resnet18", "sex"]
-    run = trained(space.run_folder("resnet18"), epochs=1)
-    write_json(space.data_file, {"fingerprint": "squares", "tier": "phantom"})
+    study = workspace.locate("smoke", root=copy_checkout(tmp_path / "h2a"))
+    study.config.profiles["smoke"].experiments[:] = ["resnet18", "sex"]
+    run = trained(study.run_folder("resnet18"), epochs=1)
+    write_json(study.data_file, {"fingerprint": "squares", "tier": "phantom"})
     settings = {"resnet18": run.config}
-    real = workflow.Workspace.config
+    real = workspace.Study.run_config
     monkeypatch.setattr(
-        workflow.Workspace,
+        workspace.Study,
         "config",
         lambda self, name, seed=0: settings.get(name) or real(self, name, seed),
     )
-    space.deck_folder.mkdir(parents=True)
-    (space.deck_folder / "slides.html").write_text("of an earlier study")
-    return space
+    study.deck_folder.mkdir(parents=True)
+    (study.deck_folder / "slides.html").write_text("of an earlier study")
+    return study
 
 
 def builds(monkeypatch, *fail: bool) -> list[list[tuple[str, int]]]:
     """Let each building of the graph fail or not; return what each was asked for."""
     asked, outcomes = [], iter(fail)
 
-    def build(space, targets, **how):
-        asked.append(space.planned_runs())
+    def build(study, targets, **how):
+        asked.append(study.planned_runs())
         if next(outcomes):
             raise UserError("the study is not complete: see the messages above")
 
@@ -79,9 +81,9 @@ def test_the_next_report_wants_every_run_again(study, monkeypatch):
     write_json(study.missing_file, [["sex", 0]])
     assert study.planned_runs() == [("resnet18", 0)]
     monkeypatch.setattr("h2a_lib.data.sources.inspect", lambda *_, **__: pytest.fail("reached"))
-    monkeypatch.setattr(workflow, "_draw_phantoms", lambda *_: None)
+    monkeypatch.setattr(prepare, "_draw_phantoms", lambda *_: None)
     with pytest.raises(pytest.fail.Exception):
-        workflow.prepare_data(study)
+        prepare.prepare_data(study)
     assert study.planned_runs() == [("resnet18", 0), ("sex", 0)]
 
 
@@ -93,7 +95,7 @@ def test_the_status_counts_only_runs_of_todays_data(study, monkeypatch, fingerpr
         study.data_file.unlink()
     else:
         write_json(study.data_file, {"fingerprint": fingerprint, "tier": "phantom"})
-    monkeypatch.setattr(workflow, "locate", lambda *_: study)
+    monkeypatch.setattr(cli, "locate", lambda *_: study)
     said = CliRunner().invoke(cli.app, ["status", "--profile", "smoke"]).output
     assert f"{n_done} of 2 runs are done" in said
     assert ("stale" in said) == (n_done == 0)
@@ -107,7 +109,7 @@ def test_deck_and_article_have_a_place_to_say_so(document):
 
 
 def test_a_kernel_that_is_killed_is_told_as_such(tmp_path):
-    from h2a_lib import notebooks
+    from h2a_lib.pipeline import notebooks
 
     cell = nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")
     tagged = nbformat.v4.new_code_cell("n = 1", metadata={"tags": ["parameters"]})

@@ -89,7 +89,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def asked(folder) -> Iterator:
     """Return a function: a change to the steps that the graph would run."""
-    script = Path(__file__).with_name("staleness.py")
+    script = Path(__file__).parents[1] / "helpers" / "staleness.py"
     with subprocess.Popen(
         [sys.executable, str(script), str(folder)],
         stdin=subprocess.PIPE,

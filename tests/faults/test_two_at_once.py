@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 from checkout import copy_checkout, environment, h2a
 
-from h2a_lib import files, graph, workflow
+from h2a_lib import files
 from h2a_lib.errors import UserError
-from h2a_lib.processes import LEADER, as_leader, is_alive
+from h2a_lib.pipeline import graph
+from h2a_lib.pipeline.processes import LEADER, as_leader, is_alive
+from h2a_lib.study import workspace
 
 HOLD = """
 import sys, time
-from h2a_lib import graph, workflow
-with graph.alone(workflow.locate("smoke")):
+from h2a_lib.pipeline import prepare
+from h2a_lib.study import workspace
+from h2a_lib.pipeline import graph
+with graph.alone(workspace.locate("smoke")):
     print("working", flush=True)
     time.sleep(600)
 """
@@ -51,25 +55,25 @@ def test_the_second_of_two_says_who_works_and_stops(held):
 
 def test_a_lock_goes_with_its_process_however_that_ends(held):
     folder, process = held
-    space = workflow.locate("smoke", root=folder)
-    with pytest.raises(UserError, match="is at work"), graph.alone(space):
+    study = workspace.locate("smoke", root=folder)
+    with pytest.raises(UserError, match="is at work"), graph.alone(study):
         pass
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with graph.alone(space), graph.alone(space):  # and may be taken again by whoever holds it
+    with graph.alone(study), graph.alone(study):  # and may be taken again by whoever holds it
         pass
 
 
 STEP = """
 import os, sys, time
-from h2a_lib.processes import end_with_leader
+from h2a_lib.pipeline.processes import end_with_leader
 end_with_leader()
 print(os.getpid(), flush=True)
 time.sleep(600)
 """
 COMMAND = """
 import os, subprocess, sys, time
-from h2a_lib.processes import as_leader
+from h2a_lib.pipeline.processes import as_leader
 subprocess.Popen([sys.executable, "-c", sys.argv[1]], env=os.environ | as_leader())
 time.sleep(600)
 """

@@ -14,7 +14,7 @@ REASONS = {
     ("h2a_lib/data/fetch.py", "_write"): FETCHED,
     ("h2a_lib/data/fetch.py", "_copy"): FETCHED,
     ("h2a_lib/data/fetch.py", "_bring"): "a link appears whole",
-    ("h2a_lib/data/phantom/writing.py", "save_png"): "in the temporary folder of `write`",
+    ("h2a_lib/phantoms/writing.py", "save_png"): "in the temporary folder of `write`",
     ("h2a_lib/report/pdf_figures.py", "write_for_pdf"): "in the folder that `stage` renames whole",
     ("h2a_lib/report/renderers.py", "render_with_quarto"): RENDERED,
     ("h2a_lib/report/renderers.py", "_pandoc_pdf"): RENDERED,

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from made_up import copy_project, make_study
+from report_results import copy_project, make_study
 
 from h2a_lib.report import render
 

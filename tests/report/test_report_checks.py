@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from made_up import MADE_FROM
+from report_results import MADE_FROM
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render

@@ -6,8 +6,17 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from made_up import INTERVAL, MADE_FROM, OTHER_TABLES, RADIOGRAPHS, REPORT, TIER, VALUES, make_study
 from pypdf import PdfReader
+from report_results import (
+    INTERVAL,
+    MADE_FROM,
+    OTHER_TABLES,
+    RADIOGRAPHS,
+    REPORT,
+    TIER,
+    VALUES,
+    make_study,
+)
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render

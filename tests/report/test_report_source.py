@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from made_up import REPORT, figures_named, tables_named, variables_named
+from report_results import REPORT, figures_named, tables_named, variables_named
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ def said(name, where=""):
 
 @pytest.mark.parametrize("figure", [name for name, _ in figures_named()])
 def test_every_figure_is_drawn_by_a_notebook(figure):
-    assert said(figure, "notebooks") or said(figure, "h2a_lib/analysis/comparison.py")
+    assert said(figure, "notebooks") or said(figure, "h2a_lib/analysis/comparison/runs.py")
 
 
 @pytest.mark.parametrize("table", tables_named())

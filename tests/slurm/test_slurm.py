@@ -12,8 +12,10 @@ import yaml
 from checkout import copy_checkout, h2a, metrics, shown
 from squares import SETTINGS, squares
 
-from h2a_lib import runs, study, workflow
+from h2a_lib.models.trained import save_run
 from h2a_lib.models.training import train
+from h2a_lib.study import config as study
+from h2a_lib.study import runs, workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 # A run that is slow at first, and fast when Slurm starts it again.
@@ -42,7 +44,7 @@ def train_squares(folder: str | Path, seconds_an_epoch: float = 0) -> None:
     config = study.RunConfig(**(SETTINGS | {"epochs": 6, "augment": {}}))
     hands = squares(40, n_validation=10)
     trained = train(config, hands, Path(folder) / runs.CHECKPOINT, tell)
-    runs.write(Path(folder), config, trained, hands.fingerprint, "made-up squares")
+    save_run(Path(folder), config, trained, hands.fingerprint, "made-up squares")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def cut_off(slurm, tmp_path_factory) -> CutOff:
     """Submit a run that takes longer than its job may: it sleeps while other tests work."""
     folder = tmp_path_factory.mktemp("cut-off")
     job = folder / "job.sh"
-    tests = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    tests = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
     job.write_text(JOB.format(python=sys.executable, tests='", "'.join(tests)))
     # One minute is the least that Slurm knows.
     words = ["--time=1", "--requeue", "--output=told.txt", "--open-mode=append"]
@@ -115,7 +117,7 @@ def test_the_whole_study_is_a_few_jobs_and_each_that_trains_has_a_gpu(whole):
 
 
 def test_metrics_figures_and_tables_are_those_of_a_local_study(whole, smoke):
-    assert len(metrics(whole)) == 2 * len(workflow.locate("smoke", root=whole).planned_runs())
+    assert len(metrics(whole)) == 2 * len(workspace.locate("smoke", root=whole).planned_runs())
     assert metrics(whole) == metrics(smoke)
     assert shown(whole) == shown(smoke)
 

@@ -1,0 +1,353 @@
+"""Question 1: how close is the estimated age? Errors with intervals, beside what costs nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from h2a_lib.analysis.bands import by_band_and_sex
+from h2a_lib.analysis.statistics.bootstrap import (
+    Estimate,
+    bootstrap,
+    join,
+    mae_interval,
+    mean_interval,
+    number,
+    paired_difference,
+    share_interval,
+)
+from h2a_lib.errors import UserError
+
+TRUE, PREDICTED = "age_months", "predicted_age_months"
+Array = NDArray[np.float64]
+
+
+def metrics(frame: pd.DataFrame) -> dict[str, Estimate]:
+    """Measure predictions of age, each figure with its interval.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `age_months`, `predicted_age_months`.
+
+    Returns
+    -------
+    dict of str to Estimate
+        mae, rmse, median, bias (predicted minus true; all in months), r2, and the shares (0 to 1)
+        within_6, within_12, within_24 and beyond_12 months.
+    """
+    columns = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
+    found = {name: bootstrap(measure, *columns) for name, measure in METRICS.items()}
+    size = np.abs(columns[1] - columns[0])
+    found |= {f"within_{months}": share_interval(size <= months) for months in (6, 12, 24)}
+    # One number has one interval, wherever it stands.
+    return found | {"beyond_12": share_interval(size > 12), "mae": error(frame)}
+
+
+def error(frame: pd.DataFrame) -> Estimate:
+    """Return the mean absolute error of predictions, in months."""
+    return mae_interval(frame[PREDICTED] - frame[TRUE])
+
+
+def _r2(true: Array, predicted: Array) -> Array:
+    """1 - residual / total sum of squares; NaN where all ages are one."""
+    total = ((true - true.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+    residual = ((predicted - true) ** 2).sum(axis=-1)
+    return np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), np.nan)
+
+
+METRICS: dict[str, Callable[[Array, Array], Array]] = {
+    "mae": lambda true, predicted: np.abs(predicted - true).mean(axis=-1),
+    "rmse": lambda true, predicted: np.sqrt(((predicted - true) ** 2).mean(axis=-1)),
+    "median": lambda true, predicted: np.median(np.abs(predicted - true), axis=-1),
+    "bias": lambda true, predicted: (predicted - true).mean(axis=-1),
+    "r2": _r2,
+}
+
+
+def by_band(frame: pd.DataFrame) -> pd.DataFrame:
+    """Errors by age band and sex.
+
+    Returns
+    -------
+    DataFrame
+        band, sex, n, few (n below 30), mae with _low and _high, bias with _low and _high,
+        within_12; NaN where there is no hand.
+    """
+    rows = []
+    for band, sex, part in by_band_and_sex(frame):
+        errors = (part[PREDICTED] - part[TRUE]).to_numpy(float)
+        found, within = mae_interval(errors), share_interval(np.abs(errors) <= 12)
+        rows.append(
+            {"band": band, "sex": sex, "n": found.n, "few": found.few}
+            | found.row("mae_months", digits=2)
+            | mean_interval(errors).row("bias_months", digits=2)
+            | {"within_12": round(within.value, 4)}
+        )
+    return pd.DataFrame(rows)
+
+
+def worst(frame: pd.DataFrame, most: int = 8) -> NDArray[np.int64]:
+    """Return the positions of the hands with the largest errors, the largest first."""
+    errors = (frame[PREDICTED] - frame[TRUE]).abs().to_numpy(float)
+    return np.argsort(-errors, kind="stable")[:most]
+
+
+def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
+    """Errors of pictures of a kind, and of those that are not.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Predictions of n hands.
+    kinds : mapping of str to ndarray of bool, (n,)
+        Whether each picture is of it.
+
+    Returns
+    -------
+    DataFrame
+        kind, is_it, n, few, mae_months and beyond_24 (share of errors) with _low and _high.
+    """
+    errors = (frame[PREDICTED] - frame[TRUE]).abs().to_numpy(float)
+    rows = []
+    for kind, chosen in kinds.items():
+        for is_it in (True, False):
+            part = errors[np.asarray(chosen, bool) == is_it]
+            found = mae_interval(part)
+            rows.append(
+                {"kind": kind, "is_it": is_it, "n": found.n, "few": found.few}
+                | found.row("mae_months", digits=2)
+                | share_interval(part > 24).row("beyond_24", digits=4)
+            )
+    return pd.DataFrame(rows)
+
+
+def kinds_sentence(table: pd.DataFrame) -> str:
+    """Say how much larger errors are on pictures of a kind, from `by_kind`."""
+    said = []
+    for kind, rows in table.groupby("kind", sort=False):
+        of, others = (rows[rows["is_it"] == is_it].iloc[0] for is_it in (True, False))
+        if of["n"] and others["n"]:
+            said.append(
+                f"{kind} {number(of['mae_months'])} months (n = {of['n']:,}) against "
+                f"{number(others['mae_months'])} (n = {others['n']:,})"
+            )
+    return f"MAE by kind of picture: {'; '.join(said)}." if said else "All pictures are of a kind."
+
+
+@dataclass(frozen=True)
+class BlandAltman:
+    """Agreement of estimated and labelled age (Bland and Altman 1986, Lancet 327:307).
+
+    Attributes
+    ----------
+    bias : Estimate
+        Mean of predicted minus true, months.
+    lower, upper : Estimate
+        Limits of agreement: bias -+ 1.96 standard deviations of the difference, months.
+    slope : Estimate
+        Change of the difference for each month of the mean of the two; 0 if errors do not depend on
+        age.
+    outside : float
+        Share of the hands outside the limits.
+    """
+
+    bias: Estimate
+    lower: Estimate
+    upper: Estimate
+    slope: Estimate
+    outside: float
+
+
+def bland_altman(frame: pd.DataFrame) -> BlandAltman:
+    """Measure agreement; see `BlandAltman`."""
+    difference = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
+    mean = ((frame[PREDICTED] + frame[TRUE]) / 2).to_numpy(float)
+
+    def limit(sign: float) -> Callable[[Array], Array]:
+        # One hand has no spread: NaN, not a warning.
+        return lambda d: (
+            d.mean(axis=-1)
+            + sign
+            * 1.96
+            * (d.std(axis=-1, ddof=1) if d.shape[-1] > 1 else np.full(d.shape[:-1], np.nan))
+        )
+
+    lower, upper = (bootstrap(limit(sign), difference) for sign in (-1, 1))
+    outside = (difference < lower.value) | (difference > upper.value)
+    return BlandAltman(
+        bias=mean_interval(difference),
+        lower=lower,
+        upper=upper,
+        slope=bootstrap(lambda d, m: slope(m, d), difference, mean),
+        outside=float(outside.mean()) if len(outside) else np.nan,
+    )
+
+
+def slope(x: Array, y: Array) -> Array:
+    """Least-squares slope of y on x along the last axis; NaN where x does not vary."""
+    x_centred = x - x.mean(axis=-1, keepdims=True)
+    spread = (x_centred**2).sum(axis=-1)
+    product = (x_centred * y).sum(axis=-1)
+    return np.where(spread > 0, product / np.where(spread > 0, spread, 1), np.nan)
+
+
+# --- what costs nothing ---------------------------------------------------------------------------
+
+
+def constant(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Predict every hand by the median age of the training hands (the best constant for MAE)."""
+    return frame.assign(**{PREDICTED: train[TRUE].median()})
+
+
+def constant_by_sex(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Predict each hand by the median training age of its sex; of all, if that sex was not seen."""
+    medians = train.groupby("male")[TRUE].median()
+    predicted = frame["male"].map(medians).astype(float).fillna(train[TRUE].median())
+    return frame.assign(**{PREDICTED: predicted})
+
+
+def single_report_floor(
+    out_of_fold_months: float = 6.3, on_six_months: float = 4.7, readers: int = 6
+) -> float:
+    """Error that a perfect estimate would still show against labels from one clinical report.
+
+    The rule: one recipe was scored on both kinds of labels. With independent normal errors the
+    squared errors are model + report and model + report / readers; their difference leaves the
+    report's. A normal error with standard deviation s has a mean absolute value of s sqrt(2 / pi),
+    which cancels. The assumptions are crude (labels are heaped, and the six readings differ in
+    kind from a report), so the result is a mark on a figure and not a measurement.
+
+    Parameters
+    ----------
+    out_of_fold_months, on_six_months : float
+        MAE of one recipe on labels of one report and on the mean of `readers` readings. The
+        defaults are those of one public recipe, as its author reported them.
+    readers : int
+
+    Returns
+    -------
+    float
+        MAE in months: 4.6 with the defaults.
+    """
+    return float(np.sqrt((out_of_fold_months**2 - on_six_months**2) / (1 - 1 / readers)))
+
+
+def noise_floor(tier: str) -> float | None:
+    """Return the label noise's floor of the MAE in months, or None where labels have no noise.
+
+    Phantoms are drawn from their label, so nothing but the network stands between a picture and
+    its age. Of an unknown folder nothing is known: None as well.
+    """
+    return single_report_floor() if tier == "rsna" else None
+
+
+def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare predictions with those that need no image, paired on the same hands.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Labels of the training hands: what the constants are fitted on.
+    frame : DataFrame
+        Predictions.
+
+    Returns
+    -------
+    DataFrame
+        name, mae_months with _low and _high, gain_months with _low and _high (how much the network
+        is better; paired), tie, n.
+    """
+    rows = []
+    for name, predict in (("median age", constant), ("median age of each sex", constant_by_sex)):
+        simple = predict(train, frame)
+        simple_error, gain = error(simple), paired_difference(simple, frame)
+        rows.append(
+            {"name": name}
+            | simple_error.row("mae_months", digits=2)
+            | gain.row("gain_months", digits=2)
+            | {"tie": gain.is_tie, "n": gain.n}
+        )
+    return pd.DataFrame(rows)
+
+
+# --- several predictions of one hand --------------------------------------------------------------
+
+
+def ensemble(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average the predictions of several runs, joined by id.
+
+    Returns
+    -------
+    DataFrame
+        As the first, with the mean as `predicted_age_months` and `spread_months`, the standard
+        deviation between runs (0 for one run).
+
+    Raises
+    ------
+    UserError
+        If the runs do not predict the same hands, or there is none.
+    """
+    if not frames:
+        raise UserError("an ensemble needs at least one run")
+    first = frames[0]
+    columns = [
+        join(first[["id"]], other[["id", PREDICTED]])[PREDICTED].to_numpy(float) for other in frames
+    ]
+    stacked = np.stack(columns)
+    return first.assign(**{PREDICTED: stacked.mean(axis=0), "spread_months": stacked.std(axis=0)})
+
+
+def abstention(errors: Array, uncertainty: Array) -> pd.DataFrame:
+    """Error of the hands that are left when the most uncertain ones are given back unanswered.
+
+    Parameters
+    ----------
+    errors : ndarray, (n,)
+        Predicted minus true, months.
+    uncertainty : ndarray, (n,)
+        Anything that rises with the error to be expected, and was found without it.
+
+    Returns
+    -------
+    DataFrame
+        answered (share, in 20 even steps up to 1; fewer with few hands), n, mae_months with _low
+        and _high, oracle_months (had the largest errors been known).
+    """
+    errors = np.abs(np.asarray(errors, float))
+    by_uncertainty = errors[np.argsort(uncertainty, kind="stable")]
+    sizes = np.unique(np.ceil(np.linspace(0.05, 1, 20) * len(errors)).astype(int))
+    by_error = np.sort(errors)
+    rows = []
+    for size in sizes[sizes > 0]:
+        kept = mae_interval(by_uncertainty[:size])
+        rows.append(
+            {"answered": size / len(errors), "n": int(size)}
+            | kept.row("mae_months")
+            | {"oracle_months": by_error[:size].mean()}
+        )
+    return pd.DataFrame(rows)
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def answer(train: pd.DataFrame, frame: pd.DataFrame, tier: str, told_sex: bool = False) -> str:
+    """Answer question 1 in a sentence or two, chosen by the paired intervals."""
+    own = error(frame)
+    simple = constant(train, frame)
+    gain, yardstick = paired_difference(simple, frame), error(simple)
+    given = "From image and sex" if told_sex else "From the image alone"
+    found = f"{given}, the age is estimated to within {own.text('months')} on average"
+    always = f"always answering the median age ({number(yardstick.value)} months)"
+    if gain.is_tie:
+        return f"{found}: a tie with {always}."
+    if gain.value < 0:
+        return f"{found}: worse than {always}."
+    sentence = f"{found}; {always} errs {number(yardstick.value / own.value)} times as much."
+    floor = noise_floor(tier)
+    if floor is not None and own.low < floor:
+        sentence += f" Below {number(floor)} months, the noise of the labels, suspect a leak."
+    return sentence

@@ -1,0 +1,224 @@
+"""study.yaml as two tables for its readers: what is varied, and the networks that are trained."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from h2a_lib.analysis.comparison.runs import DEFAULT, differences
+from h2a_lib.study.config import RunConfig, StudyConfig
+from h2a_lib.study.runs import Run
+
+# Settings of the machine, and how long it may take, are not tuned.
+NOT_TUNED = {"epochs", "batch_size", "precision", "compile", "devices", "threads", "image_size_px"}
+SETTINGS = {
+    "network": "depth",
+    "schedule": "schedule of the rate",
+    "optimizer": "optimiser",
+    "lr": "learning rate",
+    "weight_decay": "weight decay (L2)",
+    "pixel_norm": "pixel normalisation",
+    "geometry": "geometry",
+    "contrast": "contrast",
+    "augment": "augmentation",
+    "ema_decay": "averaged weights",
+    "early_stopping_patience": "early stopping",
+    "train_fraction": "share of the training hands",
+    "pretrained": "initial weights of ImageNet",
+    "loss": "loss",
+    "sex_input": "sex as an input",
+    "task": "task",
+}
+SIZE_PX = 224
+
+
+# --- what is varied ---
+
+
+def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
+    """List every setting that an experiment of the sheet changes, and to what.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The sheet.
+    profile : str
+        Whose experiments are counted.
+
+    Returns
+    -------
+    DataFrame
+        setting, default, other_values (numbers by size, else in the sheet's order), experiments
+        (how many of the profile's own differ from the default in it).
+    """
+    configs = {name: config.run_config(profile, name) for name in config.experiments}
+    default, here = configs[DEFAULT], config.experiments_of(profile)
+    changes = {name: differences(own, default) for name, own in configs.items()}
+    rows = []
+    for setting in type(default).model_fields:
+        values = [changed[setting] for changed in changes.values() if setting in changed]
+        if not values or setting in NOT_TUNED:
+            continue
+        if all(isinstance(value, int | float) for value in values):
+            values = sorted(values)
+        rows.append(
+            {
+                "setting": SETTINGS.get(setting, setting),
+                "default": in_words([default.model_dump(mode="json")[setting]]),
+                "other_values": in_words(values),
+                "experiments": sum(setting in changes[name] for name in here),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def varied_verdict(table: pd.DataFrame) -> str:
+    """Say which setting of `hyperparameters` is varied most, in a title's few words."""
+    varied = (table["experiments"] > 0).sum()
+    first = table.loc[table["experiments"] == table["experiments"].max(), "setting"]
+    if not varied:
+        return f"none of {len(table)} is varied here"
+    if len(first) > 1:
+        return f"{varied} of {len(table)} are varied, none most often"
+    return f"the {first.iloc[0]} is varied most"
+
+
+def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
+    """Say in what two configurations differ besides one setting.
+
+    Returns
+    -------
+    str
+        "epochs 24 instead of 40", "5 more settings changed" (if more than two), or "" if nothing.
+    """
+    ours, theirs = differences(config, other), differences(other, config)
+    names = [name for name in ours if name != setting]
+    if len(names) > 2:
+        return f"{len(names)} more settings changed"
+    return " and ".join(
+        f"{SETTINGS.get(name, name)} {in_words([ours[name]])} instead of {in_words([theirs[name]])}"
+        for name in names
+    )
+
+
+def in_words(values: Iterable[Any]) -> str:
+    """Write different values of one setting; named ones with what differs between them.
+
+    >>> in_words([{"name": "step", "gamma": 0.1}, {"name": "step", "gamma": 0.5}, "adam"])
+    'step (gamma 0.1, 0.5), adam'
+    """
+    named: dict[str, list[dict[str, Any]]] = {}
+    for value in values:
+        if isinstance(value, dict) and "name" in value:
+            options = {key: option for key, option in value.items() if key != "name"}
+            named.setdefault(value["name"], []).append(options)
+        else:
+            named.setdefault(_plain(value), []).append({})
+    return ", ".join(name + _options(options) for name, options in named.items())
+
+
+def _options(several: Sequence[dict[str, Any]]) -> str:
+    """Write the options in which some values of one name differ, or the single numbers of one."""
+    found = {
+        key: list(dict.fromkeys(_plain(options[key]) for options in several)) for key in several[0]
+    }
+    if len(several) > 1:
+        found = {key: values for key, values in found.items() if len(values) > 1}
+    said = [f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in found.items()]
+    return f" ({'; '.join(said)})" if said and (len(several) > 1 or len(said) == 1) else ""
+
+
+def _plain(value: Any) -> str:
+    if value is None or value is False:
+        return "none"
+    if value is True:
+        return "yes"
+    if isinstance(value, dict):
+        return "random changes"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def possibilities(config: StudyConfig, profile: str) -> int:
+    """Return how many networks it would take to try all values of the sheet with each other."""
+    configs = [config.run_config(profile, name) for name in config.experiments]
+    varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - {"task"}]
+    return math.prod(len({str(getattr(own, field)) for own in configs}) for field in varied)
+
+
+def variables(config: StudyConfig, profile: str) -> dict[str, str]:
+    """Return what the deck says of the sheet, ready to print."""
+    names = config.experiments_of(profile)
+    default = config.run_config(profile, DEFAULT)
+    changes = [differences(config.run_config(profile, name), default) for name in names]
+    alone = sum(len(changed) == 1 for changed in changes)
+    networks = possibilities(config, profile)
+    return {
+        "possibilities": f"{networks:,}",
+        "varied_verdict": varied_verdict(hyperparameters(config, profile)),
+        "sentence": f"Every value with every other would take {networks:,} networks. This study "
+        f"trains {len(names)}: the default, {alone} that differ from it in one setting, and "
+        f"{len(names) - 1 - alone} in several.",
+    }
+
+
+# --- the networks ---
+
+
+def layers(network: nn.Module) -> int:
+    """Count layers as He et al. (2016) do: convolutions and linear layers, shortcuts apart."""
+    return sum(
+        isinstance(module, nn.Conv2d | nn.Linear) and "downsample" not in name
+        for name, module in network.named_modules()
+    )
+
+
+def operations(name: str, size_px: int = SIZE_PX) -> int:
+    """Return the floating-point operations of one image; a multiply-add counts as two."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from h2a_lib.models import networks
+
+    # On the meta device: shapes without values, so without the work.
+    with torch.device("meta"):
+        network = networks.build(name).eval()
+        image = torch.empty(1, 1, size_px, size_px)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return counter.get_total_flops()
+
+
+def network_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Describe each network that may be trained, as built, and how fast it was in these runs.
+
+    Returns
+    -------
+    DataFrame
+        network, layers, million_parameters, GFLOPs_at_224px, images_a_second (training,
+        evaluation after each epoch included; of the fastest run of the network, which other work
+        on the machine slowed least; empty without one).
+    """
+    from h2a_lib.models import networks
+
+    rows = []
+    for name in networks.RESNETS:
+        network = networks.build(name)
+        speeds = [
+            len(run.predictions_train) * run.metrics["epochs"] / run.provenance["seconds"]
+            for run in runs
+            if run.config.network == name and run.provenance["seconds"] > 0
+        ]
+        rows.append(
+            {
+                "network": f"ResNet-{name.removeprefix('resnet')}",
+                "layers": layers(network),
+                "million_parameters": round(
+                    sum(weights.numel() for weights in network.parameters()) / 1e6, 1
+                ),
+                f"GFLOPs_at_{SIZE_PX}px": round(operations(name) / 1e9, 1),
+                "images_a_second": round(max(speeds, default=math.nan), 1),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,112 @@
+"""What the measurements of all radiographs say, and which hands to show."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from h2a_lib.analysis.statistics.bootstrap import number, share_interval
+from h2a_lib.data import measure
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """A hand that stands out.
+
+    Attributes
+    ----------
+    what : str
+        "darkest", "brightest", "flattest", "smallest" or "largest".
+    id : str
+    measured : str
+        The measurement by which it does, in words.
+    """
+
+    what: str
+    id: str
+    measured: str
+
+
+def extremes(measured: pd.DataFrame) -> list[Extreme]:
+    """Return the darkest, brightest, flattest, smallest and largest image."""
+    grey, contrast = measured["mean_grey"], measured["contrast_grey"]
+    pixels = measured["width_px"] * measured["height_px"]
+    found = (
+        ("darkest", grey.idxmin(), "mean grey {mean_grey:.0f}"),
+        ("brightest", grey.idxmax(), "mean grey {mean_grey:.0f}"),
+        ("flattest", contrast.idxmin(), "range {contrast_grey:.0f}"),
+        ("smallest", pixels.idxmin(), "{width_px:,} × {height_px:,} px"),
+        ("largest", pixels.idxmax(), "{width_px:,} × {height_px:,} px"),
+    )
+    rows = ((what, measured.loc[at], text) for what, at, text in found)
+    return [Extreme(what, row["id"], text.format(**row)) for what, row, text in rows]
+
+
+def extremes_verdict(measured: pd.DataFrame) -> str:
+    """Say how far apart the extremes are, in a title's few words."""
+    darkest, brightest = measured["mean_grey"].min(), measured["mean_grey"].max()
+    pixels = measured["width_px"] * measured["height_px"]
+    if darkest < 1:
+        grey = f"from black to a mean grey of {brightest:.0f}"
+    else:
+        grey = _fold(brightest / darkest, "mean grey differs {}-fold", "all are equally bright")
+    return f"{grey}, {_fold(pixels.max() / pixels.min(), 'size {}-fold', 'all are of one size')}"
+
+
+def _fold(ratio: float, said: str, alike: str) -> str:
+    times = number(ratio, 0 if ratio >= 10 else 1)
+    return alike if times == "1.0" else said.format(times)
+
+
+def spread_by_exposure(measured: pd.DataFrame, n: int = 6) -> list[str]:
+    """Return n ids (fewer if there are fewer) from the darkest to the brightest, evenly spread."""
+    ordered = measured.sort_values(["mean_grey", "id"])["id"]
+    places = np.linspace(0.04, 0.96, min(n, len(ordered))) * (len(ordered) - 1)
+    return [ordered.iloc[round(place)] for place in places]
+
+
+def variables(measured: pd.DataFrame) -> dict[str, str]:
+    """Return what the slides say of the images, ready to print."""
+    width, height = measured["width_px"], measured["height_px"]
+    aspect = height / width
+    sizes = len(measured[["width_px", "height_px"]].drop_duplicates())
+    return {
+        "n": f"{len(measured):,}",
+        "sizes": f"{sizes:,}",
+        "sizes_in_words": f"{sizes:,} sizes among {len(measured):,}"
+        if sizes > 1
+        else f"all {len(measured):,} of one size",
+        "width_range": f"{_range(width)} px",
+        "height_range": f"{_range(height)} px",
+        "median_size": f"{width.median():,.0f} × {height.median():,.0f} px",
+        "aspect_range": f"{number(aspect.min(), 2)}–{number(aspect.max(), 2)}",
+        "mean_grey_range": _range(measured["mean_grey"]),
+        "contrast_range": _range(measured["contrast_grey"]),
+        "extremes_verdict": extremes_verdict(measured),
+        "scanned_share": share_interval(measure.is_scanned(measured)).text("%", 0, 100),
+        "scanned_rule": measure.SCANNED_RULE,
+        "border_share": share_interval(measure.has_border(measured)).text("%", 0, 100),
+        "marker_share": share_interval(measured["marker"]).text("%", 0, 100),
+    }
+
+
+def _range(values: pd.Series) -> str:
+    """Write the range of values in whole numbers, one number where all have one."""
+    return "–".join(dict.fromkeys(f"{end:,.0f}" for end in (values.min(), values.max())))
+
+
+def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
+    """Return what the slides say of each geometry's price, ready to print."""
+    width, height = measured["width_px"], measured["height_px"]
+    longer, shorter = np.maximum(width, height), np.minimum(width, height)
+    cut = 1 - shorter / longer
+    hand_cut = measured["hand_cut"]
+    return {
+        "crop_cut": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
+        "crop_hand_cut": f"{100 * hand_cut.median():.1f} %",
+        "crop_hand_cut_most": f"{100 * hand_cut.max():.0f} %",
+        "crop_hands_losing_5_percent": share_interval(hand_cut > 0.05).text("%", 0, 100),
+        "pad_black": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
+        "squash_stretch": f"{number((longer / shorter).median(), 2)}",
+        "squash_stretch_most": f"{number((longer / shorter).max(), 2)}",
+    }

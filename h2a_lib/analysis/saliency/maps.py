@@ -1,0 +1,350 @@
+"""Where a network looks: Grad-CAM, occlusion, and whether the maps are worth anything.
+
+A map is (s, s), not negative, and sums to one over the picture, so that the part that falls on a
+region is a share. A map that is zero everywhere stays zero.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from h2a_lib.analysis.statistics.bootstrap import Estimate, mean_interval, number
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from h2a_lib.models.networks import HandNet
+
+Answer = Literal["age", "sex"]
+Maps = NDArray[np.float32]
+# A coarser grid than ImageNet's 7 x 7 says little about a hand. Pictures of less than 224 pixels
+# are therefore explained by an earlier layer than the usual last one.
+LEAST_GRID = 7
+# Along each side of a picture, of occlusion.
+PATCHES = 8
+LAYERS = ("layer4", "layer3", "layer2", "layer1")
+# Randomised from the answer down to the picture (Adebayo et al. 2018, section 4.1, "cascading").
+STAGES = ("head", "layer4", "layer3", "layer2", "layer1", "conv1")
+# A map that keeps half of its ranks when nothing learnt is left shows the picture, not the network.
+MOST_SIMILAR = 0.5
+# Random networks differ among each other: one draw of weights says little.
+DRAWS = 3
+
+
+def layer_for(size_px: int) -> str:
+    """Return the deepest block of a ResNet whose grid is at least 7 x 7 for pictures of this size.
+
+    The blocks' strides are 32, 16, 8 and 4 pixels; "layer1" if none is fine enough.
+    """
+    strides = zip(LAYERS, (32, 16, 8, 4), strict=True)
+    # Rounded up, as the padded convolutions do: 100 px are 7 steps of 16.
+    return next((name for name, stride in strides if size_px > (LEAST_GRID - 1) * stride), "layer1")
+
+
+def grad_cam(
+    network: "HandNet",
+    pixels: "Tensor",
+    answer: Answer,
+    male: "Tensor | None" = None,
+    layer: str | None = None,
+) -> Maps:
+    """Map what a network's answer rests on, from the activations of one block.
+
+    The gradient of the answer times the activation, summed over channels. At the last block this
+    is Grad-CAM (Selvaraju et al. 2017, ICCV, equations 1 and 2), since all places of a pooled
+    block have one gradient. At an earlier one the gradient is kept for each place, not averaged
+    over the picture (HiResCAM: Draelos and Carin 2020, arXiv:2011.08891, section 3.3): averaged, it
+    no longer says where. (On pictures with a bright decoy and a faint sign of the age, rank
+    correlation with the map of occlusion rose from 0.26 to 0.54 by this: docs/answers.md.)
+
+    For sex the evidence for the sex that is called is kept. For age there is no "for": a region
+    may speak for a younger or an older hand, so the absolute value is taken.
+
+    Parameters
+    ----------
+    network : HandNet
+        In evaluation mode.
+    pixels : Tensor
+        (n, 1, s, s), float, normalised.
+    answer : {"age", "sex"}
+    male : Tensor, optional
+        (n,), for a network with the sex input.
+    layer : str, optional
+        A block of the trunk; see `layer_for`.
+
+    Returns
+    -------
+    ndarray
+        (n, s, s), float32.
+    """
+    import torch
+    import torch.nn.functional as F  # noqa: N812 (its usual name)
+
+    seen: list[Tensor] = []
+    block = getattr(network.trunk, layer or layer_for(pixels.shape[-1]))
+    hook = block.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        with torch.enable_grad():
+            # A gradient that reaches the activations even if the weights are frozen.
+            value = network(pixels.detach().requires_grad_(), male)[answer]
+            (gradient,) = torch.autograd.grad(value.sum(), seen[0])
+    finally:
+        hook.remove()
+    evidence = (gradient * seen[0]).sum(dim=1, keepdim=True)
+    if answer == "sex":
+        evidence = torch.relu(evidence * torch.sign(value).view(-1, 1, 1, 1))
+    evidence = F.interpolate(
+        evidence.abs().detach(), pixels.shape[-2:], mode="bilinear", align_corners=False
+    )
+    return _to_shares(evidence[:, 0].float().numpy())
+
+
+def occlusion(
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
+    images: NDArray[np.uint8],
+) -> Maps:
+    """Map how far an answer moves when a patch is covered (Zeiler and Fergus 2014, section 4.2).
+
+    Parameters
+    ----------
+    predict : callable
+        (m, s, s) uint8 -> (m,).
+    images : ndarray
+        (n, s, s), uint8. Each is cut into 8 x 8 patches, which are covered in turn by the picture's
+        median grey.
+
+    Returns
+    -------
+    ndarray
+        (n, s, s), float32.
+    """
+    n, side, _ = images.shape
+    edges = np.linspace(0, side, min(PATCHES, side) + 1).round().astype(int)
+    before = predict(images)
+    grey = np.median(images, axis=(1, 2)).astype(np.uint8)
+    maps = np.zeros((n, side, side), np.float32)
+    for top, bottom in itertools.pairwise(edges):
+        for left, right in itertools.pairwise(edges):
+            hidden = images.copy()
+            hidden[:, top:bottom, left:right] = grey[:, None, None]
+            moved = np.abs(predict(hidden) - before)
+            maps[:, top:bottom, left:right] = moved[:, None, None]
+    return _to_shares(maps)
+
+
+def _to_shares(maps: Maps) -> Maps:
+    total = maps.sum(axis=(1, 2), keepdims=True)
+    return np.where(total > 0, maps / np.where(total > 0, total, 1), 0).astype(np.float32)
+
+
+# --- sanity --------------------------------------------------------------------------------------
+
+
+def similarity(a: Maps, b: Maps) -> NDArray[np.float64]:
+    """Rank correlation (Spearman) of two maps of each hand, (n,); NaN for a flat map."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(m.reshape(len(m), -1), axis=1) for m in (a, b)]
+    centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
+    norms = [np.sqrt((c**2).sum(axis=1)) for c in centred]
+    product = (centred[0] * centred[1]).sum(axis=1)
+    defined = (norms[0] > 0) & (norms[1] > 0)
+    return np.where(defined, product / np.where(defined, norms[0] * norms[1], 1), np.nan)
+
+
+def randomised(
+    network: "HandNet", last_stage: str, pixels: "Tensor | None" = None, seed: int = 0
+) -> "HandNet":
+    """Return a copy with initial weights from the answer down to `last_stage` of `STAGES`.
+
+    The weights are drawn as a new network's are. The batch-norm statistics are measured on the
+    pictures, as training measures them before it judges a network: with statistics of other
+    weights, or with none, all channels of a random network carry the picture's brightness, and the
+    check would be of that.
+
+    Parameters
+    ----------
+    network : HandNet
+    last_stage : str
+    pixels : Tensor, optional
+        (n, 1, s, s), float, normalised; with fewer than two the statistics stay as they are.
+    seed : int
+        Of the weights.
+
+    Returns
+    -------
+    HandNet
+        In evaluation mode.
+    """
+    import torch
+    from torch import nn
+    from torch.optim.swa_utils import update_bn
+
+    copied = copy.deepcopy(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for stage in STAGES[: STAGES.index(last_stage) + 1]:
+            for module in (m for part in _parts(copied, stage) for m in part.modules()):
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                elif hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+    if last_stage != "head" and pixels is not None and len(pixels) > 1:
+        update_bn([pixels], copied.trunk)
+    return copied.eval()
+
+
+def _parts(network: "HandNet", stage: str) -> "list[nn.Module]":
+    if stage == "head":
+        heads = ("age_head", "sex_head", "read_sex")
+        return [getattr(network, name) for name in heads if hasattr(network, name)]
+    if stage == "conv1":
+        return [network.trunk.conv1, network.trunk.bn1]
+    return [getattr(network.trunk, stage)]
+
+
+def sanity(
+    network: "HandNet",
+    pixels: "Tensor",
+    answer: Answer,
+    male: "Tensor | None" = None,
+    retrained: "Sequence[HandNet]" = (),
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """Compare maps with those of the same network with random weights, stage by stage.
+
+    Parameters
+    ----------
+    network, pixels, answer, male
+        As for `grad_cam`.
+    retrained : sequence of HandNet
+        The same network trained with other seeds: how alike maps are that were learnt alike
+        (reproducibility: Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267).
+    draws : int
+        Of random weights; a hand's likeness is the mean over them.
+
+    Returns
+    -------
+    DataFrame
+        stage, similarity with _low and _high, n (hands with maps that have contrast). First
+        "other hands" (the likeness that comes of hands being in the same place) and, if there is
+        any, "other seeds"; then `STAGES`.
+    """
+    layer = layer_for(pixels.shape[-1])
+    original = grad_cam(network, pixels, answer, male, layer)
+
+    def likeness(networks: "Iterable[HandNet]") -> NDArray[np.float64]:
+        return np.stack(
+            [similarity(original, grad_cam(n, pixels, answer, male, layer)) for n in networks]
+        ).mean(axis=0)
+
+    rows = [_row("other hands", similarity(original, np.roll(original, 1, axis=0)))]
+    if retrained:
+        rows.append(_row("other seeds", likeness(retrained)))
+    for stage in STAGES:
+        drawn = (randomised(network, stage, pixels, seed) for seed in range(draws))
+        rows.append(_row(stage, likeness(drawn)))
+    return pd.DataFrame(rows)
+
+
+def _row(stage: str, values: NDArray[np.float64]) -> dict[str, object]:
+    found = mean_interval(values[~np.isnan(values)])
+    return {"stage": stage} | found.row("similarity", digits=3) | {"n": found.n}
+
+
+def has_contrast(table: pd.DataFrame) -> bool:
+    """Whether any map differs from place to place, so that it can be compared with another."""
+    return bool(table.set_index("stage").loc[STAGES[-1], "n"] > 0)
+
+
+def passes(table: pd.DataFrame) -> bool:
+    """Whether the maps depend on what was learnt: little is left when all weights are random."""
+    last = table.set_index("stage").loc[STAGES[-1]]
+    return bool(last["similarity"] < MOST_SIMILAR and not last["similarity_high"] >= MOST_SIMILAR)
+
+
+def sanity_sentence(table: pd.DataFrame) -> str:
+    """Say whether the maps may be read as an explanation."""
+    by_stage = table.set_index("stage")
+    last = by_stage.loc[STAGES[-1]]
+    if not has_contrast(table):
+        return "Sanity check: the maps have no contrast, so they explain nothing."
+    found = Estimate(
+        last["similarity"], last["similarity_low"], last["similarity_high"], int(last["n"])
+    )
+    verdict = (
+        "the maps depend on what was learnt"
+        if passes(table)
+        else "failed: the maps show the picture rather than what was learnt"
+    )
+    beside = [f"another hand's map {number(by_stage.loc['other hands', 'similarity'], 2)}"]
+    if "other seeds" in by_stage.index:
+        seeds = number(by_stage.loc["other seeds", "similarity"], 2)
+        beside.append(f"the same network trained with another seed {seeds}")
+    kept = f"maps keep a rank correlation of {found.text(digits=2)}"
+    return (
+        f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
+        f"{'; '.join(beside)}."
+    )
+
+
+# --- regions -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How much of the maps falls on a region, among the hands that have it.
+
+    Attributes
+    ----------
+    share : Estimate
+        Of the map.
+    area : float
+        Share of the picture that the region covers, mean.
+    """
+
+    share: Estimate
+    area: float
+
+    def text(self) -> str:
+        """Print as "1.2 % (95 % CI 0.9–1.5, n = 18, few) on 0.8 % of the picture"."""
+        if self.share.n == 0:
+            return "no picture has one"
+        area = f"{self.area * 100:.1f} % of the picture"
+        return f"{self.share.text('%', scale=100)} on {area}"
+
+
+def attention(maps: Maps, region: NDArray[np.floating]) -> Attention:
+    """Measure the share of maps on a region.
+
+    Parameters
+    ----------
+    maps : ndarray
+        (n, s, s), each summing to one; those that are zero are left out.
+    region : ndarray
+        (n, s, s), the share of each pixel that belongs to it; hands without it are left out.
+    """
+    has = (region.sum(axis=(1, 2)) > 0) & (maps.sum(axis=(1, 2)) > 0)
+    share = (maps[has] * region[has]).sum(axis=(1, 2))
+    area = float(region[has].mean()) if has.any() else float("nan")
+    return Attention(mean_interval(share), area)
+
+
+def elsewhere(found: Attention) -> Attention:
+    """Turn the share on a region into the share on the rest of the picture."""
+    share = found.share
+    rest = Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n, share.level)
+    return Attention(rest, 1 - found.area)
+
+
+def beside_chance(found: Attention) -> str:
+    """Compare a share with that of the area, which maps that know nothing would give."""
+    if found.share.low > found.area:
+        return "more than by chance"
+    return "less than by chance" if found.share.high < found.area else "as much as by chance"

@@ -1,0 +1,179 @@
+"""Bring hands to one place, so that what is laid over them can be averaged; and phantoms' truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from h2a_lib.analysis.bands import NAMES, band_of
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json
+
+Images = NDArray[np.uint8]
+# Where a registered hand's centre lies, and the root of its area; shares of the side.
+CENTRE, ROOT_AREA = (0.5, 0.52), 0.55
+# A hand is laid upright by at most this much: beyond it the axis found is not the hand's.
+MOST_DEGREES = 40
+# A field has four sides, and they rarely hang together in more than two pieces.
+MOST_BORDERS = 3
+
+
+def hand_of(image: Images) -> NDArray[np.bool_]:
+    """Find the hand: the largest bright region that is no border.
+
+    Unexposed film around a collimated field is as bright as bone, so a region that covers more
+    than half of the upper, left or right edge is taken for a border, and the rest is parted anew
+    (Otsu 1979). The lower edge is the wrist's.
+
+    Parameters
+    ----------
+    image : ndarray
+        (s, s), uint8.
+
+    Returns
+    -------
+    ndarray
+        (s, s), bool; empty where no region is a fiftieth of the picture.
+    """
+    side = image.shape[0]
+    smooth = cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), max(0.5, side / 100))
+    inside = np.ones(image.shape, bool)
+    for _ in range(MOST_BORDERS + 1):
+        if not inside.any():
+            break
+        level, _ = cv2.threshold(smooth[inside], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+        bright = ((smooth > level) & inside).astype(np.uint8)
+        count, regions, facts, _ = cv2.connectedComponentsWithStats(bright)
+        if count < 2:
+            break
+        largest = regions == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())
+        if max(largest[0].mean(), largest[:, 0].mean(), largest[:, -1].mean()) <= 0.5:
+            return largest if largest.mean() >= 0.02 else np.zeros(image.shape, bool)
+        # With the blurred rim, which is neither border nor hand.
+        rim = np.ones((3, 3), np.uint8)
+        inside &= ~cv2.dilate(largest.astype(np.uint8), rim, iterations=max(1, side // 32)).astype(
+            bool
+        )
+    return np.zeros(image.shape, bool)
+
+
+def placement(image: Images) -> NDArray[np.float64]:
+    """Find the shift, turn and scale that bring a hand to the common place.
+
+    Its centre of mass, long axis and area are brought to fixed values.
+
+    Parameters
+    ----------
+    image : ndarray
+        (s, s), uint8.
+
+    Returns
+    -------
+    ndarray
+        (2, 3), for `cv2.warpAffine`; the identity where no hand is found.
+    """
+    side = image.shape[0]
+    y, x = np.nonzero(hand_of(image))
+    if len(x) == 0:
+        return np.eye(2, 3)
+    centre = np.array([x.mean(), y.mean()])
+    _, axes = np.linalg.eigh(np.cov(np.stack([x, y])))
+    long = axes[:, 1] * np.sign(axes[1, 1] or 1)  # pointing down the picture
+    degrees = float(np.degrees(np.arctan2(long[0], long[1])))
+    degrees = -degrees if abs(degrees) <= MOST_DEGREES else 0.0
+    scale = ROOT_AREA * side / np.sqrt(len(x))
+    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), degrees, scale)
+    matrix[:, 2] += np.array(CENTRE) * side - centre
+    return matrix
+
+
+def place(pictures: NDArray, placements: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Move pictures or maps, (n, s, s), by their placements, (n, 2, 3); (n, s, s), float32."""
+    side = pictures.shape[1]
+    return np.stack(
+        [
+            cv2.warpAffine(np.asarray(picture, np.float32), matrix, (side, side))
+            for picture, matrix in zip(pictures, placements, strict=True)
+        ]
+    )
+
+
+def averages_by_band(
+    images: Images, maps: NDArray[np.float32], age_months: Sequence[float]
+) -> list[tuple[str, int, NDArray[np.float32], NDArray[np.float32]]]:
+    """Average registered hands, and the maps laid over them, by age band.
+
+    Returns
+    -------
+    list of (band, n, image, map)
+        One for each band; both pictures are zero where n is 0.
+    """
+    placements = np.stack([placement(image) for image in images])
+    placed_images, placed_maps = place(images, placements), place(maps, placements)
+    band = band_of(age_months)
+    found = []
+    for i, name in enumerate(NAMES):
+        here, n = band == i, int((band == i).sum())
+        nothing = np.zeros(images.shape[1:], np.float32)
+        mean_image, mean_map = (
+            p[here].mean(0) if n else nothing for p in (placed_images, placed_maps)
+        )
+        found.append((name, n, mean_image, mean_map))
+    return found
+
+
+def phantom_regions(
+    data_folder: Path, ids: Sequence[str], size_px: int, geometry: str
+) -> dict[str, NDArray[np.float32]]:
+    """Return where things are in phantoms, in the pictures that a network is given.
+
+    Phantoms are drawn again from their seeds, so this is the truth and not a segmentation.
+
+    Parameters
+    ----------
+    data_folder : Path
+        Holds phantom.json.
+    ids : sequence of str
+    size_px, geometry
+        Of the network's pictures.
+
+    Returns
+    -------
+    dict of str to ndarray
+        "marker", "border" (outside the exposed field) and "hand": (n, s, s), the share of each
+        pixel that belongs to it.
+
+    Raises
+    ------
+    UserError
+        If the folder was made by another version of the generator.
+    """
+    from h2a_lib import phantoms as phantom
+    from h2a_lib.data import images
+    from h2a_lib.phantoms.writing import child
+
+    made = read_json(data_folder / "phantom.json")
+    if made["version"] != phantom.VERSION:
+        raise UserError(f"{data_folder}: made by another version of the phantoms; draw it again")
+    wanted = {
+        "marker": (phantom.MARKER,),
+        "border": (phantom.BORDER,),
+        "hand": (phantom.SKIN, phantom.BONE),
+    }
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
+    for name in ids:
+        drawn = phantom.render(*child(made["seed"], int(name)), made["height_px"])
+        for region, codes in wanted.items():
+            mask = np.where(np.isin(drawn.regions, codes), 255, 0).astype(np.uint8)
+            found[region].append(images.resize(mask, size_px, geometry).astype(np.float32) / 255)
+    return {name: np.stack(masks) for name, masks in found.items()}
+
+
+def subset(frame: pd.DataFrame, most: int) -> NDArray[np.int64]:
+    """Draw positions of at most `most` rows, sorted; the same hands whatever the rows' order."""
+    order = np.argsort(frame["id"].astype(str).to_numpy(), kind="stable")
+    drawn = np.random.default_rng(0).permutation(len(frame))[:most]
+    return np.sort(order[drawn])

@@ -1,0 +1,84 @@
+"""What this machine has and lacks for a study."""
+
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes
+    ----------
+    what, found : str
+    good : bool
+    remedy : str
+        What to do, where something is needed and lacking.
+    needed : bool
+        Whether the report cannot be made without it.
+    """
+
+    what: str
+    found: str
+    good: bool = True
+    remedy: str = ""
+    needed: bool = False
+
+
+def findings(root: Path) -> Iterator[Finding]:
+    """Look at Python, processor, GPU, memory, disk, Quarto and data.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    """
+    from h2a_lib.pipeline import gpus
+    from h2a_lib.study import config
+    from h2a_lib.study.provenance import describe_machine, machine
+    from h2a_lib.study.workspace import CONFIG_FILE
+
+    yield Finding("Python", platform.python_version())
+    yield Finding("machine", describe_machine(machine()))
+    if places := gpus.places():
+        yield Finding("GPUs", f"{len(gpus.listed())}, room for {len(places)} runs at a time")
+    memory = Path("/proc/meminfo")
+    if memory.exists():
+        gigabytes = int(memory.read_text().split()[1]) / 2**20
+        yield Finding("memory", f"{gigabytes:.0f} GB", gigabytes >= 4, "the demo needs 4 GB", True)
+    free = shutil.disk_usage(root).free / 1e9
+    yield Finding("disk", f"{free:.0f} GB free", free >= 2, "the demo needs 2 GB", True)
+    quarto = shutil.which("quarto")
+    yield Finding(
+        "Quarto", quarto or "not here", bool(quarto), "not needed: Pandoc and Typst render instead"
+    )
+    sheet = config.load(root / CONFIG_FILE)
+    for name, profile in sheet.profiles.items():
+        if profile.data is None:
+            yield Finding(f"data of {name}", "synthetic, drawn on the spot")
+            continue
+        folder = root / profile.data
+        yield Finding(
+            f"data of {name}",
+            str(profile.data) if folder.is_dir() else "not here",
+            folder.is_dir(),
+            f"h2a data fetch --source … --out {profile.data} (docs/real-data.md)",
+        )
+
+
+def examine(root: Path) -> bool:
+    """Print the findings; return whether something that is needed is lacking."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "what", "found", "what to do")
+    missing = False
+    for finding in findings(root):
+        mark = "ok" if finding.good else "lacking" if finding.needed else "–"
+        missing |= finding.needed and not finding.good
+        table.add_row(mark, finding.what, finding.found, "" if finding.good else finding.remedy)
+    Console().print(table)
+    return missing

@@ -1,0 +1,238 @@
+"""A run as one file for other programs, with a card that says what it is and is not."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from h2a_lib.analysis.age import errors as age
+from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.statistics import conformal, roc
+from h2a_lib.analysis.statistics.bootstrap import FEW
+from h2a_lib.errors import UserError, unknown
+from h2a_lib.files import write_atomically, write_text
+from h2a_lib.models.inference import predictor_of
+from h2a_lib.study.runs import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Target = Literal["onnx", "torch"]
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+# Traced with this many pictures; any other number works.
+TRACED = 2
+
+
+def export(run: Run, to: str, tier_label: str, out: Path | None = None) -> tuple[Path, Path]:
+    """Write a run's network, with its normalisation inside, and its model card.
+
+    Parameters
+    ----------
+    run : Run
+    to : {"onnx", "torch"}
+        ONNX, or a program of `torch.export` (load with `torch.export.load(path).module()`).
+    tier_label : str
+        What the data were, in words; on the card.
+    out : Path, optional
+        By default `<experiment>-seed-<k>.onnx` (or .pt2) in the run's folder.
+
+    Returns
+    -------
+    model, card : Path
+        The card is beside the model, with the suffix .md.
+
+    Raises
+    ------
+    UserError
+        If `to` is not known, or `out` has another suffix.
+    """
+    if to not in SUFFIXES:
+        raise unknown("export format", to, get_args(Target))
+    suffix = SUFFIXES[to]
+    out = out or run.folder / f"{run.config.experiment}-seed-{run.config.seed}{suffix}"
+    if out.suffix != suffix:
+        raise UserError(f"{out}: a model for {to} ends in {suffix}")
+    _write(run, to, out)
+    card = out.with_suffix(".md")
+    write_text(card, model_card(run, tier_label, out.name))
+    return out, card
+
+
+def portable(run: Run) -> "nn.Module":
+    """Return a module from pictures, (n, 1, s, s) float 0 to 255 (and male, (n,)), to answers.
+
+    Its answers are those of `Run.predict`: age_months and male_probability, (n,) each, as far as
+    the run has them, in this order.
+    """
+    import torch
+    from torch import Tensor, nn
+
+    from h2a_lib.models.dataset import normalise
+
+    class Portable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = predictor_of(run).network
+
+        def forward(self, images: Tensor, male: Tensor | None = None) -> tuple[Tensor, ...]:
+            how, scales = run.config.pixel_norm, predictor_of(run).scales
+            pixels = normalise(images / 255, how, scales.pixels, training=False)
+            said = self.network(pixels, male)
+            answers = []
+            if "age" in said:
+                answers.append(said["age"] * scales.age_sd_months + scales.age_mean_months)
+            if "sex" in said:
+                answers.append(torch.sigmoid(said["sex"]))
+            return tuple(answers)
+
+    return Portable().eval()
+
+
+def output_names(run: Run) -> list[str]:
+    """Return what the exported model gives, in order."""
+    names = {"age": ["age_months"], "sex": ["male_probability"]}
+    return names["age"] + names["sex"] if run.config.task == "both" else names[run.config.task]
+
+
+def _write(run: Run, to: str, out: Path) -> None:
+    import torch
+
+    side = run.config.image_size_px
+    random = torch.Generator().manual_seed(0)
+    example: tuple[torch.Tensor, ...] = (torch.rand(TRACED, 1, side, side, generator=random) * 255,)
+    shapes: tuple[dict[int, object], ...] = ({0: torch.export.Dim("hands", min=1, max=65536)},)
+    names = ["images"]
+    if run.config.sex_input:
+        example, shapes = (*example, torch.tensor([0.0, 1.0])), (*shapes, dict(shapes[0]))
+        names.append("male")
+    module = portable(run)
+    if to == "torch":
+        exported = torch.export.export(module, example, dynamic_shapes=shapes)
+        with write_atomically(out) as temporary, warnings.catch_warnings():
+            # Of weights that lie in one storage; they are on the processor.
+            warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
+            torch.export.save(exported, temporary)
+        return
+    with warnings.catch_warnings():
+        # That images and sexes share the axis of hands, which is so.
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
+        program = torch.onnx.export(
+            module,
+            example,
+            input_names=names,
+            output_names=output_names(run),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # None is for a conversion of the caller's own
+    with write_atomically(out) as temporary:
+        program.save(temporary)
+
+
+# --- the card ------------------------------------------------------------------------------------
+
+
+def model_card(run: Run, tier_label: str, file_name: str) -> str:
+    """Return the model card (after Mitchell et al. 2019, FAT*) as Markdown.
+
+    All numbers are computed from the run's own predictions of hands it was not trained on.
+    """
+    config, seen = run.config, run.predictions
+    parts = [
+        f"# {file_name}",
+        "**Not a medical device. For research and teaching; not for diagnosis, and not for"
+        " estimating the age of a person for any legal purpose.**",
+        f"Data: **{tier_label}**. Trained on {len(run.predictions_train):,} hands; judged on"
+        f" {len(seen):,} others. The best epoch was chosen on the validation hands, so their errors"
+        " flatter it.",
+        "## What it is",
+        _bullets(
+            {
+                "Network": f"{config.network}, one grey channel, {config.image_size_px} px, "
+                f"{config.geometry}, contrast {config.contrast}, {config.pixel_norm} normalisation"
+                " (inside the file)",
+                "Input": "`images`, (n, 1, s, s), float32, 0 to 255"
+                + ("; `male`, (n,), float32, 1 or 0" if config.sex_input else ""),
+                "Output": ", ".join(f"`{name}`, (n,)" for name in output_names(run)),
+                "Run": f"{run.name}, configuration {config.digest}",
+                "Data fingerprint": run.model["data_fingerprint"],
+                "Commit": run.provenance["commit"] or "not in a checkout",
+            }
+        ),
+        "## What it is not for",
+        "Hands of adults; children with growth disorders or fractures (whether the data hold any is"
+        " not known); other views than the hand from the front; labels of another standard than the"
+        " data's. Nothing is known of ancestry, which the standard behind the labels does not"
+        " reflect.",
+    ]
+    for split, hands in seen.groupby("split", sort=True):
+        if "predicted_age_months" in hands:
+            parts += _age_part(str(split), hands)
+        if "male_probability" in hands:
+            parts += _sex_part(str(split), hands, sex.choose_threshold(run.predictions_train))
+    return "\n\n".join(parts) + "\n"
+
+
+def _age_part(split: str, hands) -> list[str]:
+    error = age.error(hands)
+    table = age.by_band(hands)
+    rows = [
+        f"| {row.band} | {row.sex} | {row.n:,}{' (few)' if row.few else ''} "
+        f"| {_cell(row.mae_months, row.mae_months_low, row.mae_months_high)} "
+        f"| {_cell(row.bias_months, row.bias_months_low, row.bias_months_high)} |"
+        for row in table.itertuples()
+    ]
+    lines = [
+        f"## Age, {split}",
+        f"Mean absolute error {error.text('months')}.",
+        "\n".join(
+            [
+                "| labelled age | sex | n | MAE, months (95 % CI) | bias, months (95 % CI) |",
+                "| --- | --- | --- | --- | --- |",
+                *rows,
+            ]
+        ),
+        f"Few: n below {FEW}, the interval is not to be relied on.",
+    ]
+    if split == "validation":
+        inside = conformal.coverage(conformal.cross_conformal(hands)).iloc[-1]
+        lines.append(
+            f"{conformal.LEVEL * 100:g} % conformal intervals, fitted on other folds of the same"
+            f" hands, held the label of {inside['coverage'] * 100:.1f} % of n = {inside['n']:,}."
+        )
+    return lines
+
+
+def _sex_part(split: str, hands, threshold: float) -> list[str]:
+    area = roc.auc(hands["male"], hands["male_probability"])
+    rows = [
+        f"| {row.band} | {row.n:,}{' (few)' if row.few else ''} | {row.n_male:,} "
+        f"| {_cell(row.auc, row.auc_low, row.auc_high, 2)} "
+        f"| {_cell(row.accuracy, row.accuracy_low, row.accuracy_high, 2)} |"
+        for row in sex.by_band(hands, threshold).itertuples()
+    ]
+    return [
+        f"## Sex, {split}",
+        f"AUC {area.text(digits=3)}. Called male from a probability of {threshold:.3f} on, which"
+        " was chosen on training hands. The label of age alone may tell sex better than chance:"
+        " read this beside the report's baselines.",
+        "\n".join(
+            [
+                "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",
+                "| --- | --- | --- | --- | --- |",
+                *rows,
+            ]
+        ),
+    ]
+
+
+def _cell(value: float, low: float, high: float, digits: int = 1) -> str:
+    if math.isnan(value):  # no hand
+        return "–"
+    interval = "" if math.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{value:.{digits}f}{interval}"
+
+
+def _bullets(items: dict[str, str]) -> str:
+    return "\n".join(f"- **{name}**: {value}" for name, value in items.items())

@@ -1,0 +1,63 @@
+"""How a training tells how far it is: a growing curve in a live notebook, a line in a batch run."""
+
+from collections.abc import Callable
+from typing import Any
+
+from h2a_lib.models.training import Progress
+from h2a_lib.study.config import RunConfig
+from h2a_lib.study.provenance import duration
+
+
+def tell(live: bool) -> Callable[[Progress, RunConfig], None]:
+    """Return what `train` calls after each epoch.
+
+    Parameters
+    ----------
+    live : bool
+        In a notebook that someone watches: a bar and a curve that grow in place. Otherwise one
+        line an epoch, since a bar floods a log (papermill #433).
+    """
+    return _LiveCurve() if live else print_epoch
+
+
+def print_epoch(progress: Progress, config: RunConfig) -> None:
+    """Print one line: epoch, rate, errors, time left."""
+    row = progress.history[-1]
+    errors = [
+        f"{name.replace('_', ' ')} {value:.2f}"
+        for name, value in row.items()
+        if name.startswith(("train_", "validation_")) and name != "train_loss"
+    ]
+    left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
+    print(
+        f"{config.experiment} seed {config.seed}, epoch {progress.epoch}/{config.epochs}: "
+        f"{', '.join(errors)}, lr {row['lr']:.1e}, {duration(left)} left",
+        flush=True,
+    )
+
+
+class _LiveCurve:
+    """A progress bar and the training curve, redrawn after each epoch."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._display: Any = None
+
+    def __call__(self, progress: Progress, config: RunConfig) -> None:
+        import matplotlib.pyplot as plt
+        import pandas as pd
+        from IPython.display import display
+        from tqdm.auto import tqdm
+
+        from h2a_lib.figures import training
+
+        if self._bar is None:
+            self._bar = tqdm(total=config.epochs, unit="epoch", initial=progress.epoch - 1)
+            self._display = display(display_id=True)
+        self._bar.update(progress.epoch - self._bar.n)
+        figure, axes = plt.subplots(figsize=(7, 3.6))
+        training.learning_curve(pd.DataFrame(progress.history), axes)
+        self._display.update(figure)
+        plt.close(figure)
+        if progress.epoch == config.epochs:
+            self._bar.close()

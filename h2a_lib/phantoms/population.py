@@ -1,0 +1,87 @@
+"""Who the phantoms are: ages and sexes as in the RSNA training labels, and how labels are read."""
+
+import csv
+import functools
+from importlib.resources import files
+
+import numpy as np
+
+from h2a_lib.phantoms.growth import OLDEST_MONTHS
+from h2a_lib.phantoms.streams import Stream
+
+# 6,833 of 12,611 (labels of the RSNA training set).
+SHARE_MALE = 6833 / 12611
+
+# Ages of the plates of Greulich and Pyle's atlas, in months, as they pile up in the labels.
+PLATES = {
+    "girls": (
+        *(3, 6, 9, 12, 15, 18, 24, 30, 36, 42, 50, 60, 69, 82, 94, 106, 120, 126, 132, 144),
+        *(150, 156, 162, 168, 180, 192, 204, 216),
+    ),
+    "boys": (
+        *(3, 6, 9, 12, 15, 18, 24, 30, 36, 42, 48, 54, 60, 72, 84, 96, 108, 120, 132, 138),
+        *(150, 156, 162, 168, 180, 186, 192, 204, 216, 228),
+    ),
+}
+
+
+@functools.cache
+def quantiles() -> dict[str, tuple[float, ...]]:
+    """Read the quantiles of bone age by sex (population.csv).
+
+    They are aggregates of the RSNA training labels, smoothed over +-6 months so that the atlas
+    plates on which real labels sit are spread out again.
+
+    Returns
+    -------
+    dict of str to tuple of float
+        "percent", "girls", "boys": columns of equal length, months.
+    """
+    text = files(__package__).joinpath("population.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    return {name: tuple(float(row[name]) for row in rows) for name in rows[0]}
+
+
+def draw_child(stream: Stream) -> tuple[float, bool]:
+    """Draw a bone age in months and a sex.
+
+    Returns
+    -------
+    age_months : float
+        1 to 228.
+    male : bool
+        True with the share of boys in the RSNA training set.
+    """
+    male = stream.chance(SHARE_MALE)
+    table = quantiles()
+    percent = stream.uniform(0, 100)
+    return float(np.interp(percent, table["percent"], table["boys" if male else "girls"])), male
+
+
+def read_label(
+    age_months: float, male: bool, heaping: float, reader_noise_months: float, stream: Stream
+) -> int:
+    """Read a bone age as a radiologist writes it down.
+
+    Parameters
+    ----------
+    age_months : float
+        The truth.
+    male : bool
+        The sex: the atlas has different plates for girls and boys.
+    heaping : float
+        Probability that the reader writes down the age of the nearest plate (about 0.9 in the
+        real labels) and not the month.
+    reader_noise_months : float
+        Standard deviation of the reading.
+
+    Returns
+    -------
+    int
+        Whole months, 1 to 228.
+    """
+    read = age_months + stream.normal(0, reader_noise_months)
+    if stream.chance(heaping):
+        plates = PLATES["boys" if male else "girls"]
+        return min(plates, key=lambda plate: abs(plate - read))
+    return int(min(max(round(read), 1), OLDEST_MONTHS))

@@ -1,0 +1,187 @@
+"""Draw one synthetic hand radiograph, and keep the truth about it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from h2a_lib.phantoms.growth import OLDEST_MONTHS, Growth, grow
+from h2a_lib.phantoms.imaging import Style, expose
+from h2a_lib.phantoms.scene import Frame, Marker, compose, inside_field, marker
+from h2a_lib.phantoms.skeleton import Pose, Skeleton, build
+from h2a_lib.phantoms.solids import Thickness, View
+from h2a_lib.phantoms.streams import Stream
+from h2a_lib.phantoms.tissue import soft_tissue
+
+AIR, SKIN, BONE, MARKER, BORDER = range(5)
+
+
+@dataclass(frozen=True)
+class PhantomImage:
+    """A synthetic radiograph and what is where in it.
+
+    Attributes
+    ----------
+    image : ndarray
+        (h, w), uint8.
+    regions : ndarray
+        (h, w), uint8: AIR 0, SKIN 1 (hand, no bone), BONE 2, MARKER 3 (lead and plate),
+        BORDER 4 (outside the exposed field, or the white rim of a cassette).
+    boxes : dict of str to (int, int, int, int)
+        x0, y0, x1, y1 in pixels, end exclusive: "hand", "marker" where there is one, and every
+        bone and epiphysis that is there, clipped to the image.
+    growth : Growth
+        The state of the hand: age, sex, progress of each centre.
+    right_hand : bool
+        Mirrored (rare).
+    kind : str
+        "digital", "dim" or "film".
+    """
+
+    image: np.ndarray
+    regions: np.ndarray
+    boxes: dict[str, tuple[int, int, int, int]]
+    growth: Growth
+    right_hand: bool
+    kind: str
+
+
+def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> PhantomImage:
+    """Draw the hand of a child.
+
+    Parameters
+    ----------
+    age_months : float
+        Bone age, 0 to 228.
+    male : bool
+        The sex.
+    seed : int
+        Fixes every pixel, together with the other arguments.
+    height_px : int
+        Median long side of images; this one's own size varies around it.
+
+    Returns
+    -------
+    PhantomImage
+        The image and its truth.
+
+    Raises
+    ------
+    ValueError
+        If the age is outside 0 to 228 months.
+    """
+    if not (math.isfinite(age_months) and 0 <= age_months <= OLDEST_MONTHS):
+        raise ValueError(
+            f"age_months is {age_months}; phantoms are 0 to {OLDEST_MONTHS} months old"
+        )
+    growth = grow(age_months, male, Stream(seed, "growth"))
+    skeleton = build(growth, Pose.draw(Stream(seed, "pose")), Stream(seed, "bones"))
+    frame = compose(skeleton, growth.plumpness, height_px, Stream(seed, "frame"))
+    view = frame.view
+    soft, depth = soft_tissue(skeleton, growth, view)
+    bone = Thickness.nothing(view.height, view.width)
+    for solid in skeleton.solids:
+        solid.draw(view, bone)
+    lead = marker(depth * view.px_per_mm, frame, Stream(seed, "marker"))
+    style = Style.draw(frame.field is not None, Stream(seed, "style"))
+    image = expose(soft, bone, frame, lead, style, Stream(seed, "noise"))
+
+    regions = np.where(soft > 0, SKIN, AIR).astype(np.uint8)
+    regions[bone.compact + bone.spongy > 0] = BONE
+    boxes = _boxes(soft > 0, skeleton, view, lead)
+    if lead is not None:
+        here = regions[lead.patch]
+        here[lead.lead + lead.plate > 0] = MARKER
+    if frame.field is not None:
+        regions[inside_field(frame.field, view.height, view.width) < 0] = BORDER
+    if frame.strip is not None:
+        regions[frame.strip] = BORDER
+    return PhantomImage(image, regions, boxes, growth, frame.right_hand, style.kind)
+
+
+def _boxes(hand: np.ndarray, skeleton, view, lead: Marker | None) -> dict:
+    """Return the boxes of `PhantomImage`."""
+
+    def box(patch) -> tuple[int, int, int, int]:
+        rows, columns = patch
+        return columns.start, rows.start, columns.stop, rows.stop
+
+    ys, xs = np.flatnonzero(hand.any(axis=1)), np.flatnonzero(hand.any(axis=0))
+    boxes = {}
+    if len(ys):
+        boxes["hand"] = (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)
+    for solid in skeleton.solids:
+        boxes[solid.name] = box(solid.patch(view))
+    if lead is not None:
+        boxes["marker"] = box(lead.patch)
+    return boxes
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A hand as an atlas shows it: no individual variation, no markers, no noise.
+
+    Attributes
+    ----------
+    image : ndarray
+        (h, w), uint8.
+    bone_mm, skin_mm : ndarray
+        (h, w): thickness of bone (compact plus trabecular) and of soft tissue.
+    view : View
+        From mm to pixels; the scale is the same at every age.
+    skeleton : Skeleton
+        The bones.
+    growth : Growth
+        The state of the hand.
+    """
+
+    image: np.ndarray
+    bone_mm: np.ndarray
+    skin_mm: np.ndarray
+    view: View
+    skeleton: Skeleton
+    growth: Growth
+
+
+def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
+    """Draw the hand that the table of centres describes, in a neutral pose, to scale.
+
+    Parameters
+    ----------
+    age_months : float
+        Bone age, 0 to 228.
+    male : bool
+        The sex.
+    px_per_mm : float
+        Scale.
+
+    Returns
+    -------
+    Plate
+        An image of 255 x 175 mm, so that plates of all ages can stand side by side.
+    """
+    growth = grow(age_months, male)
+    skeleton = build(growth, Pose.neutral(), _Steady())
+    height, width = round(255 * px_per_mm), round(175 * px_per_mm)
+    matrix = np.array([[px_per_mm, 0.0], [0.0, -px_per_mm]])
+    view = View(matrix, np.array([0.43 * width, 0.84 * height]), height, width)
+    soft, _ = soft_tissue(skeleton, growth, view)
+    bone = Thickness.nothing(height, width)
+    for solid in skeleton.solids:
+        solid.draw(view, bone)
+    frame = Frame(view, right_hand=False, field=None)
+    image = expose(soft, bone, frame, None, Style.plain(), Stream(0, "atlas"))
+    return Plate(image, bone.compact + bone.spongy, soft, view, skeleton, growth)
+
+
+class _Steady(Stream):
+    """A stream without chance: every draw is its mean."""
+
+    def __init__(self):
+        super().__init__(0)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return (low + high) / 2
+
+    def normal(self, mean: float = 0.0, sd: float = 1.0, most: float = 2.5) -> float:
+        return mean

@@ -1,0 +1,1 @@
+"""One study: its configuration, its folders, its runs and its results."""

@@ -1,0 +1,397 @@
+"""study.yaml as strict, typed objects: the one sheet that lists the whole study."""
+
+import hashlib
+import json
+import reprlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from h2a_lib.errors import UserError, unknown
+
+MOST_BYTES = 50_000  # the whole study has 6,000; a million would take half a minute to parse
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A part of the study; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- schedules of the learning rate --------------------------------------------------------------
+
+
+class Constant(Strict):
+    """The same rate throughout."""
+
+    name: Literal["constant"]
+
+
+class Step(Strict):
+    """Multiply the rate by `gamma` every `step_size` epochs."""
+
+    name: Literal["step"]
+    gamma: Fraction
+    step_size: Count
+
+
+class Exponential(Strict):
+    """Multiply the rate by `gamma` every epoch."""
+
+    name: Literal["exponential"]
+    gamma: Fraction
+
+
+class Plateau(Strict):
+    """Multiply by `factor` when the validation error has not fallen for `patience` epochs."""
+
+    name: Literal["plateau"]
+    factor: Fraction = 0.1
+    patience: Annotated[int, Field(ge=0)] = 2
+
+
+class Cyclic(Strict):
+    """Between lr / `ratio` and lr and back, half a cycle in `step_size` epochs (Smith 2015)."""
+
+    name: Literal["cyclic"]
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
+    ratio: Annotated[float, Field(gt=1)] = 10.0
+    step_size: Positive = 2.0
+    gamma: Fraction = 0.8
+    """Decay an epoch; used by `exp_range` alone."""
+
+
+class OneCycle(Strict):
+    """Up from lr / `div_factor` to lr, then far below where it began (Smith and Topin 2017)."""
+
+    name: Literal["one_cycle"]
+    pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    div_factor: Annotated[float, Field(gt=1)] = 25.0
+    final_div_factor: Annotated[float, Field(gt=1)] = 1e3
+
+
+class Cosine(Strict):
+    """Half a cosine from lr to zero."""
+
+    name: Literal["cosine"]
+
+
+def _named(value: Any) -> Any:
+    """`adam` is short for `{name: adam}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Schedule = Annotated[
+    Constant | Step | Exponential | Plateau | Cyclic | OneCycle | Cosine,
+    Field(discriminator="name"),
+    BeforeValidator(_named),
+]
+
+
+# --- optimisers ----------------------------------------------------------------------------------
+
+
+class SGD(Strict):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+
+
+class Adam(Strict):
+    """Adam; weight decay is added to the gradient (L2)."""
+
+    name: Literal["adam"]
+
+
+class AdamW(Strict):
+    """Adam; weight decay is decoupled from the gradient."""
+
+    name: Literal["adamw"]
+
+
+Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="name"), BeforeValidator(_named)]
+
+
+# --- one run -------------------------------------------------------------------------------------
+
+
+class Augment(Strict):
+    """Random changes of each training image; 0 or false turns one off."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the image's side."""
+    flip: bool = True
+    """Left and right, half of the time."""
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class Settings(Strict):
+    """Everything that determines a training, but for its data and its seed."""
+
+    # the picture
+    image_size_px: Annotated[int, Field(ge=16, le=2048)]
+    geometry: Literal["center_crop", "pad", "squash"]
+    contrast: Literal["none", "equalize", "clahe", "stretch"]
+    pixel_norm: Literal["instance", "batch", "dataset"]
+    augment: Augment | None
+    # the network
+    network: Literal["resnet18", "resnet34", "resnet50"]
+    pretrained: bool
+    task: Literal["age", "sex", "both"]
+    sex_input: bool
+    # the training
+    train_fraction: Fraction
+    loss: Literal["l1", "smooth_l1"]
+    optimizer: Optimizer
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Schedule
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    early_stopping_patience: Count | None
+    # the machine
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+    compile: Literal["auto", True, False]
+    """auto: where it pays for itself, see `h2a_lib.models.compiling.pays_for_itself`."""
+    devices: Count
+    """GPUs (on a machine without one: processes) that share each batch."""
+    threads: Count
+
+    @model_validator(mode="after")
+    def _combination_is_possible(self) -> "Settings":
+        if self.sex_input and self.task != "age":
+            raise ValueError(
+                f"sex_input with task {self.task!r}: the network would be given its own answer; "
+                "use task: age or sex_input: false"
+            )
+        return self
+
+
+class RunConfig(Settings):
+    """One training, fully determined together with the data."""
+
+    experiment: str
+    seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of every setting; a run folder with another one is another run's."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- the study -----------------------------------------------------------------------------------
+
+
+class Phantoms(Strict):
+    """How the synthetic radiographs of a profile are drawn."""
+
+    n: Annotated[int, Field(ge=10)]
+    seed: Annotated[int, Field(ge=0)]
+    height_px: Annotated[int, Field(ge=64, le=4096)]
+
+
+class Profile(Strict):
+    """A size and data tier of the whole study."""
+
+    about: str
+    phantoms: Phantoms | None = None
+    data: Path | None = None
+    experiments: list[str] | Literal["all"]
+    seeds: Count = 1
+    """Runs of each experiment, with seeds 0, 1, …"""
+    more_seeds: dict[str, Count] = {}
+    """Experiments that are run with another number of seeds."""
+    settings: dict[str, Any] = {}
+    settings_of: dict[str, dict[str, Any]] = {}
+    """Of single experiments here, over all else: more epochs for one of them, say."""
+
+    @model_validator(mode="after")
+    def _one_source_of_data(self) -> "Profile":
+        if (self.phantoms is None) == (self.data is None):
+            raise ValueError("give either phantoms or data, not both and not neither")
+        return self
+
+
+class StudyConfig(Strict):
+    """The whole of study.yaml.
+
+    A run's settings are the defaults, then what its profile says, then what its experiment says,
+    then what the profile says of that experiment alone. A key replaces the earlier one whole.
+    """
+
+    title: str
+    defaults: dict[str, Any]
+    profiles: dict[str, Profile]
+    experiments: dict[str, dict[str, Any]]
+
+    def profile(self, name: str) -> Profile:
+        """Return a profile; an unknown name is a UserError that lists the known ones."""
+        if name not in self.profiles:
+            raise unknown("profile", name, self.profiles)
+        return self.profiles[name]
+
+    def run_config(self, profile: str, experiment: str, seed: int = 0) -> RunConfig:
+        """Merge defaults, profile and experiment into one run's settings.
+
+        Raises
+        ------
+        UserError
+            For an unknown profile or experiment, key or value, or an impossible combination.
+        """
+        chosen = self.profile(profile)
+        of_profile, of_both = chosen.settings, chosen.settings_of.get(experiment, {})
+        if experiment not in self.experiments:
+            raise unknown("experiment", experiment, self.experiments)
+        of_experiment = self.experiments[experiment]
+        merged = self.defaults | of_profile | of_experiment | of_both
+        try:
+            return RunConfig(**merged, experiment=experiment, seed=seed)
+        except ValidationError as error:
+            key = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
+            place = "defaults"
+            if key in of_profile:
+                place = f"profiles.{profile}.settings"
+            if key in of_experiment or not key:
+                place = f"experiments.{experiment}"
+            if key in of_both:
+                place = f"profiles.{profile}.settings_of.{experiment}"
+            raise UserError(_explain(error, Settings, place)) from None
+
+    def experiments_of(self, profile: str) -> list[str]:
+        """Names of a profile's experiments, in the order of study.yaml."""
+        chosen = self.profile(profile).experiments
+        return [name for name in self.experiments if chosen == "all" or name in chosen]
+
+    def runs_of(self, profile: str) -> Iterator[tuple[str, int]]:
+        """Every (experiment, seed) of a profile."""
+        seeds = self.profile(profile)
+        for name in self.experiments_of(profile):
+            for seed in range(seeds.more_seeds.get(name, seeds.seeds)):
+                yield name, seed
+
+    def check(self) -> None:
+        """Raise a UserError for the first thing in the sheet that cannot be run."""
+        for name, profile in self.profiles.items():
+            chosen = [] if profile.experiments == "all" else profile.experiments
+            for experiment in [*chosen, *profile.more_seeds, *profile.settings_of]:
+                if experiment not in self.experiments:
+                    raise unknown(f"experiment (in profiles.{name})", experiment, self.experiments)
+            for experiment in self.experiments:
+                self.run_config(name, experiment)
+
+
+def load(path: Path) -> StudyConfig:
+    """Read and check study.yaml.
+
+    Parameters
+    ----------
+    path : Path
+        The sheet.
+
+    Returns
+    -------
+    StudyConfig
+
+    Raises
+    ------
+    UserError
+        One line that says where the sheet is wrong and what is known there.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: more than {MOST_BYTES:,} bytes, no study is as long")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoDuplicateKeys)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not YAML: {_in_one_line(error)}") from None
+    try:
+        parsed = StudyConfig.model_validate(content)
+        parsed.check()
+    except ValidationError as error:
+        raise UserError(f"{path.name}: {_in_one_line(_explain(error, StudyConfig, ''))}") from None
+    except UserError as error:
+        raise UserError(f"{path.name}: {_in_one_line(error)}") from None
+    return parsed
+
+
+def _in_one_line(message: object) -> str:
+    """Return a message without what a terminal would take for a command or a new line."""
+    words = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
+
+
+class _NoDuplicateKeys(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys in silence; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in Counter(keys).items():
+            if times > 1:
+                raise yaml.MarkedYAMLError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
+    """Say a validation error in one line: where, what, and what is known there."""
+    # A misspelt key is reported twice, as unknown and as missing: the first says more.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    first = errors[0]
+    where = ".".join([place, *map(str, first["loc"])]).strip(".")
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, first["loc"][:-1])
+        return f"{where}: unknown key; known: {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    if first["type"] == "union_tag_invalid":
+        tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "")
+        return f"{where}: unknown name {tag!r}; known: {known}"
+    if first["type"] == "literal_error":
+        known = first["ctx"]["expected"].replace("'", "")
+        return f"{where}: unknown value {reprlib.repr(first['input'])}; known: {known}"
+    message = first["msg"].removeprefix("Value error, ")
+    # Not the whole: aliases of aliases can make a value of a few bytes as long as a library.
+    return f"{where}: {message[0].lower()}{message[1:]} (got {reprlib.repr(first['input'])})"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the (nested) model at a validation error's location."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for step in loc:
+        options = [node, *node.get("anyOf", []), *node.get("oneOf", [])]
+        for option in options:
+            option = _resolve(schema, option)
+            tag = option.get("properties", {}).get("name", {}).get("const")
+            if step == tag:
+                node = option
+                break
+            if step in option.get("properties", {}):
+                node = _resolve(schema, option["properties"][step])
+                break
+            if isinstance(option.get("additionalProperties"), dict):
+                node = _resolve(schema, option["additionalProperties"])
+                break
+    options = [_resolve(schema, o) for o in [node, *node.get("anyOf", [])]]
+    return [name for option in options for name in option.get("properties", {})]
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Follow a JSON schema reference."""
+    if "$ref" in node:
+        return schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node

@@ -1,0 +1,86 @@
+"""How a notebook opens a study."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from h2a_lib.errors import UserError, require_file
+from h2a_lib.study.workspace import Study, locate
+
+
+def open_study(
+    notebook: str,
+    profile: str,
+    data: str | Path | None = None,
+    interactive: bool = True,
+    needs: str = "data",
+) -> Study:
+    """Open a study: the first call of every notebook.
+
+    Parameters
+    ----------
+    notebook : str
+        Its own name: "05_train".
+    profile : str
+        A profile of study.yaml.
+    data : str or Path, optional
+        A folder of radiographs instead of the profile's own.
+    interactive : bool
+        Whether somebody explores: what is missing is made first, and results go to the study's
+        `scratch/`, so that exploring never changes the report. The pipeline passes False.
+    needs : {"data", "runs"}
+        What must be there: the data, or all runs of the profile too.
+    """
+    show_user_errors_in_one_line()
+    study = locate(profile, data, notebook=notebook)
+    if interactive:
+        _prepare(study, needs)
+    require_file(study.data_file, f"run `h2a report --profile {profile}` first")
+    return dataclasses.replace(study, is_scratch=interactive)
+
+
+def _prepare(study: Study, needs: str) -> None:
+    """Make what is missing in a process of its own: a notebook need not know the pipeline.
+
+    Raises
+    ------
+    UserError
+        With what that process says of the user's mistake.
+    """
+    command = [sys.executable, "-m", "h2a_lib.commands", "prepare", "--until", needs]
+    asked = ["--profile", study.profile_name, "--data", str(study.data_folder)]
+    with subprocess.Popen(
+        [*command, *asked],
+        cwd=study.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout
+        last = ""
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line.strip() or last
+    if process.returncode:
+        raise UserError(last.removeprefix("h2a: ") or "the study could not be prepared")
+
+
+def show_user_errors_in_one_line() -> None:
+    """Let a UserError end a cell with its message alone, not with a page of traceback."""
+    if "IPython" not in sys.modules:
+        return
+    from IPython import get_ipython
+
+    def show(
+        shell: Any, kind: type, error: Exception, _: TracebackType, tb_offset: int | None = None
+    ) -> list[str]:
+        lines = [f"{kind.__name__}: {error}"]
+        shell._showtraceback(kind, error, lines)
+        return lines
+
+    if shell := get_ipython():  # type: ignore[no-untyped-call]
+        shell.set_custom_exc((UserError,), show)

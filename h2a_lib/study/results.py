@@ -1,0 +1,205 @@
+"""What a study leaves behind for its report: figures, tables and numbers as plain files."""
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from h2a_lib.files import (
+    read_json,
+    remove,
+    sha256,
+    write_atomically,
+    write_csv,
+    write_json,
+    write_yaml,
+)
+
+if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+# A slide is shown at 1920 pixels across; a figure as wide as the slide is 11 inches.
+RASTER_DPI = 180
+# Shown at half its pixels: sharp on a dense screen.
+SCREEN_DPI = 144
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with what stands beside it; made by the functions of `h2a_lib.figures`.
+
+    Attributes
+    ----------
+    figure : Figure
+    name : str
+        Of its files: lower-case letters, digits and underscores.
+    alt : str
+        What someone who cannot see the figure should know; at least a sentence.
+    caption : str
+        One line, with n.
+    finding : str
+        What the figure shows in this study, in a sentence; shown below it in the notebook.
+    is_raster : bool
+        PNG instead of SVG: for radiographs.
+    """
+
+    figure: "Figure"
+    name: str
+    alt: str
+    caption: str
+    finding: str = ""
+    is_raster: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a figure that cannot be told apart, or not be understood without seeing it."""
+        _check_name(self.name)
+        if len(self.alt.split()) < 4 or not self.caption.strip():
+            raise ValueError(f"figure {self.name}: alt text (a sentence) and a caption are needed")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of one study.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds `figures/`, `tables/` and `variables/`.
+    root : Path
+        The project's folder; inputs are named relative to it.
+    tier_label : str
+        What the data are, in words; written on every figure.
+    notebook : str
+        Who writes, for example "05_train".
+    """
+
+    folder: Path
+    root: Path
+    tier_label: str
+    notebook: str = ""
+
+    def show(self, drawing: Drawing, inputs: Iterable[Path]) -> None:
+        """Save a figure and display it in the notebook, with its caption and its finding.
+
+        Parameters
+        ----------
+        drawing : Drawing
+            The tier of the data is written in its corner.
+        inputs : iterable of Path
+            The files whose content the figure shows.
+        """
+        import matplotlib.pyplot as plt
+        from IPython.display import Image, Markdown, display
+
+        self.save(drawing, inputs)
+        content = io.BytesIO()
+        # White under dark words, also where JupyterLab's theme is dark.
+        ground = "auto" if drawing.is_raster else "white"
+        drawing.figure.savefig(
+            content, format="png", dpi=SCREEN_DPI, bbox_inches="tight", facecolor=ground
+        )
+        plt.close(drawing.figure)
+        png = content.getvalue()
+        width = int.from_bytes(png[16:20], "big")
+        display(Image(png, format="png", width=width // 2, alt=drawing.alt))
+        display(Markdown("\n\n".join(filter(None, [f"*{drawing.caption}.*", drawing.finding]))))
+
+    def save(self, drawing: Drawing, inputs: Iterable[Path]) -> Path:
+        """Save a figure and, beside it, what it shows and what it was made from.
+
+        Parameters
+        ----------
+        drawing : Drawing
+        inputs : iterable of Path
+            Their hashes are kept, so that a figure older than its run is found when the deck is
+            rendered.
+
+        Returns
+        -------
+        Path
+            The picture's file.
+        """
+        import matplotlib.pyplot as plt
+
+        figure, name = drawing.figure, drawing.name
+        suffix = "png" if drawing.is_raster else "svg"
+        path = self.folder / "figures" / f"{name}.{suffix}"
+        # Light enough for the dark ground of radiographs, dark enough for white.
+        grey = "0.7" if drawing.is_raster else "0.4"
+        figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=10, color=grey)
+        # First: a picture never lies beside the description of an earlier one.
+        remove(path.with_suffix(".json"))
+        # The salt, and no date: the same data give the same bytes.
+        with write_atomically(path) as temporary, plt.rc_context({"svg.hashsalt": name}):
+            figure.savefig(
+                temporary,
+                dpi=RASTER_DPI,
+                bbox_inches="tight",
+                facecolor="auto",
+                metadata={"Date": None} if suffix == "svg" else {"Software": None},
+            )
+        write_json(
+            path.with_suffix(".json"),
+            {
+                "name": name,
+                "file": path.name,
+                "alt": drawing.alt,
+                "caption": drawing.caption,
+                "made_by": self.notebook,
+                "tier": self.tier_label,
+                "inputs": {self._relative(file): sha256(file) for file in inputs},
+            },
+        )
+        return path
+
+    def remove_figures(self) -> None:
+        """Remove the figures that this notebook drew before: it may draw fewer this time."""
+        for description in self.folder.glob("figures/*.json"):
+            content = read_json(description)
+            if content["made_by"] == self.notebook:
+                remove(description.with_name(content["file"]))
+                remove(description)
+
+    def table(self, frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
+        """Save a table as CSV and return it, to be displayed."""
+        _check_name(name)
+        write_csv(self.folder / "tables" / f"{name}.csv", frame)
+        return frame
+
+    def variables(self, group: str, values: Mapping[str, str | int]) -> "pd.DataFrame":
+        """Save a group of ready-to-print values; slides show them as `{{< var group.key >}}`.
+
+        Returns
+        -------
+        DataFrame
+            One row a value, to be displayed.
+
+        Raises
+        ------
+        ValueError
+            If a name is not plain, or a value is a bare float (it would be printed with an
+            arbitrary number of digits) or empty.
+        """
+        for name, value in values.items():
+            _check_name(name)
+            if isinstance(value, bool | float) or str(value).strip() == "":
+                raise ValueError(f"variable {group}.{name}: format {value!r} as text first")
+        _check_name(group)
+        import pandas as pd
+
+        texts = {key: str(value) for key, value in values.items()}
+        write_yaml(self.folder / "variables" / f"{group}.yml", texts)
+        return pd.DataFrame({"value": texts})
+
+    def _relative(self, file: Path) -> str:
+        file = file.resolve()
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: use lower-case letters, digits and underscores")

@@ -1,0 +1,128 @@
+"""The run folder: what one training leaves behind, written whole, read back strictly."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from yaml import YAMLError
+
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json, read_yaml
+from h2a_lib.study.config import RunConfig
+
+FORMAT = 1
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+# 90 MB (ResNet-18) that may be deleted: only what asks the network again needs the first.
+HEAVY = (WEIGHTS, "weights_last.safetensors")
+# In the order in which they are written; the last says that all are there.
+FILES = (
+    "config.yaml",
+    "history.csv",
+    "steps.csv",
+    "predictions.csv",
+    "predictions_train.csv",
+    "model.json",
+    "provenance.json",
+    "metrics.json",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, read from its folder; heavy parts are read when first used."""
+
+    folder: Path
+    config: RunConfig
+    metrics: dict[str, Any]
+    model: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Experiment and seed, as the folders are called."""
+        return f"{self.config.experiment}/seed-{self.config.seed}"
+
+    @property
+    def tier_label(self) -> str:
+        """What the data were, in words: goes wherever the network goes."""
+        return self.model["tier_label"]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row a batch: step, lr, train_loss."""
+        return pd.read_csv(self.folder / "steps.csv")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row for each hand that was not trained on; `split` tells validation from test."""
+        return pd.read_csv(self.folder / "predictions.csv", dtype={"id": str})
+
+    @cached_property
+    def predictions_train(self) -> pd.DataFrame:
+        """One row for each hand that was trained on."""
+        return pd.read_csv(self.folder / "predictions_train.csv", dtype={"id": str})
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What made this run: code, packages, machine, time."""
+        return read_json(self.folder / "provenance.json")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the network is here: of some runs, only the record is kept."""
+        return (self.folder / WEIGHTS).is_file()
+
+
+def load(folder: Path) -> Run:
+    """Read a finished run.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a run's, is not finished, or was written by another version.
+    """
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} is not a finished run: {missing[-1]} is missing")
+    try:
+        metrics, model = read_json(folder / "metrics.json"), read_json(folder / "model.json")
+        for name, content in (("metrics.json", metrics), ("model.json", model)):
+            if content.get("format") != FORMAT:
+                raise UserError(
+                    f"{folder / name} has format {content.get('format')!r}, this version reads "
+                    f"{FORMAT}: train the run again"
+                )
+        config = RunConfig(**read_yaml(folder / "config.yaml"))
+    except UserError:
+        raise
+    except (ValueError, TypeError, AttributeError, YAMLError) as error:
+        raise UserError(f"{folder}: cannot be read as a run: {error}") from None
+    if metrics["config_digest"] != config.digest:
+        raise UserError(f"{folder}: config.yaml was changed after the run")
+    return Run(folder, config, metrics, model)
+
+
+def metrics_of(predictions: pd.DataFrame) -> dict[str, float]:
+    """Return the metrics of predictions: mae_months and/or log_loss and auc."""
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    metrics = {}
+    if "predicted_age_months" in predictions:
+        difference = predictions["predicted_age_months"] - predictions["age_months"]
+        metrics["mae_months"] = float(difference.abs().mean())
+    if "male_probability" in predictions:
+        male, probability = predictions["male"], predictions["male_probability"]
+        metrics["log_loss"] = float(log_loss(male, probability, labels=[False, True]))
+        # Of one sex alone there is no curve.
+        metrics["auc"] = (
+            float(roc_auc_score(male, probability)) if male.nunique() == 2 else math.nan
+        )
+    return metrics

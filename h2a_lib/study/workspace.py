@@ -1,0 +1,257 @@
+"""One profile of the study on one data set: where its files are and what is in them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json
+from h2a_lib.study import config, runs
+from h2a_lib.study.config import Profile, RunConfig, Settings, StudyConfig
+from h2a_lib.study.results import Drawing, Results
+
+if TYPE_CHECKING:
+    from h2a_lib.study.runs import Run
+
+CONFIG_FILE = "study.yaml"
+TIER_LABELS = {
+    "phantom": "Synthetic radiographs (phantoms), not patients",
+    "rsna": "RSNA Pediatric Bone Age radiographs",
+    "folder": "Radiographs from the folder {folder}",
+}
+# The report: the deck and the article, each as a page and as a PDF.
+REPORT_FILES = ("slides.html", "slides.pdf", "paper.html", "paper.pdf")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One profile of the study on one data set.
+
+    Attributes
+    ----------
+    root : Path
+        The project's folder.
+    config : StudyConfig
+        The parsed study.yaml.
+    profile_name : str
+    data_folder : Path
+        The radiographs.
+    name : str
+        The profile's, and the data folder's where the user named one: "smoke",
+        "smoke-half-resolution". All paths follow from it.
+    notebook : str
+        The notebook that opened the study, for example "05_train"; recorded with its results.
+    is_scratch : bool
+        Whether results go to `scratch/`, which the report does not read.
+    """
+
+    root: Path
+    config: StudyConfig
+    profile_name: str
+    data_folder: Path
+    name: str
+    notebook: str = ""
+    is_scratch: bool = False
+
+    @property
+    def profile(self) -> Profile:
+        """The profile's entry of study.yaml."""
+        return self.config.profile(self.profile_name)
+
+    # --- data ---
+
+    @property
+    def labels_file(self) -> Path:
+        """One row a hand: id, age_months, male, split, path, width and height."""
+        return self.results_folder / "labels.csv"
+
+    @property
+    def data_file(self) -> Path:
+        """The data set's fingerprint and tier."""
+        return self.results_folder / "data.json"
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """One row a hand, from `labels_file`."""
+        return pd.read_csv(self.labels_file, dtype={"id": str})
+
+    @cached_property
+    def data(self) -> dict[str, str]:
+        """Fingerprint and tier of the data set."""
+        return read_json(self.data_file)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of labels and image files."""
+        return self.data["fingerprint"]
+
+    @property
+    def tier(self) -> str:
+        """Return phantom, rsna or folder."""
+        return self.data["tier"]
+
+    @property
+    def tier_label(self) -> str:
+        """The tier in words, for every figure and slide."""
+        return TIER_LABELS[self.tier].format(folder=self.data_folder.resolve().name)
+
+    @property
+    def cache_root(self) -> Path:
+        """Where everything is kept that can be computed from the data again."""
+        return self.root / "cache" / self.name
+
+    def cache_folder(self, settings: Settings) -> Path:
+        """Return where the images of a run's size, geometry and contrast are kept."""
+        name = f"{settings.image_size_px}px-{settings.geometry}-{settings.contrast}"
+        return self.cache_root / name
+
+    # --- runs ---
+
+    def run_config(self, experiment: str, seed: int = 0) -> RunConfig:
+        """Return a run's settings."""
+        return self.config.run_config(self.profile_name, experiment, seed)
+
+    def run_folder(self, experiment: str, seed: int = 0) -> Path:
+        """Return where a run is kept."""
+        return self.root / "runs" / self.name / experiment / f"seed-{seed}"
+
+    @property
+    def missing_file(self) -> Path:
+        """The runs that failed while this report was made, if any did."""
+        return self.results_folder / "missing.json"
+
+    def missing_runs(self) -> list[list[str | int]]:
+        """Return each [experiment, seed] that failed while this report was made."""
+        return read_json(self.missing_file) if self.missing_file.exists() else []
+
+    def planned_runs(self) -> list[tuple[str, int]]:
+        """Return every (experiment, seed) of the profile that did not fail in this report."""
+        missing = self.missing_runs()
+        return [run for run in self.config.runs_of(self.profile_name) if list(run) not in missing]
+
+    def unfinished_runs(self) -> list[tuple[str, int]]:
+        """Return the (experiment, seed) of the profile that have no run of today's settings."""
+        planned = self.config.runs_of(self.profile_name)
+        return [run for run in planned if not self._is_finished(*run)]
+
+    def _is_finished(self, experiment: str, seed: int) -> bool:
+        try:
+            self.run(experiment, seed)
+        except UserError:
+            return False
+        return True
+
+    def run(self, experiment: str, seed: int = 0) -> "Run":
+        """Return a finished run.
+
+        Raises
+        ------
+        UserError
+            If it is missing, unfinished, or was made with other settings or data.
+        """
+        run = runs.load(self.run_folder(experiment, seed))
+        if run.config != self.run_config(experiment, seed):
+            raise UserError(f"{run.folder}: made with other settings than study.yaml has now")
+        if run.model["data_fingerprint"] != self.fingerprint:
+            raise UserError(f"{run.folder}: made from other data than {self.data_folder}")
+        return run
+
+    def finished_runs(self) -> "list[Run]":
+        """Return the planned runs, all of which must be finished and of today's settings.
+
+        Raises
+        ------
+        UserError
+            If one is missing, unfinished, or was made with other settings or data.
+        """
+        return [self.run(experiment, seed) for experiment, seed in self.planned_runs()]
+
+    # --- results ---
+
+    @property
+    def results_folder(self) -> Path:
+        """Where the report's figures, tables and variables are kept."""
+        return self.root / "results" / self.name
+
+    @property
+    def results(self) -> Results:
+        """Figures, tables and variables, written by `notebook`."""
+        folder = self.results_folder / "scratch" if self.is_scratch else self.results_folder
+        return Results(folder, self.root, self.tier_label, self.notebook)
+
+    def show(self, drawing: Drawing, *shown: "Run") -> None:
+        """Display and save a figure: the last line of a notebook's cell.
+
+        Parameters
+        ----------
+        drawing : Drawing
+            From a function of `h2a_lib.figures`.
+        *shown : Run
+            The runs whose predictions it shows; by default it shows the data set.
+        """
+        inputs = [run.folder / "predictions.csv" for run in shown] or [self.data_file]
+        self.results.show(drawing, inputs)
+
+    def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Save a table and return it, to be displayed."""
+        return self.results.table(frame, name)
+
+    def variables(self, group: str, values: Mapping[str, str | int]) -> pd.DataFrame:
+        """Save ready-to-print values for the slides and return them as a table."""
+        return self.results.variables(group, values)
+
+    @property
+    def deck_folder(self) -> Path:
+        """Where the report goes."""
+        return self.root / "report" / "_output" / self.name
+
+
+def format_runs(runs: Iterable[Iterable[str | int]]) -> str:
+    """Return "resnet50 (seed 0), sex (seed 0)" for some (experiment, seed)."""
+    return ", ".join(f"{experiment} (seed {seed})" for experiment, seed in runs)
+
+
+def project_root() -> Path:
+    """Return the nearest folder, from the working directory upwards, that holds study.yaml."""
+    start = Path.cwd()
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    raise UserError(f"no {CONFIG_FILE} in {start} or above: go to the project's folder")
+
+
+def locate(
+    profile: str, data: str | Path | None = None, root: Path | None = None, notebook: str = ""
+) -> Study:
+    """Return a profile's study, touching nothing.
+
+    Parameters
+    ----------
+    profile : str
+        A profile of study.yaml.
+    data : str or Path, optional
+        A folder of radiographs instead of the profile's own, relative to the working directory.
+    root : Path, optional
+        The project's folder; found from the working directory by default.
+    notebook : str
+        Who asks.
+    """
+    root = root or project_root()
+    parsed = config.load(root / CONFIG_FILE)
+    chosen = parsed.profile(profile)
+    own = root / (chosen.data or Path("data", "phantom", profile))
+    folder = Path(data).expanduser().resolve() if data else own
+    if data and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    name = profile if folder == own.resolve() or not data else f"{profile}-{_slug(folder)}"
+    return Study(root, parsed, profile, folder, name, notebook)
+
+
+def _slug(folder: Path) -> str:
+    """Return a folder's name in letters that every file system takes."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in folder.name)
+    return name.strip("-.") or "data"

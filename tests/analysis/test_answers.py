@@ -1,0 +1,381 @@
+"""The three answers as the deck prints them, and the figures that go with them."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from squares import squares
+from trained import squares_for, trained
+
+from h2a_lib.analysis import selection
+from h2a_lib.analysis.age import errors as age
+from h2a_lib.analysis.age import literature, robustness
+from h2a_lib.analysis.age import summary as age_report
+from h2a_lib.analysis.clusters import groups as clusters
+from h2a_lib.analysis.clusters import summary as clusters_report
+from h2a_lib.analysis.clusters.features import feature_sources
+from h2a_lib.analysis.saliency import maps as saliency
+from h2a_lib.analysis.saliency.summary import Look, look
+from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.sex import summary as sex_report
+from h2a_lib.analysis.statistics import conformal
+from h2a_lib.analysis.statistics.bootstrap import Estimate
+from h2a_lib.errors import UserError
+from h2a_lib.figures import age as draw_age
+from h2a_lib.figures import clusters as draw_clusters
+from h2a_lib.figures import saliency as draw_saliency
+from h2a_lib.figures import sex as draw_sex
+from h2a_lib.models.inference import predictor_of
+from h2a_lib.study.results import Results
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "both", task="both", epochs=3)
+
+
+@pytest.fixture(scope="module")
+def images(run):
+    hands = squares_for(run.config)
+    return selection.pictures(hands, selection.validation(run)["id"])
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path, tmp_path, "Squares")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def hands_of(n, seed=0):
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(5, 225, n)
+    male = rng.random(n) < 0.5
+    return pd.DataFrame(
+        {
+            "id": [str(i) for i in range(n)],
+            "age_months": true,
+            "male": male,
+            "split": "validation",
+            "predicted_age_months": 127 + 0.7 * (true - 127) + rng.normal(0, 12, n),
+            "male_probability": np.clip(0.3 + 0.4 * male + rng.normal(0, 0.2, n), 0, 1),
+        }
+    )
+
+
+def robust_table(frame):
+    pictures = np.repeat(frame["age_months"].to_numpy().astype(np.uint8)[:, None, None], 20, 1)
+    pictures = np.repeat(pictures, 20, 2)
+    return robustness.robustness(lambda i, male: i.mean(axis=(1, 2)), pictures, frame)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 700])
+def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, results):
+    train, seen = hands_of(300, seed=9), hands_of(n)
+    augmented = seen.assign(spread_months=1.0)
+    robust = robust_table(seen)
+    numbers = age_report.variables(train, [seen, seen], augmented, robust, "rsna", 0.9)
+    results.variables("age", numbers)
+    assert f"n = {n:,}" in numbers["mae"]
+    assert ("few" in numbers["mae"]) == (n < 30)
+    assert "4.6 months" in numbers["floor"]
+    assert len(age_report.by_split(seen)) == len(age.metrics(seen))
+
+
+def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone():
+    seen = hands_of(50)
+    kinds = {
+        tier: [kind for *_, kind in age_report.yardsticks(seen, seen, "x", tier)]
+        for tier in ("phantom", "folder", "rsna")
+    }
+    assert "published" not in kinds["phantom"] + kinds["folder"]
+    of_reports = [row for row in literature.AGE_ERRORS if row.labels == "one report"]
+    assert kinds["rsna"].count("published") == len(of_reports)
+
+
+def test_the_pull_to_the_mean_is_told_with_what_correcting_it_costs():
+    seen = hands_of(700)
+    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen, seen]).set_index(
+        "option"
+    )
+    assert ways.loc[age_report.AUGMENTED, "tie"]
+    assert ways.loc[age_report.ENSEMBLE, "change_months"] == 0
+    numbers = age_report.variables(
+        seen, [seen], seen.assign(spread_months=0.0), robust_table(seen), "phantom", 0.9
+    )
+    assert numbers["pull_sentence"].startswith("Young hands are read too old")
+    assert "the MAE by" in numbers["pull_sentence"] or "is a tie" in numbers["pull_sentence"]
+    assert "no ensemble" in numbers["ensemble_sentence"]
+
+
+def test_a_constant_answer_is_not_said_to_be_corrected():
+    seen = hands_of(200).assign(predicted_age_months=120.0)
+    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen]).set_index("option")
+    from h2a_lib.analysis.statistics.calibration import measures
+
+    assert "hardly follow" in age_report.pull_sentence(measures(seen)["pull"], ways)
+
+
+def test_unbounded_intervals_are_said_to_be_so():
+    table = conformal.coverage(conformal.cross_conformal(hands_of(6)))
+    assert "6 hands are too few" in age_report.conformal_sentence(table.iloc[-1], 0.9)
+
+
+@pytest.mark.parametrize("n", [2, 20, 700])
+def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, results):
+    train, seen = hands_of(300, seed=9), hands_of(n)
+    seen.loc[0, "male"], seen.loc[1, "male"] = True, False
+    numbers = sex_report.variables(train, [seen], sex.choose_threshold(train))
+    results.variables("sex", numbers)
+    assert numbers["answer"]
+    assert len(sex_report.calipers(seen)) == len(sex.CALIPERS_MONTHS)
+    table = sex_report.by_split(seen, 0.5).set_index("measure")
+    assert table.loc["brier", "n"] == n and table.loc["accuracy", "split"] == "validation"
+
+
+def test_hands_of_one_sex_leave_question_2_open_without_an_error(results):
+    seen = hands_of(20).assign(male=True)
+    values = sex_report.variables(hands_of(90), [seen], 0.5)
+    results.variables("sex", values)
+    assert values["answer"] == "Sex cannot be judged: the 20 hands are of one sex."
+    assert values["auc"].startswith("not estimable")
+
+
+@pytest.mark.parametrize("n", [1, 20, 700])
+def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(n, results):
+    train, seen = hands_of(300, seed=9), hands_of(n)
+    draw_age.scatter(seen, plt.figure().subplots())
+    draw_age.yardsticks(
+        age_report.yardsticks(train, seen, "x", "rsna"), plt.figure().subplots(), 4.6
+    )
+    draw_age.bland_altman(seen, age.bland_altman(seen), plt.figure().subplots())
+    draw_age.by_band(age.by_band(seen), plt.figure().subplots())
+    intervals = conformal.coverage(conformal.cross_conformal(seen))
+    draw_age.coverage(intervals, 0.9, plt.figure().subplots())
+    draw_age.abstention(age.abstention(np.ones(n), np.ones(n)), plt.figure().subplots())
+    draw_age.robustness(robust_table(seen), plt.figure().subplots())
+    draw_sex.roc(
+        seen["male"].to_numpy(), {"image": seen["male_probability"]}, plt.figure().subplots()
+    )
+    bands = sex.by_band(seen, 0.5)
+    draw_sex.by_band(bands, plt.figure().subplots(), sex.closest_match(seen).estimate)
+    draw_sex.calibration(sex.calibration_curve(seen), plt.figure().subplots())
+    draw_sex.probabilities(seen, 0.5, plt.figure().subplots())
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    assert len(plt.get_fignums()) == 11
+
+
+def test_no_estimate_lies_outside_of_its_figure():
+    seen = hands_of(20).assign(predicted_age_months=np.linspace(-52, 300, 20))
+    axes = draw_age.scatter(seen, plt.figure().subplots())
+    low, high = axes.get_ylim()
+    assert low < -52 and high > 300
+
+
+def test_hands_are_counted_in_whole_numbers_with_room_for_the_legend():
+    axes = draw_sex.probabilities(hands_of(20), 0.5, plt.figure().subplots())
+    assert all(tick % 1 == 0 for tick in axes.get_yticks())
+    assert axes.get_ylim()[1] >= 1.25 * max(bar.get_height() for bar in axes.patches)
+
+
+def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
+    axes = plt.figure().subplots(2, 4).ravel()
+    draw_age.worst_cases(squares(3, 1).images, hands_of(3), axes)
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ([60, 50, 40, -55, -45, -41, -42, 43, 1, -2], "40 to 60 months off, 4 of 8 too young"),
+        ([60, 50, 40, 1], "1 to 60 months off, all too old"),
+        ([-40.2, -40, 40, 1, 1], "1 to 40 months off, 3 of 5 too old"),
+        ([-40.2, -39.8], "40 months off, all too young"),
+    ],
+)
+def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, verdict):
+    seen = hands_of(len(errors))
+    seen = seen.assign(predicted_age_months=seen["age_months"] + errors)
+    assert abs(np.array(errors)[age.worst(seen)]).tolist() == sorted(map(abs, errors))[::-1][:8]
+    assert age_report.worst_verdict(seen) == verdict
+
+
+def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, results, tmp_path):
+    seen = selection.validation(run)
+    labels = seen.assign(width_px=32, height_px=np.arange(len(seen)) + 30)
+    truth = clusters.truths(labels, selection.nuisances(labels, images, tmp_path))
+    assert {"sex", "age band", "aspect ratio", "exposure"} <= set(truth)
+    nuisances = selection.nuisances(
+        labels, np.stack([images[0] * 0, images[0] // 4 + 100]), tmp_path
+    )
+    assert nuisances["film or digital"].tolist() == [False, True]
+    sources = feature_sources(images, run, run)
+    assert [s.has_seen_sex for s in sources][-1] and not any(s.has_seen_sex for s in sources[:-1])
+    grouped = [clusters.group(s, truth, (0, 1), (15,), permutations=20) for s in sources]
+    table = clusters.judge(grouped, truth, labels["age_months"], permutations=20)
+    stable = pd.concat([one.stable for one in grouped], ignore_index=True)
+    baseline = clusters.age_baseline(run.predictions_train, labels)
+    numbers = clusters_report.variables(table, stable, grouped, baseline, "rsna")
+    results.variables("clusters", numbers)
+    assert "76.15 %" in numbers["band_sentence"]
+    assert len(clusters_report.most_by(table)) == 2 * len(sources)
+    shown = grouped[0]
+    axes = plt.figure().subplots(2, 2).ravel()
+    draw_clusters.by_sex_age_group(shown.embeddings, labels, shown.groups["features", 2], axes)
+    draw_clusters.agreement(table, baseline.ari, plt.figure(layout="constrained").subplots())
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+
+
+@pytest.mark.parametrize("answer", ["age", "sex"])
+def test_saliency_is_studied_and_drawn_for_both_answers(run, images, answer, tmp_path, results):
+    seeing = look([run], images, selection.validation(run), answer, tmp_path)
+    assert seeing.n == len(images)
+    assert sum(n for _, n, *_ in seeing.averages) == len(images)
+    assert list(seeing.regions) == ["off_hand"]  # squares are no phantoms
+    assert seeing.regions_sentence().startswith("On the hand, by the outline found, lie")
+    results.variables("saliency", seeing.variables())
+    draw_saliency.page(seeing, plt.figure(figsize=(11, 5.6))).canvas.draw()
+
+
+def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
+    from h2a_lib import phantoms as phantom
+    from h2a_lib.data import images as files
+
+    run = trained(tmp_path / "run", n=20, n_validation=8, epochs=1)
+    folder = tmp_path / "phantoms"
+    phantom.write(folder, n=6, seed=5, height_px=120, progress=False)
+    ids = [str(i) for i in range(1, 7)]
+    frame = pd.DataFrame({"id": ids, "age_months": 100.0, "male": True})
+    pictures = np.stack(
+        [files.prepare(folder / f"boneage-training-dataset/{i}.png", 32) for i in ids]
+    )
+    said = look([run], pictures, frame, "age", folder).variables()
+    assert "of the picture" in said["hand_grad_cam"]
+    assert said["regions_sentence"].startswith(("On the hand lie", "No hand is found, or the maps"))
+    assert said["regions_verdict"]
+
+
+def looked(on_hand, sanity=0.1, n=100):
+    """Where a network looks, made up: shares of Grad-CAM and of occlusion on a fifth of it."""
+    table = pd.DataFrame({"stage": saliency.STAGES, "similarity": sanity, "n": n})
+    table = table.assign(similarity_low=sanity - 0.05, similarity_high=sanity + 0.05)
+    found = tuple(
+        saliency.Attention(Estimate(share, share - 0.05, share + 0.05, n), 0.2) for share in on_hand
+    )
+    nothing = np.zeros((0, 4, 4))
+    return Look("age", [], [], nothing, nothing, nothing, table, {"hand": found}, n)
+
+
+@pytest.mark.parametrize(
+    ("seeing", "verdict"),
+    [
+        (looked((0.4, 0.5)), "the network looks at the hand more than by chance"),
+        (looked((0.1, 0.1)), "the network looks at the hand less than by chance"),
+        (looked((0.18, 0.24)), "the network looks at the hand as much as by chance"),
+        (looked((0.4, 0.2)), "Grad-CAM and occlusion do not agree on the hand"),
+        (looked((0.4, 0.5), sanity=0.6), "the maps fail their sanity check: they show the picture"),
+        (looked((0.4, 0.5), sanity=np.nan, n=0), "the maps have no contrast and show nothing"),
+    ],
+)
+def test_a_title_says_of_the_maps_what_their_intervals_and_their_check_allow(seeing, verdict):
+    assert seeing.regions_verdict() == verdict
+    off_hand = tuple(map(saliency.elsewhere, seeing.regions["hand"]))
+    assert replace(seeing, regions={"off_hand": off_hand}).regions_verdict() == verdict
+
+
+def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_path):
+    made = {
+        (name, seed): trained(tmp_path / f"{name}-{seed}", n=24, n_validation=8, epochs=1,
+                              experiment=name, seed=seed)
+        for name in ("a", "b") for seed in (0, 1)
+    }  # fmt: skip
+    for (name, _), run in made.items():
+        run.metrics["validation"]["mae_months"] = {"a": 12.0, "b": 9.0}[name]
+    found = selection.best_runs(made.values(), "age")
+    assert [(run.config.experiment, run.config.seed) for run in found] == [("b", 0), ("b", 1)]
+    assert selection.best_runs(made.values(), "age", "a")[0].config.experiment == "a"
+    with pytest.raises(UserError, match="task: sex"):
+        selection.best_runs(made.values(), "sex")
+    assert selection.runs_like(made.values(), "sex", found[0]) is None
+
+
+def test_a_run_that_is_told_the_sex_answers_only_where_no_other_does(tmp_path):
+    told = trained(
+        tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True, experiment="told"
+    )
+    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, experiment="blind")
+    told.metrics["validation"]["mae_months"] = blind.metrics["validation"]["mae_months"] / 2
+    assert selection.best_runs([told, blind], "age") == [blind]
+    assert selection.told_the_sex([told, blind]) == [told]
+    assert selection.best_runs([told], "age") == [told]
+    assert selection.told_the_sex([blind]) == []
+
+
+def test_groups_are_looked_for_by_a_network_that_has_never_seen_the_sex(run, tmp_path):
+    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1)
+    told = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True)
+    assert selection.blind_to_sex([run, told, blind]) == [blind]
+    with pytest.raises(UserError, match="every run of the study has seen the sex"):
+        selection.blind_to_sex([run, told])
+
+
+def test_a_run_for_age_and_sex_answers_both_questions(run):
+    assert selection.best_runs([run], "age") == selection.best_runs([run], "sex") == [run]
+    assert selection.runs_like([run], "sex", run) is run
+
+
+def test_what_telling_the_sex_adds_is_said_and_shown():
+    seen = hands_of(300)
+    told = seen.assign(predicted_age_months=(seen["predicted_age_months"] + seen["age_months"]) / 2)
+    robust = robust_table(seen)
+    numbers = age_report.variables(
+        seen, [seen], seen.assign(spread_months=0.0), robust, "rsna", 0.9, told
+    )
+    begin = "A network that is told the sex as well errs by"
+    assert numbers["told_sentence"].startswith(f"{begin} {age.error(told).text('months')}. ")
+    assert "Telling the sex lowers the MAE by" in numbers["told_sentence"]
+    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen], told)
+    way = ways.set_index("option").loc[age_report.TOLD]
+    said = age_report.told_sentence(told, way, "epochs 24 instead of 40")
+    assert "Telling the sex, with epochs 24 instead of 40, lowers the MAE by" in said
+    assert numbers["answer"].startswith("From the image alone")
+    rows = age_report.yardsticks(seen, seen, "x", "phantom", ("y", told))
+    assert [name for name, *_ in rows][:2] == ["x", "y (told the sex)"]
+
+
+def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
+    seen, test = hands_of(50), hands_of(40, seed=3).assign(split="test")
+    rows = age_report.yardsticks(seen, pd.concat([seen, test]), "x", "rsna")
+    (at,) = [i for i, (*_, kind) in enumerate(rows) if kind == "heading"]
+    scale = {one.what: one.labels for one in literature.AGE_ERRORS}
+    for labels, part in (("one report", rows[:at]), ("six readings", rows[at:])):
+        shown = [name for name, _, kind in part if kind == "published"]
+        assert shown and all(scale[name] == labels for name in shown)
+    assert rows[at + 1][1].n == 40
+    draw_age.yardsticks(rows, plt.figure().subplots(), 4.6)
+    table = age_report.published(pd.concat([seen, test]), "x", "rsna")
+    ours = table[table["ours"]].set_index("labels")
+    assert ours["n"].to_dict() == {"one report": 50, "six readings": 40}
+    assert not age_report.published(seen, "x", "folder")["mae_months_low"].isna().any()
+
+
+def test_pictures_are_found_by_id(run):
+    hands = squares_for(run.config)
+    ids = hands.labels["id"].iloc[[5, 2]].tolist()
+    assert np.array_equal(selection.pictures(hands, ids), hands.images[[5, 2]])
+    with pytest.raises(UserError, match="no image of id stranger"):
+        selection.pictures(hands, [ids[0], "stranger"])
+
+
+def test_the_untrained_network_is_the_same_each_time(run, images):
+    first, second = (feature_sources(images[:4], run)[1].features for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.allclose(first, predictor_of(run).features(images[:4]))

@@ -1,0 +1,138 @@
+"""The study sheet and the networks, as tables for the deck."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from torch import nn
+
+from h2a_lib.analysis.comparison import hyperparameters as sheet
+from h2a_lib.figures import network
+from h2a_lib.models import networks
+from h2a_lib.study import config as study
+
+SHEET = Path(__file__).parents[2] / "study.yaml"
+
+
+@pytest.fixture
+def listed():
+    return study.load(SHEET)
+
+
+def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(listed):
+    table = sheet.hyperparameters(listed, "smoke").set_index("setting")
+    assert table.loc["depth", "default"] == "resnet18"
+    assert table.loc["depth", "other_values"] == "resnet34, resnet50"
+    assert table.loc["schedule of the rate", "default"] == "exponential (gamma 0.7)"
+    assert (
+        "step (gamma 0.1, 0.5; step size 1, 4, 9, 16, 25)"
+        in (table.loc["schedule of the rate", "other_values"])
+    )
+    assert set(table.index) <= set(sheet.SETTINGS.values())
+
+
+def test_experiments_are_counted_in_the_profile_and_not_in_the_sheet(listed):
+    everything = listed.model_copy(
+        update={
+            "profiles": {"all": listed.profile("smoke").model_copy(update={"experiments": "all"})}
+        }
+    )
+    some = everything.model_copy(
+        update={
+            "profiles": {
+                "all": listed.profile("smoke").model_copy(
+                    update={"experiments": ["resnet18", "resnet34"]}
+                )
+            }
+        }
+    )
+    of_all = sheet.hyperparameters(everything, "all").set_index("setting")["experiments"]
+    of_some = sheet.hyperparameters(some, "all").set_index("setting")["experiments"]
+    assert of_some["depth"] == 1
+    assert of_all["depth"] > 1
+    assert of_some.drop("depth").sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ([3, 1, 0], "the depth is varied most"),
+        ([3, 3, 0], "2 of 3 are varied, none most often"),
+        ([0, 0, 0], "none of 3 is varied here"),
+    ],
+)
+def test_a_title_says_which_setting_is_varied_most(counts, verdict):
+    table = pd.DataFrame({"setting": ["depth", "loss", "task"], "experiments": counts})
+    assert sheet.varied_verdict(table) == verdict
+
+
+def test_possibilities_are_the_product_of_what_each_setting_may_be():
+    settings = {
+        "default": {},
+        "a": {"lr": 0.1},
+        "b": {"lr": 0.2},
+        "c": {"optimizer": {"name": "sgd"}},
+        "d": {"lr": 0.1, "task": "sex"},
+    }
+    made_up = SimpleNamespace(
+        experiments=settings,
+        config=lambda profile, name: SimpleNamespace(
+            **dict.fromkeys(sheet.SETTINGS, 0) | settings[name]
+        ),
+    )
+    assert sheet.possibilities(made_up, "any") == 3 * 2
+
+
+def test_an_unnamed_value_is_said_plainly():
+    assert sheet.in_words([None, 1e-4, True, {"rotation_degrees": 10.0}]) == (
+        "none, 0.0001, yes, random changes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "macs"),
+    [("resnet18", 18, 1.8), ("resnet34", 34, 3.6), ("resnet50", 50, 3.8)],
+)
+def test_networks_have_the_layers_of_their_name_and_the_operations_of_their_paper(
+    name, layers, macs
+):
+    # He et al. 2016, table 1, counts multiply-adds, of three channels, not of one.
+    assert sheet.layers(networks.build(name)) == layers
+    assert sheet.operations(name) / 2e9 == pytest.approx(macs, rel=0.1)
+
+
+def test_operations_are_counted_by_hand_on_a_small_convolution(monkeypatch):
+    monkeypatch.setattr(networks, "build", lambda name: nn.Conv2d(1, 4, kernel_size=3, padding=1))
+    assert sheet.operations("any", size_px=8) == 2 * 4 * 9 * 8 * 8
+
+
+def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
+    slow, fast = (
+        SimpleNamespace(
+            config=SimpleNamespace(network="resnet18"),
+            predictions_train=range(300),
+            metrics={"epochs": 4},
+            made_by={"seconds": seconds},
+        )
+        for seconds in (90.0, 60.0)
+    )
+    table = sheet.network_table([slow, fast]).set_index("network")
+    assert table.loc["ResNet-18", "images_a_second"] == 20
+    assert table["images_a_second"].isna().sum() == 2
+
+
+def test_blocks_are_drawn_with_the_kernels_and_channels_they_have():
+    figure = network.blocks()
+    left, right = ({text.get_text() for text in axes.texts} for axes in figure.axes)
+    assert "3 × 3, 64" in left
+    assert {"1 × 1, 64", "1 × 1, 256"} <= right
+
+
+def test_what_changed_besides_the_setting_that_is_meant_is_said(config):
+    ours = config(sex_input=True, epochs=24)
+    assert sheet.changed_besides(ours, config(epochs=24), "sex_input") == ""
+    said = sheet.changed_besides(ours, config(epochs=40), "sex_input")
+    assert said == "epochs 24 instead of 40"
+    other = config(epochs=40, lr=0.5, network="resnet34")
+    assert sheet.changed_besides(ours, other, "sex_input") == "3 more settings changed"

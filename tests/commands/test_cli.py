@@ -1,0 +1,162 @@
+"""The command line: what a slip says, and that it says it before anything runs."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from h2a_lib.errors import UserError
+from h2a_lib.pipeline import graph, prepare
+from h2a_lib.study import workspace
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Return a copy of the project's sheet, notebooks and graph, with nothing made yet."""
+    for name in ("study.yaml", "Snakefile"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    return tmp_path
+
+
+def h2a(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "h2a_lib.commands.app", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+
+
+def folder_of_hands(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
+    images = folder / "boneage-training-dataset"
+    images.mkdir(parents=True)
+    with (folder / "boneage-training-dataset.csv").open("w") as file:
+        csv.writer(file).writerows([("id", "boneage", "male"), *rows])
+    for name, _, _ in rows:
+        pixels = np.random.default_rng(int(name)).integers(0, 256, (60, 50), dtype=np.uint8)
+        cv2.imwrite(str(images / f"{name}.png"), pixels)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["report", "--profile", "huge"], "unknown profile 'huge'; known: smoke, demo, rsna"),
+        (["train", "resnet19"], "unknown experiment 'resnet19'; known: resnet18, resnet34"),
+        (["report", "--renderer", "latex"], "unknown renderer 'latex'; known: auto, quarto"),
+        (["report", "--data", "no/such/folder"], "no/such/folder is not a folder"),
+        (["report", "--executor", "slrum"], "unknown executor 'slrum'; known: slurm; for another"),
+        (["train", "sex", "--workflow-profile", "no/profile"], "no/profile does not exist"),
+        (["predict", "a.png", "--run", ".", "--explain", "b.pdf"], "b.pdf: the picture is a PNG"),
+        (["data", "phantom", "--growth-chart", "--out", "b.pdf"], "b.pdf: the picture is a PNG"),
+    ],
+)
+def test_a_slip_is_one_line_with_exit_code_2(words, says):
+    done = h2a(*words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_outside_a_project_it_says_where_to_go(tmp_path):
+    done = h2a("report", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no study.yaml in" in done.stderr and "go to the project's folder" in done.stderr
+
+
+def test_a_misspelt_sheet_stops_everything_before_it_starts(project):
+    text = (project / "study.yaml").read_text()
+    (project / "study.yaml").write_text(text.replace("pixel_norm: instance", "pixel_nrm: instance"))
+    done = h2a("report", "--profile", "smoke", cwd=project)
+    assert done.returncode == 2
+    assert "pixel_nrm: unknown key" in done.stderr
+    assert not (project / "data").exists() and not (project / "results").exists()
+
+
+def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
+    folder = folder_of_hands(
+        tmp_path / "hands",
+        [("1", "120", "True"), ("2", "300", "True"), ("3", "x", "maybe"), ("1", "60", "False")],
+    )
+    (folder / "boneage-training-dataset" / "2.png").unlink()
+    (folder / "boneage-training-dataset" / "9.png").write_bytes(b"not a picture")
+    done = h2a("report", "--profile", "smoke", "--data", str(folder), cwd=project)
+    assert done.returncode == 2
+    for said in ("line 3", "300", "line 4", "maybe", "line 5", "2", "9.png"):
+        assert said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(project.glob("results/*/labels.csv"))
+    assert not list(project.glob("cache/**/cache.json"))
+
+
+@pytest.mark.parametrize(("n", "said"), [(1, "0 hands to train on and 1 to"), (7, "6 hands to")])
+def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, said):
+    rows = [(str(i), str(12 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
+    study = workspace.locate("smoke", folder_of_hands(tmp_path / "hands", rows), root=project)
+    with pytest.raises(UserError, match=said):
+        prepare.prepare_data(study, progress=False)
+    assert not study.labels_file.exists()
+
+
+def test_paths_follow_from_the_profile_and_the_data_folder(project, tmp_path):
+    own = workspace.locate("smoke", root=project)
+    assert own.name == "smoke"
+    assert own.data_folder == project / "data" / "phantom" / "smoke"
+    other = workspace.locate("smoke", folder_of_hands(tmp_path / "my hands", []), root=project)
+    assert other.name == "smoke-my-hands"
+    assert other.run_folder("resnet18", 2) == (
+        project / "runs" / "smoke-my-hands" / "resnet18" / "seed-2"
+    )
+    # The graph names the folder even where it is the profile's own: the same study.
+    own.data_folder.mkdir(parents=True)
+    assert workspace.locate("smoke", own.data_folder, root=project).name == "smoke"
+
+
+def test_an_unchanged_data_set_makes_nothing_stale(project, tmp_path):
+    folder = folder_of_hands(
+        tmp_path / "hands", [(str(i), str(12 * i), str(i % 2 == 0)) for i in range(1, 13)]
+    )
+    study = workspace.locate("smoke", folder, root=project)
+    prepare.prepare_data(study, progress=False)
+    before = study.labels_file.stat().st_mtime_ns, study.fingerprint
+    prepare.prepare_data(study, progress=False)
+    assert (study.labels_file.stat().st_mtime_ns, study.fingerprint) == before
+    image = folder / "boneage-training-dataset" / "3.png"
+    pixels = cv2.imread(str(image), cv2.IMREAD_GRAYSCALE)
+    pixels[0, 0] ^= 1
+    cv2.imwrite(str(image), pixels)
+    prepare.prepare_data(study, progress=False)
+    assert study.fingerprint != before[1]
+
+
+def test_a_missing_data_folder_says_how_to_get_the_data(project):
+    with pytest.raises(UserError, match="h2a data fetch --source kaggle"):
+        prepare.prepare_data(workspace.locate("rsna", root=project))
+
+
+def test_only_one_process_works_on_a_study(project):
+    from filelock import FileLock
+
+    study = workspace.locate("smoke", root=project)
+    lock = project / "cache" / "smoke" / ".lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock), pytest.raises(UserError, match="is at work on the study 'smoke'"):
+        graph.build(study, ["all"])
+
+
+def test_the_doctor_says_what_is_lacking():
+    done = h2a("doctor")
+    assert done.returncode == 0
+    for said in ("Python", "memory", "disk", "Quarto", "data of rsna"):
+        assert said in done.stdout

@@ -1,0 +1,144 @@
+"""What is given away of a study holds no child."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from squares import SETTINGS
+from trained import trained
+
+from h2a_lib.commands.publish import PER_CHILD, RECORD, publish, withdraw
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json, read_yaml, write_json
+from h2a_lib.report.staging import is_published
+from h2a_lib.study import provenance
+from h2a_lib.study.config import Profile, StudyConfig
+from h2a_lib.study.workspace import Study
+
+ROOT = Path(__file__).parents[2]
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return a finished study of one run, a figure, a radiograph and a table."""
+    root = tmp_path_factory.mktemp("project")
+    sheet = StudyConfig(
+        title="made up",
+        defaults={k: v for k, v in SETTINGS.items() if k not in ("experiment", "seed")},
+        profiles={"tiny": Profile(about="Tiny.", data="data", experiments=["resnet18"])},
+        experiments={"resnet18": {}},
+    )
+    study = Study(root, sheet, "tiny", root / "data", "tiny")
+    run = trained(study.run_folder("resnet18"), **SETTINGS | {"experiment": "resnet18"})
+    fingerprint = run.model["data_fingerprint"]
+    write_json(study.data_file, {"fingerprint": fingerprint, "tier": "rsna"})
+    made = {"alt": "A made-up figure of four words.", "made_by": "05_train", "inputs": []}
+    for name, raster in (("curve", False), ("raw_grid", True)):
+        figure, _ = plt.subplots(figsize=(1, 1))
+        study.results.figure(figure, name, caption=f"The {name}", raster=raster, **made)
+    figure, axes = plt.subplots(figsize=(1, 1))
+    axes.plot([0, 1], rasterized=True)
+    study.results.figure(figure, "cloud", caption="Dots as pixels", **made)
+    study.results.table(pd.DataFrame({"n": [3]}), "counts")
+    study.results.variables("sex", {"answer": "The image tells the sexes apart."})
+    study.write_variables()
+    return study
+
+
+def test_runs_are_published_without_predictions_and_weights(finished):
+    readme = publish(finished)
+    run = readme.parent / "runs" / "resnet18" / "seed-0"
+    assert {path.name for path in run.iterdir()} == set(RECORD)
+
+
+def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(finished):
+    text = publish(finished).read_text()
+    assert "| figures/curve.svg | The curve | 05_train |" in text
+    assert "raw_grid" not in text and "cloud" not in text
+    for file in ("tables/counts.csv", "variables/study.yml", "runs/resnet18/seed-0/history.csv"):
+        assert f"| {file} |" in text
+
+
+def test_results_of_a_study_that_goes_on_are_its_own_again(finished):
+    publish(finished)
+    assert is_published(finished.results_folder)
+    withdraw(finished.results_folder)
+    assert not is_published(finished.results_folder)
+
+
+def test_the_readme_says_what_was_found(finished):
+    assert "\nThe image tells the sexes apart.\n" in publish(finished).read_text()
+
+
+@pytest.mark.parametrize(("tier", "said"), [("rsna", True), ("folder", False)])
+def test_the_rsna_data_are_cited_where_the_data_are_theirs(finished, tier, said):
+    theirs = read_json(finished.data_file)
+    write_json(finished.data_file, theirs | {"tier": tier})
+    of_tier = replace(finished, name=finished.name)  # that has not read the file yet
+    try:
+        assert ("RSNA Pediatric Bone Age Machine" in publish(of_tier).read_text()) == said
+    finally:
+        write_json(finished.data_file, theirs)
+
+
+def test_a_study_that_was_never_made_says_how_to_make_it(finished, tmp_path):
+    with pytest.raises(UserError, match="not complete: run `h2a report --profile tiny` first"):
+        publish(replace(finished, root=tmp_path))
+
+
+def test_pictures_are_named_as_withheld(finished):
+    published = publish(finished).parent / "published.json"
+    assert read_json(published)["withheld"] == ["cloud", "raw_grid"]
+
+
+def test_a_table_of_single_children_is_refused(finished):
+    file = finished.results.table(pd.DataFrame({"id": [1377], "error": [3.0]}), "worst")
+    try:
+        with pytest.raises(UserError, match=r"worst\.csv has rows of single children"):
+            publish(finished)
+    finally:
+        file.unlink()
+
+
+def test_git_keeps_no_radiograph_and_no_row_of_a_child_of_the_real_study():
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "results"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not in a checkout")
+    kept = [ROOT / line for line in done.stdout.splitlines()]
+    assert not [file for file in kept if file.suffix in IMAGES or file.suffix == ".ipynb"]
+    for file in kept:
+        if file.suffix == ".csv":
+            assert not PER_CHILD & set(pd.read_csv(file, nrows=0).columns), file
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.csv", "figures/raw_grid.png", "notebooks/02_images.ipynb", "predictions.csv"]
+)
+def test_git_ignores_what_shows_children(name):
+    path = f"results/rsna-100px/{name}"
+    done = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
+    if done.returncode == 128:
+        pytest.skip("not in a checkout")
+    assert done.returncode == 0
+
+
+def test_runs_of_several_machines_are_told_with_how_many_each_made(finished):
+    tiny = finished.profile.model_copy(update={"seeds": 3})
+    sheet = finished.study.model_copy(update={"profiles": {"tiny": tiny}})
+    of_three = replace(finished, study=sheet)
+    for seed in (1, 2):
+        folder = finished.run_folder("resnet18", seed)
+        trained(folder, **SETTINGS | {"experiment": "resnet18", "seed": seed})
+    made = read_json(folder / "provenance.json")
+    elsewhere = {"cores": 16, "cpu": "made up", "gpu": "Made up"}
+    write_json(folder / "provenance.json", made | {"machine": elsewhere})
+    of_three.write_variables()
+    said = read_yaml(finished.results_folder / "variables" / "study.yml")
+    here = provenance.describe_machine(made["machine"])
+    assert said["machine"] == f"{here} (2 runs); 16 cores (made up), Made up (1 run)"
+    assert said["torch"] == made["packages"]["torch"]

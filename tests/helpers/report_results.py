@@ -1,0 +1,249 @@
+"""A made-up study for the deck: figures drawn here, numbers invented here, none of them results."""
+
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from h2a_lib.figures.style import HALF, WIDE, use_style
+from h2a_lib.study.results import Results
+
+REPORT = Path(__file__).parents[2] / "report"
+TIER = "MADE UP FOR A TEST: neither radiographs nor results"
+SENTENCE = (
+    "Made up for a test, and as long as such a sentence may get: the image tells the sexes apart "
+    "with an AUC of 0.853 (95 % CI 0.844–0.861, n = 2,611), more than the age label alone (0.747). "
+    "Not shown beyond the label: a tie with chance (95 % CI 49–57, n = 600)."
+)
+INTERVAL = "6.1 months (95 % CI 5.7–6.6, n = 2,611)"
+# The runs that every figure shows.
+MADE_FROM = [f"runs/test/cyclic_triangular/seed-{seed}/predictions.csv" for seed in range(3)]
+VALUES = {
+    "study": {
+        "tier_label": TIER,
+        "profile": "test",
+        "date": "1 January 2000",
+        "commit": "0123abc",
+        "fingerprint": "0123456789ab",
+        "machine": "a test",
+        "training_time": "12 minutes",
+        "command": "h2a report --profile test --data somewhere",
+        "n_runs": "38",
+        "n_experiments": "38",
+        "image_size_px": "224",
+        "torch": "2.11.0",
+    },
+    "population": {
+        "n_total": "12,611",
+        "n_train": "10,000",
+        "n_validation": "2,611",
+        "n_test": "0",
+        "n_male": "6,833",
+        "n_female": "5,778",
+        "age_mean": "127.3",
+        "age_sd": "41.2",
+        "age_median": "132",
+        "age_range": "1–228",
+        "fingerprint": "0123456789ab",
+        "multiples_of_6": "80.6 %",
+        "label_sex_auc_month": "0.847 (95 % CI 0.840–0.854, n = 12,611)",
+        "label_sex_auc_bins": "0.686 (95 % CI 0.677–0.695, n = 12,611)",
+        "split_age_difference": "0.4 months (95 % CI −1.4–2.2, n = 12,611)",
+    },
+    "images": {
+        "n": "12,611",
+        "sizes": "5,062",
+        "sizes_in_words": "5,062 sizes among 12,611",
+        "width_range": "400–3,000 px",
+        "height_range": "500–2,900 px",
+        "scanned_share": "12 % (95 % CI 11–13, n = 12,611)",
+        "marker_share": "91 % (95 % CI 90–92, n = 12,611)",
+        "border_share": "27 % (95 % CI 26–28, n = 12,611)",
+        "mean_grey_range": "6–192",
+        "contrast_range": "18–255",
+        "extremes_verdict": "from black to a mean grey of 192, size 23-fold",
+    },
+    "age": {
+        "bias": INTERVAL,
+        "limits": "−15.1 to 14.2 months",
+        "floor": "6.5 months",
+        "sexes_verdict": "girls 6.6 months too old, boys 6.4 months too young",
+        "worst_verdict": "102 to 138 months off, 5 of 8 too young",
+        "sexes_sentence": f"Mean difference of girls {INTERVAL}, of boys {INTERVAL}.",
+    },
+    "saliency": {"regions_verdict": "the maps fail their sanity check: they show the picture"},
+    "sex": {
+        "auc": "0.853 (95 % CI 0.844–0.861, n = 2,611)",
+        "saliency_regions_verdict": "the network looks at the hand as much as by chance",
+        "calibration_verdict": "in none of 10 groups of hands",
+    },
+    "clusters": {"best_ari": "0.326"},
+    "sheet": {
+        "possibilities": "14,929,920",
+        "varied_verdict": "the share of the training hands is varied most",
+    },
+    "runs": {"errors_verdict": "errors of 10.2 to 138.9 months"},
+    "preprocessing": {"crop_hand_cut": "10.1 %"},
+    "range_test": {"suggestion": "1.0e-03", "default_lr": "1.0e-03"},
+}
+RADIOGRAPHS = {
+    "raw_grid",
+    "geometry",
+    "pixel_normalisation",
+    "contrast",
+    "worst_cases",
+    "extremes",
+    "saliency_age",
+    "saliency_sex",
+}
+
+
+def figures_named():
+    """Every figure the deck and the paper may show: (name, suffix)."""
+    text = "".join(file.read_text(encoding="utf-8") for file in REPORT.glob("*.qmd"))
+    return sorted(set(re.findall(r"\(figures/([a-z0-9_]+)\.(svg|png)\)", text)))
+
+
+def variables_named():
+    """Every variable the deck and the paper may show: (group, key)."""
+    text = "".join(file.read_text(encoding="utf-8") for file in REPORT.glob("*.qmd"))
+    return sorted(set(re.findall(r"\{\{< var ([a-z0-9_]+)\.([a-z0-9_]+) >\}\}", text)))
+
+
+def tables_named():
+    """Every table the deck and the paper may show."""
+    text = "".join(file.read_text(encoding="utf-8") for file in REPORT.glob("*.qmd"))
+    return sorted(set(re.findall(r'\.table name="([a-z0-9_]+)"', text)))
+
+
+def plot(name):
+    figure = Figure(figsize=HALF if "heatmap" in name or "roc" in name else WIDE)
+    axes = figure.subplots()
+    x = np.linspace(0, 20, 50)
+    for i in range(3):
+        axes.plot(x, np.exp(-x / (4 + i)) * 30 + i, label=f"series {i}")
+    axes.set(xlabel="epoch", ylabel="error (months)", title=f"Made up: {name}")
+    axes.legend()
+    return figure
+
+
+def radiographs(name):
+    rng = np.random.default_rng(0)
+    figure = Figure(figsize=WIDE, facecolor="#14181b")
+    for axes in figure.subplots(2, 5).flat:
+        axes.imshow(rng.random((40, 30)), cmap="gray")
+        axes.set_axis_off()
+        axes.set_title("7.83, female", color="#f1f3f4")
+    return figure
+
+
+def runs(n=38):
+    return pd.DataFrame(
+        {
+            "experiment": [f"step_g0.1_s{i}" for i in range(n)],
+            "seed": range(n),
+            # Names of settings: few of most runs, many of one in five.
+            "differs_in": [
+                "schedule" if i % 5 else "network, schedule, train_fraction, optimizer, augment"
+                for i in range(n)
+            ],
+            "epochs": 20,
+            "best_epoch": 18,
+            "n_train": 10_000,
+            "train_mae_months": np.linspace(3, 9, n),
+            "mae_months": np.linspace(6, 12, n),
+            "mae_months_low": np.linspace(5.5, 11.5, n),
+            "mae_months_high": np.linspace(6.5, 12.5, n),
+            "auc": np.linspace(0.5, 0.9, n),
+            "n": 2611,
+            "seconds": np.linspace(60, 400, n),
+        }
+    )
+
+
+def networks():
+    return pd.DataFrame(
+        {
+            "network": ["ResNet-18", "ResNet-34", "ResNet-50"],
+            "layers": [18, 34, 50],
+            "million_parameters": [11.2, 21.3, 23.5],
+            "GFLOPs_at_224px": [3.5, 7.2, 8.0],
+            "images_a_second": [1234.5, 987.6, np.nan],
+        }
+    )
+
+
+def hyperparameters(n=14):
+    return pd.DataFrame(
+        {
+            "setting": [f"setting number {i}" for i in range(n)],
+            "default": "exponential (gamma 0.7)",
+            "other_values": "step (gamma 0.1, 0.5; step size 1, 4, 9), plateau",
+            "experiments": range(n),
+        }
+    )
+
+
+# Columns and rows of the tables of which no test looks at a value.
+OTHER_TABLES = {
+    "forest": ("experiment difference_months tie n", 33),
+    "age_metrics": ("measure value n", 17),
+    "age_by_band": ("band sex n few mae_months bias_months", 17),
+    "age_coverage": ("band sex n few coverage half_width_months", 17),
+    "sex_baselines": ("name auc accuracy gain n", 17),
+    "sex_by_band": ("band n n_male few auc accuracy", 17),
+    "clusters_agreement": ("source study truth k n ari null_ari_95 accuracy p", 40),
+}
+
+
+def other_table(columns, n):
+    first, *others = columns.split()
+    rows = {first: [f"{first} {i}" for i in range(n)]}
+    return pd.DataFrame(rows | {name: np.linspace(0.1, 0.9, n) for name in others})
+
+
+def make_study(folder, only=None):
+    """Write a whole made-up study; `only` names the figures to draw."""
+    use_style()
+    made_from = [folder / file for file in MADE_FROM]
+    for file in made_from:
+        file.parent.mkdir(parents=True)
+        file.write_text("id,age_months\n1,12\n")
+    results = Results(folder / "results", folder, TIER)
+    for name, suffix in figures_named():
+        if only is None or name in only:
+            dark = suffix == "png" and name in RADIOGRAPHS
+            with mpl.rc_context({"savefig.facecolor": "auto"} if dark else {}):
+                results.figure(
+                    radiographs(name) if dark else plot(name),
+                    name,
+                    alt=f"A picture made up for a test in place of {name}.",
+                    caption=f"Made up in place of {name}, and as long as such a text may get "
+                    "on one line; n = 2,611, 3 seeds",
+                    made_by="99_made_up",
+                    inputs=made_from,
+                    raster=suffix == "png",
+                )
+    groups = {group for group, _ in variables_named()}
+    for group in groups:
+        keys = [key for g, key in variables_named() if g == group]
+        mae = {key: INTERVAL for key in keys if key.endswith("_mae")}
+        mae |= {key: "2 of 11 fall behind" for key in keys if key.endswith("_verdict")}
+        mae |= {key: "resnet18" for key in keys if key == "best_experiment"}
+        mae |= {key: "11.2 million" for key in keys if key.endswith("_parameters")}
+        results.variables(group, dict.fromkeys(keys, SENTENCE) | mae | VALUES.get(group, {}))
+    for make in (runs, networks, hyperparameters):
+        results.table(make(), make.__name__)
+    for name, shape in OTHER_TABLES.items():
+        results.table(other_table(*shape), name)
+    return results
+
+
+def copy_project(folder):
+    staged = {"_output", "_staged.json", "_variables.yml", "figures", "fonts", ".lock", ".quarto"}
+    shutil.copytree(REPORT, folder, ignore=lambda _, names: staged & set(names))
+    return folder

@@ -1,0 +1,65 @@
+"""Every experiment of study.yaml trains: its own settings, on a few small hands."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from h2a_lib.data.hands import Hands
+from h2a_lib.data.images import prepare
+from h2a_lib.models.trained import save_run
+from h2a_lib.models.training import train
+from h2a_lib.study import config as study
+from h2a_lib.study import runs
+
+SHEET = study.load(Path(__file__).parents[2] / "study.yaml")
+N = 24
+
+
+def hands_for(config: study.RunConfig) -> Hands:
+    """Return upright pictures with a bright square in them, prepared as the experiment asks."""
+    random = np.random.default_rng(0)
+    ages = np.linspace(12, 216, N)
+    images = []
+    for age in ages:
+        picture = random.integers(0, 40, (60, 48), dtype=np.uint8)
+        picture[10 : 14 + int(age / 8), 8 : 12 + int(age / 8)] += 150
+        images.append(prepare(picture, config.image_size_px, config.geometry, config.contrast))
+    labels = pd.DataFrame(
+        {
+            "id": [str(i) for i in range(N)],
+            "age_months": ages,
+            "male": np.arange(N) % 2 == 0,
+            "split": np.where(np.arange(N) % 4 == 0, "validation", "train"),
+        }
+    )
+    return Hands(np.stack(images), labels, fingerprint="squares")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", SHEET.experiments)
+def test_an_experiment_trains_and_its_run_can_be_read(experiment, tmp_path):
+    config = SHEET.config("smoke", experiment, seed=1)
+    hands = hands_for(config)
+    save_run(
+        tmp_path,
+        config,
+        train(config, hands, tmp_path / runs.CHECKPOINT),
+        hands.fingerprint,
+        "made-up squares",
+    )
+    run = runs.load(tmp_path)
+    assert run.config == config
+    assert 1 <= len(run.history) <= config.epochs
+    assert run.steps["lr"].between(0, config.lr * 1.0001).all()
+    assert set(run.predictions["split"]) == {"validation"}
+    measured = {"age": "mae_months", "sex": "log_loss", "both": "mae_months"}[config.task]
+    assert math.isfinite(run.metrics["validation"][measured])
+    learnt = round(18 * config.train_fraction)
+    assert run.metrics["n_train"] == len(run.predictions_train) == learnt
+    if config.schedule.name not in ("constant", "plateau"):
+        moves = len(set(run.steps["lr"])) > 1
+        late = config.schedule.name == "step" and config.schedule.step_size >= len(run.history)
+        assert moves or late, "the schedule moves the rate"

@@ -1,0 +1,315 @@
+"""Training: direction, determinism, resume, and that it learns at all."""
+
+import itertools
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from h2a_lib.errors import UserError
+from h2a_lib.models import networks, training
+from h2a_lib.models.dataset import normalise
+from h2a_lib.models.training import is_better, train
+from h2a_lib.study import provenance, runs
+from h2a_lib.study.runs import metrics_of
+
+FULL = {
+    "augment": {},
+    "ema_decay": 0.9,
+    "optimizer": "sgd",
+    "schedule": {"name": "cyclic", "step_size": 1},
+    "task": "both",
+    "epochs": 4,
+}
+
+
+def predictions(config, hands, folder: Path, **options) -> bytes:
+    return train(config, hands, folder / "checkpoint.pt", **options).predictions.to_csv().encode()
+
+
+def test_lower_is_better_and_nan_never_is():
+    assert is_better(1.0, 2.0)
+    assert not is_better(2.0, 1.0)
+    assert not is_better(1.0, 1.0)
+    assert not is_better(math.nan, math.inf)
+
+
+def test_best_checkpoint_is_the_one_with_the_lowest_error(config, hands, tmp_path, monkeypatch):
+    # (train, validation) errors an epoch, constructed: the third is the best.
+    errors = iter([1.0, 30.0, 1.0, 20.0, 1.0, 10.0, 1.0, 25.0])
+    monkeypatch.setattr(training, "metrics_of", lambda frame: {"mae_months": next(errors)})
+    seen = []
+    kept = train(
+        config(epochs=4),
+        hands,
+        tmp_path / "checkpoint.pt",
+        on_epoch=lambda progress, _: seen.append(
+            (progress.best_epoch, progress.best_weights["trunk.conv1.weight"].clone())
+        ),
+    )
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 3]
+    assert torch.equal(kept.best_weights["trunk.conv1.weight"], seen[2][1])
+    assert not torch.equal(kept.last_weights["trunk.conv1.weight"], seen[2][1])
+    assert torch.equal(kept.network.state_dict()["trunk.conv1.weight"], seen[2][1])
+
+
+def test_a_network_learns_the_side_of_a_square(config, hands, tmp_path):
+    trained = train(config(epochs=8), hands, tmp_path / "checkpoint.pt")
+    found = metrics_of(trained.predictions)["mae_months"]
+    truth = hands.labels.set_index("id").loc[trained.predictions["id"], "age_months"]
+    constant = np.abs(truth - trained.predictions_train["age_months"].median()).mean()
+    assert found < constant / 2
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(config, hands, tmp_path):
+    first, again, other = (
+        predictions(config(**FULL, seed=seed), hands, tmp_path / name)
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupted_training_ends_with_the_same_bytes(config, hands, tmp_path, stop_after):
+    """Every piece of state that a schedule, optimiser, average or augmentation keeps survives."""
+
+    class KilledError(Exception):
+        pass
+
+    def kill(progress, _):
+        if progress.epoch == stop_after:
+            raise KilledError
+
+    settings = config(**FULL)
+    whole = predictions(settings, hands, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        predictions(settings, hands, tmp_path, on_epoch=kill, seconds_between_checkpoints=0)
+    epochs = []
+    resumed = predictions(
+        settings, hands, tmp_path, on_epoch=lambda progress, _: epochs.append(progress.epoch)
+    )
+    assert epochs == list(range(stop_after + 1, 5)), "what was done is not done again"
+    assert resumed == whole
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "constant",
+        {"name": "step", "gamma": 0.1, "step_size": 2},
+        {"name": "exponential", "gamma": 0.7},
+        {"name": "plateau", "patience": 0},
+        {"name": "cyclic", "mode": "exp_range", "step_size": 0.5},
+        "one_cycle",
+        "cosine",
+    ],
+)
+def test_every_schedule_survives_a_kill(config, hands, tmp_path, schedule):
+    def stop(progress, _):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    settings = config(schedule=schedule, optimizer="adamw", epochs=3)
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, hands, checkpoint, stop, seconds_between_checkpoints=0)
+    resumed = train(settings, hands, checkpoint)
+    whole = train(settings, hands, tmp_path / "other.pt")
+    pd.testing.assert_frame_equal(resumed.predictions, whole.predictions, check_exact=True)
+    assert resumed.progress.steps == whole.progress.steps
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_with(config, hands, tmp_path):
+    def stop(progress, _):
+        raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(config(lr=1e-4), hands, checkpoint, stop, seconds_between_checkpoints=0)
+    epochs = []
+    train(config(), hands, checkpoint, lambda progress, _: epochs.append(progress.epoch))
+    assert epochs == [1, 2]
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from squares import SETTINGS, squares
+from h2a_lib.study import runs
+from h2a_lib.study import config as study
+from h2a_lib.models.training import train
+folder = Path(sys.argv[2])
+config = study.RunConfig(**(SETTINGS | {"epochs": 6, "augment": {"flip": False}, "devices": 2}))
+hands = squares(61, n_validation=20)
+trained = train(config, hands, folder / runs.CHECKPOINT)
+save_run(folder, config, trained, hands.fingerprint, "made-up squares")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_share_every_batch_and_learn(tmp_path):
+    seen = []
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                SHARED,
+                str(Path(__file__).parents[1] / "helpers"),
+                str(tmp_path / name),
+            ],
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+            check=True,
+        )
+        run = runs.load(tmp_path / name)
+        # 41 hands in batches of 8: the last one, of one hand, joins the batch before.
+        assert len(run.steps) == 6 * 5 and len(run.history) == 6
+        ages = run.predictions["age_months"]
+        constant = (ages - run.predictions_train["age_months"].median()).abs().mean()
+        # 0.63 was seen: batch norm has four hands of each batch of eight.
+        assert run.metrics["validation"]["mae_months"] < 0.8 * constant
+        seen.append((tmp_path / name / "predictions.csv").read_bytes())
+    assert seen[0] == seen[1]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from squares import SETTINGS, squares
+from h2a_lib.study import runs
+from h2a_lib.study import config as study
+from h2a_lib.models.training import train
+folder = Path(sys.argv[2])
+config = study.RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9}))
+hands = squares(40, n_validation=10)
+tell = lambda progress, _: print(progress.epoch, flush=True)
+trained = train(config, hands, folder / runs.CHECKPOINT, tell, float(sys.argv[3]))
+save_run(folder, config, trained, hands.fingerprint, "made-up squares")
+"""
+
+
+def start(folder: Path, seconds_between_checkpoints: float = 0) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    arguments = [Path(__file__).parents[1] / "helpers", folder, seconds_between_checkpoints]
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, float]:
+    """Return the run of a training that nothing interrupted, and its seconds."""
+    folder, began = tmp_path_factory.mktemp("whole"), time.monotonic()
+    assert start(folder).wait() == 0
+    return folder, time.monotonic() - began
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    for name in ("predictions.csv", "predictions_train.csv", "history.csv", "weights.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(whole, tmp_path):
+    moments = random.Random(0)
+    for _ in range(2):
+        process = start(tmp_path)
+        time.sleep(moments.uniform(0.3, 0.95) * whole[1])
+        process.kill()
+        process.wait()
+    assert start(tmp_path).wait() == 0
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_a_training_told_to_end_has_left_its_checkpoint_and_ends_the_same(whole, tmp_path):
+    process = start(tmp_path, training.SECONDS_BETWEEN_CHECKPOINTS)
+    assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+    process.terminate()  # as Slurm does at a time limit
+    assert process.wait() == -signal.SIGTERM
+    assert (tmp_path / runs.CHECKPOINT).exists()
+    again = start(tmp_path)
+    assert "1" not in again.communicate()[0].split(), "the first epoch was not done again"
+    assert again.returncode == 0
+    assert_same_run(tmp_path, whole[0])
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda _: b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(config, hands, tmp_path, damage):
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(config(epochs=1), hands, checkpoint)
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(UserError, match="is damaged: delete it to train anew"):
+        train(config(epochs=1), hands, checkpoint)
+
+
+def test_the_code_named_is_that_which_the_training_began_with(config, hands, tmp_path, monkeypatch):
+    commits = iter(["at the start", "nothing changed"])
+    monkeypatch.setattr(provenance, "_git", lambda *_: next(commits, "later"))
+    assert train(config(), hands, tmp_path / "checkpoint.pt").code["commit"] == "at the start"
+
+
+def test_batch_norm_is_evaluated_with_the_statistics_of_training_hands_as_they_are(
+    config, hands, tmp_path
+):
+    settings = config(epochs=1, augment={})
+    trained = train(settings, hands, tmp_path / "checkpoint.pt")
+    network = networks.build("resnet18")
+    network.load_state_dict(trained.last_weights)
+    looked_at = hands.training_rows()[:10]  # as many as there are validation hands
+    pixels = torch.from_numpy(hands.images[looked_at]).unsqueeze(1) / 255
+    pixels = normalise(pixels, "instance", trained.scales.pixels, training=False)
+    with torch.no_grad():
+        seen = network.trunk.conv1(pixels)
+    torch.testing.assert_close(network.trunk.bn1.running_mean, seen.mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(network.trunk.bn1.running_var, seen.var(dim=(0, 2, 3)))
+
+
+def test_early_stopping_stops_when_the_error_no_longer_falls(config, hands, tmp_path, monkeypatch):
+    errors = iter([1.0, 10.0, 1.0, 9.0, 1.0, 11.0, 1.0, 12.0, 1.0, 13.0])
+    monkeypatch.setattr(training, "metrics_of", lambda frame: {"mae_months": next(errors)})
+    trained = train(config(epochs=5, early_stopping_patience=2), hands, tmp_path / "checkpoint.pt")
+    assert (trained.progress.epoch, trained.progress.best_epoch) == (4, 2)
+
+
+def test_statistics_come_from_the_hands_that_are_learnt_from(config, hands, tmp_path):
+    trained = train(config(train_fraction=0.5, epochs=1), hands, tmp_path / "checkpoint.pt")
+    learnt = hands.labels["id"].isin(trained.predictions_train["id"])
+    assert learnt.sum() == 15
+    assert set(hands.labels["split"][learnt]) == {"train"}
+    assert trained.scales.age_mean_months == pytest.approx(
+        hands.labels["age_months"][learnt].mean()
+    )
+    assert trained.scales.pixels.mean == pytest.approx(hands.images[learnt].mean() / 255)
+
+
+def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(hands):
+    shares = [set(hands.training_rows(share)) for share in (0.125, 0.25, 0.5, 1.0)]
+    assert all(small < large for small, large in itertools.pairwise(shares))
+
+
+def test_predictions_meet_their_hands_by_id(config, hands, tmp_path):
+    found = train(config(epochs=1), hands, tmp_path / "checkpoint.pt").predictions
+    truth = hands.labels.set_index("id").loc[found["id"]]
+    assert (found["age_months"].to_numpy() == truth["age_months"].to_numpy()).all()
+    assert set(found["split"]) == {"validation"}
+
+
+def test_metrics_of_one_sex_alone_have_no_auc():
+    frame = pd.DataFrame({"male": [True, True], "male_probability": [0.4, 0.9]})
+    assert math.isnan(metrics_of(frame)["auc"])
+    assert metrics_of(frame)["log_loss"] > 0

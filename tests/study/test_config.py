@@ -1,0 +1,129 @@
+"""study.yaml: what it holds, and what a slip in it says."""
+
+from pathlib import Path
+
+import pytest
+
+from h2a_lib.errors import UserError
+from h2a_lib.study import config as study
+
+SHEET = Path(__file__).parents[2] / "study.yaml"
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Return a function that loads study.yaml with one piece of text replaced."""
+
+    def load(old: str, new: str) -> study.Study:
+        text = SHEET.read_text()
+        assert old in text, f"the sheet no longer holds {old!r}"
+        copy = tmp_path / "study.yaml"
+        copy.write_text(text.replace(old, new, 1))
+        return study.load(copy)
+
+    return load
+
+
+def test_every_experiment_of_every_profile_is_a_complete_configuration():
+    sheet = study.load(SHEET)
+    for profile in sheet.profiles:
+        runs = list(sheet.runs_of(profile))
+        assert len(runs) == len(set(runs)) > 0
+        digests = {sheet.config(profile, *run).digest for run in runs}
+        assert len(digests) == len(runs)
+
+
+def test_an_experiment_states_only_what_differs_from_the_defaults():
+    sheet = study.load(SHEET)
+    for name, differences in sheet.experiments.items():
+        for key, value in differences.items():
+            assert sheet.defaults[key] != value, f"{name}.{key} repeats the default"
+
+
+def test_the_first_experiments_are_the_originals():
+    sheet = study.load(SHEET)
+    for depth in (18, 34, 50):
+        config = sheet.config("demo", f"resnet{depth}")
+        assert config.network == f"resnet{depth}"
+        assert (config.pixel_norm, config.optimizer.name, config.weight_decay) == (
+            "instance",
+            "adam",
+            0.0,
+        )
+        assert (config.schedule.name, config.schedule.gamma) == ("exponential", 0.7)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "network: resnet34}",
+            "network: resnet35}",
+            ["network", "'resnet35'", "resnet18, resnet34"],
+        ),
+        ("network: resnet34}", "netwrk: resnet34}", ["resnet34.netwrk", "unknown key", "network"]),
+        ("optimizer: adam", "optimizer: adem", ["'adem'", "sgd, adam, adamw"]),
+        ("gamma: 0.7", "gama: 0.7", ["gama", "unknown key", "gamma"]),
+        ("name: exponential", "name: expo", ["'expo'", "constant, step, exponential"]),
+        ("lr: 1.0e-3", "lr: -1", ["defaults.lr", "greater than 0"]),
+        ("augment: null", "augment: {flop: true}", ["augment.flop", "rotation_degrees"]),
+        (
+            "\n  smoke:",
+            "\n  smoke:\n    exta: 1",
+            ["profiles.smoke.exta", "known: about, phantoms"],
+        ),
+        ("task: age", "task: sex\n  sex_input: true", ["stands twice"]),
+        ("title:", "titel:", ["titel", "unknown key", "title"]),
+        ("resnet18: {}", "resnet18: {}\n  resnet18: {}", ["'resnet18' stands twice"]),
+        ("resnet18: {}", "resnet18: [1]", ["experiments.resnet18"]),
+        ("profiles:", "profiles: [", ["not YAML"]),
+    ],
+)
+def test_a_slip_is_one_line_that_names_it_and_what_is_known(edited, old, new, says):
+    with pytest.raises(UserError) as caught:
+        edited(old, new)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in says), message
+
+
+def test_a_network_is_not_given_its_own_answer(edited):
+    with pytest.raises(UserError, match="given its own answer"):
+        edited("resnet18: {}", "resnet18: {task: sex, sex_input: true}")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    sheet = study.load(SHEET)
+    with pytest.raises(UserError, match="unknown profile 'huge'; known: smoke, demo"):
+        sheet.config("huge", "resnet18")
+    with pytest.raises(UserError, match="unknown experiment 'resnet19'; known: resnet18"):
+        sheet.config("smoke", "resnet19")
+
+
+def test_a_key_replaces_the_default_whole(edited):
+    sheet = edited("resnet18: {}", "resnet18: {schedule: {name: step, gamma: 0.1, step_size: 4}}")
+    assert sheet.config("demo", "resnet18").schedule == study.Step(
+        name="step", gamma=0.1, step_size=4
+    )
+
+
+def test_a_digest_changes_with_every_setting(config):
+    base = config()
+    changed = [
+        config(lr=2e-3),
+        config(seed=1),
+        config(schedule="cosine"),
+        config(augment={"flip": False}),
+        config(threads=2),
+    ]
+    assert len({base.digest, *(c.digest for c in changed)}) == len(changed) + 1
+    assert config().digest == base.digest
+
+
+def test_aliases_that_explode_are_refused_quickly(tmp_path):
+    bomb = tmp_path / "study.yaml"
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    bomb.write_text("\n".join(levels))
+    with pytest.raises(UserError):
+        study.load(bomb)
