@@ -91,7 +91,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Execute `python -m h2a_lib.pipeline.notebooks [--gpu] NOTEBOOK OUTPUT JSON`; the graph's jobs call it.
+    """Run `python -m h2a_lib.pipeline.notebooks [--gpu] NOTEBOOK OUTPUT JSON`, as the graph does.
 
     With `--gpu` the notebook has a place on a GPU, where there is one.
 

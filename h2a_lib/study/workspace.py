@@ -183,16 +183,21 @@ class Study:
         folder = self.results_folder / "scratch" if self.is_scratch else self.results_folder
         return Results(folder, self.root, self.tier_label, self.notebook)
 
-    def show(self, drawing: Drawing, *shown: "Run") -> None:
+    def show(self, drawing: Drawing | None, *shown: "Run") -> None:
         """Display and save a figure: the last line of a notebook's cell.
 
         Parameters
         ----------
-        drawing : Drawing
-            From a function of `h2a_lib.figures`.
+        drawing : Drawing or None
+            From a function of `h2a_lib.figures`; None where this profile has nothing to draw.
         *shown : Run
             The runs whose predictions it shows; by default it shows the data set.
         """
+        if drawing is None:
+            from IPython.display import Markdown, display
+
+            display(Markdown(f"*The profile `{self.profile_name}` has no runs to compare here.*"))
+            return
         inputs = [run.folder / "predictions.csv" for run in shown] or [self.data_file]
         self.results.show(drawing, inputs)
 

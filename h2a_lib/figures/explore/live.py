@@ -1,0 +1,60 @@
+"""What every interactive view shares: controls above a picture that follows them."""
+
+import io
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+from IPython.display import Image
+from matplotlib.figure import Figure
+
+# Set by what runs a notebook for somebody who looks at it: Jupyter Server, VS Code, Colab, Kaggle.
+LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
+DPI = 96
+
+
+def is_live() -> bool:
+    """Whether somebody watches this notebook, so that a slider has a hand to move it."""
+    values = [os.environ.get(name) for name in LIVE]
+    return any(values) and values[-1] != "Batch"
+
+
+def interact(
+    draw: Callable[..., Figure], alt: str, **controls: widgets.ValueWidget
+) -> widgets.Widget | Image:
+    """Return controls with a picture that is redrawn as they are moved.
+
+    Parameters
+    ----------
+    draw : callable
+        From one keyword argument for each control, its value, to a figure.
+    alt : str
+        What the picture shows, for whoever cannot see it.
+    **controls : Widget
+        By the names of the arguments; each has a value.
+
+    Returns
+    -------
+    Widget or Image
+        In a batch run: the picture for the controls' first values.
+    """
+
+    def png() -> bytes:
+        figure = draw(**{name: control.value for name, control in controls.items()})
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+        plt.close(figure)
+        return content.getvalue()
+
+    if not is_live():
+        return Image(png(), alt=alt)
+    picture = widgets.Image(value=png(), format="png", alt=alt)
+
+    def redraw(_: Any) -> None:
+        picture.value = png()
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    return widgets.VBox([widgets.HBox(list(controls.values())), picture])
