@@ -94,8 +94,8 @@ def _best_group(runs: Iterable[Run], answer: str) -> list[Run]:
 
 
 def _badness(run: Run, answer: str) -> float:
-    """Return a run's validation error; lower is better."""
-    metrics = run.metrics["validation"]
+    """Return a run's error on the selection hands; lower is better."""
+    metrics = run.metrics["selection"]
     if answer == "age":
         return metrics["mae_months"]
     # An AUC is at least 0, so any that exists comes before any log loss.
@@ -117,10 +117,21 @@ def runs_like(runs: Iterable[Run], answer: str, like: Run) -> Run | None:
     return best_runs(same, answer)[0] if same else None
 
 
+def predictions_of(run: Run, split: str) -> pd.DataFrame:
+    """Return a run's predictions of one split, rows numbered anew.
+
+    Parameters
+    ----------
+    run : Run
+    split : {"selection", "validation", "test"}
+        What is chosen is chosen on "selection"; "validation" reports.
+    """
+    return run.predictions[run.predictions["split"] == split].reset_index(drop=True)
+
+
 def validation(run: Run) -> pd.DataFrame:
     """Return a run's predictions of the validation hands, rows numbered anew."""
-    seen = run.predictions
-    return seen[seen["split"] == "validation"].reset_index(drop=True)
+    return predictions_of(run, "validation")
 
 
 def pictures(hands: Hands, ids: Sequence[str]) -> NDArray[np.uint8]:

@@ -170,7 +170,8 @@ def model_card(run: Run, tier_label: str, file_name: str) -> str:
         if "predicted_age_months" in hands:
             parts += _age_part(str(split), hands)
         if "male_probability" in hands:
-            parts += _sex_part(str(split), hands, sex.choose_threshold(run.predictions_train))
+            selection = run.predictions[run.predictions["split"] == "selection"]
+            parts += _sex_part(str(split), hands, sex.choose_threshold(selection))
     return "\n\n".join(parts) + "\n"
 
 

@@ -247,12 +247,12 @@ class _Readers:
 
     @classmethod
     def of(cls, run: Run) -> "_Readers":
-        seen = run.predictions[run.predictions["split"] == "validation"]
+        seen = run.predictions[run.predictions["split"] == "selection"]
         has_age, has_sex = run.config.task in ("age", "both"), run.config.task in ("sex", "both")
         return cls(
             run,
             Conformal.fit(seen) if has_age else None,
-            sex.choose_threshold(run.predictions_train) if has_sex else 0.5,
+            sex.choose_threshold(seen) if has_sex else 0.5,
             familiarity.recall(run.folder),
         )
 

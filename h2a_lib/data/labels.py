@@ -35,6 +35,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm", ".d
 
 # The original study's split: 10,000 to train and 2,611 to validate.
 TRAIN_SHARE = 10_000 / 12_611
+# Of the training hands, these choose: epoch, experiment, threshold, temperature, intervals.
+SELECTION_SHARE = 0.1
 
 
 def read_labels(table: Path) -> pd.DataFrame:
@@ -140,20 +142,21 @@ def id_order(ids: Iterable[str]) -> np.ndarray:
 
 
 def assign_split(ids: Iterable[str], n_train: int | None = None) -> pd.Series:
-    """Split ids into train and validation, whatever their order and on every machine alike.
+    """Split ids into train, selection and validation, alike on every machine and in any order.
 
     Parameters
     ----------
     ids : iterable of str
         n different ids.
     n_train : int, optional
-        How many to train on; by default in the original study's proportion of 10,000 to 2,611,
-        which for its 12,611 ids is exactly that.
+        How many are for training; by default in the original study's proportion of 10,000 to
+        2,611, which for its 12,611 ids is exactly that. A tenth of them is set aside as
+        "selection": what is chosen is chosen on these, and the validation hands only report.
 
     Returns
     -------
     Series
-        "train" or "validation" by id, in the order given.
+        "train", "selection" or "validation" by id, in the order given.
 
     Raises
     ------
@@ -169,7 +172,10 @@ def assign_split(ids: Iterable[str], n_train: int | None = None) -> pd.Series:
     elif not 0 <= n_train <= n:
         raise UserError(f"cannot train on {n_train} of {n} ids")
     split = np.full(n, "validation", dtype=object)
-    split[np.argsort(id_order(index))[:n_train]] = "train"
+    order = np.argsort(id_order(index))
+    n_selection = round(n_train * SELECTION_SHARE)
+    split[order[: n_train - n_selection]] = "train"
+    split[order[n_train - n_selection : n_train]] = "selection"
     return pd.Series(split, index=index, name="split")
 
 

@@ -26,7 +26,7 @@ def print_epoch(progress: Progress, config: RunConfig) -> None:
     errors = [
         f"{name.replace('_', ' ')} {value:.2f}"
         for name, value in row.items()
-        if name.startswith(("train_", "validation_")) and name != "train_loss"
+        if name.startswith(("train_", "selection_")) and name != "train_loss"
     ]
     left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
     print(

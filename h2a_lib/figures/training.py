@@ -20,7 +20,7 @@ def learning_curve(history: pd.DataFrame, axes: Axes) -> Axes:
     axes : Axes
     """
     measure, label = measure_of(history)
-    for split, colour in (("train", GREY), ("validation", BLUE)):
+    for split, colour in (("train", GREY), ("selection", BLUE)):
         values = history[f"{split}_{measure}"]
         axes.plot(history["epoch"], values, "o-", color=colour, label=split, markersize=4)
     axes.legend()
@@ -46,7 +46,7 @@ def curves(
     for i, (label, histories) in enumerate(groups.items()):
         colour = colours[i % len(colours)]
         measure, unit = measure_of(histories[0])
-        for split, style in (("validation", "-"), ("train", ":")):
+        for split, style in (("selection", "-"), ("train", ":")):
             by_epoch = pd.concat(histories).groupby("epoch")[f"{split}_{measure}"]
             mean = by_epoch.mean()
             axes.plot(
@@ -54,19 +54,19 @@ def curves(
                 mean,
                 style,
                 color=colour,
-                marker="o" if split == "validation" else None,
+                marker="o" if split == "selection" else None,
                 markersize=4,
-                label=label if split == "validation" else None,
+                label=label if split == "selection" else None,
             )
-            if len(histories) > 1 and split == "validation":
+            if len(histories) > 1 and split == "selection":
                 axes.fill_between(
                     mean.index, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.15, lw=0
                 )
         for history in histories:
-            kept = history.loc[history[f"validation_{measure}"].idxmin()]
+            kept = history.loc[history[f"selection_{measure}"].idxmin()]
             axes.plot(
                 kept["epoch"],
-                kept[f"validation_{measure}"],
+                kept[f"selection_{measure}"],
                 "o",
                 color=colour,
                 markersize=11,
@@ -123,7 +123,7 @@ def dots_with_intervals(
 
 def measure_of(history: pd.DataFrame) -> tuple[str, str]:
     """Return the error that a history is judged by, and its label with unit."""
-    if "validation_mae_months" in history:
+    if "selection_mae_months" in history:
         return "mae_months", "mean absolute error (months)"
     return "log_loss", "log loss of sex"
 

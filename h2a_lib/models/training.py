@@ -143,9 +143,9 @@ def _learn(
     processor.prepare(config.threads)
     labels = hands.labels
     learnt = hands.training_rows(config.train_fraction)
-    validation = hands.rows("validation")
-    # As many training hands as there are validation hands tell the training error of an epoch.
-    looked_at = learnt[: len(validation)]
+    selection = hands.rows("selection")
+    # As many training hands as there are selection hands tell the training error of an epoch.
+    looked_at = learnt[: len(selection)]
     scales = measure_scales(hands, learnt)
     hand_set = HandSet.of(hands, fabric.device)
 
@@ -195,11 +195,11 @@ def _learn(
         calibrate_batch_norm(shown, config, scales, hand_set, looked_at, fabric)
         of_steps = torch.stack(losses).tolist()
         row = {"epoch": epoch, "lr": rates[-1], "train_loss": float(np.mean(of_steps))}
-        for name, rows in (("train", looked_at), ("validation", validation)):
+        for name, rows in (("train", looked_at), ("selection", selection)):
             seen = predict(shown, config, scales, hand_set, rows, fabric)
             errors = metrics_of(labels.iloc[rows].assign(**seen))
             row |= {f"{name}_{error}": value for error, value in errors.items()}
-        error = row["validation_mae_months" if config.task != "sex" else "validation_log_loss"]
+        error = row["selection_mae_months" if config.task != "sex" else "selection_log_loss"]
         # Devices may differ in the last digit, and must agree on what follows from it.
         error = fabric.broadcast(error)
         if is_better(error, progress.best_error):

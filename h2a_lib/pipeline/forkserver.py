@@ -3,8 +3,8 @@
 A job of the study spends 10 s of processor time on importing torch, pandas and their kin before it
 does anything (measured: docs/performance.md), and a study has dozens of jobs. `python -m
 h2a_lib.pipeline.forkserver MODULE ARGUMENT...` does what `python -m MODULE ARGUMENT...` does, but
-in a fork of a server that has imported them once, if one is running. Without a server (another machine of a
-cluster, a GPU, a system that cannot fork safely) it is the plain thing.
+in a fork of a server that has imported them once, if one is running. Without a server (another
+machine of a cluster, a GPU, a system that cannot fork safely) it is the plain thing.
 """
 
 import atexit

@@ -41,11 +41,13 @@ def prepare_data(study: Study, progress: bool = True) -> None:
     inspection = sources.inspect(study.data_folder, memory=memory, progress=progress)
     inspection.raise_if_unsound()
     labels = inspection.labels
-    train, validation = ((labels["split"] == name).sum() for name in ("train", "validation"))
-    if min(train, validation) < MIN_HANDS:
+    train, selection, validation = (
+        (labels["split"] == name).sum() for name in ("train", "selection", "validation")
+    )
+    if min(train, selection, validation) < MIN_HANDS:
         raise UserError(
-            f"{study.data_folder} has {train} hands to train on and {validation} to validate: a "
-            f"network needs at least {MIN_HANDS} of each (eight in all, in a set to train on)"
+            f"{study.data_folder} has {train} hands to train on, {selection} to choose by and "
+            f"{validation} to report on: {MIN_HANDS} of each are needed (19 in all)"
         )
     data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
     if study.data_file.exists() and study.data == data and is_same_csv(study.labels_file, labels):

@@ -14,7 +14,8 @@ from h2a_lib.report.outline import VARIABLE, Outline, Slide
 from h2a_lib.report.staging import Staged
 
 BIB_ENTRY = re.compile(r"^\s*@\w+\{\s*([^,\s]+)\s*,", re.MULTILINE)
-COUNTS = {f"n_{part}" for part in ("total", "train", "validation", "test", "female", "male")}
+SPLITS = ("train", "selection", "validation", "test")
+COUNTS = {f"n_{part}" for part in ("total", *SPLITS, "female", "male")}
 FIGURE = re.compile(r"figures/([a-z0-9_]+)\.(?:svg|png)")
 
 
@@ -58,7 +59,7 @@ def check_numbers(staged: Staged) -> list[str]:
         count = {
             key: int(text.replace(",", "")) for key, text in population.items() if key in COUNTS
         }
-        parts = sum(count[f"n_{part}"] for part in ("train", "validation", "test"))
+        parts = sum(count.get(f"n_{part}", 0) for part in SPLITS)
         agree("training, validation and test hands, and all hands", parts, count["n_total"])
         agree(
             "girls and boys, and all hands", count["n_female"] + count["n_male"], count["n_total"]

@@ -62,7 +62,7 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row for each hand that was not trained on; `split` tells validation from test."""
+        """One row for each hand that was not trained on; `split` says which part it is of."""
         return pd.read_csv(self.folder / "predictions.csv", dtype={"id": str})
 
     @cached_property

@@ -34,6 +34,11 @@ SETTINGS = {
 }
 
 
+def split_of(n: int, n_validation: int) -> list[str]:
+    """Return the split of each hand: as many to select by as to validate, the rest to train on."""
+    return [["validation", "selection", "train"][min(i // n_validation, 2)] for i in range(n)]
+
+
 def squares(n: int, n_validation: int, size_px: int = 32) -> Hands:
     """Draw bright squares on noise: the older, the larger; males brighter."""
     random = np.random.default_rng(0)
@@ -48,7 +53,7 @@ def squares(n: int, n_validation: int, size_px: int = 32) -> Hands:
             "id": [str(1000 + i) for i in range(n)],
             "age_months": ages,
             "male": male,
-            "split": ["validation" if i < n_validation else "train" for i in range(n)],
+            "split": split_of(n, n_validation),
         }
     )
     return Hands(images, labels, fingerprint="squares")

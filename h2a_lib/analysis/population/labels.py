@@ -247,6 +247,7 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
     return {
         "n_total": f"{len(labels):,}",
         "n_train": f"{split.get('train', 0):,}",
+        "n_selection": f"{split.get('selection', 0):,}",
         "n_validation": f"{split.get('validation', 0):,}",
         "n_test": f"{split.get('test', 0):,}",
         "age_mean": number(age.mean(), 1),
