@@ -167,8 +167,8 @@ def _why(
     """Return why a step must run ("" if it need not), and whether the cause is its own."""
     root = steps.study.root
     if record is None:
-        begun = step.folder is not None and (root / step.folder).is_dir()
-        return ("was not finished" if begun else "not made yet"), True
+        begun = any((root / output).exists() for output in step.outputs)
+        return ("no record says what it was made with" if begun else "not made yet"), True
     reasons = [*_changes(record.content.settings, content.settings)]
     reasons += _changed_code(record.content.code, content.code)
     before, after = record.content.inputs, content.inputs
