@@ -64,14 +64,23 @@ def report(
     renderer: RendererOption = "auto",
     executor: ExecutorOption = None,
     workflow_profile: WorkflowProfileOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which steps would run and why, and stop.")
+    ] = False,
 ) -> None:
-    """Make the whole report: data, runs, figures, deck. Only what is missing or stale is made."""
+    """Make the whole report: data, runs, figures, deck. Only what is missing or stale is made.
+
+    Exit code: 0 if the report is made; 2 if something is missing from it.
+    """
     _check_renderer(renderer)
     study = locate(profile, data)
     cluster = graph.Cluster.named(executor, workflow_profile, study.root)
     decks = [study.deck_folder / name for name in REPORT_FILES]
     before = [deck.stat().st_mtime_ns if deck.exists() else 0 for deck in decks]
     with graph.alone(study):
+        if dry_run:
+            typer.echo(graph.plan(study, renderer=renderer, at_most=cores))
+            return
         prepare.prepare_data(study)
         graph.make_report(study, at_most=cores, renderer=renderer, cluster=cluster)
     if before == [deck.stat().st_mtime_ns for deck in decks]:
@@ -215,8 +224,7 @@ def status(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     table = Table("experiment", "seed", "state", "epochs", "validation", title=study.name)
     finished = 0
     planned = list(study.config.runs_of(profile))
-    # Without the data's fingerprint, every run would be made again.
-    wanted = study.unfinished_runs() if study.data_file.exists() else planned
+    wanted = graph.stale_runs(study)
     for experiment, seed in planned:
         folder = study.run_folder(experiment, seed)
         try:

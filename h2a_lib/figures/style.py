@@ -69,7 +69,8 @@ def radiographs(figure: Figure, name: str, *, alt: str, caption: str, finding: s
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults to the report's look."""
+    """Set matplotlib's defaults to the report's look, whatever the user's own are."""
+    mpl.rcdefaults()
     mpl.rcParams.update(
         {
             "figure.figsize": WIDE,

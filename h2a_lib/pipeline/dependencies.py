@@ -1,70 +1,217 @@
-"""Which files of the library a notebook or module uses: what makes its results stale."""
+"""Which code determines the result of a step, and a digest of it.
+
+A digest is of the syntax tree: comments, docstrings, blank lines and formatting do not count.
+"""
 
 import ast
+import hashlib
 import json
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
+# Runs steps, words messages, shares out work: none of it changes what a step makes.
+WITHOUT_EFFECT = ("pipeline/", "errors.py", "data/pool.py", "study/notebook.py")
 
 
-def files_used_by(source: Path) -> list[Path]:
+class Code(NamedTuple):
+    """What was read of a source file."""
+
+    tree: ast.Module
+    magics: tuple[str, ...]
+    """Lines of a notebook's own language: "%matplotlib inline"."""
+    parameters: frozenset[str]
+    """Names that a notebook's parameters cell assigns."""
+
+
+def code_digests(
+    sources: Iterable[Path], passed: Collection[str] = (), without: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the digest of each file with code that some sources use, themselves included.
+
+    Parameters
+    ----------
+    sources : iterable of Path
+        Notebooks or Python files.
+    passed : collection of str
+        Parameters that a notebook is given: the defaults in its parameters cell do not count.
+    without : collection of str
+        Parts of the package, besides `WITHOUT_EFFECT`, that do not count, and what they alone
+        import neither: "figures/", "study/results.py".
+
+    Returns
+    -------
+    dict of str to str
+        Path relative to the project (the parent of the package) -> hex digest.
+    """
+    digests = {}
+    for source in sources:
+        for file in {source, *files_used_by(source, (*WITHOUT_EFFECT, *without))}:
+            name = file.relative_to(PACKAGE.parent) if PACKAGE.parent in file.parents else file.name
+            if (
+                digest := _digest(file, frozenset(passed) if file == source else frozenset())
+            ) != "":
+                digests[str(name)] = digest
+    return dict(sorted(digests.items()))
+
+
+def files_used_by(source: Path, without: Collection[str] = ()) -> list[Path]:
     """Return the library's files that a notebook or module imports, directly or through others.
 
-    Imports inside functions count too. Found by reading, so nothing is run.
+    Imports inside functions count too, those for type checkers do not. Nothing is run.
 
     Parameters
     ----------
     source : Path
         A notebook or a Python file.
+    without : collection of str
+        Files and folders (with a slash at the end) of the package that are passed over.
 
     Returns
     -------
     list of Path
         Sorted; `source` itself among them if it is the library's.
     """
-    found: set[Path] = set()
+    used: set[Path] = set()
     waiting = [source]
     while waiting:
         for file in _imports(waiting.pop()):
-            if file not in found:
-                found.add(file)
+            name = file.relative_to(PACKAGE).as_posix()
+            passed_over = any(
+                name == part or (part.endswith("/") and name.startswith(part)) for part in without
+            )
+            if file not in used and not passed_over:
+                used.add(file)
                 waiting.append(file)
-    return sorted(found | ({source} if source.is_relative_to(PACKAGE) else set()))
+    return sorted(used | ({source} if source.is_relative_to(PACKAGE) else set()))
 
 
-@cache
 def _imports(source: Path) -> frozenset[Path]:
-    text = source.read_text(encoding="utf-8")
-    if source.suffix == ".ipynb":
-        cells = json.loads(text)["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        # Lines of the notebook's own language ("%matplotlib") import nothing of ours.
-        text = "\n".join(
-            line for cell in code for line in cell.splitlines() if line[:1] not in ("%", "!")
-        )
-    found: set[Path] = set()
-    for node in ast.walk(ast.parse(text)):
+    return _imports_of_text(source.read_text(encoding="utf-8"), source.suffix == ".ipynb")
+
+
+@lru_cache(maxsize=1000)
+def _imports_of_text(text: str, is_notebook: bool) -> frozenset[Path]:
+    files: set[Path] = set()
+    for node in _walk(_parse(text, is_notebook).tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= _files(node.module)
+            files |= _files(node.module)
             for alias in node.names:
-                found |= _files(f"{node.module}.{alias.name}")
+                files |= _files(f"{node.module}.{alias.name}")
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                found |= _files(alias.name)
-    return frozenset(found)
+                files |= _files(alias.name)
+    return frozenset(files)
 
 
-def _files(module: str) -> set[Path]:
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those below `if TYPE_CHECKING`."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if not (isinstance(node, ast.If) and _is_for_type_checkers(node.test)):
+            yield node
+            waiting += ast.iter_child_nodes(node)
+
+
+def _is_for_type_checkers(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+@lru_cache(maxsize=1000)
+def _files(module: str) -> frozenset[Path]:
     """Return a module's file with those of the packages around it; nothing if it is not ours."""
     parts = module.split(".")
     if parts[0] != PACKAGE.name:
-        return set()
+        return frozenset()
     base = PACKAGE.joinpath(*parts[1:])
     file = base.with_suffix(".py") if len(parts) > 1 else PACKAGE / "__init__.py"
     if not file.is_file():
         file = base / "__init__.py"
     if not file.is_file():  # a name inside a module, which its own import has found
-        return set()
+        return frozenset()
     around = [PACKAGE.joinpath(*parts[1:i]) / "__init__.py" for i in range(1, len(parts))]
-    return {file, *(init for init in around if init.is_file())}
+    return frozenset({file, *(init for init in around if init.is_file())})
+
+
+@lru_cache(maxsize=1000)
+def _parse(text: str, is_notebook: bool) -> Code:
+    """Parse a source; by its content, so that a file changed meanwhile is read anew."""
+    if not is_notebook:
+        return Code(ast.parse(text), (), frozenset())
+    body: list[ast.stmt] = []
+    magics: list[str] = []
+    parameters: set[str] = set()
+    for cell in json.loads(text)["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        lines = "".join(cell["source"]).splitlines()
+        magics += [line for line in lines if line[:1] in ("%", "!")]
+        tree = ast.parse("\n".join(line for line in lines if line[:1] not in ("%", "!")))
+        body += tree.body
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            parameters |= {name for statement in tree.body for name in _assigned(statement)}
+    return Code(ast.Module(body, []), tuple(magics), frozenset(parameters))
+
+
+def _assigned(statement: ast.stmt) -> set[str]:
+    if isinstance(statement, ast.Assign):
+        return {target.id for target in statement.targets if isinstance(target, ast.Name)}
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+        return {statement.target.id}
+    return set()
+
+
+def _digest(file: Path, passed: frozenset[str]) -> str:
+    return _digest_of_text(file.read_text(encoding="utf-8"), file.suffix == ".ipynb", passed)
+
+
+@lru_cache(maxsize=1000)
+def _digest_of_text(text: str, is_notebook: bool, passed: frozenset[str]) -> str:
+    """Return the hex digest of a source's code; "" if it has none."""
+    code = _parse(text, is_notebook)
+    unimportant = passed & code.parameters
+    body = [
+        statement
+        for statement in code.tree.body
+        if not ((names := _assigned(statement)) and names <= unimportant)
+    ]
+    parts: list[str] = []
+    _append_tree(body, parts, keep_text=is_notebook)
+    if len(parts) == 1 and not code.magics:
+        return ""
+    content = "\n".join([*code.magics, *parts]).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _append_tree(value: Any, parts: list[str], keep_text: bool) -> None:
+    """Append the parts of a syntax tree: the same for every Python version that can read it.
+
+    `ast.dump` is not: versions differ in the empty fields that nodes have. A text that stands by
+    itself, a docstring above all, is left out of a module; in a notebook it would be displayed.
+    """
+    if isinstance(value, list):
+        for part in value:
+            if keep_text or not _is_text(part):
+                _append_tree(part, parts, keep_text)
+        parts.append("]")
+    elif isinstance(value, ast.AST):
+        parts.append(type(value).__name__)
+        for name in value._fields:
+            part = getattr(value, name, None)
+            if part is not None and part != []:
+                parts.append(name)
+                _append_tree(part, parts, keep_text)
+        parts.append(")")
+    else:
+        parts.append(repr(value))
+
+
+def _is_text(statement: Any) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

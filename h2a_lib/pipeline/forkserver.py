@@ -20,12 +20,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from h2a_lib.pipeline.environment import socket_folder
 
 # In the environment of whoever may ask the server.
 ADDRESS = "H2A_WARM"
@@ -77,7 +78,7 @@ def server(
     if sys.platform != "linux" or shutil.which("nvidia-smi"):
         yield dict(environment)
         return
-    with tempfile.TemporaryDirectory(prefix="h2a-", dir="/tmp") as folder:
+    with socket_folder() as folder:
         address = f"{folder}/warm"
         command = [sys.executable, "-m", __name__, "--serve", address, *modules]
         # The pipe is never written to; it closes when this process ends.

@@ -6,17 +6,27 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from h2a_lib.data.pool import cores
 from h2a_lib.errors import UserError, unknown
-from h2a_lib.files import clear_errors, sweep, write_json, write_text
-from h2a_lib.pipeline import forkserver as warm
-from h2a_lib.pipeline import gpus
+from h2a_lib.files import clear_errors, remove, sweep, write_json, write_text
+from h2a_lib.pipeline import forkserver, gpus
+from h2a_lib.pipeline.environment import step_environment
+from h2a_lib.pipeline.prepare import prepare_data
 from h2a_lib.pipeline.processes import as_leader
+from h2a_lib.pipeline.staleness import Stale, listing, stale_steps, summary
+from h2a_lib.pipeline.steps import Step, Steps, remove_results_of_other_studies
+from h2a_lib.study.provenance import duration
 from h2a_lib.study.workspace import Study, format_runs
+
+SECONDS_BETWEEN_LOOKS = 0.2
+# Share of the work that must be done before the rest is estimated from it.
+LEAST_TO_ESTIMATE_FROM = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,14 @@ def build(
     renderer: str = "auto",
     cluster: Cluster | None = None,
 ) -> None:
-    """Run the steps of the graph that lead to some targets and are missing or stale.
+    """Run the steps that lead to some targets and are missing or stale.
 
     Parameters
     ----------
     study : Study
         Whose data are prepared.
     targets : iterable of str
-        Rules or files of the Snakefile.
+        Names of steps, outputs of steps, or "runs" for all that train.
     at_most : int, optional
         Processor cores of this machine to use; all by default.
     renderer : str
@@ -82,9 +92,76 @@ def build(
     Raises
     ------
     UserError
-        If a step failed (its own message has been shown), if the Snakefile or the sheet allow no
-        graph, or if another process is at work here.
+        If a step failed (its own message has been shown), if Snakemake can make no graph, or if
+        another process is at work here.
     """
+    with alone(study):
+        steps = Steps(study, renderer)
+        targets = tuple(sorted(steps.named(tuple(targets))))
+        stale = stale_steps(steps, targets)
+        if not stale:
+            return
+        for folder in ("cache", "runs", "results"):
+            sweep(study.root / folder / study.name)
+        sweep(study.deck_folder.parent)
+        if "deck" in targets:
+            remove_results_of_other_studies(steps)
+        wanted = steps.leading_to(targets)
+        print(summary(stale, len(wanted), at_most or cores()), flush=True)
+        mark(study, wanted, stale)
+        _run_snakemake(study, targets, stale, at_most, renderer, cluster)
+
+
+def plan(study: Study, renderer: str = "auto", at_most: int | None = None) -> str:
+    """Return which steps of the report would run: why, and how long each took the last time."""
+    if not study.data_file.exists():
+        return f"Nothing is made yet of {study.name!r}: first the data, then all steps."
+    prepare_data(study)
+    steps = Steps(study, renderer)
+    if not (stale := stale_steps(steps)):
+        return f"Nothing to do: the report of {study.name!r} is up to date."
+    return "\n".join([*listing(stale), summary(stale, len(steps.by_name), at_most or cores())])
+
+
+def stale_runs(study: Study) -> set[tuple[str, int]]:
+    """Return the (experiment, seed) of the profile that a report would make, or make again."""
+    planned = set(study.config.runs_of(study.profile_name))
+    if not study.data_file.exists():
+        return planned
+    steps = Steps(study)
+    stale = {one.step.name for one in stale_steps(steps, ("runs",))}
+    return {
+        (experiment, seed)
+        for experiment, seed in planned
+        if (name := f"train/{experiment}/seed-{seed}") in stale or name not in steps.by_name
+    }
+
+
+def marker_of(study: Study, step: str) -> str:
+    """Return the file that tells Snakemake that a step is up to date, relative to the project."""
+    return f".snakemake/h2a/{study.name}/{step}"
+
+
+def mark(study: Study, wanted: list[Step], stale: list[Stale]) -> None:
+    """Tell Snakemake which steps are up to date."""
+    must_run = {one.step.name for one in stale}
+    for step in wanted:
+        marker = study.root / marker_of(study, step.name)
+        if step.name in must_run:
+            remove(marker)
+        else:
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+
+
+def _run_snakemake(
+    study: Study,
+    targets: tuple[str, ...],
+    stale: list[Stale],
+    at_most: int | None,
+    renderer: str,
+    cluster: Cluster | None,
+) -> None:
     asked = {
         "profile": study.profile_name,
         "data": str(study.data_folder),
@@ -94,24 +171,49 @@ def build(
         *(sys.executable, "-m", "snakemake", "--snakefile", str(study.root / "Snakefile")),
         *("--directory", str(study.root)),
         # Ours is released by the kernel when a process dies; Snakemake's own lock is not.
-        *("--nolock", "--rerun-incomplete", "--keep-going"),
+        *("--nolock", "--keep-going"),
+        # The markers alone say what must run.
+        *("--rerun-triggers", "params", "--ignore-incomplete", "--drop-metadata"),
         *(_on_cluster(cluster) if cluster else _here(at_most)),
         # As JSON, which is YAML: Snakemake would read a bare "#" or ": " in a path as YAML's own.
-        *("--config", f"asked={json.dumps(asked, ensure_ascii=False)}", "--", *targets),
+        *("--config", f"asked={json.dumps(asked, ensure_ascii=False)}", "--"),
+        *(marker_of(study, target) for target in targets),
     ]
-    with alone(study):
-        for folder in ("cache", "runs", "results"):
-            sweep(study.root / folder / study.name)
-        sweep(study.deck_folder.parent)
-        mine = _environment(study.root)
-        # A cluster's nodes cannot ask a server here.
-        jobs = contextlib.nullcontext(mine) if cluster else warm.server(environment=mine)
-        with jobs as environment:
-            done = subprocess.run(command, env=environment, check=False)
-            if done.returncode and not cluster:
-                _raise_if_there_is_no_graph(command, environment)
-    if done.returncode:
+    environment = step_environment(study.root) | as_leader()
+    # A cluster's nodes cannot ask a server here.
+    jobs = (
+        contextlib.nullcontext(environment)
+        if cluster
+        else forkserver.server(environment=environment)
+    )
+    with jobs as given, subprocess.Popen(command, env=given) as process:
+        report_progress(study, stale, lambda: process.poll() is not None)
+        if process.returncode and not cluster:
+            _raise_if_there_is_no_graph(command, given)
+    if process.returncode:
         raise UserError("the study is not complete: see the messages above")
+
+
+def report_progress(study: Study, stale: list[Stale], has_ended: Callable[[], bool]) -> None:
+    """Print how many steps are done, and how long the others may take, until all has ended."""
+    known = [one.seconds for one in stale if one.seconds is not None]
+    usual = sum(known) / len(known) if known else 1.0
+    waiting = {one.step.name: usual if one.seconds is None else one.seconds for one in stale}
+    work = sum(waiting.values()) or 1.0
+    began = time.monotonic()
+    while not has_ended():
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        done = [name for name in waiting if (study.root / marker_of(study, name)).exists()]
+        for name in done:
+            del waiting[name]
+        if done and waiting:
+            finished = 1 - sum(waiting.values()) / work
+            spent = time.monotonic() - began
+            line = f"{len(stale) - len(waiting)} of {len(stale)}"
+            # Before that it is a guess from too little.
+            if finished > LEAST_TO_ESTIMATE_FROM:
+                line += f", {duration(spent / finished - spent)} left"
+            print(line, flush=True)
 
 
 def make_report(study: Study, **how: Any) -> None:
@@ -131,7 +233,7 @@ def make_report(study: Study, **how: Any) -> None:
         or, where without them there is nothing to show, there is no deck: never an old one.
     """
     try:
-        build(study, ["all"], **how)
+        build(study, ("deck",), **how)
     except UserError:
         failed = study.unfinished_runs()
         if not failed or len(failed) == len(study.planned_runs()):
@@ -141,7 +243,7 @@ def make_report(study: Study, **how: Any) -> None:
     names = format_runs(failed)
     write_json(study.missing_file, failed)
     try:
-        build(study, ["all"], **how)
+        build(study, ("deck",), **how)
     except UserError:
         shutil.rmtree(study.deck_folder, ignore_errors=True)
         raise UserError(
@@ -183,18 +285,13 @@ def alone(study: Study) -> Iterator[None]:
         lock.release()
 
 
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _raise_if_there_is_no_graph(command: list[str], environment: Mapping[str, str]) -> None:
     """Raise a UserError with why Snakemake could not begin: told to be quiet, it did not say so."""
     dry = [*command[:3], "--dry-run", *command[3:]]
-    looked = subprocess.run(dry, env=environment, capture_output=True, text=True, check=False)
-    if looked.returncode:
-        said = f"{looked.stdout}{looked.stderr}".strip()
-        raise UserError(f"Snakemake can make no graph of the study:\n{said}")
+    done = subprocess.run(dry, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        messages = f"{done.stdout}{done.stderr}".strip()
+        raise UserError(f"Snakemake can make no graph of the study:\n{messages}")
 
 
 def _here(at_most: int | None) -> Iterator[str]:
@@ -209,18 +306,3 @@ def _on_cluster(cluster: Cluster) -> Iterator[str]:
     yield from ("--quiet", "rules", "--workflow-profile", str(cluster.profile))
     if cluster.executor:
         yield from ("--executor", cluster.executor)
-
-
-def _environment(root: Path) -> dict[str, str]:
-    """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
-    defaults = {
-        # What torch.compile has compiled, so that the next run need not.
-        "TORCHINDUCTOR_CACHE_DIR": str(root / "cache" / "compiled"),
-        # Steps run side by side: with a thread for each core in each of them they would wait for
-        # one another. And the last digit of a sum must not depend on the machine's cores. A
-        # training sets its own number.
-        "OMP_NUM_THREADS": "1",
-    }
-    folder = str(Path(sys.executable).parent)
-    path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    return defaults | os.environ | as_leader() | {"PATH": path}

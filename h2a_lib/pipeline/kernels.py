@@ -2,18 +2,29 @@
 
 import sys
 
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
-from h2a_lib.pipeline import forkserver as warm
+from h2a_lib.pipeline import forkserver
 
 
-class WarmKernelManager(AsyncKernelManager):
-    """Starts a kernel in a process that has the heavy libraries already, where there is one."""
+class StudyKernelManager(AsyncKernelManager):
+    """Starts kernels of this Python, whatever kernels the user has installed.
 
-    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-        """Return the kernel's command: `python … -m ipykernel_launcher -f …`, warm."""
-        command = super().format_kernel_cmd(extra_arguments)
-        return [sys.executable, "-m", warm.__name__, *command[command.index("-m") + 1 :]]
+    A kernel is a fork of the server of prepared processes, where there is one.
+    """
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """Return our own kernel: one called python3 may be another Python's."""
+        return KernelSpec(
+            argv=[
+                *(sys.executable, "-m", forkserver.__name__, "ipykernel_launcher"),
+                *("-f", "{connection_file}"),
+            ],
+            display_name="Hand-To-Age",
+            language="python",
+        )
 
     async def _async_interrupt_kernel(self) -> None:
         # Not at the end: the kernel would report the interrupt as an error before it is killed.

@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from h2a_lib.errors import UserError, require_file, unknown
 from h2a_lib.files import remove, write_atomically, write_bytes
+from h2a_lib.pipeline.environment import socket_folder, use_step_environment
 from h2a_lib.pipeline.gpus import one_gpu
 from h2a_lib.pipeline.processes import end_with_leader
 
@@ -57,8 +57,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     failed = output.with_suffix(".failed.ipynb")
     remove(failed)
     # A socket's path has room for about 100 letters, and the usual runtime folder can be longer.
-    with tempfile.TemporaryDirectory(prefix="h2a-", dir="/tmp") as runtime:
-        os.environ["JUPYTER_RUNTIME_DIR"] = runtime
+    with socket_folder() as runtime:
+        os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime)
         with write_atomically(output) as temporary:
             try:
                 papermill.execute_notebook(
@@ -70,7 +70,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                     progress_bar=False,
                     stdout_file=sys.stdout,
                     stderr_file=sys.stderr,
-                    kernel_manager_class=f"{__package__}.kernels.WarmKernelManager",
+                    kernel_manager_class=f"{__package__}.kernels.StudyKernelManager",
                     # All that it made is on the disk; a polite end takes 1.6 s.
                     shutdown_kernel="immediate",
                     config=Config({"KernelManager": {"transport": "ipc", "ip": f"{runtime}/k"}}),
@@ -102,12 +102,14 @@ def main() -> int:
     """
     end_with_leader()
     *options, notebook, output, parameters = sys.argv[1:]
+    notebook = str(Path(notebook).resolve())
+    use_step_environment(Path(notebook).parents[1])
     began = time.monotonic()
     print(f"{output}: begins", flush=True)
     alone = one_gpu() if "--gpu" in options else contextlib.nullcontext()
     try:
         with alone:
-            execute(Path(notebook).resolve(), Path(output), json.loads(parameters))
+            execute(Path(notebook), Path(output), json.loads(parameters))
     except UserError as error:
         print(f"{Path(notebook).name}: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from h2a_lib.errors import UserError, unknown
 
 MOST_BYTES = 50_000  # the whole study has 6,000; a million would take half a minute to parse
+# Of ASCII letters, and not ".", ".." or an option.
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+# The experiment that differs from the defaults in nothing.
+DEFAULT = "resnet18"
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -285,6 +290,12 @@ class StudyConfig(Strict):
 
     def check(self) -> None:
         """Raise a UserError for the first thing in the sheet that cannot be run."""
+        for name in (*self.profiles, *self.experiments):
+            if not FILE_NAME.fullmatch(name):
+                raise UserError(
+                    f"{name!r}: profiles and experiments are names of folders: use letters, "
+                    "digits, dots, hyphens and underscores"
+                )
         for name, profile in self.profiles.items():
             chosen = [] if profile.experiments == "all" else profile.experiments
             for experiment in [*chosen, *profile.more_seeds, *profile.settings_of]:

@@ -1,20 +1,17 @@
-"""Ask Snakemake which steps it would run again after a change, many times from one process.
+"""Ask which steps would run again after a change, many times from one process.
 
-`python staleness.py FOLDER` makes stand-ins (empty files) for all that the graph of the checkout
-FOLDER makes, lets Snakemake record them as done, then reads changes as JSON lines from standard
-input and answers each with a line: the steps that would run. A change is one of
-{"write": path, "base64": content}, {"touch": path}, {"config": {…}} or {}; it is undone before
-the next. The heavy libraries are imported once, the project's own in a fork for
-each change.
+`python staleness.py FOLDER` makes stand-ins (empty files) for all that the steps of the checkout
+FOLDER make, records them as done, then reads changes as JSON lines from standard input and answers
+each with a line: the steps that would run. A change is one of {"write": path, "base64": content},
+{"touch": path}, {"renderer": name} or {}; it is undone before the next. The heavy libraries are
+imported once, the project's own in a fork for each change.
 """
 
 import base64
 import contextlib
 import json
 import os
-import shutil
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,14 +20,6 @@ from typing import Any
 import pandas  # noqa: F401
 import pydantic  # noqa: F401
 import yaml  # noqa: F401
-from snakemake.api import SnakemakeApi
-from snakemake.settings.types import (
-    ConfigSettings,
-    DAGSettings,
-    OutputSettings,
-    Quietness,
-    ResourceSettings,
-)
 
 STUDY = "smoke"
 
@@ -41,13 +30,13 @@ def main() -> None:
     sys.path.insert(0, str(folder))
     os.chdir(folder)
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what Snakemake says is no answer
-    in_fork(lambda: stand_in(folder))
+    os.dup2(2, 1)  # messages are no answer
+    in_fork(stand_in)
     for line in sys.stdin:
         change = json.loads(line)
         with changed(folder, change):
-            told = in_fork(lambda c=change: sorted(stale(folder, c.get("config", {}))))
-        print(json.dumps(told), file=answers, flush=True)
+            names = in_fork(lambda c=change: sorted(stale(c.get("renderer", "auto"))))
+        print(json.dumps(names), file=answers, flush=True)
 
 
 @contextlib.contextmanager
@@ -81,67 +70,52 @@ def in_fork(function: Callable[[], Any]) -> Any:
     if child == 0:
         os.close(reading)
         try:
-            told = json.dumps(function())
+            answer = json.dumps(function())
         except BaseException:
-            told = json.dumps([traceback.format_exc()])
+            answer = json.dumps([traceback.format_exc()])
         with os.fdopen(writing, "w") as pipe:
-            pipe.write(told)
+            pipe.write(answer)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = json.loads(pipe.read())
+        answer = json.loads(pipe.read())
     os.waitpid(child, 0)
-    return told
+    return answer
 
 
-@contextlib.contextmanager
-def graph_of(folder: Path, config: dict[str, str], anew: bool = False) -> Iterator[Any]:
-    """Give the study's graph, its data prepared as `h2a report` does."""
+def steps_of(renderer: str) -> Any:
+    """Return the study's steps, its data prepared as `h2a report` does."""
     from h2a_lib.pipeline import prepare
+    from h2a_lib.pipeline.steps import Steps
     from h2a_lib.study import workspace
 
     study = workspace.locate(STUDY)
     prepare.prepare_data(study, progress=False)
-    given = {"profile": STUDY, "data": str(study.data_folder), "renderer": "auto"} | config
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        graph = api.workflow(
-            resource_settings=ResourceSettings(cores=2),
-            config_settings=ConfigSettings(config={"asked": given}),
-            snakefile=folder / "Snakefile",
-            workdir=folder,
-        )
-        how = DAGSettings(targets={"all"}, force_incomplete=True, forceall=anew)
-        yield graph, graph.dag(how)
+    return Steps(study, renderer)
 
 
-def stand_in(folder: Path) -> None:
-    """Make every output as an empty file, inputs before outputs, and record the steps as done."""
-    with graph_of(folder, {}) as (workflow, graph):
-        graph.execute_workflow(executor="dryrun")
-        for job in workflow._workflow.dag.toposorted():
-            for file in (Path(name) for one in job for name in one.output):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.touch()
-            time.sleep(0.02)
-    with graph_of(folder, {}, anew=True) as (_, graph):
-        graph.execute_workflow(executor="touch")
-    shutil.rmtree(folder / ".snakemake" / "log", ignore_errors=True)
+def stand_in() -> None:
+    """Make every output as an empty file, and record the steps as done."""
+    from h2a_lib.pipeline.staleness import Contents, write_record
+
+    steps = steps_of("auto")
+    contents = Contents(steps).by_name
+    for step in steps.by_name.values():
+        for file in step.outputs:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        write_record(step.record, step, contents[step.name], [], 1.0)
 
 
-def stale(folder: Path, config: dict[str, str]) -> set[str]:
-    with graph_of(folder, config) as (workflow, graph):
-        graph.execute_workflow(executor="dryrun")
-        jobs = list(workflow._workflow.dag.needrun_jobs(exclude_finished=False))
-    return {name_of(job) for job in jobs if job.rule.name != "all"}
+def stale(renderer: str) -> set[str]:
+    from h2a_lib.pipeline.staleness import stale_steps
+
+    return {name_of(one.step) for one in stale_steps(steps_of(renderer))}
 
 
-def name_of(job) -> str:
-    """Return a rule's name, or run/EXPERIMENT, or cache/FOLDER."""
-    if job.rule.name == "train":
-        return f"run/{job.wildcards.experiment}"
-    if job.rule.name == "cache":
-        return f"cache/{Path(job.output[0]).parent.name}"
-    return job.rule.name
+def name_of(step) -> str:
+    """Return a step's name, for a training run/EXPERIMENT."""
+    return f"run/{step.name.split('/')[1]}" if step.rule == "train" else step.name
 
 
 if __name__ == "__main__":

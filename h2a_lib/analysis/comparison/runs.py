@@ -18,11 +18,11 @@ from h2a_lib.analysis.statistics.bootstrap import (
     paired_over_seeds,
 )
 from h2a_lib.errors import UserError
+from h2a_lib.study import config as study_config
 from h2a_lib.study.config import RunConfig, Step
 from h2a_lib.study.runs import Run
 
-# The experiment that differs from the defaults in nothing.
-DEFAULT = "resnet18"
+DEFAULT = study_config.DEFAULT
 
 # Settings that trade bias for variance, in words.
 TRADES = {

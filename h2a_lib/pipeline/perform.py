@@ -1,0 +1,126 @@
+"""Perform one step of a study, and record what it was made with: a job of the Snakefile."""
+
+import json
+import os
+import runpy
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from h2a_lib.errors import UserError
+from h2a_lib.files import read_json, remove
+from h2a_lib.pipeline.environment import use_step_environment
+from h2a_lib.pipeline.processes import end_with_leader
+from h2a_lib.pipeline.staleness import Contents, read_record, write_record
+from h2a_lib.pipeline.steps import Step, Steps
+from h2a_lib.study import runs
+from h2a_lib.study.workspace import locate
+
+
+def perform(steps: Steps, name: str) -> int:
+    """Perform a step in this process, its working directory being the project's.
+
+    A complete run that is repeated is set aside as `seed-0.old` first, and removed when its
+    successor is complete. If the one set aside is what is wanted, it takes its place again.
+
+    Returns
+    -------
+    int
+        The exit code of the step's module.
+    """
+    step = steps.by_name[name]
+    content = Contents(steps).as_made(step)
+    began = time.monotonic()
+    if step.folder:
+        old = read_record(old_of(step.folder) / step.record.name)
+        if old and old.content.digest == content.digest:
+            swap_with_old(step.folder)
+            print(f"{step.label}: as it was before", flush=True)
+            return 0
+        set_aside(step.folder)
+    # What is made from here on is not what the record says.
+    remove(step.record)
+    if code := run_module(step.module, list(step.arguments)):
+        return code
+    if missing := [str(output) for output in step.outputs if not output.exists()]:
+        raise UserError(f"{step.label} has not made {', '.join(missing)}")
+    write_record(step.record, step, content, drawn_by(step, steps), time.monotonic() - began)
+    if step.folder:
+        shutil.rmtree(old_of(step.folder), ignore_errors=True)
+    return 0
+
+
+def drawn_by(step: Step, steps: Steps) -> list[str]:
+    """Return the figures that a notebook drew: there may be more than the table of steps names."""
+    figures = steps.study.results_folder / "figures"
+    descriptions = {file: read_json(file) for file in sorted(figures.glob("*.json"))}
+    return [
+        str(file.with_name(content["file"]).relative_to(steps.study.root))
+        for file, content in descriptions.items()
+        if content["made_by"] == step.label
+    ]
+
+
+def run_module(module: str, arguments: list[str]) -> int:
+    """Run a module as `python -m` does, and return its exit code."""
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def old_of(folder: Path) -> Path:
+    """Return where the earlier run of a folder is kept until its successor is complete."""
+    return folder.with_name(f"{folder.name}.old")
+
+
+def set_aside(folder: Path) -> None:
+    """Move a complete run out of the way; one that is incomplete goes on where it stopped."""
+    if not all((folder / name).is_file() for name in runs.FILES):
+        return
+    old = old_of(folder)
+    if old.exists():
+        shutil.rmtree(old)
+    folder.rename(old)
+
+
+def swap_with_old(folder: Path) -> None:
+    """Exchange a run and the earlier one."""
+    aside = folder.with_name(f"{folder.name}.new")
+    if folder.exists():
+        folder.rename(aside)
+    old_of(folder).rename(folder)
+    if aside.exists():
+        if all((aside / name).is_file() for name in runs.FILES):
+            aside.rename(old_of(folder))
+        else:
+            shutil.rmtree(aside)
+
+
+def main() -> int:
+    """Run `python -m h2a_lib.pipeline.perform STUDY STEP`, STUDY being JSON.
+
+    Returns
+    -------
+    int
+        0; 1 if it failed; 2 for a mistake of the user.
+    """
+    end_with_leader()
+    asked, name = json.loads(sys.argv[1]), sys.argv[2]
+    try:
+        study = locate(asked["profile"], asked["data"])
+        os.chdir(study.root)
+        use_step_environment(study.root)
+        return perform(Steps(study, asked["renderer"]), name)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""Which steps of a study must run, and why: by content, not by time stamps or place.
+
+Each finished step leaves a record beside its outputs: its settings, a digest of each source file
+it used, and the digests of the steps before it, down to the data. A step is up to date if the
+record says what is true now and its outputs are there. The records are plain files, so a study
+that is moved, copied or cloned is as up to date as before.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from h2a_lib.files import read_json, sha256, write_json
+from h2a_lib.pipeline.dependencies import PACKAGE, code_digests
+from h2a_lib.pipeline.steps import DATA, Step, Steps
+from h2a_lib.study.provenance import duration, now
+
+MOST_REASONS = 3
+
+
+@dataclass(frozen=True)
+class Content:
+    """What determines a step's result.
+
+    Attributes
+    ----------
+    settings : mapping of str to object
+    code : mapping of str to str
+        Source file -> digest of its code, or of its bytes.
+    inputs : mapping of str to str
+        Step before it, or "data" -> digest.
+    """
+
+    settings: Mapping[str, Any]
+    code: Mapping[str, str]
+    inputs: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all of it."""
+        text = json.dumps([self.settings, self.code, self.inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Record(NamedTuple):
+    """What a finished step has left: what it was made with, what it made, and how long it took."""
+
+    content: Content
+    outputs: tuple[Path, ...]
+    seconds: float
+
+
+class Stale(NamedTuple):
+    """A step that must run.
+
+    Attributes
+    ----------
+    step : Step
+    reason : str
+        In words: "lr is now 0.003".
+    is_cause : bool
+        Whether it would run even if no other step did.
+    seconds : float or None
+        How long it took the last time.
+    """
+
+    step: Step
+    reason: str
+    is_cause: bool
+    seconds: float | None
+
+
+def read_record(file: Path) -> Record | None:
+    """Return a record; None if it is missing or unreadable."""
+    try:
+        read = read_json(file)
+        content = Content(read["settings"], read["code"], read["inputs"])
+        return Record(content, tuple(map(Path, read["outputs"])), float(read["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(file: Path, step: Step, content: Content, made: Iterable[str], s: float) -> None:
+    """Write the record of a step that has just been done."""
+    outputs = dict.fromkeys([*map(str, step.outputs), *made])
+    write_json(
+        file,
+        {
+            "step": step.name,
+            "digest": content.digest,
+            "seconds": round(s, 1),
+            "finished": now(),
+            "outputs": list(outputs),
+            "settings": content.settings,
+            "inputs": content.inputs,
+            "code": content.code,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What determines the result of each step now."""
+
+    steps: Steps
+
+    @cached_property
+    def by_name(self) -> dict[str, Content]:
+        """Return the content of each step, by its name."""
+        contents: dict[str, Content] = {}
+        for step in self.steps.by_name.values():
+            inputs = {
+                name: self.steps.data_digest if name == DATA else contents[name].digest
+                for name in step.needs
+            }
+            contents[step.name] = Content(_as_json(step.settings), self.code(step), inputs)
+        return contents
+
+    def code(self, step: Step) -> dict[str, str]:
+        """Return the digest of each source file of a step."""
+        root = self.steps.study.root
+        # The library is the one that runs, wherever it is installed; the notebooks are the study's.
+        sources = [
+            (PACKAGE.parent if source.startswith(PACKAGE.name) else root) / source
+            for source in step.sources
+        ]
+        digests = code_digests(sources, step.passed, step.without)
+        return digests | {str(file): sha256(root / file)[:16] for file in step.files}
+
+    def as_made(self, step: Step) -> Content:
+        """Return the content of a step that begins now: its inputs are as they were recorded."""
+        inputs = {}
+        for name in step.needs:
+            if name == DATA:
+                inputs[name] = self.steps.data_digest
+                continue
+            before = read_record(self.steps.study.root / self.steps.by_name[name].record)
+            inputs[name] = before.content.digest if before else ""
+        return Content(_as_json(step.settings), self.code(step), inputs)
+
+
+def stale_steps(steps: Steps, targets: tuple[str, ...] = ("deck",)) -> list[Stale]:
+    """Return the steps that lead to some targets and must run, each after those that it needs."""
+    contents = Contents(steps).by_name
+    stale: dict[str, Stale] = {}
+    for step in steps.leading_to(targets):
+        record = read_record(steps.study.root / step.record)
+        reason, is_cause = _why(step, contents[step.name], record, steps, set(stale))
+        if reason:
+            stale[step.name] = Stale(step, reason, is_cause, record.seconds if record else None)
+    return list(stale.values())
+
+
+def is_up_to_date(steps: Steps, name: str) -> bool:
+    """Return whether a step has been done as it would be done now."""
+    return all(stale.step.name != name for stale in stale_steps(steps, (name,)))
+
+
+def _why(
+    step: Step, content: Content, record: Record | None, steps: Steps, stale: set[str]
+) -> tuple[str, bool]:
+    """Return why a step must run ("" if it need not), and whether the cause is its own."""
+    root = steps.study.root
+    if record is None:
+        begun = any((root / output).exists() for output in step.outputs)
+        return ("no record says what it was made with" if begun else "not made yet"), True
+    reasons = [*_changes(record.content.settings, content.settings)]
+    reasons += _changed_code(record.content.code, content.code)
+    before, after = record.content.inputs, content.inputs
+    if before.get(DATA) != after.get(DATA):
+        reasons.append("the data changed")
+    if {*before} != {*after}:
+        reasons.append("other runs are wanted")
+    for output in {**dict.fromkeys(step.outputs), **dict.fromkeys(record.outputs)}:
+        if not (root / output).exists():
+            reasons.append(f"{output} is missing")
+            break
+    if reasons:
+        return "; ".join(reasons), True
+    later = [name for name in step.needs if name in stale]
+    if not (later := later or [name for name in after if before[name] != after[name]]):
+        return "", False
+    return f"follows {_list([_label(name, steps) for name in later])}", False
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    changes = []
+    for key in {**before, **after}:
+        if key not in after:
+            changes.append(f"{key} is no longer a setting")
+        elif key == "study.yaml" and before.get(key) != after[key]:
+            changes.append("study.yaml changed")
+        elif before.get(key, ...) != after[key]:
+            changes.append(f"{key} is now {_text(after[key])}")
+    return changes
+
+
+def _changed_code(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return [f"code of {_list(changed)} changed"] if changed else []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(
+            str(part) if key == "name" else f"{key} {_text(part)}" for key, part in value.items()
+        )
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "not set"
+
+
+def _label(name: str, steps: Steps) -> str:
+    return steps.by_name[name].label if name in steps.by_name else name
+
+
+def _list(names: list[str]) -> str:
+    more = len(names) - MOST_REASONS
+    return ", ".join(names[:MOST_REASONS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are when they have been written and read."""
+    read: dict[str, Any] = json.loads(json.dumps(settings))
+    return read
+
+
+# --- in words ---
+
+
+def summary(stale: list[Stale], n_steps: int, parallel: int) -> str:
+    """Return "21 of 40 steps: lr of resnet34 is now 3e-3; about 12 min"."""
+    causes = Counter(one.reason for one in stale if one.is_cause)
+    reasons = []
+    for reason, times in causes.most_common():
+        labels = [one.step.label for one in stale if one.is_cause and one.reason == reason]
+        where = labels[0] if times == 1 else f"{times} steps"
+        reasons.append(f"{where}: {reason}")
+    parts = [f"{len(stale)} of {n_steps} steps", _list(reasons)]
+    if all(one.seconds is not None for one in stale):
+        total = sum(one.seconds or 0.0 for one in stale)
+        longest = max((one.seconds or 0.0 for one in stale), default=0.0)
+        parts.append(f"about {duration(max(longest, total / parallel))}")
+    return "; ".join(parts)
+
+
+def listing(stale: list[Stale]) -> list[str]:
+    """Return a line for each step that must run: why, and how long it took the last time."""
+    width = max((len(one.step.label) for one in stale), default=0)
+    return [
+        f"{one.step.label:<{width}}  {one.reason}"
+        + ("" if one.seconds is None else f"  ({duration(one.seconds)} the last time)")
+        for one in stale
+    ]
