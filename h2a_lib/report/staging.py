@@ -77,6 +77,8 @@ class Staged:
         name -> names, header, rows (as text), numeric (one bool a column).
     published : bool
         Whether these are results without their data: what figures were drawn from may be gone.
+    pages : dict
+        figure -> address of the cell that drew it, relative to the deck.
     """
 
     tier_label: str
@@ -84,9 +86,15 @@ class Staged:
     figures: dict[str, dict[str, Any]]
     tables: dict[str, dict[str, Any]]
     published: bool
+    pages: dict[str, str]
 
 
-def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
+def stage(
+    results: Path,
+    project: Path,
+    stand_ins: bool = True,
+    pages: dict[str, str] | None = None,
+) -> Staged:
     """Copy what the deck shows into the project, and describe it in `_staged.json`.
 
     Results that were published without their radiographs (`published.json`) take the pictures of
@@ -100,6 +108,8 @@ def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
         The Quarto project.
     stand_ins : bool
         Whether published results take pictures of phantoms.
+    pages : dict of str to str, optional
+        Where each figure is drawn, on the pages of the notebooks.
 
     Raises
     ------
@@ -118,6 +128,7 @@ def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
         figures=(_stand_ins(results) if stand_ins else {}) | _figures(results),
         published=is_published(results),
         tables={file.stem: _table(file) for file in sorted(results.glob("tables/*.csv"))},
+        pages=pages or {},
     )
     with write_folder_atomically(project / "figures") as folder:
         for figure in staged.figures.values():

@@ -117,11 +117,13 @@ local function html_text(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
 end
 
--- What drew a figure, and the first of the runs that it shows, as {name, path from the project's
--- folder}. The names are short, so that the line keeps to itself: the study is named on the first
--- slide, whole paths in the links and in the notes.
+-- What drew a figure, and the first of the runs that it shows, as {name, address from the deck's
+-- folder, report/_output/<study>/}. A notebook's address is the cell on its page, or its source
+-- where these results came without executed notebooks. The names are short, so that the line keeps
+-- to itself: the study is named on the first slide, whole paths in the links and in the notes.
 local function sources(data)
-  local notebook = { name = data.made_by, path = "notebooks/" .. data.made_by .. ".ipynb" }
+  local source = "../../../notebooks/" .. data.made_by .. ".ipynb"
+  local notebook = { name = data.made_by, address = staged.pages[data.name] or source }
   local found, runs = pandoc.List({ notebook }), pandoc.List({})
   for _, input in ipairs(data.inputs) do
     local run = input.path:match("^(runs/.+)/[^/]+$")
@@ -130,16 +132,16 @@ local function sources(data)
     end
   end
   if #runs > 0 then
-    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], path = runs[1] })
+    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], address = "../../../" .. runs[1] })
   end
   return found, math.max(0, #runs - 1)
 end
 
--- As text, or as links from report/_output/<study>/, where the deck lies, to the project's files.
+-- As text or as links.
 local function sources_text(data, as_links)
   local found, n_more = sources(data)
   local said = found:map(function(one)
-    return as_links and ('<a href="../../../%s">%s</a>'):format(one.path, one.name) or one.name
+    return as_links and ('<a href="%s">%s</a>'):format(one.address, one.name) or one.name
   end)
   return table.concat(said, " · ") .. (n_more > 0 and " and " .. n_more .. " more" or "")
 end
