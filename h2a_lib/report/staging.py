@@ -13,7 +13,14 @@ from PIL import Image
 
 from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json, read_yaml, write_atomically, write_folder_atomically, write_json, write_yaml
+from h2a_lib.files import (
+    read_json,
+    read_yaml,
+    write_atomically,
+    write_folder_atomically,
+    write_json,
+    write_yaml,
+)
 from h2a_lib.report.pdf_figures import write_for_pdf
 from h2a_lib.study.workspace import TIER_LABELS
 

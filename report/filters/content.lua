@@ -51,7 +51,7 @@ local function present(name)
   elseif kind == "several" then
     local group, key = rest:match("^([^.]+)%.(.+)$")
     local value = staged.variables[group] and staged.variables[group][key]
-    return value ~= nil and value ~= "0" and value ~= "1"
+    return value ~= nil and value ~= "1" and not value:match("^[0.]+ ?%%?$")
   end
   error('has="' .. name .. '": write figure:NAME, table:NAME, var:GROUP, var:GROUP.KEY or several:GROUP.KEY')
 end
