@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from h2a_lib.analysis import out_of_distribution as familiarity
 from h2a_lib.analysis import selection
 from h2a_lib.analysis.age.robustness import blur, changed, noise
-from h2a_lib.commands.predict import LEAST_SET, UNLIKE_P
+from h2a_lib.commands.predict import MIN_SET, SET_P
 from h2a_lib.data import images
 from h2a_lib.data.hands import load_hands
 from h2a_lib.study import runs, workspace
@@ -46,12 +46,12 @@ def main() -> None:
         far = found.distances(familiarity.views(run, pictures))
         random = np.random.default_rng(0)
         tens = [
-            found.compare(random.choice(far, LEAST_SET, replace=False))[1] < UNLIKE_P
+            found.compare(random.choice(far, MIN_SET, replace=False))[1] < SET_P
             for _ in range(TENS)
         ]
         print(
             f"{name:24} n = {len(pictures):5,}: {np.mean(far > found.threshold):4.0%} one by one, "
-            f"{np.mean(tens):4.0%} of sets of {LEAST_SET}",
+            f"{np.mean(tens):4.0%} of sets of {MIN_SET}",
             flush=True,
         )
 
@@ -70,8 +70,8 @@ def sets(own: NDArray[np.uint8], strange: NDArray[np.uint8]) -> dict[str, NDArra
         "noise of 20 levels": changed(own, noise(20)),
         "blurred by 4 %": changed(own, blur(0.04)),
         "nothing but noise": np.random.default_rng(0).integers(0, 256, own.shape, dtype=np.uint8),
-        "a chequerboard": np.repeat((tiles * 255).astype(np.uint8)[None], LEAST_SET, axis=0),
-        "black": np.zeros((LEAST_SET, side, side), np.uint8),
+        "a chequerboard": np.repeat((tiles * 255).astype(np.uint8)[None], MIN_SET, axis=0),
+        "black": np.zeros((MIN_SET, side, side), np.uint8),
     }
 
 

@@ -1,4 +1,4 @@
-"""What this machine has and lacks for a study."""
+"""`h2a doctor`: what this machine has and lacks for a study."""
 
 import platform
 import shutil
@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
+
+def command() -> None:
+    """Show what this machine has and what it lacks; exit code 1 if something needed is missing."""
+    from h2a_lib.study.workspace import project_root
+
+    raise typer.Exit(1 if examine(project_root()) else 0)
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One item of the check.
 
     Attributes
     ----------
@@ -29,7 +38,7 @@ class Finding:
 
 
 def findings(root: Path) -> Iterator[Finding]:
-    """Look at Python, processor, GPU, memory, disk, Quarto and data.
+    """Check Python, processor, GPU, memory, disk, Quarto and data.
 
     Parameters
     ----------
@@ -53,32 +62,34 @@ def findings(root: Path) -> Iterator[Finding]:
     yield Finding("disk", f"{free:.0f} GB free", free >= 2, "the demo needs 2 GB", True)
     quarto = shutil.which("quarto")
     yield Finding(
-        "Quarto", quarto or "not here", bool(quarto), "not needed: Pandoc and Typst render instead"
+        "Quarto", quarto or "not found", bool(quarto), "not needed: Pandoc and Typst render instead"
     )
     sheet = config.load(root / CONFIG_FILE)
     for name, profile in sheet.profiles.items():
         if profile.data is None:
-            yield Finding(f"data of {name}", "synthetic, drawn on the spot")
+            yield Finding(f"data of {name}", "synthetic, drawn when needed")
             continue
         folder = root / profile.data
         yield Finding(
             f"data of {name}",
-            str(profile.data) if folder.is_dir() else "not here",
+            str(profile.data) if folder.is_dir() else "not found",
             folder.is_dir(),
             f"h2a data fetch --source … --out {profile.data} (docs/real-data.md)",
         )
 
 
 def examine(root: Path) -> bool:
-    """Print the findings; return whether something that is needed is lacking."""
+    """Print the findings; return whether something needed is missing."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("", "what", "found", "what to do")
     missing = False
     for finding in findings(root):
-        mark = "ok" if finding.good else "lacking" if finding.needed else "–"
+        mark = "ok" if finding.good else "missing" if finding.needed else "–"
         missing |= finding.needed and not finding.good
-        table.add_row(mark, finding.what, finding.found, "" if finding.good else finding.remedy)
+        remedy = "" if finding.good else finding.remedy
+        table.add_row(mark, *map(escape, (finding.what, finding.found, remedy)))
     Console().print(table)
     return missing

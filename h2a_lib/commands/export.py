@@ -1,21 +1,20 @@
-"""A run as one file for other programs, with a card that says what it is and is not."""
+"""`h2a export`: a run as one file for other programs, with its model card."""
 
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.sex import errors as sex
-from h2a_lib.analysis.statistics import conformal, roc
-from h2a_lib.analysis.statistics.bootstrap import FEW
+import typer
+
+from h2a_lib.commands.shared import RunOption, open_run, short
 from h2a_lib.errors import UserError, unknown
-from h2a_lib.files import write_atomically, write_text
-from h2a_lib.models.inference import predictor_of
-from h2a_lib.study.runs import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import nn
+
+    from h2a_lib.study.runs import Run
 
 Target = Literal["onnx", "torch"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
@@ -23,7 +22,18 @@ SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TRACED = 2
 
 
-def export(run: Run, to: str, tier_label: str, out: Path | None = None) -> tuple[Path, Path]:
+def command(
+    run: RunOption,
+    to: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The model's file.")] = None,
+) -> None:
+    """Write a run's network, with its normalisation inside, and its model card."""
+    loaded = open_run(run)
+    for file in export(loaded, to, loaded.tier_label, out):
+        typer.echo(short(file))
+
+
+def export(run: "Run", to: str, tier_label: str, out: Path | None = None) -> tuple[Path, Path]:
     """Write a run's network, with its normalisation inside, and its model card.
 
     Parameters
@@ -46,6 +56,8 @@ def export(run: Run, to: str, tier_label: str, out: Path | None = None) -> tuple
     UserError
         If `to` is not known, or `out` has another suffix.
     """
+    from h2a_lib.files import write_text
+
     if to not in SUFFIXES:
         raise unknown("export format", to, get_args(Target))
     suffix = SUFFIXES[to]
@@ -58,16 +70,17 @@ def export(run: Run, to: str, tier_label: str, out: Path | None = None) -> tuple
     return out, card
 
 
-def portable(run: Run) -> "nn.Module":
-    """Return a module from pictures, (n, 1, s, s) float 0 to 255 (and male, (n,)), to answers.
+def portable(run: "Run") -> "nn.Module":
+    """Return a module from images, (n, 1, s, s) float 0 to 255 (and male, (n,)), to predictions.
 
-    Its answers are those of `Run.predict`: age_months and male_probability, (n,) each, as far as
-    the run has them, in this order.
+    These are age_months and male_probability, (n,) each, as far as the run has them, in this
+    order.
     """
     import torch
     from torch import Tensor, nn
 
     from h2a_lib.models.dataset import normalise
+    from h2a_lib.models.inference import predictor_of
 
     class Portable(nn.Module):
         def __init__(self) -> None:
@@ -77,25 +90,27 @@ def portable(run: Run) -> "nn.Module":
         def forward(self, images: Tensor, male: Tensor | None = None) -> tuple[Tensor, ...]:
             how, scales = run.config.pixel_norm, predictor_of(run).scales
             pixels = normalise(images / 255, how, scales.pixels, training=False)
-            said = self.network(pixels, male)
-            answers = []
-            if "age" in said:
-                answers.append(said["age"] * scales.age_sd_months + scales.age_mean_months)
-            if "sex" in said:
-                answers.append(torch.sigmoid(said["sex"]))
-            return tuple(answers)
+            outputs = self.network(pixels, male)
+            columns = []
+            if "age" in outputs:
+                columns.append(outputs["age"] * scales.age_sd_months + scales.age_mean_months)
+            if "sex" in outputs:
+                columns.append(torch.sigmoid(outputs["sex"]))
+            return tuple(columns)
 
     return Portable().eval()
 
 
-def output_names(run: Run) -> list[str]:
+def output_names(run: "Run") -> list[str]:
     """Return what the exported model gives, in order."""
     names = {"age": ["age_months"], "sex": ["male_probability"]}
     return names["age"] + names["sex"] if run.config.task == "both" else names[run.config.task]
 
 
-def _write(run: Run, to: str, out: Path) -> None:
+def _write(run: "Run", to: str, out: Path) -> None:
     import torch
+
+    from h2a_lib.files import write_atomically
 
     side = run.config.image_size_px
     random = torch.Generator().manual_seed(0)
@@ -133,19 +148,21 @@ def _write(run: Run, to: str, out: Path) -> None:
 # --- the card ------------------------------------------------------------------------------------
 
 
-def model_card(run: Run, tier_label: str, file_name: str) -> str:
+def model_card(run: "Run", tier_label: str, file_name: str) -> str:
     """Return the model card (after Mitchell et al. 2019, FAT*) as Markdown.
 
     All numbers are computed from the run's own predictions of hands it was not trained on.
     """
-    config, seen = run.config, run.predictions
+    from h2a_lib.analysis.sex import errors as sex
+
+    config, predictions = run.config, run.predictions
     parts = [
         f"# {file_name}",
         "**Not a medical device. For research and teaching; not for diagnosis, and not for"
         " estimating the age of a person for any legal purpose.**",
-        f"Data: **{tier_label}**. Trained on {len(run.predictions_train):,} hands; judged on"
-        f" {len(seen):,} others. The best epoch was chosen on the validation hands, so their errors"
-        " flatter it.",
+        f"Data: **{tier_label}**. Trained on {len(run.predictions_train):,} hands; evaluated on"
+        f" {len(predictions):,} others. The epoch was chosen on the selection hands, so"
+        " their errors are optimistic.",
         "## What it is",
         _bullets(
             {
@@ -161,12 +178,11 @@ def model_card(run: Run, tier_label: str, file_name: str) -> str:
             }
         ),
         "## What it is not for",
-        "Hands of adults; children with growth disorders or fractures (whether the data hold any is"
-        " not known); other views than the hand from the front; labels of another standard than the"
-        " data's. Nothing is known of ancestry, which the standard behind the labels does not"
-        " reflect.",
+        "Hands of adults; children with growth disorders or fractures (it is unknown whether the"
+        " data contain any); views other than posteroanterior; labels of another standard than the"
+        " data's. Ancestry is not recorded, nor does the standard behind the labels reflect it.",
     ]
-    for split, hands in seen.groupby("split", sort=True):
+    for split, hands in predictions.groupby("split", sort=True):
         if "predicted_age_months" in hands:
             parts += _age_part(str(split), hands)
         if "male_probability" in hands:
@@ -175,7 +191,11 @@ def model_card(run: Run, tier_label: str, file_name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _age_part(split: str, hands) -> list[str]:
+def _age_part(split: str, hands: "pd.DataFrame") -> list[str]:
+    from h2a_lib.analysis.age import errors as age
+    from h2a_lib.analysis.statistics import conformal
+    from h2a_lib.analysis.statistics.bootstrap import FEW
+
     error = age.error(hands)
     table = age.by_band(hands)
     rows = [
@@ -194,18 +214,22 @@ def _age_part(split: str, hands) -> list[str]:
                 *rows,
             ]
         ),
-        f"Few: n below {FEW}, the interval is not to be relied on.",
+        f"Few: n below {FEW}; the interval is unreliable.",
     ]
     if split == "validation":
         inside = conformal.coverage(conformal.cross_conformal(hands)).iloc[-1]
         lines.append(
             f"{conformal.LEVEL * 100:g} % conformal intervals, fitted on other folds of the same"
-            f" hands, held the label of {inside['coverage'] * 100:.1f} % of n = {inside['n']:,}."
+            f" hands, contained the label of {inside['coverage'] * 100:.1f} % of"
+            f" n = {inside['n']:,}."
         )
     return lines
 
 
-def _sex_part(split: str, hands, threshold: float) -> list[str]:
+def _sex_part(split: str, hands: "pd.DataFrame", threshold: float) -> list[str]:
+    from h2a_lib.analysis.sex import errors as sex
+    from h2a_lib.analysis.statistics import roc
+
     area = roc.auc(hands["male"], hands["male_probability"])
     rows = [
         f"| {row.band} | {row.n:,}{' (few)' if row.few else ''} | {row.n_male:,} "
@@ -215,9 +239,9 @@ def _sex_part(split: str, hands, threshold: float) -> list[str]:
     ]
     return [
         f"## Sex, {split}",
-        f"AUC {area.text(digits=3)}. Called male from a probability of {threshold:.3f} on, which"
-        " was chosen on training hands. The label of age alone may tell sex better than chance:"
-        " read this beside the report's baselines.",
+        f"AUC {area.text(digits=3)}. Classified as male from a probability of {threshold:.3f},"
+        " chosen on the selection hands. The age label alone may predict sex better than chance:"
+        " compare with the baselines of the report.",
         "\n".join(
             [
                 "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",

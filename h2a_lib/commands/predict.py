@@ -1,39 +1,87 @@
-"""One hand, or many: bone age with an interval, sex with a probability, and how far to trust it.
+"""`h2a predict`: bone age with an interval, sex with a probability, and how far to trust them.
 
 Research, not for diagnosis.
 """
 
+import csv
+import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import typer
 
-from h2a_lib.analysis import out_of_distribution as familiarity
-from h2a_lib.analysis.sex import errors as sex
-from h2a_lib.analysis.statistics.bootstrap import number
-from h2a_lib.analysis.statistics.conformal import LEVEL, Conformal
-from h2a_lib.data import images
+from h2a_lib.commands.shared import RunOption, check_suffix, open_run, short
 from h2a_lib.errors import UserError
-from h2a_lib.files import write_atomically
-from h2a_lib.models.inference import predictor_of
-from h2a_lib.study.runs import Run
 
-# Decoded and answered together; 256 pictures of 224 px are 13 MB.
-TOGETHER = 256
-MOST_EXPLAINED = 24
-# With fewer files a set is not compared with the validation hands; below this p it is unlike them.
-LEAST_SET = 10
-UNLIKE_P = 0.01
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from h2a_lib.analysis.out_of_distribution import Views
+    from h2a_lib.analysis.statistics.conformal import Conformal
+    from h2a_lib.study.runs import Run
+
+# Decoded and predicted together; 256 pictures of 224 px are 13 MB.
+BATCH_SIZE = 256
+MAX_EXPLAINED = 24
+# Fewer files are not compared with the validation hands as a set.
+MIN_SET = 10
+# Below this p a set is called out of distribution.
+SET_P = 0.01
 NOTICE = "Research, not for diagnosis."
 
 
+class Sex(StrEnum):
+    """The values of --sex."""
+
+    female = "female"
+    male = "male"
+
+
+def command(
+    files: Annotated[
+        list[Path], typer.Argument(help="Radiographs of any format, or folders of them.")
+    ],
+    run: RunOption,
+    sex: Annotated[Sex | None, typer.Option(help="For a run that has sex as an input.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a file.")] = False,
+    explain: Annotated[
+        Path | None, typer.Option(help="Draw Grad-CAM maps of the first 24 hands to this PNG.")
+    ] = None,
+) -> None:
+    """Estimate bone age with an interval and sex with a probability. Not for diagnosis."""
+    import json
+
+    if as_json and as_csv:
+        raise UserError("choose one of --json and --csv")
+    if explain is not None:
+        check_suffix("--explain", explain, ".png")
+        if not explain.parent.is_dir():
+            raise UserError(f"--explain {explain}: the folder {explain.parent} does not exist")
+    male = None if sex is None else sex is Sex.male
+    loaded = open_run(run)
+    predictions = predict_files(files, loaded, male)
+    if as_json:
+        typer.echo(json.dumps(predictions.as_json(loaded), indent=2, ensure_ascii=False))
+    elif as_csv:
+        typer.echo(predictions.as_csv(), nl=False)
+    else:
+        trained_on = f"Trained on: {loaded.tier_label}."
+        typer.echo("\n".join([*predictions.lines(), f"{trained_on} {NOTICE}"]))
+    if explain is not None:
+        n = draw_explanation(predictions, loaded, explain, male)
+        typer.echo(f"Grad-CAM of {n} hand{'s' if n > 1 else ''}: {short(explain)}", err=True)
+    raise typer.Exit(predictions.exit_code)
+
+
 @dataclass(frozen=True)
-class Reading:
-    """What a run says of one file.
+class Prediction:
+    """A run's estimates for one file.
 
     Attributes
     ----------
@@ -41,30 +89,30 @@ class Reading:
         As it was named.
     age_months, low_months, high_months : float or None
         Bone age and its conformal interval; None from a run that was trained for sex alone. The
-        interval is None where the run has too few validation hands to promise one.
-    level : float
-        Share of new hands like the validation hands whose interval holds the labelled age.
+        interval is None where the run has too few selection hands for one.
+    level : float or None
+        Share of hands like the selection hands whose interval contains the labelled age.
     male_probability : float or None
         None from a run that was trained for age alone.
     sex : {"male", "female"} or None
-        By the threshold that was chosen on training hands.
+        By the threshold chosen on the selection hands.
     distance : float or None
-        From the training hands, in units of the threshold: above 1, the picture looks unlike them.
-        None where the run has no description of them.
+        From the training hands, in units of the threshold: out of distribution above 1. None where
+        the run has no description of its training hands.
     """
 
     file: str
     age_months: float | None = None
     low_months: float | None = None
     high_months: float | None = None
-    level: float = LEVEL
+    level: float | None = None
     male_probability: float | None = None
     sex: str | None = None
     distance: float | None = None
 
     @property
-    def is_unlike_training(self) -> bool | None:
-        """Whether the picture looks unlike the training hands; None where that is not known."""
+    def out_of_distribution(self) -> bool | None:
+        """Whether the picture differs from the training hands; None where that is not known."""
         return None if self.distance is None else self.distance > 1
 
     def as_json(self) -> dict[str, Any]:
@@ -72,43 +120,45 @@ class Reading:
         years = None if self.age_months is None else round(self.age_months / 12, 2)
         return asdict(self) | {
             "age_years": years,
-            "is_unlike_training": self.is_unlike_training,
+            "out_of_distribution": self.out_of_distribution,
             "notice": NOTICE,
         }
 
     def text(self) -> str:
         """Return one line for a person."""
+        from h2a_lib.analysis.statistics.bootstrap import number
+
         parts = []
         if self.age_months is not None:
             age = f"{number(self.age_months)} months ({number(self.age_months / 12)} years)"
             parts.append(f"{age}, {self._interval()}")
         if self.male_probability is not None:
             parts.append(f"{self.sex} (probability of male {self.male_probability:.2f})")
-        if self.is_unlike_training:
-            parts.append(
-                f"LOOKS UNLIKE the training hands ({self.distance:.1f} times the threshold)"
-            )
+        if self.out_of_distribution:
+            parts.append(f"OUT OF DISTRIBUTION ({self.distance:.1f} times the threshold)")
         elif self.distance is None:
-            parts.append("likeness to the training hands not known")
+            parts.append("not checked for out-of-distribution input")
         return f"{self.file}: {'; '.join(parts)}"
 
     def _interval(self) -> str:
-        if self.low_months is None or self.high_months is None:
-            return "no interval (too few validation hands)"
+        from h2a_lib.analysis.statistics.bootstrap import number
+
+        if self.low_months is None or self.high_months is None or self.level is None:
+            return "no interval (too few selection hands)"
         span = f"{number(self.low_months, 0)} to {number(self.high_months, 0)}"
         return f"{self.level * 100:g} % interval {span}"
 
 
 @dataclass(frozen=True)
-class Refusal:
+class UnreadableFile:
     """A file that could not be read, and why."""
 
     file: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Together:
+class SetComparison:
     """How a whole set of files compares with the validation hands.
 
     Attributes
@@ -116,7 +166,7 @@ class Together:
     n : int
     farther : float
         How often one of them lies farther from the training hands than a validation hand does;
-        0.5 if they are alike.
+        0.5 if the two sets are alike.
     p : float
         One-sided, Mann-Whitney.
     """
@@ -126,232 +176,264 @@ class Together:
     p: float
 
     @property
-    def is_unlike_training(self) -> bool:
-        """Whether the set as a whole looks unlike the training hands."""
-        return self.p < UNLIKE_P
+    def out_of_distribution(self) -> bool:
+        """Whether the set as a whole differs from the training hands."""
+        return self.p < SET_P
 
     def text(self) -> str:
         """Return one line for a person."""
         verdict = (
-            "LOOK UNLIKE the training hands; what is said of them is not what was validated"
-            if self.is_unlike_training
-            else "look like the training hands"
+            "OUT OF DISTRIBUTION, so the validation error does not apply to them"
+            if self.out_of_distribution
+            else "like the training hands"
         )
         return (
-            f"Together the {self.n:,} files {verdict} (farther out than a validation hand "
-            f"{self.farther * 100:.0f} % of the time, p = {self.p:.2g})"
+            f"As a set, the {self.n:,} files are {verdict} (farther out than a validation hand "
+            f"in {self.farther * 100:.0f} % of pairs, p = {self.p:.2g})"
         )
 
 
 @dataclass(frozen=True)
-class Readings:
-    """The answers of one call, in the order of the files, and what could not be read.
+class Predictions:
+    """The predictions of one call, in the order of the files, and the files without one.
 
     Attributes
     ----------
-    answers : list of Reading
-    refused : list of Refusal
-    images : ndarray
-        (answers, s, s), uint8: what the network was given.
-    together : Together or None
-        From ten answers on, where the run has a description of its training hands.
+    predictions : list of Prediction
+    unreadable : list of UnreadableFile
+    images : list of ndarray
+        (s, s), uint8, one a prediction: the network's input.
+    comparison : SetComparison or None
+        From ten predictions on, where the run has a description of its training hands.
     """
 
-    answers: list[Reading]
-    refused: list[Refusal] = field(default_factory=list)
-    images: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0, 0), np.uint8))
-    together: Together | None = None
+    predictions: list[Prediction]
+    unreadable: list[UnreadableFile] = field(default_factory=list)
+    images: "list[NDArray[np.uint8]]" = field(default_factory=list)
+    comparison: SetComparison | None = None
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if a file was refused."""
-        return 1 if self.refused else 0
+        """0, or 1 if a file could not be read."""
+        return 1 if self.unreadable else 0
 
-    def as_json(self) -> dict[str, Any]:
-        """Return answers and refusals for `json.dumps`."""
+    def as_json(self, run: "Run") -> dict[str, Any]:
+        """Return all of it for `json.dumps`, with the run and its data."""
+        as_set = None
+        if self.comparison is not None:
+            as_set = asdict(self.comparison)
+            as_set["out_of_distribution"] = self.comparison.out_of_distribution
         return {
-            "answers": [answer.as_json() for answer in self.answers],
-            "refused": [asdict(refusal) for refusal in self.refused],
-            "together": None
-            if self.together is None
-            else asdict(self.together) | {"is_unlike_training": self.together.is_unlike_training},
+            "run": run.name,
+            "trained_on": run.tier_label,
+            "predictions": [prediction.as_json() for prediction in self.predictions],
+            "unreadable": [asdict(file) for file in self.unreadable],
+            "set": as_set,
         }
 
+    def as_csv(self) -> str:
+        """Return one row a file; one that could not be read has its reason and nothing else."""
+        names = [item.name for item in fields(Prediction)]
+        content = io.StringIO()
+        table = csv.DictWriter(content, [*names, "unreadable"], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(prediction) for prediction in self.predictions)
+        table.writerows({"file": file.file, "unreadable": file.reason} for file in self.unreadable)
+        return content.getvalue()
+
     def lines(self) -> list[str]:
-        """Return one line for each answer and each refusal, then one for all together."""
-        refused = [f"{refusal.file}: not read: {refusal.why}" for refusal in self.refused]
-        together = [] if self.together is None else [self.together.text()]
-        return [answer.text() for answer in self.answers] + refused + together
+        """Return one line for each file, then one for the set."""
+        unreadable = [f"{file.file}: not read: {file.reason}" for file in self.unreadable]
+        as_set = [] if self.comparison is None else [self.comparison.text()]
+        return [prediction.text() for prediction in self.predictions] + unreadable + as_set
 
 
-def read_hands(files: Iterable[Path | str], run: Run, male: bool | None = None) -> Readings:
-    """Read hands from image files with a finished run.
+def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = None) -> Predictions:
+    """Predict age and sex of hands from image files with a finished run.
 
     Parameters
     ----------
     files : iterable of path
-        Of any format that `data.images.read` takes. Prepared as the run's own images were.
+        Of any format that `data.images.read` takes, prepared as the run's own images were. A
+        folder stands for the radiographs in it.
     run : Run
     male : bool, optional
-        Sex of all of them; for a run that has sex as an input, and needed there.
-
-    Returns
-    -------
-    Readings
+        Sex of all of them; required by a run that has sex as an input.
 
     Raises
     ------
     UserError
         If the run needs the sex and it is not given, or is given it without need. A bad file
-        raises nothing: it is refused.
+        raises nothing: it is listed as unreadable.
     """
+    from h2a_lib.data import images
+
     if run.config.sex_input and male is None:
         raise UserError(f"{run.name} has sex as an input: say --sex male or --sex female")
     if male is not None and not run.config.sex_input:
         raise UserError(f"{run.name} has no sex as an input and would not use it: leave out --sex")
-    readers = _Readers.of(run)
-    answers: list[Reading] = []
-    refused: list[Refusal] = []
-    given: list[NDArray[np.uint8]] = []
-    waiting: list[tuple[str, NDArray[np.uint8]]] = []
-    for file in files:
-        try:
-            waiting.append((str(file), _prepared(file, run)))
-        except images.ImageError as error:
-            refused.append(Refusal(str(file), error.what))
-        if len(waiting) == TOGETHER:
-            answers += readers.read(waiting, male)
-            given += [picture for _, picture in waiting]
-            waiting = []
-    if waiting:
-        answers += readers.read(waiting, male)
-        given += [picture for _, picture in waiting]
-    side = run.config.image_size_px
-    stacked = np.stack(given) if given else np.empty((0, side, side), np.uint8)
-    return Readings(answers, refused, stacked, readers.together(answers))
-
-
-def _prepared(file: Path | str, run: Run) -> NDArray[np.uint8]:
+    predictor = _FilePredictor.of(run)
     config = run.config
-    return images.prepare(file, config.image_size_px, config.geometry, config.contrast)
+    predictions: list[Prediction] = []
+    unreadable: list[UnreadableFile] = []
+    inputs: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    for file in _expand(files):
+        try:
+            inputs.append(
+                images.prepare(file, config.image_size_px, config.geometry, config.contrast)
+            )
+            names.append(str(file))
+        except images.ImageError as error:
+            unreadable.append(UnreadableFile(str(file), error.what))
+        if len(names) == BATCH_SIZE:
+            predictions += predictor.predict(names, inputs[-len(names) :], male)
+            names = []
+    if names:
+        predictions += predictor.predict(names, inputs[-len(names) :], male)
+    return Predictions(predictions, unreadable, inputs, predictor.compare(predictions))
+
+
+def _expand(files: Iterable[Path | str]) -> Iterator[Path]:
+    """Yield files, and in place of a folder with radiographs these, in the order of their names."""
+    from h2a_lib.data.labels import IMAGE_SUFFIXES
+
+    for file in files:
+        folder = Path(file)
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        radiographs = [path for path in inside if path.name.lower().endswith(IMAGE_SUFFIXES)]
+        yield from radiographs or [folder]
 
 
 @dataclass(frozen=True)
-class _Readers:
-    """What turns a run's raw answers into readings; fitted once for all files."""
+class _FilePredictor:
+    """A run's network with its interval, threshold and distances, fitted once for all files."""
 
-    run: Run
-    conformal: Conformal | None
+    run: "Run"
+    conformal: "Conformal | None"
     threshold: float
-    familiar: familiarity.Views | None
+    views: "Views | None"
 
     @classmethod
-    def of(cls, run: Run) -> "_Readers":
-        seen = run.predictions[run.predictions["split"] == "selection"]
+    def of(cls, run: "Run") -> "_FilePredictor":
+        from h2a_lib.analysis import out_of_distribution
+        from h2a_lib.analysis.sex import errors as sex
+        from h2a_lib.analysis.statistics.conformal import Conformal
+
+        selection = run.predictions[run.predictions["split"] == "selection"]
         has_age, has_sex = run.config.task in ("age", "both"), run.config.task in ("sex", "both")
         return cls(
             run,
-            Conformal.fit(seen) if has_age else None,
-            sex.choose_threshold(seen) if has_sex else 0.5,
-            familiarity.recall(run.folder),
+            Conformal.fit(selection) if has_age else None,
+            sex.choose_threshold(selection) if has_sex else 0.5,
+            out_of_distribution.recall(run.folder),
         )
 
-    def together(self, answers: Sequence[Reading]) -> Together | None:
-        if self.familiar is None or len(answers) < LEAST_SET:
-            return None
-        far = np.array([answer.distance for answer in answers], float) * self.familiar.threshold
-        return Together(len(answers), *self.familiar.compare(far))
+    def compare(self, predictions: Sequence[Prediction]) -> SetComparison | None:
+        import numpy as np
 
-    def read(
-        self, named: Sequence[tuple[str, NDArray[np.uint8]]], male: bool | None
-    ) -> list[Reading]:
-        pictures = np.stack([picture for _, picture in named])
-        sexes = None if male is None else np.full(len(pictures), male)
-        said = predictor_of(self.run).predict(pictures, sexes)
-        columns: dict[str, Sequence[Any]] = {"file": [name for name, _ in named]}
+        if self.views is None or len(predictions) < MIN_SET:
+            return None
+        distances = np.array([prediction.distance for prediction in predictions], float)
+        compared = self.views.compare(distances * self.views.threshold)
+        return SetComparison(len(predictions), *compared)
+
+    def predict(
+        self, names: Sequence[str], images: "Sequence[NDArray[np.uint8]]", male: bool | None
+    ) -> list[Prediction]:
+        import numpy as np
+
+        from h2a_lib.analysis import out_of_distribution
+        from h2a_lib.models.inference import predictor_of
+
+        stacked = np.stack(images)
+        sexes = None if male is None else np.full(len(stacked), male)
+        outputs = predictor_of(self.run).predict(stacked, sexes)
+        columns: dict[str, Sequence[Any]] = {"file": names}
         if self.conformal is not None:
-            months = said["predicted_age_months"]
+            # A network without bounds may go below birth; an age does not.
+            months = np.maximum(outputs["predicted_age_months"], 0)
             low, high = self.conformal.interval(months)
             columns["age_months"] = [round(float(m), 2) for m in months]
-            # An unbounded interval is told by its upper end alone: the lower one is cut off at 0.
+            # The upper end alone shows that an interval is unbounded: the lower stops at 0.
             columns["low_months"] = [_finite(e, h) for e, h in zip(low, high, strict=True)]
             columns["high_months"] = [_finite(h, h) for h in high]
-        if "male_probability" in said:
-            columns["male_probability"] = [round(float(p), 4) for p in said["male_probability"]]
-            columns["sex"] = [
-                "male" if p >= self.threshold else "female" for p in said["male_probability"]
-            ]
-        if self.familiar is not None:
-            features = familiarity.views(self.run, pictures)
-            far = self.familiar.distances(features) / self.familiar.threshold
-            columns["distance"] = [round(float(f), 3) for f in far]
+            columns["level"] = [self.conformal.level] * len(names)
+        if "male_probability" in outputs:
+            probability = outputs["male_probability"]
+            columns["male_probability"] = [round(float(p), 4) for p in probability]
+            columns["sex"] = ["male" if p >= self.threshold else "female" for p in probability]
+        if self.views is not None:
+            features = out_of_distribution.views(self.run, stacked)
+            distances = self.views.distances(features) / self.views.threshold
+            columns["distance"] = [round(float(d), 3) for d in distances]
         rows = zip(*columns.values(), strict=True)
-        return [Reading(**dict(zip(columns, row, strict=True))) for row in rows]
+        return [Prediction(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _finite(end: float, high: float) -> float | None:
     return round(float(end), 2) if math.isfinite(high) else None
 
 
-def explain(readings: Readings, run: Run, out: Path, male: bool | None = None) -> int:
-    """Draw what the network looked at: each hand, and the hand with its Grad-CAM laid over it.
-
-    Parameters
-    ----------
-    readings : Readings
-        From `read_hands`, with the same run.
-    run : Run
-    out : Path
-        A PNG; its folder is made if need be.
-    male : bool, optional
-        As in `read_hands`.
+def draw_explanation(
+    predictions: Predictions, run: "Run", out: Path, male: bool | None = None
+) -> int:
+    """Draw the first 24 hands, each beside itself with its Grad-CAM map laid over it.
 
     Returns
     -------
     int
-        How many hands are shown: the first 24.
+        How many hands are shown.
 
     Raises
     ------
     UserError
-        If nothing was read.
+        If there is no prediction.
     """
+    import numpy as np
     import torch
     from matplotlib.figure import Figure
 
     from h2a_lib.analysis.saliency.maps import grad_cam
     from h2a_lib.figures.saliency import overlay
+    from h2a_lib.files import write_atomically
+    from h2a_lib.models.inference import predictor_of
 
-    shown = readings.answers[:MOST_EXPLAINED]
+    shown = predictions.predictions[:MAX_EXPLAINED]
     if not shown:
         raise UserError("nothing to explain: no file could be read")
-    given = readings.images[: len(shown)]
-    answer: Literal["age", "sex"] = "age" if run.config.task in ("age", "both") else "sex"
-    sexes = None if male is None else torch.full((len(given),), float(male))
-    maps = grad_cam(predictor_of(run).network, predictor_of(run).normalise(given), answer, sexes)
+    images = np.stack(predictions.images[: len(shown)])
+    task: Literal["age", "sex"] = "age" if run.config.task in ("age", "both") else "sex"
+    sexes = None if male is None else torch.full((len(images),), float(male))
+    predictor = predictor_of(run)
+    maps = grad_cam(predictor.network, predictor.normalise(images), task, sexes)
     pairs_a_row = min(3, len(shown))
     rows = math.ceil(len(shown) / pairs_a_row)
     figure = Figure(figsize=(5.4 * pairs_a_row, 3.2 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, 2 * pairs_a_row, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
-    for i, reading in enumerate(shown):
+    # A "$" in a name is a letter, not the start of a formula.
+    plain: dict[str, Any] = {"fontsize": 11, "parse_math": False}
+    for i, prediction in enumerate(shown):
         left, right = axes[2 * i], axes[2 * i + 1]
-        left.imshow(given[i], cmap="gray", vmin=0, vmax=255)
-        left.set_title(Path(reading.file).name, fontsize=11)
-        overlay(given[i], maps[i], right).set_title(_short(reading), fontsize=11)
-    figure.suptitle(f"{run.name}: Grad-CAM for {answer}. {NOTICE}", fontsize=11)
+        left.imshow(images[i], cmap="gray", vmin=0, vmax=255)
+        left.set_title(Path(prediction.file).name, **plain)
+        overlay(images[i], maps[i], right).set_title(_title(prediction), **plain)
+    figure.suptitle(f"{run.name}: Grad-CAM for {task}. {NOTICE}", **plain)
     with write_atomically(out) as temporary:
         figure.savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
     return len(shown)
 
 
-def _short(reading: Reading) -> str:
+def _title(prediction: Prediction) -> str:
+    from h2a_lib.analysis.statistics.bootstrap import number
+
     parts = []
-    if reading.age_months is not None:
-        parts.append(f"{number(reading.age_months, 0)} months")
-    if reading.male_probability is not None:
-        parts.append(f"{reading.sex} ({reading.male_probability:.2f})")
-    if reading.is_unlike_training:
-        parts.append("unlike training")
+    if prediction.age_months is not None:
+        parts.append(f"{number(prediction.age_months, 0)} months")
+    if prediction.male_probability is not None:
+        parts.append(f"{prediction.sex} ({prediction.male_probability:.2f})")
+    if prediction.out_of_distribution:
+        parts.append("out of distribution")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The deck and the article of one study, HTML and PDF. They read files and compute nothing.
+"""The report of one study: deck, article, and a page for each notebook. It computes nothing.
 
 `report/` is a real Quarto project. `render` stages the results of a study into it, checks that
 everything they name is there and of this study, renders with Quarto or with Pandoc and Typst,
@@ -15,7 +15,8 @@ from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically
 from h2a_lib.report.checks import check_numbers, check_source
 from h2a_lib.report.outline import Outline, read_outline
-from h2a_lib.report.output import check_article, check_deck
+from h2a_lib.report.output import check_article, check_deck, check_page
+from h2a_lib.report.pages import figure_addresses, find_pages, write_index, write_pages
 from h2a_lib.report.renderers import DOCUMENTS, RENDERERS, choose_renderer
 from h2a_lib.report.staging import stage
 
@@ -34,6 +35,8 @@ class Rendered:
         The deck.
     paper_html, paper_pdf : Path
         The article.
+    index : Path
+        The page that links all others.
     renderer : str
         "quarto" or "pandoc".
     n_slides : int
@@ -46,6 +49,7 @@ class Rendered:
     pdf: Path
     paper_html: Path
     paper_pdf: Path
+    index: Path
     renderer: str
     n_slides: int
     left_out: tuple[str, ...]
@@ -59,7 +63,7 @@ def render(
     renderer: str = "auto",
     stand_ins: bool = True,
 ) -> Rendered:
-    """Render the deck and the article of one study.
+    """Render the deck, the article and the notebooks of one study.
 
     Parameters
     ----------
@@ -68,7 +72,8 @@ def render(
     project : Path
         The Quarto project, `report/`. What it shows is staged into it.
     output : Path
-        Folder for `slides.*` and `paper.*`, HTML and PDF; replaced as a whole when all is well.
+        Folder for `slides.*` and `paper.*`, HTML and PDF, `index.html` and `notebooks/`; replaced
+        as a whole when all is well.
     root : Path
         The project's root, which the figures' recorded inputs are relative to.
     renderer : {"auto", "quarto", "pandoc"}
@@ -90,7 +95,8 @@ def render(
     chosen = choose_renderer(renderer)
     # Studies share the staged files: one renders at a time.
     with FileLock(project / ".lock"):
-        staged = stage(results, project, stand_ins)
+        pages = find_pages(results, root)
+        staged = stage(results, project, stand_ins, figure_addresses(pages))
         outlines = {name: read_outline(project / f"{name}.qmd") for name in DOCUMENTS}
         problems = [
             f"{name}.qmd, {problem}"
@@ -104,12 +110,16 @@ def render(
             RENDERERS[chosen](project, folder)
             problems, n_slides = check_deck(folder / "slides.html", folder / "slides.pdf")
             problems += check_article(folder / "paper.html", folder / "paper.pdf")
+            written = write_pages(pages, project, folder, staged.tier_label)
+            written.append(write_index(staged, pages, project, folder))
+            problems += [problem for page in written for problem in check_page(page)]
             raise_if_any(f"what {chosen} rendered", problems)
     return Rendered(
         output / "slides.html",
         output / "slides.pdf",
         output / "paper.html",
         output / "paper.pdf",
+        output / "index.html",
         chosen,
         n_slides,
         outlines["slides"].left_out,

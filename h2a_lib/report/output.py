@@ -1,4 +1,4 @@
-"""After rendering: see that the deck is whole and asks nothing of the network."""
+"""After rendering: check that the report is complete and loads nothing from the network."""
 
 import re
 from html.parser import HTMLParser
@@ -42,6 +42,11 @@ def check_deck(html: Path, pdf: Path) -> tuple[list[str], int]:
 def check_article(html: Path, pdf: Path) -> list[str]:
     """Check a rendered article; return all that is wrong."""
     return _missing(html, pdf) or _Page(html).problems()
+
+
+def check_page(html: Path) -> list[str]:
+    """Check that a notebook's page loads nothing; return all that is wrong."""
+    return [f"{html.name} loads {address}" for address in sorted(_Page(html).loads)]
 
 
 def _missing(*files: Path) -> list[str]:

@@ -13,8 +13,16 @@ from PIL import Image
 
 from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json, read_yaml, write_folder_atomically, write_json, write_yaml
+from h2a_lib.files import (
+    read_json,
+    read_yaml,
+    write_atomically,
+    write_folder_atomically,
+    write_json,
+    write_yaml,
+)
 from h2a_lib.report.pdf_figures import write_for_pdf
+from h2a_lib.study.workspace import TIER_LABELS
 
 # Published results hold this file: what was withheld, and of what study they are.
 MARK = "published.json"
@@ -50,7 +58,10 @@ DARK = 96
 # Pictures that show what is done to any radiograph; those of a network's answers have no stand-in.
 ILLUSTRATIONS = ("raw_grid", "geometry", "pixel_normalisation", "contrast")
 PHANTOM_STUDIES = ("demo", "smoke")
-IN_PLACE = "Synthetic hands in place of radiographs that may not be given away"
+IN_PLACE = "Synthetic hands in place of radiographs that may not be published"
+# The picture that opens the talk, drawn when it is first needed.
+OPENING, OPENING_FILE = "opening", "opening.png"
+OPENING_HAND = {"age_months": 126, "male": False, "seed": 9, "height_px": 1000}
 # Font files by the look they give; the CSS takes the .woff, Typst the .ttf.
 FONTS = (
     "source-sans-pro-regular",
@@ -77,6 +88,8 @@ class Staged:
         name -> names, header, rows (as text), numeric (one bool a column).
     published : bool
         Whether these are results without their data: what figures were drawn from may be gone.
+    pages : dict
+        figure -> address of the cell that drew it, relative to the deck.
     """
 
     tier_label: str
@@ -84,9 +97,15 @@ class Staged:
     figures: dict[str, dict[str, Any]]
     tables: dict[str, dict[str, Any]]
     published: bool
+    pages: dict[str, str]
 
 
-def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
+def stage(
+    results: Path,
+    project: Path,
+    stand_ins: bool = True,
+    pages: dict[str, str] | None = None,
+) -> Staged:
     """Copy what the deck shows into the project, and describe it in `_staged.json`.
 
     Results that were published without their radiographs (`published.json`) take the pictures of
@@ -100,6 +119,8 @@ def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
         The Quarto project.
     stand_ins : bool
         Whether published results take pictures of phantoms.
+    pages : dict of str to str, optional
+        Where each figure is drawn, on the pages of the notebooks.
 
     Raises
     ------
@@ -112,12 +133,16 @@ def stage(results: Path, project: Path, stand_ins: bool = True) -> Staged:
     }
     if "tier_label" not in variables.get("study", {}):
         raise UserError(f"{results} holds no results: variables/study.yml has no tier_label")
+    figures = _figures(results)
+    if stand_ins:
+        figures = _stand_ins(results) | figures | _opening(project)
     staged = Staged(
         tier_label=variables["study"]["tier_label"],
         variables=variables,
-        figures=(_stand_ins(results) if stand_ins else {}) | _figures(results),
+        figures=figures,
         published=is_published(results),
         tables={file.stem: _table(file) for file in sorted(results.glob("tables/*.csv"))},
+        pages=pages or {},
     )
     with write_folder_atomically(project / "figures") as folder:
         for figure in staged.figures.values():
@@ -197,6 +222,30 @@ def _stand_ins(results: Path) -> dict[str, dict[str, Any]]:
                 if name in ILLUSTRATIONS
             }
     return {}
+
+
+def _opening(project: Path) -> dict[str, dict[str, Any]]:
+    """Draw the large radiograph that opens the talk: a phantom, whatever the study's data are."""
+    file = project / OPENING_FILE
+    if not file.is_file():
+        from h2a_lib.phantoms.render import render
+
+        image = render(**OPENING_HAND).image
+        with write_atomically(file) as temporary:
+            Image.fromarray(image).save(temporary, format="PNG")
+    figure = {
+        "name": OPENING,
+        "file": file.name,
+        "alt": "A synthetic radiograph of a left hand with all its bones, drawn for a girl of "
+        f"{OPENING_HAND['age_months'] / 12:g} years.",
+        "caption": "A synthetic radiograph (phantom), not a patient",
+        "made_by": "",
+        "tier": TIER_LABELS["phantom"],
+        "inputs": [],
+        "from": str(file),
+        "ground": _ground(file),
+    }
+    return {OPENING: figure}
 
 
 def _ground(file: Path) -> str:

@@ -1,5 +1,6 @@
-"""What the deck says of the study as a whole: data tier, runs, machine, time."""
+"""What the report states about the study as a whole: data tier, runs, machine, time."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,11 +11,10 @@ from h2a_lib.study.workspace import Study, format_runs
 def write_study_variables(study: Study) -> None:
     """Write the group of variables that no notebook computes."""
     runs = study.finished_runs()
-    by_time = sorted((run.provenance for run in runs), key=lambda made: made["finished"])
+    by_time = sorted((run.provenance for run in runs), key=lambda record: record["finished"])
     first, latest = by_time[0], by_time[-1]
     missing = study.missing_runs()
     config = runs[0].config
-    data = f" --data {study.data_folder.name}" if study.name != study.profile_name else ""
     machines = (provenance.describe_machine(run.provenance["machine"]) for run in runs)
     study.results.variables(
         "study",
@@ -24,7 +24,7 @@ def write_study_variables(study: Study) -> None:
             "about": study.profile.about,
             "tier": study.tier,
             "tier_label": study.tier_label,
-            "command": f"h2a report --profile {study.profile_name}{data}",
+            "command": report_command(study),
             "date": latest["finished"][:10],
             "commit": provenance.describe_commit(latest),
             "first_date": first["finished"][:10],
@@ -41,6 +41,16 @@ def write_study_variables(study: Study) -> None:
             **({"missing_runs": format_runs(missing)} if missing else {}),
         },
     )
+
+
+def report_command(study: Study) -> str:
+    """Return the line that makes this report again, from the project's folder."""
+    words = ["h2a", "report", "--profile", study.profile_name]
+    if study.name != study.profile_name:
+        folder, root = study.data_folder.resolve(), study.root.resolve()
+        inside = folder.is_relative_to(root)
+        words += ["--data", str(folder.relative_to(root) if inside else folder)]
+    return shlex.join(words)
 
 
 def _tally(values: Iterable[str]) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # half a second to import, which the command line need not wa
     from matplotlib.figure import Figure
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Maker of what no notebook wrote.
+NO_NOTEBOOK = "h2a report"
 # A slide is shown at 1920 pixels across; a figure as wide as the slide is 11 inches.
 RASTER_DPI = 180
 # Shown at half its pixels: sharp on a dense screen.
@@ -168,6 +170,7 @@ class Results:
         """Save a table as CSV and return it, to be displayed."""
         _check_name(name)
         write_csv(self.folder / "tables" / f"{name}.csv", frame)
+        self._record_maker(f"{name}.csv")
         return frame
 
     def variables(self, group: str, values: Mapping[str, str | int]) -> "pd.DataFrame":
@@ -193,7 +196,19 @@ class Results:
 
         texts = {key: str(value) for key, value in values.items()}
         write_yaml(self.folder / "variables" / f"{group}.yml", texts)
+        self._record_maker(f"{group}.yml")
         return pd.DataFrame({"value": texts})
+
+    def makers(self) -> dict[str, str]:
+        """Return the notebook that wrote each table and group of variables, by file name."""
+        files = sorted((self.folder / "made_by").glob("*.json"))
+        return {name: file.stem for file in files for name in read_json(file)}
+
+    def _record_maker(self, file_name: str) -> None:
+        # A file a notebook: several run at the same time.
+        record = self.folder / "made_by" / f"{self.notebook or NO_NOTEBOOK}.json"
+        names = set(read_json(record)) if record.exists() else set()
+        write_json(record, sorted(names | {file_name}))
 
     def _relative(self, file: Path) -> str:
         file = file.resolve()

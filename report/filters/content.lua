@@ -5,12 +5,15 @@ h2a_lib/report/staging.py writes from the results of one study.
 
   ::: {.when has="figure:sex_roc var:sex"}     kept if the study has all of these: a figure, a table,
                                                a group of variables or one variable (var:sex.auc)
+  ::: {.when .quiet has="..."}                 the same, and not named where it falls out
   ::: {.unless has="..."}                      kept if it lacks one of them
   ::: {.left-out}                              names the slides that fell out, if any did
   ::: {.table name="runs" columns="run mae" rows="8"}
                                                becomes the study's table, or a dense one of
-                                               at most `rows` a page; widths="20 80" are
+                                               at most `rows` a page, without rows whose
+                                               `nonzero` column is 0; widths="20 80" are
                                                percents of the PDF's page, for what else wraps badly
+  ::: number                                   a variable, large: its value over its interval
   ![](figures/curves_by_depth.svg)             gets its alt text, caption, tier and source
 
 Content outside `.when` is required: h2a_lib/report/checks.py fails on what is missing there.
@@ -45,8 +48,12 @@ local function present(name)
     local group, key = rest:match("^([^.]+)%.?(.*)$")
     local values = staged.variables[group]
     return values ~= nil and (key == "" or values[key] ~= nil)
+  elseif kind == "several" then
+    local group, key = rest:match("^([^.]+)%.(.+)$")
+    local value = staged.variables[group] and staged.variables[group][key]
+    return value ~= nil and value ~= "1" and not value:match("^[0.]+ ?%%?$")
   end
-  error('has="' .. name .. '": write figure:NAME, table:NAME, var:GROUP or var:GROUP.KEY')
+  error('has="' .. name .. '": write figure:NAME, table:NAME, var:GROUP, var:GROUP.KEY or several:GROUP.KEY')
 end
 
 local function all_present(names)
@@ -77,7 +84,9 @@ local function choose(div)
     if has then
       return div.content
     end
-    note_left_out(div.content)
+    if not div.classes:includes("quiet") then
+      note_left_out(div.content)
+    end
     return {}
   elseif div.classes:includes("unless") then
     return has and {} or div.content
@@ -117,11 +126,16 @@ local function html_text(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
 end
 
--- What drew a figure, and the first of the runs that it shows, as {name, path from the project's
--- folder}. The names are short, so that the line keeps to itself: the study is named on the first
--- slide, whole paths in the links and in the notes.
+-- What drew a figure, and the first of the runs that it shows, as {name, address from the deck's
+-- folder, report/_output/<study>/}. A notebook's address is the cell on its page, or its source
+-- where these results came without executed notebooks. The names are short, so that the line keeps
+-- to itself: the study is named on the first slide, whole paths in the links and in the notes.
 local function sources(data)
-  local notebook = { name = data.made_by, path = "notebooks/" .. data.made_by .. ".ipynb" }
+  if data.made_by == "" then
+    return pandoc.List({}), 0 -- no result of the study
+  end
+  local source = "../../../notebooks/" .. data.made_by .. ".ipynb"
+  local notebook = { name = data.made_by, address = staged.pages[data.name] or source }
   local found, runs = pandoc.List({ notebook }), pandoc.List({})
   for _, input in ipairs(data.inputs) do
     local run = input.path:match("^(runs/.+)/[^/]+$")
@@ -130,18 +144,36 @@ local function sources(data)
     end
   end
   if #runs > 0 then
-    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], path = runs[1] })
+    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], address = "../../../" .. runs[1] })
   end
   return found, math.max(0, #runs - 1)
 end
 
--- As text, or as links from report/_output/<study>/, where the deck lies, to the project's files.
+-- As text or as links.
 local function sources_text(data, as_links)
   local found, n_more = sources(data)
   local said = found:map(function(one)
-    return as_links and ('<a href="../../../%s">%s</a>'):format(one.path, one.name) or one.name
+    return as_links and ('<a href="%s">%s</a>'):format(one.address, one.name) or one.name
   end)
   return table.concat(said, " · ") .. (n_more > 0 and " and " .. n_more .. " more" or "")
+end
+
+-- "11.8 months (95 % CI 11.4–12.2, n = 2,611)": the value large, what is in brackets beneath it.
+local function number(div)
+  if not div.classes:includes("number") then
+    return nil
+  end
+  local group, key = stringify(div):match("{{<%s*var%s+([%w_]+)%.([%w_]+)%s*>}}")
+  local text = staged.variables[group] and staged.variables[group][key] or "–"
+  local value, interval = text:match("^(.-) (%b())$")
+  local function block(class, words)
+    return pandoc.Div({ pandoc.Para({ pandoc.Str(words) }) }, pandoc.Attr("", { class }))
+  end
+  local blocks = pandoc.Blocks({ block("value", value or text) })
+  if interval then
+    blocks:insert(block("fine", interval:sub(2, -2)))
+  end
+  return blocks
 end
 
 -- A paragraph that is one picture becomes a figure with caption and source.
@@ -236,6 +268,18 @@ local function make_table(data, chosen, first, last, widths)
   )
 end
 
+-- The table without the rows that have a 0 in a column.
+local function without_zeros(data, column)
+  local _, at = pandoc.List(data.names):find(column or "")
+  if not at then
+    return data
+  end
+  local rows = pandoc.List(data.rows):filter(function(row)
+    return row[at] ~= "0"
+  end)
+  return { name = data.name, names = data.names, header = data.header, numeric = data.numeric, rows = rows }
+end
+
 -- The study's table; more rows than fit a page make several, each a child of a `pages` div.
 local function study_table(div)
   local data = div.classes:includes("table") and staged.tables[div.attributes.name]
@@ -244,6 +288,7 @@ local function study_table(div)
   end
   local chosen = chosen_columns(data, div.attributes.columns)
   local widths = widths_of(typst and div.attributes.widths, #chosen)
+  data = without_zeros(data, div.attributes.nonzero)
   local per_page = tonumber(div.attributes.rows) or #data.rows
   if #data.rows <= per_page then
     local all = make_table(data, chosen, 1, #data.rows, widths)
@@ -268,6 +313,7 @@ return {
   -- From the outside in: what falls out is not looked into.
   { traverse = "topdown", Div = resolve },
   { Div = left_out_list },
+  checking and {} or { Div = number },
   checking and {} or { Para = figure, Div = study_table },
   {
     Meta = function(meta)

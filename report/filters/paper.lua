@@ -1,10 +1,24 @@
---[[ The article's own: on a narrow screen a table wider than the page scrolls, by keyboard too.
+--[[ The article's own. In the PDF: boxes of statements. In HTML: on a narrow screen a table wider than the page scrolls, by keyboard too.
 
 Runs after content.lua. The group takes its name from the heading above the table. Names of tests
 may break after an underscore (in the PDF, templates/paper.typ sees to that).
 ]]
 
-if not FORMAT:match("html") then
+if FORMAT:match("typst") then
+  return {
+    {
+      Div = function(div)
+        if div.classes:includes("answer") then
+          local name = div.classes:includes("box") and "h2a-box" or "h2a-answer"
+          local blocks = pandoc.Blocks({ pandoc.RawBlock("typst", "#" .. name .. "[") })
+          blocks:extend(div.content)
+          blocks:insert(pandoc.RawBlock("typst", "]"))
+          return blocks
+        end
+      end,
+    },
+  }
+elseif not FORMAT:match("html") then
   return {}
 end
 

@@ -12,7 +12,7 @@ local typst = FORMAT:match("typst") ~= nil
 local stringify = pandoc.utils.stringify
 
 -- Blocks with a look of their own; slides.css and templates/slides.typ know the same names.
-local KINDS = { "answer", "reading", "small", "big", "fine", "dense" }
+local KINDS = { "answer", "reading", "small", "big", "fine", "dense", "value" }
 
 local staged
 do
@@ -217,7 +217,11 @@ local function to_html(slide, parts, title, number, total)
       blocks:insert(block)
     end
   end
-  notes:extend(figures:map(provenance))
+  notes:extend(figures
+    :filter(function(figure)
+      return figure.made_by ~= ""
+    end)
+    :map(provenance))
   local out = pandoc.Blocks({ header })
   out:extend(blocks)
   out:insert(running_html(slide, parts, title, number, total, tier_of(figures)))

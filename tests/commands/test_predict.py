@@ -1,4 +1,7 @@
+import csv
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -7,10 +10,11 @@ from dicoms import content, dicom
 from trained import squares_for, trained
 from typer.testing import CliRunner
 
-from h2a_lib.analysis import out_of_distribution as familiarity
+from h2a_lib.analysis import out_of_distribution
 from h2a_lib.commands import app as cli
-from h2a_lib.commands.predict import explain, read_hands
+from h2a_lib.commands.predict import draw_explanation, predict_files
 from h2a_lib.errors import UserError
+from h2a_lib.models.inference import predictor_of
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +37,18 @@ def files(tmp_path_factory, hands):
     return names
 
 
-def test_a_file_gets_the_prediction_that_its_hand_got_in_the_run(run, hands, files):
-    said = read_hands(files[:40], run)
+def test_a_file_gets_the_prediction_its_hand_got_in_the_run(run, hands, files):
+    done = predict_files(files[:40], run)
     of_run = run.predictions.set_index("id").loc[hands.labels["id"][:40]]
-    months = [answer.age_months for answer in said.answers]
+    months = [prediction.age_months for prediction in done.predictions]
     assert months == pytest.approx(of_run["predicted_age_months"].tolist(), abs=0.05)
-    probability = [answer.male_probability for answer in said.answers]
+    probability = [prediction.male_probability for prediction in done.predictions]
     assert probability == pytest.approx(of_run["male_probability"].tolist(), abs=1e-3)
 
 
-def test_answers_do_not_depend_on_the_other_files_of_the_call(run, files):
-    together = read_hands(files[:5], run).answers
-    alone = [read_hands([file], run).answers[0] for file in files[:5]]
+def test_predictions_do_not_depend_on_the_other_files_of_the_call(run, files):
+    together = predict_files(files[:5], run).predictions
+    alone = [predict_files([file], run).predictions[0] for file in files[:5]]
     assert [a.age_months for a in together] == pytest.approx(
         [a.age_months for a in alone], abs=0.02
     )
@@ -52,95 +56,95 @@ def test_answers_do_not_depend_on_the_other_files_of_the_call(run, files):
 
 def test_a_sex_that_would_not_be_used_is_refused(run, files):
     with pytest.raises(UserError, match="has no sex as an input and would not use it"):
-        read_hands(files[:1], run, male=True)
+        predict_files(files[:1], run, male=True)
 
 
-def test_a_bad_file_is_named_and_the_others_are_answered(run, files, tmp_path):
+def test_a_bad_file_is_named_and_the_others_are_predicted(run, files, tmp_path):
     bad = tmp_path / "text.png"
     bad.write_text("not an image")
-    said = read_hands([files[0], bad, tmp_path / "missing.png", files[1]], run)
-    assert [answer.file for answer in said.answers] == [str(files[0]), str(files[1])]
-    assert [refusal.file for refusal in said.refused] == [str(bad), str(tmp_path / "missing.png")]
-    assert all(refusal.why for refusal in said.refused)
-    assert said.exit_code == 1
-    assert read_hands(files[:1], run).exit_code == 0
+    done = predict_files([files[0], bad, tmp_path / "missing.png", files[1]], run)
+    assert [prediction.file for prediction in done.predictions] == [str(files[0]), str(files[1])]
+    assert [file.file for file in done.unreadable] == [str(bad), str(tmp_path / "missing.png")]
+    assert all(file.reason for file in done.unreadable)
+    assert done.exit_code == 1
+    assert predict_files(files[:1], run).exit_code == 0
 
 
-def test_many_files_are_answered_in_their_order_over_several_batches(run, files, monkeypatch):
-    monkeypatch.setattr("h2a_lib.commands.predict.TOGETHER", 7)
-    said = read_hands(files, run)
-    assert [answer.file for answer in said.answers] == [str(file) for file in files]
-    assert len(said.images) == len(files)
+def test_many_files_are_predicted_in_order_over_several_batches(run, files, monkeypatch):
+    monkeypatch.setattr("h2a_lib.commands.predict.BATCH_SIZE", 7)
+    done = predict_files(files, run)
+    assert [prediction.file for prediction in done.predictions] == [str(file) for file in files]
+    assert len(done.images) == len(files)
 
 
 def test_the_interval_is_about_the_age_and_covers_validation_hands_as_promised(run, hands, files):
-    said = read_hands(files[:40], run).answers
-    assert all(a.low_months <= a.age_months <= a.high_months for a in said)
+    done = predict_files(files[:40], run).predictions
+    assert all(a.low_months <= a.age_months <= a.high_months for a in done)
     true = hands.labels["age_months"].to_numpy()[:40]
-    inside = [a.low_months <= t <= a.high_months for a, t in zip(said, true, strict=True)]
+    inside = [a.low_months <= t <= a.high_months for a, t in zip(done, true, strict=True)]
     assert np.mean(inside) >= 0.9
 
 
 def test_a_run_with_too_few_validation_hands_promises_no_interval(tmp_path):
     run = trained(tmp_path / "run", n=20, n_validation=6, epochs=1)
     cv2.imwrite(str(tmp_path / "a.png"), squares_for(run.config, 20, 6).images[0])
-    (answer,) = read_hands([tmp_path / "a.png"], run).answers
-    assert answer.low_months is None and answer.high_months is None
-    assert "no interval" in answer.text()
-    assert answer.male_probability is None
-    json.dumps(answer.as_json(), allow_nan=False)
+    (prediction,) = predict_files([tmp_path / "a.png"], run).predictions
+    assert prediction.low_months is None and prediction.high_months is None
+    assert "no interval" in prediction.text()
+    assert prediction.male_probability is None
+    json.dumps(prediction.as_json(), allow_nan=False)
 
 
-def test_the_likeness_to_training_is_not_known_until_it_was_learnt(tmp_path, files):
+def test_what_differs_from_the_training_hands_is_flagged_once_they_were_described(tmp_path, files):
     run = trained(tmp_path, n=60, n_validation=20, epochs=4)
-    (answer,) = read_hands(files[:1], run).answers
-    assert answer.is_unlike_training is None
-    assert "not known" in answer.text()
-    familiarity.learn(run, squares_for(run.config))
+    (prediction,) = predict_files(files[:1], run).predictions
+    assert prediction.out_of_distribution is None
+    assert "not checked" in prediction.text()
+    out_of_distribution.learn(run, squares_for(run.config))
     strange = tmp_path / "strange.png"
     tiles = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4))) * 255
     cv2.imwrite(str(strange), tiles.astype(np.uint8))
-    like, unlike = read_hands([files[0], strange], run).answers
-    assert read_hands(files[:9], run).together is None
-    alike = read_hands(files[:20], run)
-    assert not alike.together.is_unlike_training
-    assert alike.lines()[-1].startswith("Together the 20 files look like the training hands")
-    others = read_hands([strange] * 10, run)
-    assert others.together.is_unlike_training
-    assert others.as_json()["together"]["n"] == 10
-    assert like.is_unlike_training is False
-    assert unlike.is_unlike_training is True
-    assert "LOOKS UNLIKE" in unlike.text()
+    like, unlike = predict_files([files[0], strange], run).predictions
+    assert predict_files(files[:9], run).comparison is None
+    alike = predict_files(files[:20], run)
+    assert not alike.comparison.out_of_distribution
+    assert alike.lines()[-1].startswith("As a set, the 20 files are like the training hands")
+    others = predict_files([strange] * 10, run)
+    assert others.comparison.out_of_distribution
+    assert others.as_json(run)["set"]["n"] == 10
+    assert like.out_of_distribution is False
+    assert unlike.out_of_distribution is True
+    assert "OUT OF DISTRIBUTION" in unlike.text()
 
 
-def test_readings_become_json_with_years_and_the_notice(run, files):
-    said = json.loads(json.dumps(read_hands(files[:1], run).as_json(), allow_nan=False))
-    (answer,) = said["answers"]
-    assert answer["age_years"] == pytest.approx(answer["age_months"] / 12, abs=0.01)
-    assert answer["notice"] == "Research, not for diagnosis."
-    assert answer["sex"] in ("male", "female")
-    assert said["refused"] == []
+def test_predictions_become_json_with_years_and_the_notice(run, files):
+    done = json.loads(json.dumps(predict_files(files[:1], run).as_json(run), allow_nan=False))
+    (prediction,) = done["predictions"]
+    assert prediction["age_years"] == pytest.approx(prediction["age_months"] / 12, abs=0.01)
+    assert prediction["notice"] == "Research, not for diagnosis."
+    assert prediction["sex"] in ("male", "female")
+    assert done["unreadable"] == []
 
 
 def test_a_run_that_needs_the_sex_says_so(tmp_path, files):
-    run = trained(tmp_path, n=20, n_validation=10, epochs=1, sex_input=True)
+    run = trained(tmp_path, n=30, n_validation=10, epochs=1, sex_input=True)
     with pytest.raises(UserError, match="--sex male or --sex female"):
-        read_hands(files[:1], run)
-    ages = [read_hands(files[:1], run, male=m).answers[0].age_months for m in (True, False)]
+        predict_files(files[:1], run)
+    ages = [predict_files(files[:1], run, male=m).predictions[0].age_months for m in (True, False)]
     assert ages[0] != ages[1]
 
 
 def test_the_explanation_is_a_picture_of_every_hand(run, files, tmp_path):
-    said = read_hands(files[:5], run)
-    assert explain(said, run, tmp_path / "new" / "out.png") == 5
-    picture = cv2.imread(str(tmp_path / "new" / "out.png"))
+    done = predict_files(files[:5], run)
+    assert draw_explanation(done, run, tmp_path / "out.png") == 5
+    picture = cv2.imread(str(tmp_path / "out.png"))
     assert picture.std() > 10
 
 
 def test_an_explanation_of_nothing_is_refused(run, tmp_path):
-    nothing = read_hands([tmp_path / "missing.png"], run)
+    nothing = predict_files([tmp_path / "missing.png"], run)
     with pytest.raises(UserError, match="no file could be read"):
-        explain(nothing, run, tmp_path / "out.png")
+        draw_explanation(nothing, run, tmp_path / "out.png")
     assert not list(tmp_path.iterdir())
 
 
@@ -158,7 +162,7 @@ def dicom_file(tmp_path, hands):
     return tmp_path / "hand.dcm"
 
 
-def test_many_files_of_several_formats_are_answered_in_one_call(run, files, dicom_file):
+def test_files_of_several_formats_are_predicted_in_one_call(run, files, dicom_file):
     done = typed(dicom_file, files[0], files[1], "--run", run.folder)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
@@ -171,14 +175,16 @@ def test_many_files_of_several_formats_are_answered_in_one_call(run, files, dico
     assert lines[3] == "Trained on: made-up squares. Research, not for diagnosis."
 
 
-def test_a_bad_file_ends_in_exit_code_1_with_the_others_answered(run, files, tmp_path):
+def test_a_bad_file_ends_in_exit_code_1_with_the_others_predicted(run, files, tmp_path):
     (tmp_path / "text.png").write_text("not an image")
-    done = typed(tmp_path / "text.png", files[0], tmp_path, "--json", "--run", run.folder)
-    said = json.loads(done.stdout)
+    (tmp_path / "empty").mkdir()
+    empty = tmp_path / "empty"
+    done = typed(tmp_path / "text.png", files[0], empty, "--json", "--run", run.folder)
+    done = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert [answer["file"] for answer in said["answers"]] == [str(files[0])]
-    assert [refusal["file"] for refusal in said["refused"]] == [
-        str(tmp_path / "text.png"), str(tmp_path),
+    assert [prediction["file"] for prediction in done["predictions"]] == [str(files[0])]
+    assert [file["file"] for file in done["unreadable"]] == [
+        str(tmp_path / "text.png"), str(empty),
     ]  # fmt: skip
 
 
@@ -192,3 +198,64 @@ def test_a_folder_that_is_no_run_is_a_users_mistake(files, tmp_path):
     done = typed(files[0], "--run", tmp_path)
     assert isinstance(done.exception, UserError)
     assert "not a finished run" in str(done.exception)
+
+
+def test_a_folder_stands_for_the_radiographs_in_it(run, files, tmp_path):
+    for file in files[:3]:
+        shutil.copy(file, tmp_path)
+    (tmp_path / "notes.txt").write_text("not a radiograph")
+    done = typed(tmp_path, "--csv", "--run", run.folder)
+    assert done.exit_code == 0
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [Path(row["file"]).name for row in rows] == sorted(file.name for file in files[:3])
+    assert all(float(row["low_months"]) <= float(row["age_months"]) for row in rows)
+
+
+def test_csv_has_a_row_for_what_could_not_be_read(run, files, tmp_path):
+    done = typed(files[0], tmp_path / "missing.png", "--csv", "--run", run.folder)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert done.exit_code == 1
+    assert rows[0]["unreadable"] == "" and rows[0]["sex"] in ("male", "female")
+    assert rows[1]["unreadable"] and rows[1]["age_months"] == ""
+
+
+def test_json_names_the_run_and_the_data_it_was_trained_on(run, files):
+    done = json.loads(typed(files[0], "--json", "--run", run.folder).stdout)
+    assert (done["run"], done["trained_on"]) == (run.name, "made-up squares")
+
+
+@pytest.mark.parametrize("name", ["a$b$.png", "x_[bold]0.png", "$\\frac{.png"])
+def test_a_name_is_shown_as_it_is_and_never_parsed(run, files, tmp_path, name):
+    shutil.copy(files[0], tmp_path / name)
+    done = typed(tmp_path / name, "--explain", tmp_path / "out.png", "--run", run.folder)
+    assert done.exit_code == 0, done.exception
+    assert done.stdout.startswith(f"{tmp_path / name}: ")
+    assert (tmp_path / "out.png").is_file()
+
+
+def test_the_explanation_says_where_it_is_and_makes_no_folder(run, files, tmp_path):
+    done = typed(files[0], "--explain", tmp_path / "out.png", "--run", run.folder)
+    assert str(tmp_path / "out.png") in done.stderr
+    done = typed(files[0], "--explain", tmp_path / "new" / "out.png", "--run", run.folder)
+    assert "the folder" in str(done.exception) and "does not exist" in str(done.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_folder_of_an_experiment_is_answered_with_its_seed(run, files, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "best" / "seed-0")
+    done = typed(files[0], "--run", tmp_path / "best")
+    assert isinstance(done.exception, UserError)
+    assert f"did you mean {tmp_path / 'best' / 'seed-0'}?" in str(done.exception)
+
+
+def test_no_age_is_negative_and_each_lies_in_its_interval(run, files, monkeypatch):
+    monkeypatch.setattr(
+        type(predictor_of(run)),
+        "predict",
+        lambda self, images, male=None: {
+            "predicted_age_months": np.full(len(images), -20.7, np.float32)
+        },
+    )
+    (prediction,) = predict_files(files[:1], run).predictions
+    assert prediction.age_months == 0
+    assert prediction.low_months <= prediction.age_months <= prediction.high_months

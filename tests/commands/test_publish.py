@@ -1,5 +1,6 @@
-"""What is given away of a study holds no child."""
+"""Published results hold no patient-level data."""
 
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from h2a_lib.commands.publish import PER_CHILD, RECORD, publish, withdraw
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, read_yaml, write_json
 from h2a_lib.report.staging import is_published
+from h2a_lib.report.study_variables import report_command, write_study_variables
 from h2a_lib.study import provenance
 from h2a_lib.study.config import Profile, StudyConfig
+from h2a_lib.study.results import Drawing
 from h2a_lib.study.workspace import Study
 
 ROOT = Path(__file__).parents[2]
@@ -32,20 +35,19 @@ def finished(tmp_path_factory):
         profiles={"tiny": Profile(about="Tiny.", data="data", experiments=["resnet18"])},
         experiments={"resnet18": {}},
     )
-    study = Study(root, sheet, "tiny", root / "data", "tiny")
+    study = Study(root, sheet, "tiny", root / "data", "tiny", notebook="05_train")
     run = trained(study.run_folder("resnet18"), **SETTINGS | {"experiment": "resnet18"})
     fingerprint = run.model["data_fingerprint"]
     write_json(study.data_file, {"fingerprint": fingerprint, "tier": "rsna"})
-    made = {"alt": "A made-up figure of four words.", "made_by": "05_train", "inputs": []}
-    for name, raster in (("curve", False), ("raw_grid", True)):
-        figure, _ = plt.subplots(figsize=(1, 1))
-        study.results.figure(figure, name, caption=f"The {name}", raster=raster, **made)
-    figure, axes = plt.subplots(figsize=(1, 1))
-    axes.plot([0, 1], rasterized=True)
-    study.results.figure(figure, "cloud", caption="Dots as pixels", **made)
+    for name, is_raster in (("curve", False), ("raw_grid", True), ("cloud", False)):
+        figure, axes = plt.subplots(figsize=(1, 1))
+        axes.plot([0, 1], rasterized=name == "cloud")
+        alt = "A made-up figure of four words."
+        drawing = Drawing(figure, name, alt=alt, caption=f"The {name}", is_raster=is_raster)
+        study.results.save(drawing, [])
     study.results.table(pd.DataFrame({"n": [3]}), "counts")
     study.results.variables("sex", {"answer": "The image tells the sexes apart."})
-    study.write_variables()
+    write_study_variables(replace(study, notebook=""))
     return study
 
 
@@ -59,8 +61,9 @@ def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(
     text = publish(finished).read_text()
     assert "| figures/curve.svg | The curve | 05_train |" in text
     assert "raw_grid" not in text and "cloud" not in text
-    for file in ("tables/counts.csv", "variables/study.yml", "runs/resnet18/seed-0/history.csv"):
-        assert f"| {file} |" in text
+    assert "| tables/counts.csv | a table of the deck | 05_train |" in text
+    assert "| variables/study.yml | numbers of the deck | h2a report |" in text
+    assert "| runs/resnet18/seed-0/history.csv |" in text
 
 
 def test_results_of_a_study_that_goes_on_are_its_own_again(finished):
@@ -96,12 +99,12 @@ def test_pictures_are_named_as_withheld(finished):
 
 
 def test_a_table_of_single_children_is_refused(finished):
-    file = finished.results.table(pd.DataFrame({"id": [1377], "error": [3.0]}), "worst")
+    finished.results.table(pd.DataFrame({"id": [1377], "error": [3.0]}), "worst")
     try:
-        with pytest.raises(UserError, match=r"worst\.csv has rows of single children"):
+        with pytest.raises(UserError, match=r"worst\.csv has a row for each child"):
             publish(finished)
     finally:
-        file.unlink()
+        (finished.results_folder / "tables" / "worst.csv").unlink()
 
 
 def test_git_keeps_no_radiograph_and_no_row_of_a_child_of_the_real_study():
@@ -129,16 +132,33 @@ def test_git_ignores_what_shows_children(name):
 
 def test_runs_of_several_machines_are_told_with_how_many_each_made(finished):
     tiny = finished.profile.model_copy(update={"seeds": 3})
-    sheet = finished.study.model_copy(update={"profiles": {"tiny": tiny}})
-    of_three = replace(finished, study=sheet)
+    sheet = finished.config.model_copy(update={"profiles": {"tiny": tiny}})
+    of_three = replace(finished, config=sheet)
     for seed in (1, 2):
         folder = finished.run_folder("resnet18", seed)
         trained(folder, **SETTINGS | {"experiment": "resnet18", "seed": seed})
     made = read_json(folder / "provenance.json")
     elsewhere = {"cores": 16, "cpu": "made up", "gpu": "Made up"}
     write_json(folder / "provenance.json", made | {"machine": elsewhere})
-    of_three.write_variables()
-    said = read_yaml(finished.results_folder / "variables" / "study.yml")
+    write_study_variables(of_three)
+    variables = read_yaml(finished.results_folder / "variables" / "study.yml")
     here = provenance.describe_machine(made["machine"])
-    assert said["machine"] == f"{here} (2 runs); 16 cores (made up), Made up (1 run)"
-    assert said["torch"] == made["packages"]["torch"]
+    assert variables["machine"] == f"{here} (2 runs); 16 cores (made up), Made up (1 run)"
+    assert variables["torch"] == made["packages"]["torch"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("data", []),
+        ("data/my hands", ["--data", "data/my hands"]),
+        ("../elsewhere/it's $HOME", ["--data", "{}/elsewhere/it's $HOME"]),
+    ],
+)
+def test_the_command_that_reproduces_a_study_survives_a_shell(tmp_path, finished, folder, words):
+    root = tmp_path / "h2a"
+    (root / folder).mkdir(parents=True)
+    name = "tiny" if not words else "tiny-hands"
+    study = replace(finished, root=root, data_folder=root / folder, name=name)
+    expected = [word.format(tmp_path) for word in words]
+    assert shlex.split(report_command(study)) == ["h2a", "report", "--profile", "tiny", *expected]

@@ -1,0 +1,95 @@
+"""Options and small helpers that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from h2a_lib.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from h2a_lib.study.runs import Run
+    from h2a_lib.study.workspace import Study
+
+ProfileOption = Annotated[str, typer.Option(help="A profile of study.yaml.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="A folder of radiographs (CSV and images) instead of the profile's own."),
+]
+RunOption = Annotated[
+    Path, typer.Option(help="A finished run: runs/<study>/<experiment>/seed-<k>.")
+]
+CoresOption = Annotated[int | None, typer.Option(min=1, help="Processor cores; all by default.")]
+RendererOption = Annotated[
+    str, typer.Option(help="quarto, pandoc, or auto: Quarto where it is installed.")
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(help="Run the steps as jobs of a cluster: slurm, or another with its profile."),
+]
+WorkflowProfileOption = Annotated[
+    Path | None, typer.Option(help="A Snakemake profile; cluster/EXECUTOR by default.")
+]
+
+
+def open_finished(profile: str, data: Path | None) -> "Study":
+    """Return a study whose data were prepared before."""
+    from h2a_lib.errors import require_file
+    from h2a_lib.study.workspace import locate
+
+    study = locate(profile, data)
+    require_file(study.data_file, f"run `h2a report --profile {profile}` first")
+    return study
+
+
+def open_run(folder: Path) -> "Run":
+    """Return a finished run.
+
+    Raises
+    ------
+    UserError
+        If the folder holds none; where its seeds do, the message names the first.
+    """
+    from h2a_lib.study import runs
+
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    seeds = sorted(file.parent for file in folder.glob("seed-*/metrics.json"))
+    if seeds and not (folder / "metrics.json").exists():
+        raise UserError(f"{folder} is not a finished run: did you mean {seeds[0]}?")
+    return runs.load(folder)
+
+
+def check_renderer(renderer: str) -> None:
+    """Refuse a renderer that does not exist."""
+    if renderer not in ("auto", "quarto", "pandoc"):
+        raise unknown("renderer", renderer, ("auto", "quarto", "pandoc"))
+
+
+def check_suffix(option: str, path: Path, suffix: str) -> None:
+    """Refuse a file name that does not end in the suffix of what will be written there."""
+    if path.suffix.lower() != suffix:
+        raise UserError(f"{option} {path}: the file name must end in {suffix}")
+
+
+def print_frame(frame: "pd.DataFrame", title: str) -> None:
+    """Print a table; brackets in names are shown as they are."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))
+    for name in frame.columns:
+        # Folded, not cut off with dots: half a file's name is of no use.
+        table.add_column(Text(str(name)), overflow="fold")
+    for row in frame.astype(object).where(frame.notna(), "").itertuples(index=False):
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def short(path: Path, start: Path | None = None) -> str:
+    """Return a path as seen from the working directory, if it is below it."""
+    start = start or Path.cwd()
+    return str(path.relative_to(start) if path.is_relative_to(start) else path)

@@ -1,0 +1,45 @@
+"""`h2a status`: the progress of a study."""
+
+import typer
+
+from h2a_lib.commands.shared import DataOption, ProfileOption, short
+from h2a_lib.errors import UserError
+
+METRICS = {"mae_months": "months", "auc": "AUC"}
+
+
+def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
+    """Show the progress of a study: each run with its epochs and its error."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from h2a_lib.pipeline import graph
+    from h2a_lib.study import runs
+    from h2a_lib.study.workspace import locate
+
+    study = locate(profile, data)
+    table = Table("experiment", "seed", "state", "epochs", "validation", title=escape(study.name))
+    finished = 0
+    planned = list(study.config.runs_of(profile))
+    wanted = graph.stale_runs(study)
+    for experiment, seed in planned:
+        folder = study.run_folder(experiment, seed)
+        try:
+            run = runs.load(folder)
+        except UserError:
+            state = "interrupted" if (folder / runs.CHECKPOINT).exists() else "–"
+            table.add_row(escape(experiment), str(seed), state, "", "")
+            continue
+        stale = (experiment, seed) in wanted
+        finished += not stale
+        metrics = run.metrics["validation"]
+        errors = [f"{metrics[key]:.2f} {unit}" for key, unit in METRICS.items() if key in metrics]
+        state = "stale" if stale else "done"
+        table.add_row(
+            escape(experiment), str(seed), state, str(run.metrics["epochs"]), ", ".join(errors)
+        )
+    Console().print(table)
+    typer.echo(f"{finished} of {len(planned)} runs are done")
+    for deck in sorted(study.deck_folder.glob("*.*")):
+        typer.echo(short(deck))

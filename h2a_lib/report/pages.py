@@ -1,0 +1,174 @@
+"""The executed notebooks as pages, and the page that lists all of a report."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from h2a_lib.files import read_json, read_yaml, write_text
+
+if TYPE_CHECKING:
+    from h2a_lib.report.staging import Staged
+
+FOLDER = "notebooks"
+# pandas writes its own look beside each table.
+STYLE = re.compile(r"<style.*?</style>|\sstyle=\"text-align: right;\"|\sborder=\"1\"", re.DOTALL)
+RUN_COLUMNS = ("differs_in", "epochs", "train_mae_months", "mae_months", "auc")
+TRAINING = "05_train"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A notebook's page.
+
+    Attributes
+    ----------
+    notebook : Path
+        The executed notebook.
+    name : str
+        Of the page's file, without its suffix: "07_age_answer", "05_train-best-seed-0".
+    title : str
+        The notebook's first heading.
+    figures : dict of int to list of str
+        Names of the figures that each cell shows, by the cell's position.
+    """
+
+    notebook: Path
+    name: str
+    title: str
+    figures: dict[int, list[str]]
+
+    @property
+    def address(self) -> str:
+        """Relative to the deck."""
+        return f"{FOLDER}/{self.name}.html"
+
+
+def find_pages(results: Path, root: Path) -> list[Page]:
+    """Return the notebooks that were executed for these results, in the order of their names.
+
+    Parameters
+    ----------
+    results : Path
+        Of one study; published ones have no notebooks.
+    root : Path
+        The project's folder, which holds the runs. Of the trainings, the best and the default
+        have a page.
+    """
+    # A figure and its notebook's output share their alt text.
+    alts = {
+        (file["made_by"], file["alt"]): file["name"]
+        for file in map(read_json, sorted(results.glob("figures/*.json")))
+    }
+    notebooks = {file: file.stem for file in sorted(results.glob("notebooks/[!.]*.ipynb"))}
+    for run in _shown_runs(results):
+        file = root / "runs" / results.name / run / "notebook.ipynb"
+        if notebooks and file.is_file():
+            notebooks[file] = f"{TRAINING}-{run.replace('/', '-')}"
+    pages = [_page(file, name, alts) for file, name in notebooks.items()]
+    return sorted(pages, key=lambda page: page.name)
+
+
+def figure_addresses(pages: list[Page]) -> dict[str, str]:
+    """Return where each figure is drawn: its page, and the cell's anchor on it."""
+    return {
+        figure: f"{page.address}#figure-{figure}"
+        for page in pages
+        for names in page.figures.values()
+        for figure in names
+    }
+
+
+def write_pages(pages: list[Page], project: Path, output: Path, tier: str) -> list[Path]:
+    """Write the page of each notebook.
+
+    Parameters
+    ----------
+    pages : list of Page
+    project : Path
+        The Quarto project, `report/`, which holds the template and the look.
+    output : Path
+        The deck's folder.
+    tier : str
+        What the data are, in words.
+    """
+    if not pages:
+        return []
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="notebook",
+        extra_template_basedirs=[str(project / "templates")],
+        exclude_anchor_links=True,
+        filters={"without_style": lambda html: STYLE.sub("", html)},
+    )
+    links = {"Report": "../index.html", "Slides": "../slides.html", "Article": "../paper.html"}
+    css = (project / "notebook.css").read_text(encoding="utf-8")
+    written = []
+    for page in pages:
+        notebook = nbformat.read(page.notebook, as_version=4)
+        for i, cell in enumerate(notebook.cells):
+            cell.metadata["figures"] = page.figures.get(i, [])
+        about = {"title": f"{page.name}: {page.title}", "css": css, "links": links, "tier": tier}
+        html, _ = exporter.from_notebook_node(notebook, resources={"page": about})
+        written.append(output / f"{page.address}")
+        write_text(written[-1], html)
+    return written
+
+
+def write_index(staged: "Staged", pages: list[Page], project: Path, output: Path) -> Path:
+    """Write the page that links deck, article, notebooks and runs."""
+    import jinja2
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(project / "templates"))
+    table = staged.tables.get("runs", {"names": [], "header": [], "rows": []})
+    columns = [table["names"].index(name) for name in RUN_COLUMNS if name in table["names"]]
+    by_name = {page.name: page.address for page in pages}
+    runs = []
+    for row in table["rows"]:
+        cells = dict(zip(table["names"], row, strict=True))
+        name = f"{cells['experiment']}/seed-{cells['seed']}"
+        address = by_name.get(f"{TRAINING}-{name.replace('/', '-')}")
+        runs.append({"name": name, "address": address, "cells": [row[at] for at in columns]})
+    index = output / "index.html"
+    html = environment.get_template("index.html.j2").render(
+        study=staged.variables["study"],
+        css=(project / "notebook.css").read_text(encoding="utf-8"),
+        notebooks=pages,
+        runs=runs,
+        run_columns=[table["header"][at] for at in columns],
+    )
+    write_text(index, html)
+    return index
+
+
+def _page(file: Path, name: str, alts: dict[tuple[str, str], str]) -> Page:
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    headings = re.findall(r"^# (.+)$", "\n".join(_text(cell, "markdown") for cell in cells), re.M)
+    figures = {}
+    for i, cell in enumerate(cells):
+        outputs = cell.get("outputs", [])  # prose has none
+        images = [output.get("metadata", {}).get("image/png", {}) for output in outputs]
+        names = [alts.get((file.stem, image.get("alt", ""))) for image in images]
+        figures[i] = [figure for figure in names if figure]
+    return Page(file, name, headings[0] if headings else name, figures)
+
+
+def _text(cell: dict[str, Any], kind: str) -> str:
+    return "".join(cell["source"]) if cell["cell_type"] == kind else ""
+
+
+def _shown_runs(results: Path) -> list[str]:
+    """Return the default's run and the best one, as "experiment/seed-0"."""
+    import pandas as pd
+
+    table, variables = results / "tables" / "runs.csv", results / "variables" / "runs.yml"
+    chosen = []
+    if table.is_file():
+        runs = pd.read_csv(table, dtype=str, keep_default_na=False)
+        chosen += runs.loc[runs["differs_in"].str.contains("default"), "experiment"].tolist()
+    if variables.is_file():
+        chosen.append(read_yaml(variables)["best_experiment"])
+    return list(dict.fromkeys(f"{experiment}/seed-0" for experiment in chosen))
