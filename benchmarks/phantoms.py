@@ -23,7 +23,7 @@ import pandas as pd
 from h2a_lib import phantoms as phantom
 from h2a_lib.data.hands import Hands
 from h2a_lib.data.images import prepare
-from h2a_lib.phantoms.writing import child, save_png
+from h2a_lib.phantoms.writing import render_arguments, save_png
 from h2a_lib.study import config as study
 
 LAYOUT = "boneage-training-dataset"
@@ -81,7 +81,7 @@ def speed(n: int) -> None:
             pixels = 0
             wall, start = time.perf_counter(), time.process_time()
             for number in range(n):
-                age, male, seed = child(0, number)
+                age, male, seed = render_arguments(0, number)
                 drawn = phantom.render(age, male, seed, height_px)
                 save_png(drawn, Path(folder) / f"{number}.png")
                 pixels += drawn.image.size
@@ -247,7 +247,7 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
         return even_out(prepare(isolate(image), size_px, config.geometry, config.contrast))
 
     start = time.perf_counter()
-    children = [child(1000 + seed, number) for number in range(n)]
+    children = [render_arguments(1000 + seed, number) for number in range(n)]
     drawn = np.stack([square(phantom.render(*one, height_px=192).image) for one in children])
     labels = pd.DataFrame(children, columns=["age_months", "male", "seed"])
     labels["id"] = [str(number) for number in range(n)]

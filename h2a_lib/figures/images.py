@@ -1,13 +1,8 @@
-"""The radiographs in pictures: raw hands, their sizes and greys, and what processing does to them.
+"""Radiographs as stored, their sizes and greys, and what each preprocessing step does to them."""
 
-A hand is drawn on a black ground whatever the page's colour, as on a light box.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,27 +10,50 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from h2a_lib.analysis.population import images as population
 from h2a_lib.data import images, measure
-from h2a_lib.figures.density import MANY, between, hexagons
-from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, VERMILLION
-
-if TYPE_CHECKING:
-    from ipywidgets import Widget
+from h2a_lib.figures.density import MANY, between, hexagons, key
+from h2a_lib.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    HALF,
+    ORANGE,
+    VERMILLION,
+    WIDE,
+    radiographs,
+)
+from h2a_lib.study.results import Drawing
 
 # A slide's figure is 1,920 pixels across; no hand in it needs more than this.
-SHOWN_PX = 480
+DISPLAY_PX = 480
 FEW_SIZES = 30
 KINDS = {False: ("digital", BLUE), True: ("scanned or fogged", ORANGE)}
+GEOMETRY_NAMES = {"center_crop": "centre crop", "pad": "padded", "squash": "squashed"}
+CONTRAST_NAMES = {"none": "as stored", "equalize": "equalised", "clahe": "CLAHE"}
+# By name: the values shown as black and as white, and their unit.
+NORMALISATIONS = {
+    "none": ((0, 1), "grey value / 255"),
+    "batch": ((-2, 4), "SDs of the batch"),
+    "instance": ((-2, 4), "SDs of the image"),
+}
 
 
 # --- hands ---------------------------------------------------------------------------------------
 
 
-def caption(age_months: float, male: bool) -> str:
-    """Return the original deck's caption: age in years and sex, "7.83, female"."""
+def decimal_age_and_sex(age_months: float, male: bool) -> str:
+    """Format as the original deck does: age in years and sex, "7.83, female"."""
     return f"{age_months / 12:.2f}, {'male' if male else 'female'}"
+
+
+def age_and_sex(age_months: float, male: bool) -> str:
+    """Format as "7 y 10 mo, girl"."""
+    years, months = divmod(round(age_months), 12)
+    parts = [f"{years} y"] * (years > 0) + [f"{months} mo"] * (months > 0 or years == 0)
+    return f"{' '.join(parts)}, {'boy' if male else 'girl'}"
 
 
 def read_for_display(paths: Iterable[Path]) -> list[np.ndarray]:
@@ -43,12 +61,12 @@ def read_for_display(paths: Iterable[Path]) -> list[np.ndarray]:
     shown = []
     for path in paths:
         image = images.read(path)
-        scale = min(1, SHOWN_PX / max(image.shape))
+        scale = min(1, DISPLAY_PX / max(image.shape))
         shown.append(images.scale_to(image, *(max(1, round(n * scale)) for n in image.shape)))
     return shown
 
 
-def hand(image: np.ndarray, axes: Axes, limits: tuple[float, float] = (0, 255)) -> Axes:
+def draw_hand(image: np.ndarray, axes: Axes, limits: tuple[float, float] = (0, 255)) -> Axes:
     """Draw one hand, (h, w), in grey between two values, without ticks."""
     axes.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
@@ -58,66 +76,68 @@ def hand(image: np.ndarray, axes: Axes, limits: tuple[float, float] = (0, 255)) 
     return axes
 
 
-def grid(shown: Sequence[np.ndarray], titles: Sequence[str], panels: np.ndarray) -> None:
-    """Draw hands with titles into an array of Axes; Axes that are left over stay empty."""
-    for axes, image, title in zip(panels.flat, shown, titles, strict=False):
+def draw_grid(hands: Sequence[np.ndarray], titles: Sequence[str], panels: np.ndarray) -> None:
+    """Draw hands with titles into an array of Axes; the remaining Axes stay empty."""
+    for axes, image, title in zip(panels.flat, hands, titles, strict=False):
         # Titles of a row on one line, however tall the pictures are.
-        hand(image, axes).set_anchor("N")
+        draw_hand(image, axes).set_anchor("N")
         axes.set_title(title, fontsize=13, pad=4)
-    for axes in panels.flat[len(shown) :]:
+    for axes in panels.flat[len(hands) :]:
         axes.set_axis_off()
 
 
-def leaf_through(labels: pd.DataFrame, data_folder: Path, live: bool) -> "Widget | None":
-    """Leaf through the hands by age and sex.
+def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
+    """Draw up to nine hands as stored.
 
     Parameters
     ----------
-    labels : DataFrame
-        id, age_months, male, path.
+    hands : DataFrame
+        path, age_months, male.
     data_folder : Path
-    live : bool
-        False in a batch run: nothing is made.
-
-    Returns
-    -------
-    Widget or None
     """
-    if not live:
-        return None
-    import ipywidgets
-
-    oldest = int(np.ceil(labels["age_months"].max()))
-    sex = ipywidgets.ToggleButtons(options=["both", "female", "male"])
-    age = ipywidgets.IntRangeSlider(value=(0, oldest), min=0, max=oldest, description="months")
-    number = ipywidgets.IntSlider(max=len(labels) - 1, description="hand")
-    title, picture = ipywidgets.HTML(), ipywidgets.Image(format="png", height=SHOWN_PX)
-
-    def show(_change: object = None) -> None:
-        own = labels[labels["age_months"].between(*age.value)]
-        own = own if sex.value == "both" else own[own["male"] == (sex.value == "male")]
-        number.max = max(len(own) - 1, 0)
-        if own.empty:
-            title.value, picture.value = "no hand of this age and sex", b""
-            return
-        row = own.sort_values(["age_months", "id"]).iloc[number.value]
-        (image,) = read_for_display([data_folder / row["path"]])
-        picture.value = cv2.imencode(".png", image)[1].tobytes()
-        place = f"{number.value + 1} of {len(own):,}"
-        title.value = f"{caption(row['age_months'], row['male'])} (id {row['id']}, {place})"
-
-    # No Output widget: a batch run that meets one waits for ever (papermill 2, nbclient 0.11).
-    for control in (sex, age, number):
-        control.observe(show, names="value")
-    show()
-    return ipywidgets.VBox([sex, age, number, title, picture])
+    titles = list(map(decimal_age_and_sex, hands["age_months"], hands["male"]))
+    figure, panels = plt.subplots(3, 3, figsize=(5.6, 6.2), layout="compressed")
+    draw_grid(read_for_display(data_folder / path for path in hands["path"]), titles, panels)
+    return radiographs(
+        figure,
+        "raw_grid",
+        alt=f"{len(hands)} hand radiographs as stored, each with age in years and sex: "
+        f"{'; '.join(titles)}.",
+        caption=f"{len(hands)} training hands as stored: age in years, sex",
+    )
 
 
-# --- all of them, measured -----------------------------------------------------------------------
+def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) -> Drawing:
+    """Draw the darkest, brightest, flattest, smallest and largest image.
+
+    Parameters
+    ----------
+    measured : DataFrame
+        From `data.measure.measure`.
+    labels : DataFrame
+        id, path.
+    data_folder : Path
+    """
+    hands = population.extremes(measured)
+    path = labels.set_index("id")["path"]
+    titles = [f"{hand.kind}\n{hand.measurement}" for hand in hands]
+    figure, panels = plt.subplots(1, len(hands), figsize=(WIDE[0], 3.9))
+    draw_grid(read_for_display(data_folder / path[hand.id] for hand in hands), titles, panels)
+    verdict = population.extremes_verdict(measured)
+    return radiographs(
+        figure,
+        "extremes",
+        alt=f"Five radiographs: {', '.join(titles)}.".replace("\n", " with "),
+        caption=f"The extremes of n = {len(measured):,} images",
+        finding=f"{verdict[0].upper()}{verdict[1:]}.",
+    )
 
 
-def resolutions(measured: pd.DataFrame, size_px: int, axes: Axes) -> Axes:
-    """Draw height against width of every image; the network's square in the corner.
+# --- all images, measured ------------------------------------------------------------------------
+
+
+def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
+    """Draw height against width of every image, and the network's square in the corner.
 
     Parameters
     ----------
@@ -125,31 +145,79 @@ def resolutions(measured: pd.DataFrame, size_px: int, axes: Axes) -> Axes:
         From `data.measure.measure`.
     size_px : int
         Side of the square.
-    axes : Axes
     """
+    figure, axes = plt.subplots(figsize=(6.2, 4.8))
     width, height = measured["width_px"], measured["height_px"]
-    _dots_or_density(width, height, axes)
     limit = 1.16 * max(width.max(), height.max(), size_px)
+    text = population.variables(measured)
+    if text["sizes"] == "1":
+        _draw_single_size(width.iloc[0], height.iloc[0], size_px, len(measured), axes)
+    else:
+        _draw_sizes(width, height, axes)
+        axes.add_patch(Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5))
+        _label_square(axes, size_px)
     axes.plot([0, limit], [0, limit], color=GREY, lw=1, ls="--", zorder=0)
     axes.text(
         0.94 * limit, 0.97 * limit, "square", color=GREY, ha="right", va="center", fontsize=12
     )
-    axes.add_patch(Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5))
+    axes.set(xlabel="Width (pixels)", ylabel="Height (pixels)", xlim=(0, limit), ylim=(0, limit))
+    axes.set_aspect("equal")
+    return Drawing(
+        figure,
+        "resolutions",
+        alt=f"Height against width of {text['n']} images: {text['sizes_in_words']}, "
+        f"widths {text['width_range']}, heights {text['height_range']}.",
+        caption=f"Width and height of n = {text['n']} images, and the {size_px} × {size_px} that a "
+        "network receives",
+        finding=population.sizes_sentence(measured),
+    )
+
+
+def _label_square(axes: Axes, size_px: int) -> None:
     axes.annotate(
-        f"{size_px} × {size_px}",
+        f"network: {size_px} × {size_px}",
         (size_px, 0),
         (8, 4),
         textcoords="offset points",
         color=VERMILLION,
         va="bottom",
     )
-    axes.set(xlabel="Width (pixels)", ylabel="Height (pixels)", xlim=(0, limit), ylim=(0, limit))
-    axes.set_aspect("equal")
-    return axes
 
 
-def contrast_exposure(measured: pd.DataFrame, axes: Axes) -> Axes:
+def _draw_single_size(width: int, height: int, size_px: int, n: int, axes: Axes) -> None:
+    axes.add_patch(Rectangle((0, 0), width, height, fc=BLUE, alpha=0.15))
+    axes.add_patch(Rectangle((0, 0), width, height, fill=False, ec=BLUE, lw=2.5))
+    axes.add_patch(
+        Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5, ls=(0, (4, 3)))
+    )
+    middle = width / 2, height / 2
+    words = f"all {n:,} images:\n{width:,} × {height:,}"
+    if size_px == width == height:
+        words += "\n(the network's size)"
+    else:
+        _label_square(axes, size_px)
+    axes.text(*middle, words, color=BLUE, ha="center", va="center")
+
+
+def _draw_sizes(width: pd.Series, height: pd.Series, axes: Axes) -> None:
+    if len(width) < MANY:
+        axes.scatter(width, height, s=36, color=BLUE, alpha=0.5, lw=0)
+        return
+    if len(sizes := pd.DataFrame({"x": width, "y": height}).value_counts()) < FEW_SIZES:
+        # Images resized beforehand: a dot for each size, its area their number.
+        places = np.array(sizes.index.tolist())
+        axes.scatter(*places.T, s=400 * sizes / sizes.max() + 20, color=BLUE, alpha=0.7, lw=0)
+        return
+    most = max(width.max(), height.max()) * 1.06
+    single_colour, extent = ListedColormap([BLUE]), (0, most, 0, most)
+    hexagons(
+        width, height, np.zeros(len(width)), axes, columns=40, extent=extent, cmap=single_colour
+    )
+
+
+def contrast_exposure(measured: pd.DataFrame) -> Drawing:
     """Draw contrast against exposure of every image, scanned and digital apart."""
+    figure, axes = plt.subplots(figsize=HALF)
     scanned = measure.is_scanned(measured)
     exposure, contrast = measured["mean_grey"], measured["contrast_grey"]
     many = len(measured) >= MANY
@@ -166,138 +234,232 @@ def contrast_exposure(measured: pd.DataFrame, axes: Axes) -> Axes:
             lw=0,
             label=name,
         )
-    axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: 1st to 99th percentile")
+    axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: range of greys")
     axes.set(xlim=(0, None), ylim=(0, 262))
-    axes.legend(loc="lower right", frameon=True)
-    return axes
+    _key_above(axes)
+    text = population.variables(measured)
+    return Drawing(
+        figure,
+        "contrast_exposure",
+        alt=f"Contrast against exposure of {text['n']} images. Mean grey "
+        f"{text['mean_grey_range']}, range from 1st to 99th percentile {text['contrast_range']} "
+        "of 255.",
+        caption=f"Mean grey and range (1st to 99th percentile) of n = {text['n']} images"
+        f"{key(len(measured))}",
+        finding=population.exposure_sentence(measured),
+    )
 
 
-def scanned_digital(measured: pd.DataFrame, axes: Axes) -> Axes:
+def scanned_digital(measured: pd.DataFrame) -> Drawing:
     """Draw how bright the background is, the rule's threshold, and the shares it gives."""
-    scanned = measure.is_scanned(measured)
+    figure, axes = plt.subplots(figsize=HALF)
+    scanned, background = measure.is_scanned(measured), measured["air"]
     # Edges fall on the threshold.
     width = measure.SCANNED_FROM / 4
-    bins = np.arange(0, measured["air"].max() + 2 * width, width)
+    bins = np.arange(0, background.max() + 2 * width, width)
     for kind, (name, colour) in KINDS.items():
-        part = measured.loc[scanned == kind, "air"]
-        share = f"{name}: {100 * len(part) / max(len(measured), 1):.0f} %"
-        axes.hist(part, bins, color=colour, label=share)
+        part = background[scanned == kind]
+        label = f"{name}: {100 * len(part) / max(len(measured), 1):.0f} %"
+        axes.hist(part, bins, color=colour, label=label)
     axes.axvline(measure.SCANNED_FROM, color=BLACK, ls="--", lw=1.8)
     axes.set(xlabel="Background: most frequent grey / brightest", ylabel="Images")
-    axes.legend(loc="upper right")
-    return axes
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _key_above(axes)
+    text = population.variables(measured)
+    return Drawing(
+        figure,
+        "scanned_digital",
+        alt=f"Histogram of background over brightest grey for {text['n']} images, with the rule's "
+        f"threshold; {text['scanned_share']} scanned or fogged.",
+        caption=f"Background over brightest grey, n = {text['n']}; dashed: the rule's threshold "
+        "of 1/8",
+        finding=population.scanned_sentence(measured),
+    )
 
 
-def _dots_or_density(x: pd.Series, y: pd.Series, axes: Axes) -> None:
-    if len(x) < MANY:
-        axes.scatter(x, y, s=36, color=BLUE, alpha=0.5, lw=0)
-        return
-    if len(sizes := pd.DataFrame({"x": x, "y": y}).value_counts()) < FEW_SIZES:
-        # Copies brought to one size beforehand: a dot each, its area their number.
-        places = np.array(sizes.index.tolist())
-        axes.scatter(*places.T, s=400 * sizes / sizes.max() + 20, color=BLUE, alpha=0.7, lw=0)
-        return
-    most = max(x.max(), y.max()) * 1.06
-    one_colour, extent = ListedColormap([BLUE]), (0, most, 0, most)
-    hexagons(x, y, np.zeros(len(x)), axes, columns=40, extent=extent, cmap=one_colour)
+def _key_above(axes: Axes) -> None:
+    """Explain the colours above the axes, where there are no data."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.05, 1.0),
+        ncols=2,
+        handlelength=1,
+        handletextpad=0.4,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )
 
 
-# --- what processing does ------------------------------------------------------------------------
+# --- preprocessing -------------------------------------------------------------------------------
 
 
-def geometries(shown: Sequence[np.ndarray], titles: Sequence[str], size_px: int) -> Figure:
-    """Draw the same hands as they are and brought to a square in each way.
+def geometry(
+    hands: pd.DataFrame, data_folder: Path, size_px: int, measured: pd.DataFrame
+) -> Drawing:
+    """Draw the same hands as stored and brought to a square in each way, a column each.
 
     Parameters
     ----------
-    shown : sequence of ndarray
-        n hands, (h, w), uint8.
-    titles : sequence of str
+    hands : DataFrame
+        path, age_months, male.
+    data_folder : Path
     size_px : int
-        Of the squares.
-
-    Returns
-    -------
-    Figure
-        A row each: as it is, with what the centre crop keeps in a frame; centre crop; padded;
-        squashed. A column each: the hands.
+        Side of the squares.
+    measured : DataFrame
+        From `data.measure.measure`: all images.
     """
-    names = ["as it is", "centre crop", "padded", "squashed"]
-    figure, panels = plt.subplots(len(names), len(shown), figsize=(7.7, 5.3), squeeze=False)
+    names = ["as stored", *GEOMETRY_NAMES.values()]
+    pictures = read_for_display(data_folder / path for path in hands["path"])
+    titles = _titles(hands)
+    figure, panels = plt.subplots(len(names), len(hands), figsize=(7.7, 5.5), squeeze=False)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    for column, (image, title) in enumerate(zip(shown, titles, strict=True)):
-        hand(image, panels[0, column]).set_title(title, fontsize=11, pad=3)
+    for column, (image, title) in enumerate(zip(pictures, titles, strict=True)):
+        draw_hand(image, panels[0, column]).set_title(title, fontsize=11, pad=3)
         rows, columns = images.kept_part(*image.shape, "center_crop")
         corner = columns.start - 0.5, rows.start - 0.5
-        kept = columns.stop - columns.start, rows.stop - rows.start
-        panels[0, column].add_patch(Rectangle(corner, *kept, fill=False, ec=ORANGE, lw=1.8))
-        for row, geometry in enumerate(images.GEOMETRIES, 1):
-            hand(images.resize(image, size_px, geometry), panels[row, column])
+        size = columns.stop - columns.start, rows.stop - rows.start
+        panels[0, column].add_patch(Rectangle(corner, *size, fill=False, ec=ORANGE, lw=1.8))
+        for row, method in enumerate(images.GEOMETRIES, 1):
+            draw_hand(images.resize(image, size_px, method), panels[row, column])
     for row, name in enumerate(names):
-        _row_name(name, panels[row, 0])
-    return figure
+        _label_row(name, panels[row, 0])
+    text = population.geometry_variables(measured)
+    return radiographs(
+        figure,
+        "geometry",
+        alt=f"{len(hands)} hands as stored, centre cropped, padded with black and squashed to a "
+        f"square. The crop cuts off {text['crop_hand_cut']} of hand and forearm in the median.",
+        caption=f"{len(hands)} hands in each geometry, {size_px} px; orange: what the centre crop "
+        f"keeps; cut off in the median: {text['crop_cut']} of the picture, n = {len(measured):,}",
+        finding=population.geometry_sentence(measured),
+    )
 
 
-def with_histograms(
-    rows: Mapping[str, np.ndarray],
-    titles: Sequence[str],
-    limits: Mapping[str, tuple[float, float]],
-    unit: Mapping[str, str],
+def normalised(squares: np.ndarray, method: str) -> np.ndarray:
+    """Return squares, (n, s, s), uint8, as a network receives them: float, "none" from 0 to 1."""
+    import torch
+
+    from h2a_lib.models.dataset import PixelStatistics, normalise
+
+    pixels = torch.from_numpy(squares).unsqueeze(1).float() / 255
+    if method != "none":
+        pixels = normalise(pixels, method, PixelStatistics.of(squares), training=True)
+    return pixels[:, 0].numpy()
+
+
+def pixel_normalisation(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
+    """Draw hands without normalisation, normalised as a batch, and each by itself.
+
+    Parameters
+    ----------
+    squares : ndarray
+        (n, s, s), uint8.
+    hands : DataFrame
+        age_months, male.
+    """
+    rows = [
+        (method, normalised(squares, method), limits, unit)
+        for method, (limits, unit) in NORMALISATIONS.items()
+    ]
+    means = squares.mean(axis=(1, 2))
+    return radiographs(
+        _rows_with_histograms(rows, _titles(hands)),
+        "pixel_normalisation",
+        alt=f"{len(hands)} hands without normalisation, normalised as a batch and each alone, "
+        "with the histogram of each hand's pixels. After instance normalisation, dark and bright "
+        "hands look alike.",
+        caption=f"Pixels of {len(hands)} hands by none, batch and instance normalisation; a line "
+        "in the colour of each hand",
+        finding=f"The mean grey of these {len(hands)} hands ranges from {means.min():.0f} to "
+        f"{means.max():.0f} of 255. Instance normalisation sets every mean to 0 and every SD to 1, "
+        "so this difference cannot reach the network; batch normalisation keeps it.",
+    )
+
+
+def contrast(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
+    """Draw hands as stored, histogram-equalised, and equalised locally (CLAHE).
+
+    Parameters
+    ----------
+    squares : ndarray
+        (n, s, s), uint8.
+    hands : DataFrame
+        age_months, male.
+    """
+    rows = [
+        (name, np.stack([images.adjust_contrast(square, method) for square in squares]))
+        for method, name in CONTRAST_NAMES.items()
+    ]
+    # Pixels that are dark as stored: mostly background.
+    dark = squares <= np.quantile(squares, 0.25, axis=(1, 2), keepdims=True)
+    stored, equalised, clahe = (pixels[dark].mean() for _, pixels in rows)
+    return radiographs(
+        _rows_with_histograms(
+            [(name, pixels, (0, 255), "grey value") for name, pixels in rows], _titles(hands)
+        ),
+        "contrast",
+        alt=f"{len(hands)} hands as stored, histogram-equalised, and equalised locally with "
+        "limited contrast (CLAHE), with the histogram of each hand's pixels.",
+        caption=f"Contrast of {len(hands)} hands: none, equalised, CLAHE; a line in the colour "
+        "of each hand",
+        finding=f"The darkest quarter of each picture, mostly background, has mean grey "
+        f"{stored:.0f} as stored, {equalised:.0f} after equalisation and {clahe:.0f} after CLAHE "
+        f"(n = {len(hands)}).",
+    )
+
+
+def _titles(hands: pd.DataFrame) -> list[str]:
+    """Return "7 y 10 mo" above "girl", narrow enough for a column."""
+    titles = map(age_and_sex, hands["age_months"], hands["male"])
+    return [title.replace(", ", "\n") for title in titles]
+
+
+def _rows_with_histograms(
+    rows: Sequence[tuple[str, np.ndarray, tuple[float, float], str]], titles: Sequence[str]
 ) -> Figure:
     """Draw the same hands processed in several ways, with the histogram of each hand's pixels.
 
     Parameters
     ----------
-    rows : mapping of str to ndarray
-        By name of the way: (n, s, s), any real type.
+    rows : sequence of (name, pixels, limits, unit)
+        pixels (n, s, s); limits are shown as black and white.
     titles : sequence of str
-        n titles of the hands.
-    limits : mapping of str to (float, float)
-        By name: the values shown as black and white.
-    unit : mapping of str to str
-        By name: what the pixel values are, written in the histogram.
-
-    Returns
-    -------
-    Figure
-        A row each way: the hands, each in a frame of its own colour, then one histogram with a
-        line in that colour for each hand.
+        Of the n hands, each of which has a frame and a line in its own colour.
     """
     n = len(titles)
     figure, panels = plt.subplots(
-        len(rows), n + 1, figsize=(10.4, 4.1), squeeze=False, width_ratios=[1] * n + [2.2]
+        len(rows), n + 1, figsize=(10.4, 4.2), squeeze=False, width_ratios=[1] * n + [1.7]
     )
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
     # The dark end of the scale is lost on the dark ground of a slide.
     shades = plt.get_cmap("viridis")(np.linspace(0.25, 1, n))
-    for row, (name, processed) in enumerate(rows.items()):
-        low, high = limits[name]
+    for row, (name, processed, limits, unit) in enumerate(rows):
         for column, image in enumerate(processed):
-            hand(image, panels[row, column], limits[name])
+            draw_hand(image, panels[row, column], limits)
             panels[row, column].spines[:].set(color=shades[column], lw=2.2)
             if row == 0:
                 panels[row, column].set_title(titles[column], fontsize=12, pad=3)
-        _row_name(name, panels[row, 0])
-        _histograms(processed, np.linspace(low, high, 33), shades, panels[row, n])
-        panels[row, n].text(
-            0.98, 0.97, unit[name], transform=panels[row, n].transAxes, ha="right", va="top"
-        )
-    panels[0, n].set_title("pixels of each hand", fontsize=12, pad=3)
+        _label_row(name, panels[row, 0])
+        draw_histograms(processed, limits, shades, panels[row, n])
+        panels[row, n].set_title(unit, fontsize=12, pad=3)
     return figure
 
 
-def _histograms(processed: np.ndarray, edges: np.ndarray, shades: np.ndarray, axes: Axes) -> None:
-    # What lies outside the limits is shown at them, as the picture shows it.
+def draw_histograms(
+    processed: np.ndarray, limits: tuple[float, float], colours: Sequence, axes: Axes
+) -> None:
+    """Draw a line for each picture: the share of its pixels by value; the ends hold the rest."""
+    edges = np.linspace(*limits, 33)
     middles = (edges[1:] + edges[:-1]) / 2
-    for image, shade in zip(processed, shades, strict=True):
-        count, _ = np.histogram(np.clip(image, edges[0], edges[-1]), edges)
-        axes.plot(middles, count / image.size, color=shade, lw=1.6)
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    for image, colour in zip(processed, colours, strict=True):
+        count, _ = np.histogram(np.clip(image, *limits), edges)
+        axes.plot(middles, count / image.size, color=colour, lw=1.6)
+    axes.set(xlim=limits, ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.yaxis.tick_right()
     axes.tick_params(labelsize=12)
     axes.spines[["left"]].set_visible(False)
 
 
-def _row_name(name: str, axes: Axes) -> None:
+def _label_row(name: str, axes: Axes) -> None:
     axes.set_ylabel(name, fontsize=13, labelpad=6)

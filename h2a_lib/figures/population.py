@@ -1,135 +1,203 @@
-"""The population in pictures: ages by sex, the heaps in the labels, the balance of the split."""
+"""Ages by sex, the heaping of the labels, and the balance of the split."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
-from h2a_lib.analysis.population.labels import plates, single_sex_plates
-from h2a_lib.figures.style import BLACK, GREY, ORANGE, SEX_COLOURS, SKY
+from h2a_lib.analysis.population import labels as population
+from h2a_lib.figures.style import BLACK, FAINT, GREY, ORANGE, SEX_COLOURS, SKY, WIDE
+from h2a_lib.study.results import Drawing
 
 # Below this many hands a bin of one year holds too few to show a shape.
 ENOUGH_FOR_YEARS = 500
-HEAP_COLOURS = {"multiple of 12": BLACK, "other multiple of 6": ORANGE, "other": SKY}
+# From this many hands on, labels with fewer than ten are left out: their shares are noise.
+MANY = 5000
+HEAP_COLOURS = {"multiples of 12": BLACK, "other multiples of 6": ORANGE, "other months": SKY}
+GROUPS = {"female": "girls", "male": "boys"}
+SPLIT_STYLES = {
+    "train": {"alpha": 0.3},
+    "selection": {"histtype": "step", "lw": 2, "ls": ":"},
+    "validation": {"histtype": "step", "lw": 2.5},
+}
 
 
-def ages_by_sex(labels: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw how many hands of each sex there are of each age, and the medians.
+def ages_by_sex(labels: pd.DataFrame) -> Drawing:
+    """Draw the distribution of bone age for girls and boys.
 
     Parameters
     ----------
     labels : DataFrame
         age_months, male.
-    axes : Axes
     """
+    figure, axes = plt.subplots(figsize=WIDE)
     bins = _bins(labels)
-    for sex, part in _sexes(labels):
-        colour = SEX_COLOURS[sex]
-        median = part["age_months"].median()
-        axes.hist(part["age_months"], bins, color=colour, alpha=0.25)
-        name = f"{sex}, n = {len(part):,}, median {median:g} months"
-        axes.hist(part["age_months"], bins, histtype="step", color=colour, lw=2.5, label=name)
-        axes.axvline(median, color=colour, ls="--", lw=1.8)
-    axes.legend(loc="upper left")
-    axes.margins(y=0.2)
+    medians = {}
+    for sex, part in _by_sex(labels).items():
+        colour, ages = SEX_COLOURS[sex], part["age_months"]
+        medians[GROUPS[sex]] = ages.median()
+        axes.hist(ages, bins, color=colour, alpha=0.25)
+        axes.hist(ages, bins, histtype="step", color=colour, lw=2.5)
+        axes.axvline(ages.median(), color=colour, ls="--", lw=1.8)
+    # Each name stands on the outer side of its median, above the bars.
+    axes.set_ylim(0, 1.35 * axes.dataLim.y1)
+    youngest_first = sorted(medians, key=lambda group: medians[group])
+    for sex, part in _by_sex(labels).items():
+        group = GROUPS[sex]
+        is_left = len(medians) == 2 and group == youngest_first[0]
+        axes.annotate(
+            f"{len(part):,} {group}\nmedian {medians[group]:g} months",
+            (medians[group], 0.98),
+            (-6 if is_left else 6, 0),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="right" if is_left else "left",
+            va="top",
+            color=SEX_COLOURS[sex],
+        )
     width = bins[1] - bins[0]
-    axes.set(xlabel="Bone age (months)", ylabel=f"Hands in {width:g} months")
-    return _in_years(axes)
+    axes.set(xlabel="Bone age (months)", ylabel=f"Hands per {width:g} months")
+    _ticks_at_whole_years(axes)
+    described = "; ".join(f"{group}, median {age:g} months" for group, age in medians.items())
+    return Drawing(
+        figure,
+        "ages_by_sex",
+        alt=f"Histogram of bone age in months for {len(labels):,} hands: {described}.",
+        caption=f"Bone age by sex, n = {len(labels):,}; dashed: medians",
+        finding=population.sex_age_sentence(labels),
+    )
 
 
-def heaps(labels: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw how many hands have each value of the label; round ages stand out.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months.
-    axes : Axes
-    """
-    month = labels["age_months"].round().astype(int)
-    count = month.value_counts().sort_index()
-    of_12, of_6 = count.index % 12 == 0, count.index % 6 == 0
-    kinds = {"multiple of 12": of_12, "other multiple of 6": of_6 & ~of_12, "other": ~of_6}
-    for name, chosen in kinds.items():
-        share = count[chosen].sum() / count.sum()
-        colour = HEAP_COLOURS[name]
-        label = f"{name}: {100 * share:.1f} %"
-        axes.bar(count.index[chosen], count[chosen], width=1.4, color=colour, label=label)
-    axes.legend(loc="upper left", handlelength=1)
-    axes.set(xlabel="Bone age (months)", ylabel="Hands with this label")
-    # Room for the legend, which is wider than the ages without labels.
-    axes.set_ylim(0, count.max() * 1.35)
-    return _in_years(axes, 48)
-
-
-def sex_by_plate(labels: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the share of boys at each value of the label, the area of a dot being its children.
-
-    Nearly single-sex plates have the colour of their sex; of a plate with few children nothing
-    can be said.
+def label_audit(labels: pd.DataFrame) -> Drawing:
+    """Draw how often each label occurs, and the share of boys at each.
 
     Parameters
     ----------
     labels : DataFrame
         age_months, male.
-    axes : Axes
     """
-    least = 10 if len(labels) >= ENOUGH_FOR_YEARS else 1
-    by_age = plates(labels, least)
-    one_sex = by_age["age_months"].isin(single_sex_plates(labels)["age_months"])
-    size = 320 * by_age["n"] / by_age["n"].max() + 8
-    leaning = np.where(by_age["share_male"] >= 0.5, SEX_COLOURS["male"], SEX_COLOURS["female"])
-    axes.axhline(labels["male"].mean(), color=GREY, lw=1.5, zorder=0)
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    _draw_heaps(labels, left)
+    _draw_sex_by_label(labels, right)
+    heaping = population.heaping(labels)
+    return Drawing(
+        figure,
+        "label_audit",
+        alt=f"Left: hands with each label in months; {heaping.multiples_of_6.value:.0%} are "
+        "multiples of 6. Right: the share of boys at each label, from all girls to all boys; "
+        f"nearly single-sex labels: {population.format_single_sex_labels(labels)}.",
+        caption=f"Labels by month and the share of boys at each, n = {len(labels):,}; "
+        "the area of a dot is the number of hands",
+        finding=population.heaping_sentence(labels),
+    )
+
+
+def _draw_heaps(labels: pd.DataFrame, axes: Axes) -> None:
+    count = labels["age_months"].round().astype(int).value_counts().sort_index()
+    of_12, of_6 = count.index % 12 == 0, count.index % 6 == 0
+    for (name, colour), chosen in zip(
+        HEAP_COLOURS.items(), (of_12, of_6 & ~of_12, ~of_6), strict=True
+    ):
+        label = f"{name}: {100 * count[chosen].sum() / count.sum():.1f} %"
+        axes.bar(count.index[chosen], count[chosen], width=1.4, color=colour, label=label)
+    axes.set(xlabel="Bone age (months)", ylabel="Hands with this label")
+    # The key has the upper third to itself.
+    axes.set_ylim(0, count.max() * 1.5)
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.legend(loc="upper left", handlelength=1, fontsize=13, borderaxespad=0)
+    _ticks_at_whole_years(axes, 48)
+
+
+def _draw_sex_by_label(labels: pd.DataFrame, axes: Axes) -> None:
+    by_label = population.sex_by_label(labels, 10 if len(labels) >= MANY else 1)
+    single_sex = population.single_sex_labels(labels)
+    is_single = by_label["age_months"].isin(single_sex["age_months"])
+    colour = np.where(by_label["share_male"] >= 0.5, SEX_COLOURS["male"], SEX_COLOURS["female"])
     axes.scatter(
-        by_age["age_months"],
-        by_age["share_male"],
-        s=size,
-        c=np.where(one_sex, leaning, GREY),
+        by_label["age_months"],
+        by_label["share_male"],
+        s=320 * by_label["n"] / by_label["n"].max() + 8,
+        c=np.where(is_single, colour, GREY),
         alpha=0.75,
         lw=0,
     )
-    axes.set(xlabel="Bone age (months)", ylabel="Boys among them", ylim=(-0.08, 1.08))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    return _in_years(axes, 48)
+    for sex, height in (("female", -0.1), ("male", 1.1)):
+        if (single_sex["share_male"] >= 0.5).eq(sex == "male").any():
+            text = f"at least {100 * population.SINGLE_SEX_SHARE:.0f} % {GROUPS[sex]}"
+            va = "bottom" if sex == "male" else "top"
+            axes.text(2, height, text, color=SEX_COLOURS[sex], va=va)
+    share = labels["male"].mean()
+    axes.axhline(share, color=GREY, lw=1.5, zorder=0)
+    axes.set(xlabel="Bone age (months)", ylabel="Share of boys", ylim=(-0.24, 1.24))
+    axes.set_yticks(np.linspace(0, 1, 5))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    _ticks_at_whole_years(axes, 48)
+    axes.annotate(
+        f"all hands:\n{100 * share:.0f} % boys",
+        (1, share),
+        (4, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        va="center",
+        fontsize=12,
+        color=FAINT,
+    )
 
 
-def split_balance(labels: pd.DataFrame, sex: str, axes: Axes) -> Axes:
-    """Draw one sex's ages in training and validation, each as a share of its hands.
+def split_balance(labels: pd.DataFrame) -> Drawing:
+    """Draw the ages of the training, selection and validation hands, by sex.
 
     Parameters
     ----------
     labels : DataFrame
         age_months, male, split.
-    sex : {"female", "male"}
-    axes : Axes
     """
-    part = dict(_sexes(labels)).get(sex, labels.iloc[:0])
-    bins, colour = _bins(labels), SEX_COLOURS[sex]
-    train, held_out = (part[part["split"] == name] for name in ("train", "validation"))
-    styles = (
-        (train, "train", {"color": colour, "alpha": 0.3}),
-        (held_out, "validation", {"color": colour, "histtype": "step", "lw": 2.5}),
+    by_sex = _by_sex(labels)
+    figure, panels = plt.subplots(1, 2, figsize=WIDE, sharey=True)
+    for axes, sex in zip(panels, GROUPS, strict=True):
+        _draw_split(by_sex.get(sex, labels.iloc[:0]), sex, _bins(labels), axes)
+    panels[0].set_ylabel("Share of the split's hands")
+    panels[0].yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    counts = labels["split"].value_counts()
+    described = ", ".join(f"{counts[name]:,} {name}" for name in SPLIT_STYLES if name in counts)
+    return Drawing(
+        figure,
+        "split_balance",
+        alt=f"Histograms of bone age for girls and for boys, each split as shares: {described}. "
+        + population.balance_sentence(labels),
+        caption=f"Bone age in each split, by sex, n = {len(labels):,} ({described})",
+        finding=population.balance_sentence(labels),
     )
-    for own, name, style in styles:
-        weights = np.full(len(own), 1 / max(len(own), 1))
-        label = f"{name}, n = {len(own):,}"
-        axes.hist(own["age_months"], bins, weights=weights, label=label, **style)
-    axes.legend(loc="upper left", title=sex, title_fontsize=13, alignment="left")
-    axes.set(xlabel="Bone age (months)", ylabel="Share of the hands")
-    # Room for the legend, in both panels of a shared axis.
-    parts = (train, held_out)
-    tallest = max(
-        np.histogram(own["age_months"], bins)[0].max() / max(len(own), 1) for own in parts
-    )
-    axes.set_ylim(0, max(axes.get_ylim()[1], 1.3 * tallest))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    return _in_years(axes, 48)
 
 
-def _sexes(labels: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    parts = (("female", labels[~labels["male"]]), ("male", labels[labels["male"]]))
-    return [(sex, part) for sex, part in parts if len(part)]
+def _draw_split(part: pd.DataFrame, sex: str, bins: np.ndarray, axes: Axes) -> None:
+    for name, style in SPLIT_STYLES.items():
+        own = part[part["split"] == name]
+        if len(own):
+            weights = np.full(len(own), 1 / len(own))
+            label = f"{name} ({len(own):,})"
+            colour = SEX_COLOURS[sex]
+            axes.hist(own["age_months"], bins, weights=weights, label=label, color=colour, **style)
+    axes.set(xlabel="Bone age (months)", title=GROUPS[sex].capitalize())
+    if axes.patches:
+        # Below the title, above the axes: over no data.
+        axes.set_title(axes.get_title(), loc="center", pad=28)
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.98),
+            ncols=3,
+            handlelength=1.2,
+            columnspacing=1,
+            handletextpad=0.4,
+        )
+    _ticks_at_whole_years(axes, 48)
+
+
+def _by_sex(labels: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    parts = {"female": labels[~labels["male"]], "male": labels[labels["male"]]}
+    return {sex: part for sex, part in parts.items() if len(part)}
 
 
 def _bins(labels: pd.DataFrame) -> np.ndarray:
@@ -139,8 +207,6 @@ def _bins(labels: pd.DataFrame) -> np.ndarray:
     return np.arange(-0.5, labels["age_months"].max() + width, width)
 
 
-def _in_years(axes: Axes, tick_months: int = 24) -> Axes:
-    """Put the ticks on whole years."""
+def _ticks_at_whole_years(axes: Axes, tick_months: int = 24) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(tick_months))
     axes.set_xlim(-2, None)
-    return axes

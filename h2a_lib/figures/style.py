@@ -1,6 +1,7 @@
-"""One look for every figure: colours, sizes, and what is written on each."""
+"""Colours, sizes and defaults of every figure."""
 
 import matplotlib as mpl
+import pandas as pd
 from cycler import cycler
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ DARK_GROUND, ON_DARK = "#14181b", "#E6E6E6"
 # Runs side by side: the default in black, and the colours of the sexes last.
 PALETTE = (BLACK, GREEN, ORANGE, PURPLE, SKY, BLUE, VERMILLION)
 
-# One colour for each sex, everywhere.
+# The sexes have these two colours in every figure.
 SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
 
 # In the proportions of the room that a slide leaves beside its title and two lines of text: the
@@ -38,28 +39,28 @@ HALF = (5.2, 3.5)
 
 
 def on_dark_ground(figure: Figure) -> None:
-    """Give a figure of radiographs the dark ground that its slide takes on, and light words.
+    """Give a figure of radiographs a dark background, light text and light lines.
 
-    Dark words and lines become light; colours that mean something stay.
+    Only greys change; colours that carry a meaning stay.
     """
 
-    def turned(colour: ColorType) -> ColorType:
+    def lightened(colour: ColorType) -> ColorType:
         red, green, blue = to_rgb(colour)
         is_grey = max(red, green, blue) - min(red, green, blue) < 0.05
         return ON_DARK if is_grey and red < 0.6 else colour
 
     figure.set_facecolor(DARK_GROUND)
     for text in figure.findobj(Text):
-        text.set_color(turned(text.get_color()))
+        text.set_color(lightened(text.get_color()))
     for axes in figure.axes:
         for spine in axes.spines.values():
-            spine.set_edgecolor(turned(spine.get_edgecolor()))
+            spine.set_edgecolor(lightened(spine.get_edgecolor()))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_tick_params(color=ON_DARK, labelcolor=ON_DARK)
             for line in axis.get_gridlines():
                 line.set_color("#3A4046")
         for line in axes.lines:
-            line.set_color(turned(line.get_color()))
+            line.set_color(lightened(line.get_color()))
 
 
 def radiographs(figure: Figure, name: str, *, alt: str, caption: str, finding: str = "") -> Drawing:
@@ -69,7 +70,11 @@ def radiographs(figure: Figure, name: str, *, alt: str, caption: str, finding: s
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults to the report's look, whatever the user's own are."""
+    """Set matplotlib's defaults to the report's look, and show the text in tables in full.
+
+    The user's own matplotlibrc plays no part.
+    """
+    pd.set_option("display.max_colwidth", None)
     mpl.rcdefaults()
     mpl.rcParams.update(
         {

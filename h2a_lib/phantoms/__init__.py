@@ -1,29 +1,29 @@
 """Synthetic hand radiographs, drawn from an anatomical growth model."""
 
 from h2a_lib.phantoms.render import (
-    AIR,
+    BACKGROUND,
     BONE,
     BORDER,
     MARKER,
-    SKIN,
+    SOFT_TISSUE,
     PhantomImage,
     Plate,
     atlas_plate,
     render,
 )
-from h2a_lib.phantoms.writing import VERSION, child, write
+from h2a_lib.phantoms.writing import VERSION, render_arguments, write
 
 __all__ = [
-    "AIR",
+    "BACKGROUND",
     "BONE",
     "BORDER",
     "MARKER",
-    "SKIN",
+    "SOFT_TISSUE",
     "VERSION",
     "PhantomImage",
     "Plate",
     "atlas_plate",
-    "child",
     "render",
+    "render_arguments",
     "write",
 ]

@@ -170,8 +170,8 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
     )
 
 
-def grown(progress: float, haste: float = 0.5) -> float:
-    """Return the size of a centre relative to its final size.
+def relative_size(progress: float, exponent: float = 0.5) -> float:
+    """Return the size of an ossification centre relative to its final size.
 
     A centre grows fast at first: capitate and hamate have reached four tenths of their adult
     breadth at two years and nearly nine tenths at nine (our reading of radiographs).
@@ -180,7 +180,7 @@ def grown(progress: float, haste: float = 0.5) -> float:
     ----------
     progress : float
         From appearance (0) to fusion or full size (1).
-    haste : float
+    exponent : float
         Power of the progress: the smaller, the earlier the growth.
 
     Returns
@@ -188,4 +188,4 @@ def grown(progress: float, haste: float = 0.5) -> float:
     float
         0 (not there) to 1.
     """
-    return 0.0 if progress <= 0 else min(1.0, 0.06 + 0.94 * progress**haste)
+    return 0.0 if progress <= 0 else min(1.0, 0.06 + 0.94 * progress**exponent)

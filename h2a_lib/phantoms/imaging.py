@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from h2a_lib.phantoms.scene import Frame, Marker, inside_field
+from h2a_lib.phantoms.scene import Frame, Marker, distance_inside_field
 from h2a_lib.phantoms.solids import Thickness
 from h2a_lib.phantoms.streams import Stream
 
@@ -14,7 +14,7 @@ from h2a_lib.phantoms.streams import Stream
 # and 1.92). Bone displaces soft tissue, so its excess counts. Trabecular bone is 20 % bone.
 SOFT = 0.027
 COMPACT = 0.085
-SPONGY = 0.020
+TRABECULAR = 0.020
 # Of an adult hand in an image of 640 pixels.
 USUAL_PX_PER_MM = 3.0
 
@@ -66,7 +66,7 @@ class Style:
 
     @classmethod
     def draw(cls, collimated: bool, stream: Stream) -> "Style":
-        """Draw a style, with about the frequencies seen in the real images."""
+        """Draw a style, about as often as it occurs among the real images."""
         dice = stream.uniform()
         if dice < 0.15:
             kind = "dim"
@@ -152,7 +152,7 @@ def expose(
         (h, w), uint8.
     """
     height, width = soft_mm.shape
-    excess = COMPACT * bone.compact + SPONGY * bone.spongy
+    excess = COMPACT * bone.compact + TRABECULAR * bone.trabecular
     attenuation = SOFT * soft_mm + style.bone * excess
     if marker is not None:
         attenuation[marker.patch] += 0.10 * marker.plate
@@ -168,7 +168,7 @@ def expose(
     # are reduced.
     quanta = style.quanta / (frame.view.px_per_mm / USUAL_PX_PER_MM) ** 2
     intensity = np.maximum(intensity + noise * np.sqrt(intensity / quanta), 1e-3)
-    # Detectors and films answer to the logarithm of the dose.
+    # Detectors and films respond to the logarithm of the dose.
     signal = -np.log(intensity)
     if style.sharpen:
         soft = cv2.GaussianBlur(signal, (0, 0), 0.005 * height, borderType=cv2.BORDER_REPLICATE)
@@ -191,7 +191,7 @@ def _close_shutters(grey: np.ndarray, field: np.ndarray, style: Style) -> None:
     where the processing overshoots.
     """
     height, width = grey.shape
-    edge = inside_field(field, height, width)
+    edge = distance_inside_field(field, height, width)
     if not (edge < 4).any():
         return
     line = 0.004 * height + 0.5
@@ -213,8 +213,8 @@ def _haze(primary: np.ndarray) -> np.ndarray:
 def _window(signal: np.ndarray, soft_mm: np.ndarray, style: Style) -> np.ndarray:
     """Map the log signal to grey levels by the range of the hand itself, as a console does."""
     hand = soft_mm > 0
-    air, tissue = signal[~hand][::7], signal[hand][::5]
-    floor = _ranked(air, 0.10) if air.size else 0.0
+    background, tissue = signal[~hand][::7], signal[hand][::5]
+    floor = _ranked(background, 0.10) if background.size else 0.0
     top = _ranked(tissue, 0.995) if tissue.size else floor + 1
     relative = np.clip((signal - floor) / max(top - floor, 1e-3), 0, 1.35)
     relative += style.veil * _haze(hand.astype(np.float64)) * (1 - 0.7 * hand)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from h2a_lib.phantoms.growth import Growth, grown
+from h2a_lib.phantoms.growth import Growth, relative_size
 from h2a_lib.phantoms.solids import SAMPLES, Tube
 from h2a_lib.phantoms.streams import Stream
 
@@ -81,7 +81,7 @@ class _GrowingEnd:
     def of(cls, name: str, kind: str, length: float, half: float, growth: Growth) -> "_GrowingEnd":
         progress = growth.progress[name]
         # As wide as the shaft at about half the way to fusion, as in the atlases.
-        size = grown(progress / 0.85, 0.42)
+        size = relative_size(progress / 0.85, 0.42)
         fused = float(np.clip((progress - 0.86) / 0.14, 0, 1))
         young = float(np.exp(-growth.years / 3))
         share = GROWING_ENDS.get(kind)

@@ -1,4 +1,4 @@
-"""Who the phantoms are: ages and sexes as in the RSNA training labels, and how labels are read."""
+"""Ages and sexes as in the RSNA training labels, and simulated labels."""
 
 import csv
 import functools
@@ -12,7 +12,7 @@ from h2a_lib.phantoms.streams import Stream
 # 6,833 of 12,611 (labels of the RSNA training set).
 SHARE_MALE = 6833 / 12611
 
-# Ages of the plates of Greulich and Pyle's atlas, in months, as they pile up in the labels.
+# Ages of the plates of Greulich and Pyle's atlas, in months, as they occur in the labels.
 PLATES = {
     "girls": (
         *(3, 6, 9, 12, 15, 18, 24, 30, 36, 42, 50, 60, 69, 82, 94, 106, 120, 126, 132, 144),
@@ -42,7 +42,7 @@ def quantiles() -> dict[str, tuple[float, ...]]:
     return {name: tuple(float(row[name]) for row in rows) for name in rows[0]}
 
 
-def draw_child(stream: Stream) -> tuple[float, bool]:
+def sample_child(stream: Stream) -> tuple[float, bool]:
     """Draw a bone age in months and a sex.
 
     Returns
@@ -58,30 +58,30 @@ def draw_child(stream: Stream) -> tuple[float, bool]:
     return float(np.interp(percent, table["percent"], table["boys" if male else "girls"])), male
 
 
-def read_label(
+def simulate_label(
     age_months: float, male: bool, heaping: float, reader_noise_months: float, stream: Stream
 ) -> int:
-    """Read a bone age as a radiologist writes it down.
+    """Simulate the label that a radiologist would give to a hand.
 
     Parameters
     ----------
     age_months : float
-        The truth.
+        The true bone age.
     male : bool
         The sex: the atlas has different plates for girls and boys.
     heaping : float
-        Probability that the reader writes down the age of the nearest plate (about 0.9 in the
-        real labels) and not the month.
+        Probability that the reader gives the age of the nearest plate (about 0.9 in the real
+        labels) and not the month.
     reader_noise_months : float
-        Standard deviation of the reading.
+        Standard deviation of the reader's error.
 
     Returns
     -------
     int
         Whole months, 1 to 228.
     """
-    read = age_months + stream.normal(0, reader_noise_months)
+    estimate = age_months + stream.normal(0, reader_noise_months)
     if stream.chance(heaping):
         plates = PLATES["boys" if male else "girls"]
-        return min(plates, key=lambda plate: abs(plate - read))
-    return int(min(max(round(read), 1), OLDEST_MONTHS))
+        return min(plates, key=lambda plate: abs(plate - estimate))
+    return int(min(max(round(estimate), 1), OLDEST_MONTHS))

@@ -1,4 +1,4 @@
-"""Draw one synthetic hand radiograph, and keep the truth about it."""
+"""Draw one synthetic hand radiograph, with its ground truth."""
 
 import math
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ import numpy as np
 
 from h2a_lib.phantoms.growth import OLDEST_MONTHS, Growth, grow
 from h2a_lib.phantoms.imaging import Style, expose
-from h2a_lib.phantoms.scene import Frame, Marker, compose, inside_field, marker
+from h2a_lib.phantoms.scene import Frame, Marker, compose, distance_inside_field, place_marker
 from h2a_lib.phantoms.skeleton import Pose, Skeleton, build
 from h2a_lib.phantoms.solids import Thickness, View
 from h2a_lib.phantoms.streams import Stream
 from h2a_lib.phantoms.tissue import soft_tissue
 
-AIR, SKIN, BONE, MARKER, BORDER = range(5)
+BACKGROUND, SOFT_TISSUE, BONE, MARKER, BORDER = range(5)
 
 
 @dataclass(frozen=True)
 class PhantomImage:
-    """A synthetic radiograph and what is where in it.
+    """A synthetic radiograph with its ground truth.
 
     Attributes
     ----------
     image : ndarray
         (h, w), uint8.
     regions : ndarray
-        (h, w), uint8: AIR 0, SKIN 1 (hand, no bone), BONE 2, MARKER 3 (lead and plate),
-        BORDER 4 (outside the exposed field, or the white rim of a cassette).
+        (h, w), uint8: BACKGROUND 0, SOFT_TISSUE 1, BONE 2, MARKER 3 (lead and plate), BORDER 4
+        (outside the exposed field, or the white rim of a cassette).
     boxes : dict of str to (int, int, int, int)
         x0, y0, x1, y1 in pixels, end exclusive: "hand", "marker" where there is one, and every
         bone and epiphysis that is there, clipped to the image.
@@ -63,7 +63,7 @@ def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> Ph
     Returns
     -------
     PhantomImage
-        The image and its truth.
+        The image with its ground truth.
 
     Raises
     ------
@@ -79,21 +79,21 @@ def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> Ph
     frame = compose(skeleton, growth.plumpness, height_px, Stream(seed, "frame"))
     view = frame.view
     soft, depth = soft_tissue(skeleton, growth, view)
-    bone = Thickness.nothing(view.height, view.width)
+    bone = Thickness.zeros(view.height, view.width)
     for solid in skeleton.solids:
         solid.draw(view, bone)
-    lead = marker(depth * view.px_per_mm, frame, Stream(seed, "marker"))
+    lead = place_marker(depth * view.px_per_mm, frame, Stream(seed, "marker"))
     style = Style.draw(frame.field is not None, Stream(seed, "style"))
     image = expose(soft, bone, frame, lead, style, Stream(seed, "noise"))
 
-    regions = np.where(soft > 0, SKIN, AIR).astype(np.uint8)
-    regions[bone.compact + bone.spongy > 0] = BONE
+    regions = np.where(soft > 0, SOFT_TISSUE, BACKGROUND).astype(np.uint8)
+    regions[bone.compact + bone.trabecular > 0] = BONE
     boxes = _boxes(soft > 0, skeleton, view, lead)
     if lead is not None:
         here = regions[lead.patch]
         here[lead.lead + lead.plate > 0] = MARKER
     if frame.field is not None:
-        regions[inside_field(frame.field, view.height, view.width) < 0] = BORDER
+        regions[distance_inside_field(frame.field, view.height, view.width) < 0] = BORDER
     if frame.strip is not None:
         regions[frame.strip] = BORDER
     return PhantomImage(image, regions, boxes, growth, frame.right_hand, style.kind)
@@ -125,7 +125,7 @@ class Plate:
     ----------
     image : ndarray
         (h, w), uint8.
-    bone_mm, skin_mm : ndarray
+    bone_mm, soft_tissue_mm : ndarray
         (h, w): thickness of bone (compact plus trabecular) and of soft tissue.
     view : View
         From mm to pixels; the scale is the same at every age.
@@ -137,7 +137,7 @@ class Plate:
 
     image: np.ndarray
     bone_mm: np.ndarray
-    skin_mm: np.ndarray
+    soft_tissue_mm: np.ndarray
     view: View
     skeleton: Skeleton
     growth: Growth
@@ -161,21 +161,21 @@ def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
         An image of 255 x 175 mm, so that plates of all ages can stand side by side.
     """
     growth = grow(age_months, male)
-    skeleton = build(growth, Pose.neutral(), _Steady())
+    skeleton = build(growth, Pose.neutral(), _MeanStream())
     height, width = round(255 * px_per_mm), round(175 * px_per_mm)
     matrix = np.array([[px_per_mm, 0.0], [0.0, -px_per_mm]])
     view = View(matrix, np.array([0.43 * width, 0.84 * height]), height, width)
     soft, _ = soft_tissue(skeleton, growth, view)
-    bone = Thickness.nothing(height, width)
+    bone = Thickness.zeros(height, width)
     for solid in skeleton.solids:
         solid.draw(view, bone)
     frame = Frame(view, right_hand=False, field=None)
     image = expose(soft, bone, frame, None, Style.plain(), Stream(0, "atlas"))
-    return Plate(image, bone.compact + bone.spongy, soft, view, skeleton, growth)
+    return Plate(image, bone.compact + bone.trabecular, soft, view, skeleton, growth)
 
 
-class _Steady(Stream):
-    """A stream without chance: every draw is its mean."""
+class _MeanStream(Stream):
+    """A stream that is not random: every draw is its mean."""
 
     def __init__(self):
         super().__init__(0)

@@ -9,9 +9,9 @@ from h2a_lib.phantoms.skeleton import Skeleton
 from h2a_lib.phantoms.solids import View
 from h2a_lib.phantoms.streams import Stream
 
-RIGHT_HANDS = 0.01
-COLLIMATED = 0.32
-STRIPED = 0.10
+SHARE_RIGHT_HANDS = 0.01
+SHARE_COLLIMATED = 0.32
+SHARE_WITH_STRIP = 0.10
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     short = max(24, round(long_side / max(aspect, 1 / aspect)))
     height, width = (long_side, short) if aspect >= 1 else (short, long_side)
 
-    right = stream.chance(RIGHT_HANDS)
+    right = stream.chance(SHARE_RIGHT_HANDS)
     turn = np.deg2rad(stream.normal(0, 5))
     if stream.chance(0.06):
         turn += np.deg2rad(stream.normal(0, 25))
@@ -76,17 +76,17 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     # The box that must be inside: every joint with its skin, and some forearm.
     scale = skeleton.scale
     skin = 14 * scale * plumpness
-    keep = list(skeleton.joints.values())
+    required = list(skeleton.joints.values())
     arm = skeleton.forearm * scale
-    shown = stream.uniform(24, 100)
-    keep.append(np.stack([arm * 12 + (27 * scale, 0), arm * 12 - (27 * scale, 0)]))
-    box = np.concatenate(keep) @ matrix.T
-    foot = (arm * shown) @ matrix.T
+    forearm_mm = stream.uniform(24, 100)
+    required.append(np.stack([arm * 12 + (27 * scale, 0), arm * 12 - (27 * scale, 0)]))
+    box = np.concatenate(required) @ matrix.T
+    foot = (arm * forearm_mm) @ matrix.T
     low, high = box.min(axis=0) - skin, box.max(axis=0) + skin
     high[1] = max(high[1], foot[1])
     extent = high - low
 
-    collimated = stream.chance(COLLIMATED)
+    collimated = stream.chance(SHARE_COLLIMATED)
     margin = stream.uniform(0.02, 0.2) if collimated else max(0.015, stream.normal(0.045, 0.04))
     px_per_mm = min(width / extent[0], height / extent[1]) * (1 - margin)
     spare = np.array([width, height]) - extent * px_per_mm
@@ -96,7 +96,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     shift = spare * (across, down) - low * px_per_mm
     view = View(matrix * px_per_mm, shift, height, width)
     field = _field(low * px_per_mm + shift, high * px_per_mm + shift, view, stream)
-    strip = _strip(height, width, stream) if stream.chance(STRIPED) else None
+    strip = _strip(height, width, stream) if stream.chance(SHARE_WITH_STRIP) else None
     return Frame(view, right, field if collimated else None, strip)
 
 
@@ -131,7 +131,7 @@ def _field(low, high, view: View, stream: Stream) -> np.ndarray:
     return (corners - middle) @ rotation.T + middle
 
 
-def inside_field(field: np.ndarray, height: int, width: int) -> np.ndarray:
+def distance_inside_field(field: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the distance in pixels from the edge of the exposed field, (h, w), positive inside."""
     rows = np.arange(height, dtype=float)[:, None]
     columns = np.arange(width, dtype=float)[None, :]
@@ -159,8 +159,8 @@ class Marker:
     patch: tuple[slice, slice]
 
 
-def marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker | None:
-    """Lay a marker where there is room: the side's letter, initials, sometimes a date.
+def place_marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker | None:
+    """Place a marker where there is room: the side's letter, initials, sometimes a date.
 
     Parameters
     ----------

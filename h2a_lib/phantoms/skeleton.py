@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from h2a_lib.phantoms.growth import Growth, grown
+from h2a_lib.phantoms.growth import Growth, relative_size
 from h2a_lib.phantoms.long_bone import long_bone
 from h2a_lib.phantoms.solids import SAMPLES, Blob, Tube
 from h2a_lib.phantoms.streams import Stream
@@ -211,7 +211,7 @@ def _carpus(growth: Growth, scale: float, stream: Stream) -> list[Blob]:
         progress = growth.progress[name]
         if progress <= 0:
             continue
-        size = grown(progress)
+        size = relative_size(progress)
         outline = _outline(np.array(radii), angles)
         mean = outline.mean()
         # A young centre is a round dot; its facets come with the neighbours it meets.
@@ -251,7 +251,7 @@ def _sesamoid(joint, axis, half, growth: Growth, stream: Stream) -> list[Blob]:
     place = joint - axis * 0.55 * half + aside * half * (0.85 + stream.normal(0, 0.06))
     if progress <= 0:
         return []
-    radius = np.full(SAMPLES, 0.42 * half * grown(progress))
+    radius = np.full(SAMPLES, 0.42 * half * relative_size(progress))
     return [Blob("adductor sesamoid", place, radius, 0.4 * half, 0.3, growth.density * 1.5)]
 
 

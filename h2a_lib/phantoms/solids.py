@@ -94,20 +94,20 @@ class View:
 
 @dataclass
 class Thickness:
-    """What the rays cross, in mm, pixel by pixel.
+    """Thickness of bone along the rays, in mm, for each pixel.
 
     Attributes
     ----------
-    compact, spongy : ndarray
+    compact, trabecular : ndarray
         (h, w): cortical bone; trabecular bone times its relative density.
     """
 
     compact: np.ndarray
-    spongy: np.ndarray
+    trabecular: np.ndarray
 
     @classmethod
-    def nothing(cls, height: int, width: int) -> "Thickness":
-        """Return empty air."""
+    def zeros(cls, height: int, width: int) -> "Thickness":
+        """Return no bone anywhere."""
         return cls(np.zeros((height, width)), np.zeros((height, width)))
 
 
@@ -184,7 +184,7 @@ class Tube:
         row = (u * 4.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
         column = (v * 11.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += (2 * self.depth) * (outer - inner)
-        into.spongy[patch] += filling * _grain(view, row, column)
+        into.trabecular[patch] += filling * _grain(view, row, column)
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class Blob:
         row = (u * 7.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
         column = (v * 7.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += 2 * (outer - inner)
-        into.spongy[patch] += (2 * self.density) * inner * _grain(view, row, column)
+        into.trabecular[patch] += (2 * self.density) * inner * _grain(view, row, column)
 
 
 def _averaged(table: np.ndarray, run: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from h2a_lib.data.pool import cores, in_parallel
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically, write_json
-from h2a_lib.phantoms.population import draw_child, read_label
+from h2a_lib.phantoms.population import sample_child, simulate_label
 from h2a_lib.phantoms.render import PhantomImage, render
 from h2a_lib.phantoms.streams import Stream
 
@@ -35,7 +35,7 @@ def write(
     reader_noise_months: float = 0.0,
     overwrite: bool = False,
 ) -> None:
-    """Write a set of phantoms: labels, images, a companion file, and the truth.
+    """Write a set of phantoms: labels, images, a companion file, and the ground truth.
 
     ``boneage-training-dataset.csv`` (id, boneage, male) and ``boneage-training-dataset/<id>.png``
     are what the RSNA data look like. ``phantom.json`` says that they are synthetic and how they
@@ -57,7 +57,7 @@ def write(
     progress : bool
         Show a bar where the output is a terminal.
     heaping, reader_noise_months : float
-        How the labels are read from the truth; see `population.read_label`.
+        How labels deviate from the truth; see `population.simulate_label`.
     overwrite : bool
         Replace a folder that this function did not make.
 
@@ -121,9 +121,9 @@ def save_png(phantom: PhantomImage, path: Path) -> None:
     Image.fromarray(phantom.image).save(path, pnginfo=info, compress_level=1)
 
 
-def child(seed: int, number: int) -> tuple[float, bool, int]:
-    """Return age in months, sex and image seed of one id of a set."""
-    age_months, male = draw_child(Stream(seed, number, "child"))
+def render_arguments(seed: int, number: int) -> tuple[float, bool, int]:
+    """Return the arguments of `render` for one id of a set: age in months, sex and image seed."""
+    age_months, male = sample_child(Stream(seed, number, "child"))
     return age_months, male, (seed << 32) + number
 
 
@@ -141,8 +141,8 @@ def _draw(
     try:
         rows = []
         for number in numbers:
-            age_months, male, image_seed = child(seed, number)
-            label = read_label(
+            age_months, male, image_seed = render_arguments(seed, number)
+            label = simulate_label(
                 age_months, male, heaping, reader_noise_months, Stream(seed, number, "label")
             )
             phantom = render(age_months, male, image_seed, height_px)

@@ -1,14 +1,12 @@
 import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from h2a_lib.analysis.population import labels as population
 from h2a_lib.data.labels import assign_split
-from h2a_lib.figures import population as draw
 
 
 def frame(ages, male, split=None):
@@ -29,7 +27,7 @@ def hands():
 def test_counts_add_up_over_splits_and_sexes(hands):
     table = population.counts(hands).set_index(["split", "sex"])["n"]
     assert table["all", "both"] == 300
-    assert table["train", "both"] + table["validation", "both"] == 300
+    assert sum(table[split, "both"] for split in ("train", "selection", "validation")) == 300
     assert table["all", "female"] + table["all", "male"] == 300
 
 
@@ -38,94 +36,110 @@ def test_a_split_of_one_sex_has_no_row_for_the_other():
     assert set(table["sex"]) == {"male", "both"}
 
 
-def test_the_constant_predictor_says_the_training_median():
+def test_the_constant_predictor_predicts_the_training_median():
     hands = frame([10, 20, 60, 21, 29], [1, 1, 0, 1, 0], ["train"] * 3 + ["validation"] * 2)
     assert population.constant_error(hands).value == pytest.approx((1 + 9) / 2)
     assert population.constant_error(hands, by_sex=True).value == pytest.approx((6 + 31) / 2)
 
 
 def test_heaping_counts_multiples():
-    heaps = population.heaping(frame([6, 12, 24, 13, 13.5], [1, 0, 1, 0, 1]))
-    assert heaps.multiples_of_6.value == pytest.approx(0.6)
-    assert heaps.multiples_of_12.value == pytest.approx(0.4)
-    assert heaps.distinct == 5 and heaps.top_20 == 1
+    heaping = population.heaping(frame([6, 12, 24, 13, 13.5], [1, 0, 1, 0, 1]))
+    assert heaping.multiples_of_6.value == pytest.approx(0.6)
+    assert heaping.multiples_of_12.value == pytest.approx(0.4)
+    assert heaping.distinct == 5 and heaping.top_20 == 1
 
 
-def test_a_plate_is_single_sex_only_if_enough_children_have_it():
+def test_a_label_is_single_sex_only_if_enough_children_have_it():
     ages = [94] * 40 + [108] * 10 + [120] * 40
     male = [False] * 40 + [True] * 10 + [True, False] * 20
-    assert population.single_sex_plates(frame(ages, male))["age_months"].tolist() == [94]
+    assert population.single_sex_labels(frame(ages, male))["age_months"].tolist() == [94]
 
 
-def test_labels_that_decide_sex_are_found_and_labels_that_do_not_are_not():
+def test_labels_that_determine_sex_are_detected_and_others_are_not():
     male = np.arange(400) % 2 == 0
-    decided = population.label_tells_sex(frame(np.where(male, 108, 94), male)).set_index("name")
+    decided = population.predict_sex_from_label(frame(np.where(male, 108, 94), male)).set_index(
+        "name"
+    )
     assert decided.loc["label in months", "accuracy"].value == 1
     assert decided.loc["label in months", "auc"].value == 1
     random = np.random.default_rng(1).integers(1, 200, 400)
-    by_chance = population.label_tells_sex(frame(random, male)).set_index("name")
+    by_chance = population.predict_sex_from_label(frame(random, male)).set_index("name")
     assert not by_chance.loc["label in months", "auc"].excludes(0.5)
 
 
-def test_the_label_baseline_never_sees_the_child_it_judges():
-    # Every label is one child's own: learning it would give accuracy 1.
+def test_a_child_is_predicted_from_other_children_only():
+    # Every label belongs to one child: memorising it would give accuracy 1.
     male = np.arange(200) % 2 == 0
-    table = population.label_tells_sex(frame(np.arange(200), male)).set_index("name")
+    table = population.predict_sex_from_label(frame(np.arange(200), male)).set_index("name")
     assert table.loc["label in months", "accuracy"].value < 0.6
 
 
-def test_the_majority_has_no_rank():
-    table = population.label_tells_sex(frame([12] * 50, [True] * 30 + [False] * 20))
+def test_the_majority_does_not_rank():
+    table = population.predict_sex_from_label(frame([12] * 50, [True] * 30 + [False] * 20))
     assert table.set_index("name").loc["majority", "auc"].value == 0.5
 
 
-def test_one_cut_through_age_agrees_with_sex_as_far_as_it_separates_them():
+def test_a_threshold_in_age_agrees_with_sex_as_far_as_it_separates_them():
     male = [True] * 20 + [False] * 20
     apart = frame([180] * 20 + [100] * 20, male)
     assert population.threshold_agreement(apart) == 1
     assert population.threshold_agreement(frame([144] * 40, male)) == pytest.approx(0)
 
 
-def test_an_unbalanced_split_is_seen_and_a_balanced_one_is_a_tie(hands):
+def test_an_unbalanced_split_is_detected_and_a_balanced_one_is_a_tie(hands):
     assert population.balance(hands).age_months.is_tie
     by_age = np.where(hands["age_months"] > 150, "validation", "train")
     unbalanced = population.balance(hands.assign(split=by_age))
     assert unbalanced.age_months.low > 50 and unbalanced.ks == 1
 
 
+def test_counts_list_the_splits_in_the_order_of_their_use(hands):
+    splits = population.counts(hands)["split"]
+    assert splits.drop_duplicates().tolist() == ["train", "selection", "validation", "all"]
+
+
+def test_the_balance_table_compares_selection_and_validation_with_training(hands):
+    table = population.balance_table(hands)
+    assert table["split minus training"].tolist() == ["selection", "validation"]
+    n = (hands["split"] != "selection").sum()
+    assert f"n = {n}" in table["mean age"].iloc[1]
+
+
+@pytest.mark.parametrize(
+    ("shift", "finding"),
+    [(60, "Boys have a higher"), (-60, "Girls have a higher"), (0, "No difference")],
+)
+def test_the_finding_on_age_names_the_older_sex(shift, finding):
+    random = np.random.default_rng(0)
+    male = np.arange(300) % 2 == 0
+    ages = 100 + random.normal(0, 10, 300) + shift * male
+    assert population.sex_age_sentence(frame(ages, male)).startswith(finding)
+
+
+def test_the_finding_on_labels_counts_the_single_sex_ones():
+    none = population.heaping_sentence(frame([12, 13], [True, False]))
+    assert "No label with at least 30 children" in none and "50.0 %" in none
+    single = population.heaping_sentence(frame([94] * 40 + [120] * 40, [False] * 40 + [True] * 40))
+    assert "2 labels belong" in single and "94 months (100.0 % female, n = 40)" in single
+
+
+def test_the_finding_on_the_split_follows_its_interval(hands):
+    assert population.balance_sentence(hands).startswith("No difference")
+    by_age = np.where(hands["age_months"] > 150, "validation", "train")
+    assert population.balance_sentence(hands.assign(split=by_age)).startswith("A difference")
+
+
 @pytest.mark.parametrize("n", [10, 60])
 def test_few_hands_or_one_sex_give_every_variable_as_text(n):
     for male in (np.arange(n) % 3 == 0, np.ones(n, bool)):
-        said = population.variables(frame(np.arange(n) + 50, male), "0123456789abcdef")
-        assert all(isinstance(value, str) and value.strip() for value in said.values())
-        assert said["fingerprint"] == "0123456789ab" and said["n_total"] == str(n)
+        values = population.variables(frame(np.arange(n) + 50, male), "0123456789abcdef")
+        assert all(isinstance(value, str) and value.strip() for value in values.values())
+        assert values["fingerprint"] == "0123456789ab" and values["n_total"] == str(n)
 
 
-def test_no_interval_is_made_up_where_there_is_one_sex():
-    table = population.label_tells_sex(frame(np.arange(20), np.ones(20)))
+def test_one_sex_gives_no_interval():
+    table = population.predict_sex_from_label(frame(np.arange(20), np.ones(20)))
     assert all(math.isnan(area.value) for area in table["auc"])
-
-
-@pytest.mark.parametrize("n", [12, 800])
-def test_the_figures_draw_every_hand(n):
-    random = np.random.default_rng(2)
-    hands = frame(random.integers(1, 228, n), random.random(n) < 0.5)
-    figure, axes = plt.subplots(1, 3)
-    draw.ages_by_sex(hands, axes[0])
-    draw.heaps(hands, axes[1])
-    draw.sex_by_plate(hands, axes[2])
-    filled = [patch for patch in axes[0].patches if hasattr(patch, "get_height")]
-    assert sum(patch.get_height() for patch in filled) == n
-    assert sum(patch.get_height() for patch in axes[1].patches) == n
-    plt.close(figure)
-
-
-def test_the_split_figure_draws_shares_of_each_part(hands):
-    figure, axes = plt.subplots()
-    draw.split_balance(hands, "female", axes)
-    filled = [patch for patch in axes.patches if hasattr(patch, "get_height")]
-    assert sum(patch.get_height() for patch in filled) == pytest.approx(1)
-    plt.close(figure)
 
 
 OFFICIAL = Path(__file__).parents[2] / "data" / "rsna-100px" / "boneage-training-dataset.csv"
@@ -137,11 +151,11 @@ def test_the_audit_of_the_12611_official_labels_gives_the_known_numbers():
 
     labels = read_labels(OFFICIAL)
     labels["split"] = assign_split(labels["id"]).to_numpy()
-    heaps = population.heaping(labels)
-    assert round(heaps.multiples_of_6.value, 3) == 0.806
-    assert round(heaps.multiples_of_12.value, 3) == 0.579
-    assert heaps.distinct == 160
-    table = population.label_tells_sex(labels).set_index("name")
+    heaping = population.heaping(labels)
+    assert round(heaping.multiples_of_6.value, 3) == 0.806
+    assert round(heaping.multiples_of_12.value, 3) == 0.579
+    assert heaping.distinct == 160
+    table = population.predict_sex_from_label(labels).set_index("name")
     assert table.loc["label in months", "auc"].value == pytest.approx(0.847, abs=0.005)
     assert table.loc["label in years", "auc"].value == pytest.approx(0.686, abs=0.005)
     assert table.loc["label in months", "accuracy"].value == pytest.approx(0.769, abs=0.008)

@@ -1,4 +1,4 @@
-"""Many hands in one figure: shapes that can be given away, and say what dots would hide."""
+"""Many hands in one figure: hexagons that show the density, and identify no child."""
 
 import io
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.figures import age as draw_age
@@ -18,9 +19,8 @@ MOST_BYTES = 300_000
 
 @pytest.fixture
 def figure():
-    figure = plt.figure()
-    yield figure
-    plt.close(figure)
+    yield plt.figure()
+    plt.close("all")
 
 
 def area(path):
@@ -46,8 +46,8 @@ DRAWN = {
     "agreement": lambda hands, figure: draw_age.bland_altman(
         hands, age.bland_altman(hands), figure.subplots()
     ),
-    "contrast": lambda hands, figure: draw_images.contrast_exposure(hands, figure.subplots()),
-    "sizes": lambda hands, figure: draw_images.resolutions(hands, 64, figure.subplots()),
+    "contrast": lambda hands, _: draw_images.contrast_exposure(hands).figure,
+    "sizes": lambda hands, _: draw_images.resolutions(hands, 64).figure,
     "planes": lambda hands, figure: draw_clusters.by_sex_age_group(
         [hands[["mean_grey", "contrast_grey"]].to_numpy()] * 2,
         hands,
@@ -70,13 +70,15 @@ def test_figures_of_many_hands_hold_no_pixels_and_stay_small(figure, what, n):
             "mean_grey": rng.normal(60, 20, n).clip(0, 255),
             "contrast_grey": rng.normal(150, 40, n).clip(0, 255),
             "air": rng.random(n) / 3,
+            "border": rng.random(n) / 5,
+            "marker": rng.random(n) < 0.5,
             "width_px": rng.normal(1500, 200, n).astype(int),
             "height_px": rng.normal(1900, 250, n).astype(int),
         }
     )
-    DRAWN[what](frame, figure)
+    drawn = DRAWN[what](frame, figure)
     written = io.BytesIO()
-    figure.savefig(written, format="svg")
+    (drawn if isinstance(drawn, Figure) else figure).savefig(written, format="svg")
     assert b"<image" not in written.getvalue()
     assert len(written.getvalue()) < MOST_BYTES
 

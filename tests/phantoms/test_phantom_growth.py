@@ -7,7 +7,7 @@ import pytest
 
 from h2a_lib.figures.growth_chart import growth_chart
 from h2a_lib.phantoms import atlas_plate
-from h2a_lib.phantoms.growth import centres, grow, grown
+from h2a_lib.phantoms.growth import centres, grow, relative_size
 from h2a_lib.phantoms.skeleton import CARPALS
 from h2a_lib.phantoms.solids import Thickness, Tube
 
@@ -142,7 +142,7 @@ def test_no_bone_reaches_beyond_its_ends(sex, male):
     plate = atlas_plate(228, male, 2.0)
     for bone in plate.skeleton.solids:
         if isinstance(bone, Tube):
-            drawn = Thickness.nothing(*plate.bone_mm.shape)
+            drawn = Thickness.zeros(*plate.bone_mm.shape)
             bone.draw(plate.view, drawn)
             whole = slice(0, plate.view.height), slice(0, plate.view.width)
             along, _ = plate.view.local(whole, bone.origin, bone.axis)
@@ -157,7 +157,7 @@ def test_bone_only_grows(sex, male):
 
 
 def test_a_centre_grows_without_a_jump_from_nothing_to_its_full_size():
-    sizes = [grown(p) for p in np.linspace(-0.1, 1.2, 200)]
+    sizes = [relative_size(p) for p in np.linspace(-0.1, 1.2, 200)]
     assert sizes[0] == 0 and sizes[-1] == 1
     assert sizes == sorted(sizes)
 

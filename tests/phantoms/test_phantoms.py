@@ -121,7 +121,7 @@ def test_senseless_numbers_are_refused(tmp_path, wrong):
 
 
 def test_ages_and_sexes_follow_the_rsna_population():
-    children = [population.draw_child(Stream(0, i)) for i in range(4000)]
+    children = [population.sample_child(Stream(0, i)) for i in range(4000)]
     ages = np.array([age for age, _ in children])
     assert ages.mean() == pytest.approx(127, abs=3)
     assert ages.std() == pytest.approx(41.5, abs=2)
@@ -132,8 +132,8 @@ def test_ages_and_sexes_follow_the_rsna_population():
 def test_heaped_labels_lie_on_atlas_plates_and_others_near_the_truth():
     stream = Stream(0, "labels")
     truth = [(20 + 0.4 * i, i % 2 == 0) for i in range(500)]
-    heaped = [population.read_label(a, m, 1.0, 0.0, stream) for a, m in truth]
-    plain = [population.read_label(a, m, 0.0, 0.0, stream) for a, m in truth]
+    heaped = [population.simulate_label(a, m, 1.0, 0.0, stream) for a, m in truth]
+    plain = [population.simulate_label(a, m, 0.0, 0.0, stream) for a, m in truth]
     for (_, male), label in zip(truth, heaped, strict=True):
         assert label in population.PLATES["boys" if male else "girls"]
     assert max(abs(a - label) for (a, _), label in zip(truth, plain, strict=True)) <= 0.5
@@ -141,7 +141,7 @@ def test_heaped_labels_lie_on_atlas_plates_and_others_near_the_truth():
 
 def test_reader_noise_has_the_spread_that_was_asked_for():
     stream = Stream(0, "noise")
-    errors = [population.read_label(120, True, 0.0, 6.0, stream) - 120 for _ in range(3000)]
+    errors = [population.simulate_label(120, True, 0.0, 6.0, stream) - 120 for _ in range(3000)]
     assert np.std(errors) == pytest.approx(6.0, rel=0.08)
     assert np.mean(errors) == pytest.approx(0.0, abs=0.4)
 
@@ -154,18 +154,22 @@ def test_right_hands_borders_and_markers_come_in_their_proportions():
         frames.append(scene.compose(skeleton, growth.plumpness, 200, Stream(seed, "frame")))
     for seed in range(60):
         marked += "marker" in phantom.render(120, True, seed, height_px=64).boxes
-    assert np.mean([f.right_hand for f in frames]) == pytest.approx(scene.RIGHT_HANDS, abs=0.012)
+    assert np.mean([f.right_hand for f in frames]) == pytest.approx(
+        scene.SHARE_RIGHT_HANDS, abs=0.012
+    )
     bordered = np.mean([f.field is not None for f in frames])
-    assert bordered == pytest.approx(scene.COLLIMATED, abs=0.06)
+    assert bordered == pytest.approx(scene.SHARE_COLLIMATED, abs=0.06)
     assert marked > 40
 
 
 def test_the_truth_marks_what_is_in_the_image():
     p = phantom.render(150, False, 4, height_px=400)
-    hand = np.isin(p.regions, (phantom.SKIN, phantom.BONE))
+    hand = np.isin(p.regions, (phantom.SOFT_TISSUE, phantom.BONE))
     assert p.regions.shape == p.image.shape
-    assert p.image[p.regions == phantom.BONE].mean() > p.image[p.regions == phantom.SKIN].mean()
-    assert p.image[hand].mean() > p.image[p.regions == phantom.AIR].mean()
+    assert (
+        p.image[p.regions == phantom.BONE].mean() > p.image[p.regions == phantom.SOFT_TISSUE].mean()
+    )
+    assert p.image[hand].mean() > p.image[p.regions == phantom.BACKGROUND].mean()
     x0, y0, x1, y1 = p.boxes["hand"]
     outside = hand.copy()
     outside[y0:y1, x0:x1] = False
@@ -189,7 +193,7 @@ def test_any_phantom_is_8_bit_never_blank_and_has_its_hand_inside(age, male, see
     p = phantom.render(age, male, seed, height_px=height)
     assert p.image.dtype == np.uint8 and p.image.ndim == 2
     assert p.image.std() > 1
-    hand = np.isin(p.regions, (phantom.SKIN, phantom.BONE, phantom.MARKER))
+    hand = np.isin(p.regions, (phantom.SOFT_TISSUE, phantom.BONE, phantom.MARKER))
     assert hand.mean() > 0.05
     h, w = p.image.shape
     # Every bone of the hand itself, from the wrist to the tips, lies inside the image.
@@ -197,7 +201,7 @@ def test_any_phantom_is_8_bit_never_blank_and_has_its_hand_inside(age, male, see
         if "phalanx" in name or "metacarpal" in name:
             assert 0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h
     # The fingertips are not cut off: the upper edge shows no skin.
-    assert not np.isin(p.regions[0], (phantom.SKIN, phantom.BONE)).any() or abs_turn(p)
+    assert not np.isin(p.regions[0], (phantom.SOFT_TISSUE, phantom.BONE)).any() or abs_turn(p)
 
 
 def abs_turn(p) -> bool:

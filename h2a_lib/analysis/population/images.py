@@ -1,4 +1,4 @@
-"""What the measurements of all radiographs say, and which hands to show."""
+"""Summaries of the image measurements, and which hands to show."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 from h2a_lib.analysis.statistics.bootstrap import number, share_interval
 from h2a_lib.data import measure
+from h2a_lib.data.labels import id_order
 
 
 @dataclass(frozen=True)
@@ -15,35 +16,35 @@ class Extreme:
 
     Attributes
     ----------
-    what : str
+    kind : str
         "darkest", "brightest", "flattest", "smallest" or "largest".
     id : str
-    measured : str
-        The measurement by which it does, in words.
+    measurement : str
+        The value by which it stands out, formatted.
     """
 
-    what: str
+    kind: str
     id: str
-    measured: str
+    measurement: str
 
 
 def extremes(measured: pd.DataFrame) -> list[Extreme]:
     """Return the darkest, brightest, flattest, smallest and largest image."""
     grey, contrast = measured["mean_grey"], measured["contrast_grey"]
     pixels = measured["width_px"] * measured["height_px"]
-    found = (
+    kinds = (
         ("darkest", grey.idxmin(), "mean grey {mean_grey:.0f}"),
         ("brightest", grey.idxmax(), "mean grey {mean_grey:.0f}"),
         ("flattest", contrast.idxmin(), "range {contrast_grey:.0f}"),
         ("smallest", pixels.idxmin(), "{width_px:,} × {height_px:,} px"),
         ("largest", pixels.idxmax(), "{width_px:,} × {height_px:,} px"),
     )
-    rows = ((what, measured.loc[at], text) for what, at, text in found)
-    return [Extreme(what, row["id"], text.format(**row)) for what, row, text in rows]
+    rows = ((kind, measured.loc[at], text) for kind, at, text in kinds)
+    return [Extreme(kind, row["id"], text.format(**row)) for kind, row, text in rows]
 
 
 def extremes_verdict(measured: pd.DataFrame) -> str:
-    """Say how far apart the extremes are, in a title's few words."""
+    """State how far apart the extremes are, in the few words of a title."""
     darkest, brightest = measured["mean_grey"].min(), measured["mean_grey"].max()
     pixels = measured["width_px"] * measured["height_px"]
     if darkest < 1:
@@ -53,9 +54,15 @@ def extremes_verdict(measured: pd.DataFrame) -> str:
     return f"{grey}, {_fold(pixels.max() / pixels.min(), 'size {}-fold', 'all are of one size')}"
 
 
-def _fold(ratio: float, said: str, alike: str) -> str:
+def _fold(ratio: float, text: str, text_if_equal: str) -> str:
     times = number(ratio, 0 if ratio >= 10 else 1)
-    return alike if times == "1.0" else said.format(times)
+    return text_if_equal if times == "1.0" else text.format(times)
+
+
+def first_by_id_hash(labels: pd.DataFrame, n: int, split: str = "train") -> pd.DataFrame:
+    """Return n hands of a split, in the random but fixed order of the ids' hashes."""
+    rows = labels[labels["split"] == split]
+    return rows.iloc[id_order(rows["id"]).argsort()[:n]]
 
 
 def spread_by_exposure(measured: pd.DataFrame, n: int = 6) -> list[str]:
@@ -66,7 +73,7 @@ def spread_by_exposure(measured: pd.DataFrame, n: int = 6) -> list[str]:
 
 
 def variables(measured: pd.DataFrame) -> dict[str, str]:
-    """Return what the slides say of the images, ready to print."""
+    """Format what the report says about the images."""
     width, height = measured["width_px"], measured["height_px"]
     aspect = height / width
     sizes = len(measured[["width_px", "height_px"]].drop_duplicates())
@@ -90,13 +97,53 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def sizes_sentence(measured: pd.DataFrame) -> str:
+    """State how much the images differ in size and shape."""
+    text = variables(measured)
+    if text["sizes"] == "1":
+        return (
+            f"All {text['n']} images are {text['median_size']}, so nothing depends on their size."
+        )
+    return (
+        f"The {text['n']} images have {text['sizes']} different sizes; height over width "
+        f"ranges from {text['aspect_range'].replace('–', ' to ')}. A square input cuts, pads or "
+        "distorts most of them."
+    )
+
+
+def exposure_sentence(measured: pd.DataFrame) -> str:
+    """State how much the images differ in exposure and contrast."""
+    text = variables(measured)
+    return (
+        f"Mean grey is {text['mean_grey_range']} and contrast {text['contrast_range']} of 255 grey "
+        f"levels (n = {text['n']}). These differences say nothing about age, so a network must "
+        "ignore them."
+    )
+
+
+def scanned_sentence(measured: pd.DataFrame) -> str:
+    """State the share of scanned images."""
+    text = variables(measured)
+    return f"By this rule {text['scanned_share']} of the images are scanned or fogged."
+
+
+def geometry_sentence(measured: pd.DataFrame) -> str:
+    """State what the three geometries cost."""
+    text = geometry_variables(measured)
+    return (
+        f"The centre crop cuts off {text['crop_hand_cut']} of hand and forearm in the median and "
+        f"at most {text['crop_hand_cut_most']}; {text['crop_hands_losing_5_percent']} lose more "
+        f"than 5 %. Squashing stretches by a factor of {text['squash_stretch']} in the median."
+    )
+
+
 def _range(values: pd.Series) -> str:
     """Write the range of values in whole numbers, one number where all have one."""
     return "–".join(dict.fromkeys(f"{end:,.0f}" for end in (values.min(), values.max())))
 
 
 def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
-    """Return what the slides say of each geometry's price, ready to print."""
+    """Format what each geometry cuts off or distorts."""
     width, height = measured["width_px"], measured["height_px"]
     longer, shorter = np.maximum(width, height), np.minimum(width, height)
     cut = 1 - shorter / longer

@@ -1,7 +1,6 @@
-"""Who the hands belong to, and what their labels give away without any image."""
+"""Age and sex of the children, and how much the labels reveal without any image."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,11 @@ from h2a_lib.analysis.statistics.roc import auc
 FOLDS = 5
 # Beyond this age one cut agrees best with sex, of all cuts through the RSNA training labels.
 THRESHOLD_MONTHS = 144
-# A plate is called nearly single-sex from here on, if enough children have it.
+# A label counts as nearly single-sex from here on, if enough children have it.
 SINGLE_SEX_SHARE = 0.9
-LEAST_ON_A_PLATE = 30
-MOST_SAID = 4
+MIN_PER_LABEL = 30
+MAX_LISTED_LABELS = 4
+SPLITS = ("train", "selection", "validation", "test")
 
 
 # --- counts and moments --------------------------------------------------------------------------
@@ -39,13 +39,14 @@ def counts(labels: pd.DataFrame) -> pd.DataFrame:
         split, sex, n, age_mean, age_sd, age_median, age_min, age_max (months, one decimal; SD with
         n - 1). A split or sex without hands has no row.
     """
-    splits = [(name, labels[labels["split"] == name]) for name in pd.unique(labels["split"])]
+    names = [name for name in SPLITS if (labels["split"] == name).any()]
     rows = []
-    for split, part in [*sorted(splits, key=lambda one: one[0]), ("all", labels)]:
+    for split in [*names, "all"]:
+        part = labels if split == "all" else labels[labels["split"] == split]
         sexes = (("female", part[~part["male"]]), ("male", part[part["male"]]), ("both", part))
-        for sex, own in sexes:
-            if len(own):
-                rows.append({"split": split, "sex": sex, "n": len(own)} | _moments(own))
+        for sex, group in sexes:
+            if len(group):
+                rows.append({"split": split, "sex": sex, "n": len(group)} | _moments(group))
     return pd.DataFrame(rows)
 
 
@@ -56,14 +57,14 @@ def _moments(part: pd.DataFrame) -> dict[str, float]:
 
 
 def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
-    """Error of saying the training hands' median age of every validation hand.
+    """Error of predicting the training hands' median age for every validation hand.
 
     Parameters
     ----------
     labels : DataFrame
         age_months, male, split.
     by_sex : bool
-        Say each sex's own median instead: what is known without an image if sex is.
+        Predict the median of each sex instead: what is known without an image if sex is.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
 
 @dataclass(frozen=True)
 class Heaping:
-    """How far the labels sit on round ages.
+    """How far the labels are heaped on round ages.
 
     Attributes
     ----------
@@ -100,7 +101,7 @@ class Heaping:
 
 
 def heaping(labels: pd.DataFrame) -> Heaping:
-    """Measure how far the labels sit on round ages."""
+    """Measure how far the labels are heaped on round ages."""
     age = labels["age_months"]
     frequent = age.value_counts()
     return Heaping(
@@ -111,7 +112,7 @@ def heaping(labels: pd.DataFrame) -> Heaping:
     )
 
 
-def plates(labels: pd.DataFrame, least: int = 1) -> pd.DataFrame:
+def sex_by_label(labels: pd.DataFrame, least: int = 1) -> pd.DataFrame:
     """Count the children and the share of boys at each value of the label.
 
     Parameters
@@ -130,23 +131,49 @@ def plates(labels: pd.DataFrame, least: int = 1) -> pd.DataFrame:
     return by_age[by_age["n"] >= least].reset_index(drop=True)
 
 
-def single_sex_plates(labels: pd.DataFrame) -> pd.DataFrame:
+def single_sex_labels(labels: pd.DataFrame) -> pd.DataFrame:
     """Return the values of the label that nearly all belong to one sex, the most frequent first.
 
     Values with at least 30 children of whom at least 90 % are of one sex.
     """
-    found = plates(labels, LEAST_ON_A_PLATE)
-    one_sex = (found["share_male"] - 0.5).abs() >= SINGLE_SEX_SHARE - 0.5
-    return found[one_sex].sort_values("n", ascending=False).reset_index(drop=True)
+    by_label = sex_by_label(labels, MIN_PER_LABEL)
+    is_single = (by_label["share_male"] - 0.5).abs() >= SINGLE_SEX_SHARE - 0.5
+    return by_label[is_single].sort_values("n", ascending=False).reset_index(drop=True)
 
 
-# --- what the label tells of sex -----------------------------------------------------------------
+def format_single_sex_labels(labels: pd.DataFrame) -> str:
+    """Format as "94 months (100 % female, n = 202), 108 months (99 % male, n = 424)"."""
+    listed = single_sex_labels(labels).head(MAX_LISTED_LABELS)
+    parts = [
+        f"{row.age_months:g} months ({_share_of_one_sex(row.share_male)}, n = {row.n:,})"
+        for row in listed.itertuples()
+    ]
+    return ", ".join(parts) or "none"
 
 
-def label_tells_sex(labels: pd.DataFrame) -> pd.DataFrame:
+def heaping_sentence(labels: pd.DataFrame) -> str:
+    """State how many labels are round, and which of them nearly give the sex away."""
+    share = heaping(labels).multiples_of_6.text("%", 1, 100)
+    single = single_sex_labels(labels)
+    if single.empty:
+        sexes = "No label with at least 30 children belongs to one sex alone"
+    else:
+        children = single["n"].sum() / len(labels)
+        word = "label belongs" if len(single) == 1 else "labels belong"
+        sexes = (
+            f"{len(single)} {word} to one sex in at least 90 % of its children"
+            f" ({100 * children:.0f} % of all hands): {format_single_sex_labels(labels)}"
+        ).replace("its children", "its children" if len(single) == 1 else "their children")
+    return f"Multiples of 6 months are {share} of the labels; 17 % would be expected. {sexes}."
+
+
+# --- sex from the label alone -----------------------------------------------------------------
+
+
+def predict_sex_from_label(labels: pd.DataFrame) -> pd.DataFrame:
     """Predict sex from the age label alone, cross-validated in five folds.
 
-    Each child is judged by what the other folds show: the majority, the best single age threshold,
+    Each child is predicted from the other folds: by the majority, the best single age threshold,
     the share of boys in its 12-month bin, and the share of boys at its exact month.
 
     Parameters
@@ -168,27 +195,63 @@ def label_tells_sex(labels: pd.DataFrame) -> pd.DataFrame:
             scores[name][fold == k] = baseline(train, held_out)
     rows = []
     for name, score in scores.items():
-        # The majority says the same of all; between folds it differs by chance, which is no rank.
+        # The majority is one constant; between folds it differs by chance, which is no ranking.
         ranks = np.zeros(len(score)) if name == "majority" else score
-        right = share_interval((score >= 0.5) == male)
-        rows.append({"name": name, "auc": auc(male, ranks), "accuracy": right})
+        accuracy = share_interval((score >= 0.5) == male)
+        rows.append({"name": name, "auc": auc(male, ranks), "accuracy": accuracy})
     return pd.DataFrame(rows)
+
+
+def format_baselines(table: pd.DataFrame) -> pd.DataFrame:
+    """Format `predict_sex_from_label` for display: estimates with their intervals."""
+    return pd.DataFrame(
+        {
+            "sex predicted from": table["name"],
+            "AUC": [area.text("", 3) for area in table["auc"]],
+            "accuracy": [share.text("%", 1, 100) for share in table["accuracy"]],
+        }
+    )
 
 
 def threshold_agreement(labels: pd.DataFrame) -> float:
     """Return the adjusted Rand index between "older than `THRESHOLD_MONTHS`" and sex.
 
-    What a clustering reaches that has found nothing but one cut through age.
+    A clustering that has found nothing but one cut through age reaches this.
     """
     return adjusted_rand(labels["male"], labels["age_months"] > THRESHOLD_MONTHS)
 
 
-# --- the split -----------------------------------------------------------------------------------
+# --- differences between groups ------------------------------------------------------------------
+
+
+def difference_of_means(values: pd.Series, in_group: pd.Series) -> Estimate:
+    """Mean of a group minus the mean of the rest, bootstrapped within both."""
+
+    def difference(x: np.ndarray, group: np.ndarray) -> np.ndarray:
+        mean = (x * group).sum(-1) / group.sum(-1)
+        return mean - (x * (1 - group)).sum(-1) / (1 - group).sum(-1)
+
+    group = in_group.to_numpy(float)
+    return bootstrap(difference, values.to_numpy(float), group, strata=group)
+
+
+def sex_age_sentence(labels: pd.DataFrame) -> str:
+    """State by how much girls' and boys' mean bone ages differ."""
+    if labels["male"].nunique() < 2:
+        return "All hands are of one sex."
+    difference = difference_of_means(labels["age_months"], labels["male"])
+    if difference.is_tie:
+        return f"No difference in mean bone age was found: {difference.text('months')}."
+    group, than = ("Boys", "girls") if difference.value > 0 else ("Girls", "boys")
+    return (
+        f"{group} have a higher mean bone age than {than}: the difference of boys minus girls is "
+        f"{difference.text('months')}. Age alone therefore carries some information on sex."
+    )
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How alike the training and validation hands are: validation minus training.
+    """How alike the hands of a split and the training hands are: split minus training.
 
     Attributes
     ----------
@@ -208,23 +271,47 @@ class Balance:
     ks_p_value: float
 
 
-def balance(labels: pd.DataFrame) -> Balance:
-    """Compare the training and validation hands by age and sex."""
+def balance(labels: pd.DataFrame, split: str = "validation") -> Balance:
+    """Compare the hands of a split with the training hands by age and sex."""
     from scipy.stats import ks_2samp
 
-    kept = labels[labels["split"].isin(["train", "validation"])]
-    held_out = (kept["split"] == "validation").to_numpy(float)
-
-    def difference(values: np.ndarray, held: np.ndarray) -> np.ndarray:
-        mean = (values * held).sum(-1) / held.sum(-1)
-        return mean - (values * (1 - held)).sum(-1) / (1 - held).sum(-1)
-
-    age, male = kept["age_months"].to_numpy(float), kept["male"].to_numpy(float)
-    test = ks_2samp(age[held_out == 1], age[held_out == 0])
+    both = labels[labels["split"].isin(["train", split])]
+    in_split = both["split"] == split
+    test = ks_2samp(both["age_months"][in_split], both["age_months"][~in_split])
     return Balance(
-        *(bootstrap(difference, values, held_out, strata=held_out) for values in (age, male)),
+        difference_of_means(both["age_months"], in_split),
+        difference_of_means(both["male"], in_split),
         float(test.statistic),
         float(test.pvalue),
+    )
+
+
+def balance_table(labels: pd.DataFrame) -> pd.DataFrame:
+    """List `balance` of the selection and the validation hands, formatted for display."""
+    rows = []
+    for split in ("selection", "validation"):
+        if (labels["split"] == split).any():
+            result = balance(labels, split)
+            rows.append(
+                {
+                    "split minus training": split,
+                    "mean age": result.age_months.text("months"),
+                    "boys": result.share_male.text("percentage points", scale=100),
+                    "Kolmogorov-Smirnov": f"{result.ks:.3f} (p = {result.ks_p_value:.2f})",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def balance_sentence(labels: pd.DataFrame) -> str:
+    """State whether mean age differs between the training and the validation hands."""
+    if not {"train", "validation"} <= set(labels["split"]):
+        return "There are no validation hands to compare with."
+    difference = balance(labels).age_months
+    verb = "No difference" if difference.is_tie else "A difference"
+    return (
+        f"{verb} in mean bone age was found between validation and training hands: "
+        f"{difference.text('months')}, validation minus training."
     )
 
 
@@ -232,7 +319,7 @@ def balance(labels: pd.DataFrame) -> Balance:
 
 
 def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
-    """Return what the slides say of the population, ready to print.
+    """Format what the report says about the population.
 
     Parameters
     ----------
@@ -242,7 +329,7 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
         Of the data set; its first 12 digits are shown.
     """
     age, male = labels["age_months"], labels["male"]
-    heaps, alike = heaping(labels), balance(labels)
+    heaps, validation = heaping(labels), balance(labels)
     split = labels["split"].value_counts()
     return {
         "n_total": f"{len(labels):,}",
@@ -262,45 +349,34 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
         "multiples_of_12": _percent(heaps.multiples_of_12.value),
         "distinct_ages": str(heaps.distinct),
         "top_20_ages": _percent(heaps.top_20),
-        "single_sex_plates": _say(single_sex_plates(labels)),
+        "single_sex_plates": format_single_sex_labels(labels),
         "constant_mae_months": constant_error(labels).text("months"),
         "constant_by_sex_mae_months": constant_error(labels, by_sex=True).text("months"),
         "threshold_ari": number(threshold_agreement(labels), 3),
-        "split_age_difference": alike.age_months.text("months"),
-        "split_male_difference": alike.share_male.text("percentage points", scale=100),
-        "split_ks": f"{alike.ks:.3f} (p = {alike.ks_p_value:.2f})",
-    } | _label_sex(label_tells_sex(labels))
+        "split_age_difference": validation.age_months.text("months"),
+        "split_male_difference": validation.share_male.text("percentage points", scale=100),
+        "split_ks": f"{validation.ks:.3f} (p = {validation.ks_p_value:.2f})",
+    } | _baseline_variables(predict_sex_from_label(labels))
 
 
-def _label_sex(table: pd.DataFrame) -> dict[str, str]:
+def _baseline_variables(table: pd.DataFrame) -> dict[str, str]:
     keys = {
         "majority": "majority",
         "one age threshold": "threshold",
         "label in years": "bins",
         "label in months": "month",
     }
-    said = {}
+    values = {}
     for row in table.itertuples():
         key = keys[row.name]
-        said[f"label_sex_accuracy_{key}"] = row.accuracy.text("%", 1, 100)
+        values[f"label_sex_accuracy_{key}"] = row.accuracy.text("%", 1, 100)
         if key != "majority":
-            said[f"label_sex_auc_{key}"] = row.auc.text("", 3)
-    return said
+            values[f"label_sex_auc_{key}"] = row.auc.text("", 3)
+    return values
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _say(found: pd.DataFrame) -> str:
-    """Say "94 months (100 % female, n = 202), 108 months (99 % male, n = 424)"."""
-    if found.empty:
-        return "none"
-    parts: Sequence[str] = [
-        f"{row.age_months:g} months ({_share_of_one_sex(row.share_male)}, n = {row.n:,})"
-        for row in found.head(MOST_SAID).itertuples()
-    ]
-    return ", ".join(parts)
 
 
 def _share_of_one_sex(share_male: float) -> str:

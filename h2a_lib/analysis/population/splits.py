@@ -1,9 +1,9 @@
-"""What the split promises before a prediction is looked at: precision, and no hand on both sides.
+"""What the split allows before any prediction: expected precision, copies across it, and the flow.
 
 CLAIM 2024 items 19 to 21 and 35: sample size, level of disjointness, near-duplicates, flow.
 """
 
-import hashlib
+import itertools
 import math
 
 import cv2
@@ -16,15 +16,27 @@ from h2a_lib.analysis.statistics.bootstrap import LEVEL, number
 from h2a_lib.data.hands import Hands
 
 Images = NDArray[np.uint8]
-SIDE = 32
-HASH_SIDE = 8
-# Between the 10,000 and 2,611 RSNA images of 100 px the most alike correlate by 0.967, and are of
-# one sex as often as any two: look-alikes. Copies (JPEG, resized, brightened) stay above 0.97.
-MOST_BITS = 6
-LEAST_CORRELATION = 0.97
-# Errors assumed before any was seen: what an expert reader, a good and a small network show.
+Pixels = NDArray[np.float32]
+
+# Results assumed beforehand: what an expert reader, a good and a small network reach.
 ASSUMED_MAE_MONTHS = (5.0, 10.0, 15.0)
 ASSUMED_AUC = (0.6, 0.75, 0.9)
+
+# Pictures are compared at 32 x 32 first; the closest pairs are then aligned at 64 x 64.
+SEARCH_PX, ALIGN_PX = 32, 64
+COMPONENTS = 128
+# Share of the total variance that is added to each component's before it is scaled to one.
+WHITENING_FLOOR = 1e-3
+# Detail finer than this many pixels of `ALIGN_PX` tells hands apart; its coarse shape does not.
+DETAIL_PX = 5.0
+# The versions in which a held-out picture is compared: mirrored or not, turned, scaled.
+MIRRORED = (False, True)
+DEGREES = (-3.0, 0.0, 3.0)
+SCALES = (0.94, 0.97, 1.0, 1.03, 1.06)
+# A pair counts as a copy from here on. Between the splits of the RSNA images the most similar pair
+# reaches PENDING; `python benchmarks/duplicates.py` measures that, the recall and the time.
+MIN_CORRELATION = 0.92
+RECALL = {"turned by 3°": 0.0}
 
 
 # --- precision -----------------------------------------------------------------------------------
@@ -59,8 +71,8 @@ def _z() -> float:
     return float(norm.ppf((1 + LEVEL) / 2))
 
 
-def precision(labels: pd.DataFrame) -> pd.DataFrame:
-    """List what intervals to expect from the number of validation hands alone.
+def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:
+    """List the interval widths to expect from the number of validation hands alone.
 
     Parameters
     ----------
@@ -70,7 +82,7 @@ def precision(labels: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        measure, assumed (what it might come to), half_width (of its 95 % interval), n.
+        measure, assumed (a plausible result), half_width (of its 95 % interval), n.
     """
     male = labels.loc[labels["split"] == "validation", "male"].to_numpy(bool)
     boys, n = int(male.sum()), len(male)
@@ -81,131 +93,202 @@ def precision(labels: pd.DataFrame) -> pd.DataFrame:
 
 
 def precision_sentence(table: pd.DataFrame) -> str:
-    """Say what was to be expected, from `precision`."""
-    said = [
+    """Format `expected_precision` as a sentence."""
+    parts = [
         f"{row.measure.split(',')[0]} {row.assumed:g}: ±"
         + number(row.half_width, 2 if row.measure.startswith("MAE") else 3)
         for row in table.itertuples()
     ]
     return (
         f"Half-width of the 95 % interval to expect from n = {table['n'].iloc[0]:,} alone: "
-        f"{'; '.join(said)} (MAE in months, normal errors; AUC after Hanley and McNeil)."
+        f"{'; '.join(parts)} (MAE in months, normal errors; AUC after Hanley and McNeil)."
     )
 
 
-# --- the same hand on both sides -----------------------------------------------------------------
+# --- copies across the split ---------------------------------------------------------------------
 
 
-def perceptual_hash(images: Images) -> NDArray[np.uint64]:
-    """Hash pictures so that copies that were resized, compressed or brightened have like hashes.
+def closest_pairs(hands: Hands, chunk: int = 512) -> pd.DataFrame:
+    """Find the most similar training picture of each held-out hand.
 
-    The signs of the 64 lowest frequencies about their median (Zauner 2010, *Implementation and
-    benchmarking of perceptual image hash functions*, section 3.2.1).
-
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-
-    Returns
-    -------
-    ndarray
-        (n,), uint64; the number of differing bits is the distance.
-    """
-    small = _small(images)
-    low = np.stack([cv2.dct(image)[:HASH_SIDE, :HASH_SIDE].ravel() for image in small])
-    bits = low > np.median(low, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(np.uint64).ravel()
-
-
-def _small(images: Images) -> NDArray[np.float32]:
-    """Shrink pictures to 32 x 32 by area, (n, 32, 32)."""
-    return np.stack(
-        [
-            cv2.resize(np.asarray(image, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-            for image in images
-        ]
-    )
-
-
-def crossing(hands: Hands, chunk: int = 512) -> pd.DataFrame:
-    """Find pictures of the training split that are also in another one.
+    Every held-out picture is compared with all training pictures in 30 versions (mirrored, turned,
+    scaled) by the correlation of whitened principal components. The closest pair is aligned by an
+    affine transform (Evangelidis and Psarakis 2008, IEEE TPAMI 30:1858) and compared in its fine
+    detail, so that neither exposure nor a changed frame hides a copy.
 
     Parameters
     ----------
     hands : Hands
     chunk : int
-        Held-out hands compared at once.
+        Held-out pictures compared at once.
 
     Returns
     -------
     DataFrame
-        One row for each pair whose perceptual hashes differ in at most 6 of 64 bits: train, other
-        (positions in `hands`), bits, correlation (of the pixels at 32 x 32), identical (whether
-        every pixel of the network's picture is the same).
+        One row for each held-out hand: train, held_out (positions in `hands`), correlation (of the
+        aligned detail), mirrored, identical (whether every pixel is the same).
     """
     split = hands.labels["split"].to_numpy()
-    train, others = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
-    if not len(train) or not len(others):
-        return pd.DataFrame(columns=["train", "other", "bits", "correlation", "identical"])
-    images = np.asarray(hands.images)
-    hashes = perceptual_hash(images)
-    found = []
-    for start in range(0, len(others), chunk):
-        part = others[start : start + chunk]
-        bits = np.bitwise_count(hashes[part][:, None] ^ hashes[train][None])
-        at, to = np.nonzero(bits <= MOST_BITS)
-        found.append(np.stack([train[to], part[at], bits[at, to].astype(int)], axis=1))
-    pairs = pd.DataFrame(np.concatenate(found), columns=["train", "other", "bits"])
-    small = _small(images).reshape(len(images), -1)
-    small = small - small.mean(axis=1, keepdims=True)
-    small /= np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
-    correlation = (small[pairs["train"]] * small[pairs["other"]]).sum(axis=1)
-    content = np.array([hashlib.blake2b(image.tobytes()).hexdigest() for image in images])
-    identical = content[pairs["train"]] == content[pairs["other"]]
-    return pairs.assign(correlation=correlation.round(4), identical=identical)
+    train, held_out = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
+    columns = ["train", "held_out", "correlation", "mirrored", "identical"]
+    if not len(train) or not len(held_out):
+        return pd.DataFrame(columns=columns)
+    references = _shrink(hands.images, train, SEARCH_PX)
+    whitening = _Whitening(references)
+    descriptors = whitening(references)
+    rows = []
+    for start in range(0, len(held_out), chunk):
+        part = held_out[start : start + chunk]
+        closest, version = _closest(_shrink(hands.images, part, SEARCH_PX), descriptors, whitening)
+        for position, reference, (mirrored, *turn) in zip(
+            part, train[closest], version, strict=True
+        ):
+            copy, original = hands.images[position], hands.images[reference]
+            correlation = _aligned_correlation(copy, original, mirrored, *turn)
+            identical = np.array_equal(copy, original)
+            rows.append((reference, position, round(correlation, 4), mirrored, identical))
+    return pd.DataFrame(rows, columns=columns)
+
+
+class _Whitening:
+    """Principal components of pictures, scaled to unit variance: what sets one hand apart."""
+
+    def __init__(self, pictures: Pixels):
+        vectors = _unit_rows(pictures.reshape(len(pictures), -1))
+        self.mean = vectors.mean(axis=0)
+        variance, axes = np.linalg.eigh(np.cov(vectors, rowvar=False, bias=True))
+        variance, axes = variance[-COMPONENTS:], axes[:, -COMPONENTS:]
+        scale = np.sqrt(np.maximum(variance, 0) + WHITENING_FLOOR * variance.sum() + 1e-12)
+        self.projection = (axes / scale).astype(np.float32)
+
+    def __call__(self, pictures: Pixels) -> Pixels:
+        """Describe (n, s, s) pictures by unit vectors, (n, components)."""
+        vectors = _unit_rows(pictures.reshape(len(pictures), -1))
+        return _unit_rows((vectors - self.mean) @ self.projection, centre=False)
+
+
+def _unit_rows(vectors: Pixels, centre: bool = True) -> Pixels:
+    if centre:
+        vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-6), np.float32)
+
+
+def _shrink(images: Images, rows: NDArray[np.int64], side: int) -> Pixels:
+    size = (side, side)
+    return np.stack(
+        [
+            cv2.resize(np.asarray(images[row], np.float32), size, interpolation=cv2.INTER_AREA)
+            for row in rows
+        ]
+    )
+
+
+def _closest(
+    pictures: Pixels, descriptors: Pixels, whitening: _Whitening
+) -> tuple[NDArray[np.int64], list[tuple[bool, float, float]]]:
+    """Return each picture's closest descriptor, (n,), and in which version it was closest."""
+    n, side = len(pictures), pictures.shape[1]
+    best, closest = np.full(n, -np.inf, np.float32), np.zeros(n, np.int64)
+    versions = list(itertools.product(MIRRORED, DEGREES, SCALES))
+    chosen = np.zeros(n, np.int64)
+    for index, (mirrored, degrees, scale) in enumerate(versions):
+        source = np.ascontiguousarray(pictures[:, :, ::-1]) if mirrored else pictures
+        matrix = _turn(side, degrees, scale)
+        turned = [
+            cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+            for picture in source
+        ]
+        score = whitening(np.stack(turned)) @ descriptors.T
+        candidate = score.argmax(axis=1)
+        score = score[np.arange(n), candidate]
+        better = score > best
+        best[better], closest[better] = score[better], candidate[better]
+        chosen[better] = index
+    return closest, [versions[index] for index in chosen]
+
+
+def _turn(side: int, degrees: float, scale: float) -> NDArray[np.float64]:
+    middle = (side - 1) / 2
+    return cv2.getRotationMatrix2D((middle, middle), degrees, scale)
+
+
+def _aligned_correlation(
+    copy: Images, original: Images, mirrored: bool, degrees: float, scale: float
+) -> float:
+    """Align a picture with another and correlate their fine detail."""
+    copy = copy[:, ::-1] if mirrored else copy
+    moving, fixed = _shrink(np.stack([copy, original]), np.arange(2), ALIGN_PX)
+    start = cv2.invertAffineTransform(_turn(ALIGN_PX, degrees, scale)).astype(np.float32)
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-5)
+    try:
+        _, matrix = cv2.findTransformECC(
+            fixed, moving, start.copy(), cv2.MOTION_AFFINE, stop, None, 5
+        )
+    except cv2.error:  # it does not converge
+        return _detail_correlation(moving, fixed, start)
+    return max(_detail_correlation(moving, fixed, each) for each in (start, matrix))
+
+
+def _detail_correlation(moving: Pixels, fixed: Pixels, matrix: Pixels) -> float:
+    """Correlate the fine detail of two pictures where they overlap; 0 if that is less than half."""
+    size, inverse = (ALIGN_PX, ALIGN_PX), cv2.WARP_INVERSE_MAP
+    aligned = cv2.warpAffine(moving, matrix, size, flags=cv2.INTER_LINEAR | inverse)
+    whole = np.ones(size, np.float32)
+    overlap = cv2.warpAffine(whole, matrix, size, flags=cv2.INTER_NEAREST | inverse) > 0
+    rim = round(DETAIL_PX)
+    overlap[:rim] = overlap[-rim:] = overlap[:, :rim] = overlap[:, -rim:] = False
+    if overlap.mean() < 0.5:
+        return 0.0
+    a, b = (
+        (picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_PX))[overlap]
+        for picture in (aligned, fixed)
+    )
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))
 
 
 def duplicates(pairs: pd.DataFrame, hands: Hands) -> pd.DataFrame:
-    """Count what `crossing` found, naming no child.
+    """Count the near copies among `closest_pairs`, naming no child.
 
     Returns
     -------
     DataFrame
-        what, pairs, same_sex (share) and age_difference_months (median): true copies have the
+        kind, pairs, same_sex (share) and age_difference_months (median): true copies have the
         same sex and age, look-alikes only about.
     """
     male, age = (hands.labels[name].to_numpy() for name in ("male", "age_months"))
     kinds = {
-        f"hash within {MOST_BITS} of 64 bits": pairs["bits"] >= 0,
-        f"of these, correlation at least {LEAST_CORRELATION}": pairs["correlation"]
-        >= LEAST_CORRELATION,
+        "closest training picture of each held-out hand": pairs["correlation"] >= -1,
+        f"near copies: correlation at least {MIN_CORRELATION}": pairs["correlation"]
+        >= MIN_CORRELATION,
         "of these, the same pixels": pairs["identical"].astype(bool),
     }
     rows = []
-    for what, chosen in kinds.items():
-        a, b = pairs.loc[chosen, "train"].to_numpy(int), pairs.loc[chosen, "other"].to_numpy(int)
-        same = float((male[a] == male[b]).mean()) if len(a) else math.nan
-        apart = float(np.median(np.abs(age[a] - age[b]))) if len(a) else math.nan
+    for kind, chosen in kinds.items():
+        a, b = (pairs.loc[chosen, name].to_numpy(int) for name in ("train", "held_out"))
+        same_sex = float((male[a] == male[b]).mean()) if len(a) else math.nan
+        difference = float(np.median(np.abs(age[a] - age[b]))) if len(a) else math.nan
         rows.append(
-            {"what": what, "pairs": len(a), "same_sex": round(same, 4)}
-            | {"age_difference_months": apart}
+            {"kind": kind, "pairs": len(a), "same_sex": round(same_sex, 4)}
+            | {"age_difference_months": difference}
         )
     return pd.DataFrame(rows)
 
 
 def duplicates_sentence(table: pd.DataFrame) -> str:
-    """Say whether a picture is on both sides of the split."""
-    alike, near, same = table["pairs"]
-    found = (
-        "No picture of the training split is in another one"
-        if near == same == 0
-        else f"{near:,} pairs across the split are near copies, {same:,} of them pixel by pixel"
-    )
+    """State how many near copies cross the split, what was searched for and with what recall."""
+    n_held_out, near, same = table["pairs"]
+    recall = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in RECALL.items())
+    if near == 0:
+        result = "No copy of a training picture was found in another split"
+    else:
+        pair = "pair of near copies crosses" if near == 1 else "pairs of near copies cross"
+        result = f"{near:,} {pair} the split, {same:,} of them identical in every pixel"
     return (
-        f"{found}: {alike:,} pairs have perceptual hashes that differ in at most {MOST_BITS} of 64 "
-        f"bits, {near:,} of these correlate by {LEAST_CORRELATION} or more, {same:,} have the same "
-        "pixels."
+        f"{result} ({n_held_out:,} held-out pictures, each compared with all training pictures for "
+        f"resized, compressed, brightened, turned, cropped and mirrored copies). Recall for "
+        f"planted copies in the RSNA images at 100 px: {recall}."
     )
 
 
@@ -213,18 +296,18 @@ def duplicates_sentence(table: pd.DataFrame) -> str:
 
 
 def flow_sentence(labels: pd.DataFrame) -> str:
-    """Say how many hands there are, where they went, and that none was dropped on the way."""
+    """State how many hands there are, in which split, and that none was dropped."""
     counts = labels["split"].value_counts()
-    into = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items())
+    parts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items())
     return (
-        f"{len(labels):,} labelled hands, each with one readable image: {into}; none was refused. "
-        "(An unreadable, doubled or unmatched image or label is named and ends the study before "
-        "it begins.)"
+        f"{len(labels):,} labelled hands, each with one readable image: {parts}; none was "
+        "excluded. (An unreadable, duplicate or unmatched image or label is named and stops the "
+        "study before it begins.)"
     )
 
 
 def variables(labels: pd.DataFrame, expected: pd.DataFrame, copies: pd.DataFrame) -> dict[str, str]:
-    """Return ready-to-print values: of `precision`, `duplicates` and the flow."""
+    """Format `expected_precision`, `duplicates` and the flow for the report."""
     return {
         "expected_precision": precision_sentence(expected),
         "duplicates": duplicates_sentence(copies),

@@ -153,7 +153,7 @@ def phantom_regions(
     """
     from h2a_lib import phantoms as phantom
     from h2a_lib.data import images
-    from h2a_lib.phantoms.writing import child
+    from h2a_lib.phantoms.writing import render_arguments
 
     made = read_json(data_folder / "phantom.json")
     if made["version"] != phantom.VERSION:
@@ -161,11 +161,11 @@ def phantom_regions(
     wanted = {
         "marker": (phantom.MARKER,),
         "border": (phantom.BORDER,),
-        "hand": (phantom.SKIN, phantom.BONE),
+        "hand": (phantom.SOFT_TISSUE, phantom.BONE),
     }
     found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
     for name in ids:
-        drawn = phantom.render(*child(made["seed"], int(name)), made["height_px"])
+        drawn = phantom.render(*render_arguments(made["seed"], int(name)), made["height_px"])
         for region, codes in wanted.items():
             mask = np.where(np.isin(drawn.regions, codes), 255, 0).astype(np.uint8)
             found[region].append(images.resize(mask, size_px, geometry).astype(np.float32) / 255)

@@ -57,4 +57,6 @@ def interact(
 
     for control in controls.values():
         control.observe(redraw, names="value")
-    return widgets.VBox([widgets.HBox(list(controls.values())), picture])
+    # Controls wrap where the page is narrow; the picture keeps its size.
+    wrapped = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    return widgets.VBox([wrapped, picture], layout=widgets.Layout(align_items="flex-start"))
