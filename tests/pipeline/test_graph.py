@@ -1,17 +1,141 @@
-"""What Snakemake is told, and what is told of it."""
+"""What runs, what is said of it, and what a repeated run leaves alone."""
 
 import pytest
-from checkout import copy_checkout
-from data_folders import write_set
+from checkout import ROOT, copy_checkout
 
 from h2a_lib.errors import UserError
-from h2a_lib.pipeline import graph
-from h2a_lib.study import workspace
+from h2a_lib.files import write_json
+from h2a_lib.pipeline import graph, perform
+from h2a_lib.pipeline.staleness import Contents, read_record, stale_steps, summary, write_record
+from h2a_lib.pipeline.steps import NOTEBOOKS, Steps
+from h2a_lib.study import runs, workspace
 
 
-@pytest.mark.slow
-def test_no_error_of_snakemake_is_lost_nor_any_sign_of_the_data_folder(tmp_path):
-    data = write_set(tmp_path / "o'hands #1: {x}", ["1", "2"])
-    study = workspace.locate("smoke", data, root=copy_checkout(tmp_path / "h2a"))
-    with pytest.raises(UserError, match="No rule to produce nothing"):
-        graph.build(study, ["nothing"])
+@pytest.fixture
+def steps(tmp_path, monkeypatch) -> Steps:
+    """Return the steps of a smoke study of two runs, all of which are done."""
+    study = workspace.locate("smoke", root=copy_checkout(tmp_path / "h2a"))
+    study.config.profiles["smoke"].experiments[:] = ["resnet18", "sex"]
+    study.results_folder.mkdir(parents=True)
+    study.labels_file.write_text("id\n1\n")
+    write_json(study.data_file, {"fingerprint": "squares", "tier": "phantom"})
+    monkeypatch.chdir(study.root)
+    steps = Steps(study)
+    contents = Contents(steps).by_name
+    for step in steps.by_name.values():
+        for output in step.outputs:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.touch()
+        write_record(step.record, step, contents[step.name], [], 90.0)
+    return steps
+
+
+def changed(steps: Steps, **settings) -> Steps:
+    """Return the steps when the settings of the experiment `sex` are others."""
+    steps.study.config.experiments["sex"].update(settings)
+    return Steps(steps.study)
+
+
+def test_of_a_finished_study_nothing_is_stale(steps):
+    assert stale_steps(steps) == []
+    assert graph.stale_runs(steps.study) == set()
+
+
+def test_each_stale_step_has_a_reason_in_words_and_its_previous_duration(steps):
+    stale = stale_steps(changed(steps, lr=3e-3, schedule="cosine"))
+    by_name = {one.step.name: one for one in stale}
+    assert by_name["train/sex/seed-0"].reason == "lr is now 0.003; schedule is now cosine"
+    assert by_name["age_answer"].reason == "follows sex (seed 0)"
+    assert by_name["compare"].reason == "study.yaml changed"
+    assert "train/resnet18/seed-0" not in by_name
+    assert {one.seconds for one in stale} == {90.0}
+    text = summary(stale, 12, 2)
+    assert text.startswith(f"{len(stale)} of 12 steps; sex (seed 0): lr is now 0.003")
+    assert text.endswith("about 4 min 30 s")
+
+
+def test_a_missing_output_and_a_missing_record_are_named(steps):
+    (steps.study.results_folder / "figures/age_scatter.svg").unlink()
+    steps.by_name["clusters"].record.unlink()
+    reasons = {one.step.name: one.reason for one in stale_steps(steps)}
+    assert reasons["age_answer"] == "results/smoke/figures/age_scatter.svg is missing"
+    assert reasons["clusters"] == "no record says what it was made with"
+    assert reasons["deck"] == "follows 07_age_answer, 09_clusters"
+
+
+def test_an_unknown_step_is_an_error_that_lists_the_known_ones(steps):
+    with pytest.raises(UserError, match=r"step 'nothing'; known: .*population.*deck"):
+        graph.build(steps.study, ["nothing"])
+
+
+def test_snakemake_is_told_what_is_up_to_date_and_nothing_else(steps):
+    stale = stale_steps(changed(steps, lr=3e-3))
+    graph.mark(steps.study, list(steps.by_name.values()), stale)
+    markers = {
+        name: (steps.study.root / graph.marker_of(steps.study, name)) for name in steps.by_name
+    }
+    assert {name for name, marker in markers.items() if not marker.exists()} == {
+        one.step.name for one in stale
+    }
+
+
+def run_of(steps: Steps):
+    """Return the folder of the run of `sex`, with a file that tells it from another."""
+    folder = steps.study.run_folder("sex")
+    (folder / "weights.safetensors").write_text("earlier")
+    return folder
+
+
+def train(monkeypatch, steps: Steps, fails: bool = False) -> int:
+    """Perform the training of `sex`, whose module writes the files of a run."""
+
+    def run_module(module, arguments):
+        folder = steps.study.run_folder("sex")
+        for name in (*runs.FILES, "notebook.ipynb", "weights.safetensors"):
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text("new")
+            if fails:
+                return 1
+        return 0
+
+    monkeypatch.setattr(perform, "run_module", run_module)
+    return perform.perform(steps, "train/sex/seed-0")
+
+
+def test_a_run_that_is_repeated_is_set_aside_until_its_successor_is_complete(steps, monkeypatch):
+    folder = run_of(steps)
+    old = perform.old_of(folder)
+    steps = changed(steps, lr=3e-3)
+    assert train(monkeypatch, steps, fails=True) == 1
+    assert (old / "weights.safetensors").read_text() == "earlier"
+    assert train(monkeypatch, steps, fails=True) == 1, "and the attempt does not take its place"
+    assert (old / "weights.safetensors").read_text() == "earlier"
+    assert train(monkeypatch, steps) == 0
+    assert (folder / "weights.safetensors").read_text() == "new" and not old.exists()
+    assert read_record(folder / "step.json").content.settings["lr"] == 3e-3
+
+
+def test_a_run_that_was_set_aside_returns_when_the_change_is_undone(steps, monkeypatch):
+    folder, before = run_of(steps), dict(steps.study.config.experiments["sex"])
+    train(monkeypatch, changed(steps, lr=3e-3), fails=True)
+    steps.study.config.experiments["sex"].clear()
+    steps.study.config.experiments["sex"].update(before)
+    assert perform.perform(Steps(steps.study), "train/sex/seed-0") == 0
+    assert (folder / "weights.safetensors").read_text() == "earlier"
+    assert not perform.old_of(folder).exists()
+
+
+def test_without_a_run_of_sex_no_earlier_answer_stays(steps):
+    steps.study.config.profiles["smoke"].experiments[:] = ["resnet18"]
+    steps = Steps(steps.study)
+    assert "sex_answer" not in steps.by_name
+    graph.remove_results_of_other_studies(steps)
+    assert not (steps.study.results_folder / "variables/sex.yml").exists()
+    assert (steps.study.results_folder / "variables/age.yml").exists()
+
+
+def test_the_table_names_each_notebook_and_no_output_twice():
+    stems = {file.stem for file in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
+    assert {notebook.name for notebook in NOTEBOOKS} | {"05_train", "00_start"} >= stems
+    outputs = [output for notebook in NOTEBOOKS for output in notebook.outputs]
+    assert len(outputs) == len(set(outputs))

@@ -14,8 +14,10 @@ from h2a_lib.errors import UserError
 from h2a_lib.pipeline import forkserver as warm
 from h2a_lib.pipeline import notebooks
 from h2a_lib.pipeline.dependencies import files_used_by
+from h2a_lib.pipeline.steps import NOTEBOOKS
 
 ROOT = Path(__file__).parents[2]
+STUDY_PARAMETERS = {"profile", "data", "interactive"}
 ALL = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -132,6 +134,17 @@ def test_a_kept_notebook_has_parameters_short_cells_no_outputs_and_no_functions(
         assert not cell.outputs and cell.execution_count is None
         assert len(cell.source.splitlines()) <= 15, cell.source
         assert not any(line.startswith(("def ", "class ")) for line in cell.source.splitlines())
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_the_report_passes_every_parameter_that_a_notebook_declares(notebook):
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook.name}.ipynb", as_version=4).cells
+    (cell,) = (cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    defaults: dict = {}
+    exec(cell.source, defaults)
+    del defaults["__builtins__"]
+    own = {name: value for name, value in defaults.items() if name not in STUDY_PARAMETERS}
+    assert own == dict(notebook.parameters)
 
 
 def test_a_notebook_depends_on_what_it_imports_through_others_too():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from h2a_lib.pipeline import forkserver as warm
-from h2a_lib.pipeline.kernels import WarmKernelManager
+from h2a_lib.pipeline.kernels import StudyKernelManager
 
 # What a job can see of where it runs, and how it ends.
 JOB = """
@@ -201,7 +201,7 @@ def test_nothing_outlives_whoever_started_the_server(start, tmp_path):
 
 
 def test_a_kernel_is_interrupted_but_not_on_its_way_out():
-    kernel = WarmKernelManager()
+    kernel = StudyKernelManager()
     with pytest.raises(RuntimeError, match="No kernel is running"):
         asyncio.run(kernel._async_interrupt_kernel())
     kernel.shutting_down = True

@@ -1,0 +1,105 @@
+"""The user's own configuration does not reach a step, and sockets find a folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from checkout import ROOT
+
+from h2a_lib.errors import UserError
+from h2a_lib.pipeline import environment, notebooks
+from h2a_lib.pipeline.environment import step_environment
+
+FOREIGN = {
+    "SNAKEMAKE_PROFILE": "/cluster",
+    "MATPLOTLIBRC": "/dark",
+    "MPLBACKEND": "Qt5Agg",
+    "IPYTHONDIR": "/home/me/.ipython",
+    "OMP_NUM_THREADS": "64",
+    "MKL_NUM_THREADS": "64",
+    "PYTHONPATH": "/elsewhere",
+    "PYTHONSTARTUP": "/startup.py",
+    "JUPYTER_CONFIG_DIR": "/home/me/.jupyter",
+    "PAPERMILL_LOG": "x",
+    "XDG_CONFIG_HOME": "/home/me/.config",
+    "LC_ALL": "tr_TR.UTF-8",
+    "LANG": "tr_TR.UTF-8",
+    "BASH_ENV": "/home/me/.bashrc",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_variable_of_the_user_does_not_reach_a_step(name):
+    mine = step_environment(ROOT, FOREIGN | {"PATH": "/bin"})
+    assert mine.get(name) != FOREIGN[name]
+
+
+def test_what_is_no_configuration_of_our_tools_is_kept():
+    kept = {"HOME": "/home/me", "TMPDIR": "/scratch", "CUDA_VISIBLE_DEVICES": "1", "H2A_X": "1"}
+    assert kept.items() <= step_environment(ROOT, kept).items()
+
+
+def test_sums_have_one_thread_and_tools_their_settings_in_the_project():
+    mine = step_environment(ROOT, {})
+    assert mine["OMP_NUM_THREADS"] == "1"
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+        assert Path(mine[name]).is_relative_to(ROOT / "cache")
+
+
+def test_a_notebook_is_the_same_whatever_the_user_has_configured(tmp_path):
+    """A startup file, a kernel called python3 of another program, a dark style, a small umask."""
+    home = tmp_path / "home"
+    startup = home / ".ipython" / "profile_default" / "startup"
+    kernel = home / ".local" / "share" / "jupyter" / "kernels" / "python3"
+    for folder in (startup, kernel, tmp_path / "project" / "notebooks"):
+        folder.mkdir(parents=True)
+    (startup / "00.py").write_text("leaked = True")
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": ["/no/such/python"], "display_name": "", "language": "python"})
+    )
+    (tmp_path / "matplotlibrc").write_text("figure.facecolor: black\n")
+    source = tmp_path / "project" / "notebooks" / "x.ipynb"
+    code = (
+        "import os, matplotlib\n"
+        "print('leaked' in globals(), matplotlib.rcParams['axes.facecolor'],"
+        " os.environ['OMP_NUM_THREADS'], os.environ['LC_ALL'])"
+    )
+    kernelspec = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+    cells = [nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernelspec), source)
+    foreign = {
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / ".ipython"),
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "OMP_NUM_THREADS": "7",
+        "LC_ALL": "tr_TR.UTF-8",
+    }
+    subprocess.run(
+        [sys.executable, "-m", notebooks.__name__, str(source), str(tmp_path / "o.ipynb"), "{}"],
+        env=os.environ | foreign,
+        umask=0o077,
+        check=True,
+    )
+    (output,) = nbformat.read(tmp_path / "o.ipynb", as_version=4).cells[0].outputs
+    assert output.text == "False white 1 C.UTF-8\n"
+
+
+def test_sockets_go_where_there_is_room_for_their_names(tmp_path, monkeypatch):
+    long = tmp_path / ("l" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    with environment.socket_folder() as folder:
+        assert long not in folder.parents
+    monkeypatch.setenv("TMPDIR", "/dev/shm")
+    with environment.socket_folder() as folder:
+        assert folder.parent == Path("/dev/shm")
+
+
+def test_without_a_folder_for_sockets_the_user_is_told_what_to_do(monkeypatch):
+    monkeypatch.setattr(environment, "takes_sockets", lambda _: False)
+    with pytest.raises(UserError, match="set TMPDIR to one"), environment.socket_folder():
+        pass
