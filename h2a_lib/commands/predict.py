@@ -17,6 +17,7 @@ from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.statistics.bootstrap import number
 from h2a_lib.analysis.statistics.conformal import LEVEL, Conformal
 from h2a_lib.data import images
+from h2a_lib.data.grey import ImageError
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_atomically
 from h2a_lib.models.inference import predictor_of
@@ -190,7 +191,7 @@ def read_hands(files: Iterable[Path | str], run: Run, male: bool | None = None) 
     Parameters
     ----------
     files : iterable of path
-        Of any format that `data.images.read` takes. Prepared as the run's own images were.
+        Of any format that `data.decode.read` takes. Prepared as the run's own images were.
     run : Run
     male : bool, optional
         Sex of all of them; for a run that has sex as an input, and needed there.
@@ -217,7 +218,7 @@ def read_hands(files: Iterable[Path | str], run: Run, male: bool | None = None) 
     for file in files:
         try:
             waiting.append((str(file), _prepared(file, run)))
-        except images.ImageError as error:
+        except ImageError as error:
             refused.append(Refusal(str(file), error.what))
         if len(waiting) == TOGETHER:
             answers += readers.read(waiting, male)

@@ -108,7 +108,7 @@ def measure_some(
     for key, path in tasks:
         try:
             rows.append({"id": key} | measure_one(images.read(data_folder / path)))
-        except images.ImageError as error:
+        except ImageError as error:
             problems.append(Problem(path, None, error.what))
     return rows, problems
 

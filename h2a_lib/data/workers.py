@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from h2a_lib.data import images
+from h2a_lib.data.grey import ImageError
 from h2a_lib.errors import Problem
 
 # What `look` finds in each file, beside its problem.
@@ -47,7 +48,7 @@ def fill(
         try:
             stored[row] = images.prepare(data_folder / path, size_px, geometry, contrast)
             finished.append(row)
-        except images.ImageError as error:
+        except ImageError as error:
             failed.append(Problem(path, None, error.what))
     stored.flush()
     return finished, failed
@@ -66,8 +67,8 @@ def _look(file: Path) -> dict[str, Any]:
         return {"problem": f"cannot be read: {error.strerror}", **nothing}
     nothing["content"] = hashlib.sha256(content).hexdigest()
     try:
-        image, source = images.decode(content)
-    except images.ImageError as error:
+        image, source = decode(content)
+    except ImageError as error:
         return {**nothing, "problem": error.what}
     height, width = image.shape
     pixels = hashlib.sha256(f"{height},{width}:".encode() + image.tobytes()).hexdigest()

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from h2a_lib.data import images, measure
+from h2a_lib.data import decode, images, measure
 from h2a_lib.figures.density import MANY, between, hexagons
 from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, VERMILLION
 
@@ -42,7 +42,7 @@ def read_for_display(paths: Iterable[Path]) -> list[np.ndarray]:
     """Read hands, (h, w), uint8, scaled down to what a slide shows; proportions are kept."""
     shown = []
     for path in paths:
-        image = images.read(path)
+        image = decode.read(path)
         scale = min(1, SHOWN_PX / max(image.shape))
         shown.append(images.scale_to(image, *(max(1, round(n * scale)) for n in image.shape)))
     return shown
