@@ -299,13 +299,20 @@ def fetch(
 def check(
     folder: Annotated[Path, typer.Argument(help="Radiographs, or a label table alone.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    age_unit: Annotated[
+        str | None, typer.Option(help="months or years, where the heading does not say it.")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(help="Headings of your own: 'id=Patient,age_years=Age,sex=Gender'.")
+    ] = "",
 ) -> None:
-    """Look at every label and every image; exit code 0 only when all is sound."""
+    """Check every label and every image; exit code 0 only when all is sound."""
     import json
 
     from h2a_lib.data import check
+    from h2a_lib.data.labels import TableFormat
 
-    found = check.check(folder, progress=not as_json)
+    found = check.check(folder, TableFormat.parse(columns, age_unit), progress=not as_json)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -355,14 +362,17 @@ def _check_png(option: str, path: Path) -> None:
 
 def _print_frame(frame: "pd.DataFrame", title: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title)
     for name in frame.columns:
         # Folded, not cut off with dots: half a file's name is of no use.
-        table.add_column(name, overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for row in frame.astype(object).where(frame.notna(), "").itertuples(index=False):
-        table.add_row(*map(str, row))
+        # An id such as "[/b]0" is text, and no markup.
+        table.add_row(*map(Text, map(str, row)))
     Console().print(table)
 
 

@@ -74,10 +74,11 @@ def _drop_empty(dataset: "Dataset") -> None:
         if name not in dataset:
             continue
         value = dataset[name].value
-        is_table = name.endswith("LUTSequence") and value
-        if value is None or value == "" or (is_table and not value[0].get("LUTData")):
-            del dataset[name]
-        elif name.endswith("LUTSequence") and not value:
+        if name.endswith("LUTSequence"):
+            is_empty = not value or not value[0].get("LUTData")
+        else:
+            is_empty = value is None or value == ""
+        if is_empty:
             del dataset[name]
 
 
@@ -159,7 +160,7 @@ _WINDOW = ("WindowCenter", "WindowWidth")
 
 
 def _padding(pixels: np.ndarray, dataset: "Dataset") -> np.ndarray:
-    """Return where an image is padded, (h, w) bool: a value, or a range of values (PS3.3, C.7.5)."""
+    """Return where an image is padded, (h, w) bool: a value, or a range (PS3.3, C.7.5)."""
     first = dataset.get("PixelPaddingValue")
     if first is None:
         return np.zeros(pixels.shape, bool)
