@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from h2a_lib.analysis.population import splits
-from h2a_lib.data import images, sources
+from h2a_lib.data import decode, sources
 from h2a_lib.data.hands import Hands
 from h2a_lib.data.labels import assign_split
 
@@ -71,7 +71,7 @@ def main() -> None:
     labels = sources.inspect(options.data).labels
     labels = labels[["id", "age_months", "male", "path"]]
     labels["split"] = assign_split(labels["id"]).to_numpy()
-    pictures = np.stack([images.read(options.data / path) for path in labels["path"]])
+    pictures = np.stack([decode.read(options.data / path) for path in labels["path"]])
 
     start, cpu = time.perf_counter(), time.process_time()
     hands = Hands(pictures, labels, "benchmark")

@@ -21,7 +21,6 @@ from h2a_lib.pipeline.processes import is_alive
 
 TEMPORARY = ".tmp-"
 SECONDS_OF_A_DAY = 86_400
-LEAST_FREE_BYTES = 100_000
 # What is the machine's fault, not the program's: full, over quota, read-only, not ours, broken, …
 UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO),
@@ -124,7 +123,7 @@ def clear_errors(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if (why := _why_unwritable(error, path)) is None:
+        if (why := _why_unwritable(error)) is None:
             raise
         raise UserError(
             f"{path}: cannot be written: {why}. Nothing half-written is taken for whole: mend it, "
@@ -132,17 +131,14 @@ def clear_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _why_unwritable(error: BaseException, path: Path) -> str | None:
+def _why_unwritable(error: BaseException) -> str | None:
     """Return what the system said; None if it was not the machine's fault."""
     cause: BaseException | None = error
     while cause is not None:  # torch raises errors of its own from it
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
             return os.strerror(cause.errno)
         cause = cause.__context__
-    # Pandoc and other programs tell a full disk in words of their own, so the disk is asked.
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    is_full = shutil.disk_usage(there).free < LEAST_FREE_BYTES
-    return os.strerror(errno.ENOSPC) if is_full else None
+    return None
 
 
 def remove(path: Path) -> None:
@@ -208,6 +204,20 @@ def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a table without its index; floats as the shortest text that reads back the same."""
     write_text(path, _as_csv(frame))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table that `write_csv` wrote.
+
+    Ids are text, and only an empty cell is a missing value: a hand may be called NA or 007.
+    """
+    return pd.read_csv(
+        path,
+        dtype={"id": str},
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )
 
 
 def is_same_csv(path: Path, frame: pd.DataFrame) -> bool:

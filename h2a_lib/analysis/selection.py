@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from h2a_lib.data import measure
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json
+from h2a_lib.files import read_csv, read_json
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
@@ -184,7 +184,7 @@ def nuisances(
     }
     truth = data_folder / "phantom-truth.csv"
     if is_phantom(data_folder) and truth.is_file():
-        kind = pd.read_csv(truth, dtype={"id": str}).set_index("id")["kind"]
+        kind = read_csv(truth).set_index("id")["kind"]
         found["film or digital"] = kind.loc[labels["id"]].to_numpy()
     else:
         found["film or digital"] = kinds(images)["scanned or fogged"]

@@ -67,13 +67,20 @@ def fetch(
 def check(
     folder: Annotated[Path, typer.Argument(help="Radiographs, or a label table alone.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    age_unit: Annotated[
+        str | None, typer.Option(help="months or years, where the heading does not say.")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(help="Headings of your own: 'id=Patient,age_years=Age,sex=Gender'.")
+    ] = "",
 ) -> None:
     """Check every label and every image; exit code 0 only if all are sound."""
     import json
 
     from h2a_lib.data import check
+    from h2a_lib.data.labels import TableFormat
 
-    found = check.check(folder, progress=not as_json)
+    found = check.check(folder, TableFormat.parse(columns, age_unit), progress=not as_json)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:

@@ -254,7 +254,7 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
     Parameters
     ----------
     files : iterable of path
-        Of any format that `data.images.read` takes, prepared as the run's own images were. A
+        Of any format that `data.decode.read` takes, prepared as the run's own images were. A
         folder stands for the radiographs in it.
     run : Run
     male : bool, optional
@@ -267,6 +267,7 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
         raises nothing: it is listed as unreadable.
     """
     from h2a_lib.data import images
+    from h2a_lib.data.grey import ImageError
 
     if run.config.sex_input and male is None:
         raise UserError(f"{run.name} has sex as an input: say --sex male or --sex female")
@@ -284,7 +285,7 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
                 images.prepare(file, config.image_size_px, config.geometry, config.contrast)
             )
             names.append(str(file))
-        except images.ImageError as error:
+        except ImageError as error:
             unreadable.append(UnreadableFile(str(file), error.what))
         if len(names) == BATCH_SIZE:
             predictions += predictor.predict(names, inputs[-len(names) :], male)

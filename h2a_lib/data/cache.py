@@ -5,23 +5,29 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from h2a_lib.data import images, pool
-from h2a_lib.data.workers import fill
-from h2a_lib.errors import DataError, Problem, UserError
-from h2a_lib.files import clear_errors, read_json, write_folder_atomically, write_json, write_text
+from h2a_lib.data import images, index
+from h2a_lib.data.ingest import Target
+from h2a_lib.errors import UserError
+from h2a_lib.files import (
+    clear_errors,
+    read_csv,
+    read_json,
+    write_folder_atomically,
+    write_json,
+    write_text,
+)
 from h2a_lib.pipeline.processes import end_with_leader
 
 ARRAY, IDS, KEY, LOG = "images.npy", "ids.csv", "cache.json", "done"
-CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,22 @@ class Key:
     geometry: images.Geometry
     contrast: images.Contrast
     version: int = images.VERSION
+
+
+class ArraySettings(NamedTuple):
+    """How the images of an array are prepared: as in `images.prepare`."""
+
+    size_px: int
+    geometry: images.Geometry
+    contrast: images.Contrast
+
+    def folder(self, cache_root: Path) -> Path:
+        """Return where a study keeps this array."""
+        return cache_root / f"{self.size_px}px-{self.geometry}-{self.contrast}"
+
+    def is_built(self, cache_root: Path, fingerprint: str) -> bool:
+        """Whether the array of a data set is there and whole."""
+        return _why_not(self.folder(cache_root), Key(fingerprint, *self)) is None
 
 
 @dataclass(frozen=True)
@@ -77,9 +99,7 @@ def build(
 ) -> Cache:
     """Return a data set's cache, made first if it is not there or is another's.
 
-    What is finished of an interrupted build is kept in `<cache_folder>.partial` and not made
-    again. Memory stays bounded: processes write rows of the array on disk. A second process that
-    asks for the same cache waits for the first.
+    Memory stays bounded: processes write rows of the array on disk. See `Builder`.
 
     Parameters
     ----------
@@ -108,11 +128,25 @@ def build(
         Naming every image that does not decode; none is left out in silence.
     """
     key = Key(fingerprint, size_px, geometry, contrast)
-    with clear_errors(cache_folder):
-        cache_folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_folder.with_name(f".{cache_folder.name}.lock")):
-            if _why_not(cache_folder, key) is not None:
-                _make(labels, Path(data_folder), cache_folder, key, processes, progress)
+    if _why_not(cache_folder, key) is not None:
+        if (twice := labels["id"].duplicated()).any():
+            raise UserError(f"id {labels['id'][twice].iloc[0]!r} occurs twice")
+        paths = dict(zip(labels["id"], labels["path"], strict=True))
+        builder = Builder(paths, cache_folder, size_px, geometry, contrast).begin()
+        try:
+            if _why_not(cache_folder, key) is not None:  # another process may have built it
+                files = index.scan(
+                    Path(data_folder),
+                    list(labels["path"]),
+                    memory=cache_folder.parent / index.INDEX,
+                    arrays=[builder],
+                    processes=processes,
+                    progress=progress,
+                )
+                index.raise_problems(files)
+            builder.finish(fingerprint)
+        finally:
+            builder.release()
     return open(cache_folder, key)
 
 
@@ -126,7 +160,7 @@ def open(cache_folder: Path, expecting: Key) -> Cache:
     """
     if (why := _why_not(cache_folder, expecting)) is not None:
         raise UserError(f"{cache_folder}: {why}")
-    ids = pd.read_csv(cache_folder / IDS, dtype=str, keep_default_na=False)["id"]
+    ids = read_csv(cache_folder / IDS)["id"]
     return Cache(list(ids), np.load(cache_folder / ARRAY, mmap_mode="r"), expecting)
 
 
@@ -158,50 +192,107 @@ def _why_not(cache_folder: Path, expecting: Key) -> str | None:
 # --- making --------------------------------------------------------------------------------------
 
 
-def _make(
-    labels: pd.DataFrame,
-    data_folder: Path,
-    cache_folder: Path,
-    key: Key,
-    processes: int | None,
-    progress: bool,
-) -> None:
-    rows = labels.sort_values("id")
-    if (twice := rows["id"].duplicated()).any():
-        raise UserError(f"id {rows['id'][twice].iloc[0]!r} occurs twice")
-    ids = rows[["id"]].to_csv(index=False, lineterminator="\n")
-    about = {**asdict(key), "n": len(rows), "ids_sha256": _digest(ids)}
-    partial = cache_folder.with_name(f"{cache_folder.name}.partial")
-    done = _begin_or_resume(partial, about)
-    tasks = [(row, path) for row, path in enumerate(rows["path"]) if row not in done]
-    _fill_all(tasks, data_folder, partial, key, processes, progress)
-    with write_folder_atomically(cache_folder) as finished:
-        (partial / ARRAY).replace(finished / ARRAY)
-        write_text(finished / IDS, ids)
-        write_json(finished / KEY, about)
-    shutil.rmtree(partial)
+class Builder:
+    """An array under construction, in `<cache_folder>.partial`; what is finished is not made again.
 
+    A second process that builds the same cache waits for the first.
 
-def _begin_or_resume(partial: Path, about: dict[str, Any]) -> set[int]:
-    """Return the rows that an interrupted build of the very same cache has finished."""
-    shape = (about["n"], about["size_px"], about["size_px"])
-    try:
-        if read_json(partial / KEY) == about and np.load(partial / ARRAY, "r").shape == shape:
-            # A kill can leave half a line at the end; its row is made again.
-            lines = (partial / LOG).read_text(encoding="ascii").splitlines(keepends=True)
-            return {int(line) for line in lines if line.endswith("\n")}
-    except (OSError, ValueError):
-        pass  # nothing there, or nothing of use
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    if (free := shutil.disk_usage(partial).free) < math.prod(shape):
-        needed, there = (f"{size / 1e9:.1f} GB" for size in (math.prod(shape), free))
-        raise UserError(f"the image cache needs {needed}, {partial.parent} has {there} free")
-    np.lib.format.open_memmap(partial / ARRAY, mode="w+", dtype=np.uint8, shape=shape).flush()
-    _reserve(partial / ARRAY)
-    write_text(partial / LOG, "")
-    write_json(partial / KEY, about)
-    return set()
+    Parameters
+    ----------
+    paths : mapping of str to str
+        The image file of each id, relative to the data folder.
+    cache_folder : Path
+        Where the cache is, or goes.
+    size_px, geometry, contrast
+        As in `images.prepare`.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, str],
+        cache_folder: Path,
+        size_px: int,
+        geometry: images.Geometry,
+        contrast: images.Contrast,
+    ):
+        self.cache_folder = cache_folder
+        self.ids = sorted(paths)
+        self.rows = {paths[key]: row for row, key in enumerate(self.ids)}
+        self.partial = cache_folder.with_name(f"{cache_folder.name}.partial")
+        self.target = Target(self.partial / ARRAY, size_px, geometry, contrast)
+        self._ids_text = "".join(f"{line}\n" for line in ["id", *map(_quoted, self.ids)])
+        self._about = {
+            **{"size_px": size_px, "geometry": geometry, "contrast": contrast},
+            **{
+                "version": images.VERSION,
+                "n": len(self.ids),
+                "ids_sha256": _digest(self._ids_text),
+            },
+        }
+        self._lock = FileLock(cache_folder.with_name(f".{cache_folder.name}.lock"))
+        self._done: dict[int, list[int]] = {}
+
+    def begin(self) -> "Builder":
+        """Wait for the lock; take up an interrupted build of the very same array, or begin one."""
+        with clear_errors(self.cache_folder):
+            self.cache_folder.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._done = self._resume() or {}
+        return self
+
+    def missing_row(self, path: str, state: list[int]) -> int | None:
+        """Return the row of a file that is yet to be filled; `state` is its size and time."""
+        row = self.rows.get(path)
+        return None if row is None or self._done.get(row) == state else row
+
+    def log(self, states: Mapping[str, list[int]]) -> None:
+        """Record that the rows of some files are on disk."""
+        done = {self.rows[path]: state for path, state in states.items() if path in self.rows}
+        with (self.partial / LOG).open("a", encoding="ascii") as log:
+            log.write("".join(f"{row} {size} {time}\n" for row, (size, time) in done.items()))
+        self._done |= done
+
+    def finish(self, fingerprint: str) -> None:
+        """Make the array the cache of a data set; one that is there already stays."""
+        target = self.target
+        key = Key(fingerprint, target.size_px, target.geometry, target.contrast)
+        with clear_errors(self.cache_folder):
+            if _why_not(self.cache_folder, key) is not None:
+                with write_folder_atomically(self.cache_folder) as finished:
+                    (self.partial / ARRAY).replace(finished / ARRAY)
+                    write_text(finished / IDS, self._ids_text)
+                    write_json(finished / KEY, {"fingerprint": fingerprint, **self._about})
+            shutil.rmtree(self.partial)
+        self.release()
+
+    def release(self) -> None:
+        """Let others build; what is finished stays in the partial folder."""
+        self._lock.release()
+
+    def _resume(self) -> dict[int, list[int]] | None:
+        shape = (len(self.ids), self.target.size_px, self.target.size_px)
+        try:
+            is_same = read_json(self.partial / KEY) == self._about
+            if is_same and np.load(self.partial / ARRAY, "r").shape == shape:
+                # A kill can leave half a line at the end; its row is made again.
+                lines = (self.partial / LOG).read_text(encoding="ascii").splitlines(keepends=True)
+                fields = [list(map(int, line.split())) for line in lines if line.endswith("\n")]
+                return {row: state for row, *state in fields}
+        except (OSError, ValueError):
+            pass  # nothing there, or nothing of use
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir()
+        if (free := shutil.disk_usage(self.partial).free) < math.prod(shape):
+            needed, there = (f"{size / 1e9:.1f} GB" for size in (math.prod(shape), free))
+            raise UserError(
+                f"the image cache needs {needed}, {self.partial.parent} has {there} free"
+            )
+        array = self.partial / ARRAY
+        np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape).flush()
+        _reserve(array)
+        write_text(self.partial / LOG, "")
+        write_json(self.partial / KEY, self._about)
+        return None
 
 
 def _reserve(array: Path) -> None:
@@ -211,37 +302,9 @@ def _reserve(array: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, array.stat().st_size)
 
 
-def _fill_all(
-    tasks: Sequence[tuple[int, str]],
-    data_folder: Path,
-    partial: Path,
-    key: Key,
-    processes: int | None,
-    progress: bool,
-) -> None:
-    chunks = pool.chunked(tasks, CHUNK)
-    files = (data_folder / path for _, path in tasks)
-    n_bytes = sum(file.stat().st_size for file in files if file.exists())
-    results = pool.in_parallel(
-        fill,
-        chunks,
-        data_folder,
-        partial / ARRAY,
-        key.size_px,
-        key.geometry,
-        key.contrast,
-        processes=max(1, min(pool.workers(n_bytes, processes), len(chunks))),
-        title=f"{key.size_px} px, {key.geometry}, {key.contrast}",
-        progress=progress,
-    )
-    problems: list[Problem] = []
-    with (partial / LOG).open("a", encoding="ascii") as log:
-        for finished, failed in results:
-            log.write("".join(f"{row}\n" for row in finished))
-            log.flush()
-            problems += failed
-    if problems:
-        raise DataError(problems)
+def _quoted(text: str) -> str:
+    """Return an id as a cell of a CSV table."""
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
 
 
 def _digest(text: str) -> str:
@@ -263,7 +326,7 @@ def main(arguments: Sequence[str]) -> int:
     results, data_folder, size_px, geometry, contrast, key = arguments
     try:
         build(
-            pd.read_csv(Path(results, "labels.csv"), dtype={"id": str}),
+            read_csv(Path(results, "labels.csv")),
             Path(data_folder),
             Path(key).parent,
             size_px=int(size_px),

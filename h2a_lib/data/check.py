@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from h2a_lib.data import sources
+from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import Problem
 
 # Counts and moments of the official label tables (months). Train: Halabi et al. 2019, Radiology
@@ -25,6 +26,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "validation": {"n": 1_425, "male": 773, "female": 652},
     "test": {"n": 200, "male": 100, "female": 100, "age_min": 11.21, "age_max": 219.06},
 }
+
+FEW_HANDS = 100  # fewer than 20 to report on
 
 _SHOWN = {
     "n": "hands",
@@ -97,13 +100,15 @@ class Check:
         }
 
 
-def check(folder: Path, progress: bool = True) -> Check:
-    """Look at every label row and every image of a folder, or at a label table alone.
+def check(folder: Path, form: TableFormat = AS_HEADED, progress: bool = True) -> Check:
+    """Check every label row and every image of a folder, or at a label table alone.
 
     Parameters
     ----------
     folder : Path
         As in `sources.inspect`; or a label table, of which the labels alone are checked.
+    form : TableFormat
+        What the user says about the table.
     progress : bool
         Show a progress bar where someone can see it.
 
@@ -117,14 +122,14 @@ def check(folder: Path, progress: bool = True) -> Check:
         If there is no image set at all.
     """
     if folder.is_file():
-        inspection = sources.inspect_table(folder)
+        inspection = sources.inspect_table(folder, form)
     else:
-        inspection = sources.inspect(folder, progress=progress)
+        inspection = sources.inspect(folder, form=form, progress=progress)
     problems = [*inspection.problems, *_same_pixels(inspection), *_without_greys(inspection.files)]
     return Check(
         inspection,
         sorted(problems, key=lambda one: (one.file, one.row or 0, one.what)),
-        _depths(inspection.files),
+        [*inspection.warnings, *_depths(inspection.files), *_unanswerable(inspection.labels)],
         _counts(inspection.labels),
     )
 
@@ -169,6 +174,23 @@ def _depths(files: pd.DataFrame) -> list[str]:
         return []
     mixed = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
     return [f"files of several kinds: {mixed}; more than 8 bits are scaled down by the bits in use"]
+
+
+def _unanswerable(labels: pd.DataFrame) -> list[str]:
+    """Say which questions these hands cannot answer; n, sexes and ages are of the labelled ones."""
+    known = labels[labels["age_months"].notna()]
+    warnings = []
+    if len(known) < FEW_HANDS:
+        warnings.append(
+            f"few hands ({len(known)}): a network learns little from them, and intervals are wide"
+        )
+    if len(known) > 1 and len(set(known["male"])) == 1:
+        sex = "male" if known["male"].iloc[0] else "female"
+        warnings.append(f"all hands are {sex}: whether sex shows cannot be answered")
+    if len(known) > 1 and len(set(known["age_months"])) == 1:
+        age = known["age_months"].iloc[0]
+        warnings.append(f"all hands are {age:g} months old: age cannot be learnt from them")
+    return warnings
 
 
 def _counts(labels: pd.DataFrame) -> pd.DataFrame:

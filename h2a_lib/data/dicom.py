@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from h2a_lib.data.images import ImageError, Source, as_8_bit, check_size
+from h2a_lib.data.grey import ImageError, Source, as_8_bit, check_size, luma
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+
+def is_dicom(content: bytes) -> bool:
+    """Tell a DICOM file; one without preamble begins with an element of group 0002 or 0008."""
+    return content[128:132] == b"DICM" or content[:2] in (b"\x02\0", b"\x08\0")
 
 
 def decode(content: bytes) -> tuple[np.ndarray, Source]:
@@ -30,18 +35,21 @@ def decode(content: bytes) -> tuple[np.ndarray, Source]:
 
     try:
         dataset = pydicom.dcmread(io.BytesIO(content), force=True)
-        if "PixelData" not in dataset:
-            raise ImageError("a DICOM file without an image")
+        if not dataset.get("PixelData"):
+            raise ImageError("a DICOM file without an image (it has no pixel data)")
         check_size(int(dataset.Columns), int(dataset.Rows))
         if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
             raise ImageError(f"has {frames} frames, one was expected")
         _complete(dataset)
+        _drop_empty(dataset)
         return _show(dataset), Source("DICOM", int(dataset.BitsStored))
     except ImageError:
         raise
     except Exception as error:
         # Arbitrary bytes make a parser raise anything; whatever it is, this file is at fault.
-        raise ImageError(f"a damaged DICOM file, or one not understood: {error}") from None
+        # The first line: a decoder's plugins say the same thing in a line each.
+        first = str(error).split("\n", 1)[0].rstrip(":")
+        raise ImageError(f"a damaged DICOM file, or one of a kind not read: {first}") from None
 
 
 def _complete(dataset: "Dataset") -> None:
@@ -50,29 +58,74 @@ def _complete(dataset: "Dataset") -> None:
 
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, _ = dataset.original_encoding
-        found = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = found
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
+
+
+_OPTIONAL = (
+    *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue"),
+    *("PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence"),
+)
+
+
+def _drop_empty(dataset: "Dataset") -> None:
+    """Remove elements that are there without a value: they count as absent."""
+    for name in _OPTIONAL:
+        if name not in dataset:
+            continue
+        value = dataset[name].value
+        if name.endswith("LUTSequence"):
+            is_empty = not value or not value[0].get("LUTData")
+        else:
+            is_empty = value is None or value == ""
+        if is_empty:
+            del dataset[name]
 
 
 def _show(dataset: "Dataset") -> np.ndarray:
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
-    pixels = dataset.pixel_array
+    pixels = _pixels(dataset)
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(pixels, dataset)
-        return _grey(as_8_bit(colours, 0, np.iinfo(colours.dtype).max))
+        return luma(as_8_bit(colours, 0, np.iinfo(colours.dtype).max))
     if pixels.ndim == 3:
         # pixel_array has turned YBR into RGB already.
-        return _grey(as_8_bit(pixels, 0, 2 ** int(dataset.BitsStored) - 1))
+        return luma(as_8_bit(pixels, 0, 2 ** int(dataset.BitsStored) - 1))
+    padding = _padding(pixels, dataset)
     values = apply_modality_lut(pixels, dataset)
     if dataset.get("VOILUTSequence"):
         grey = as_8_bit(*_looked_up(values, dataset))
     elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         grey = as_8_bit(_windowed(values, dataset), 0, 1)
     else:
-        grey = as_8_bit(values, *_range(values, pixels, dataset))
-    return 255 - grey if photometric == "MONOCHROME1" else grey
+        grey = as_8_bit(values, *_range(values[~padding]))
+    if photometric == "MONOCHROME1":
+        grey = 255 - grey
+    grey[padding] = 0
+    return grey
+
+
+def _pixels(dataset: "Dataset") -> np.ndarray:
+    """Return the stored values, (h, w) or (h, w, 3)."""
+    from pydicom.uid import JPEGExtended12Bit
+
+    if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        dataset.PixelData = _with_full_spectrum(dataset.PixelData)
+    return dataset.pixel_array
+
+
+def _with_full_spectrum(data: bytes) -> bytes:
+    """Set a JPEG scan's last coefficient to 63 where an old writer left 0, which says "DC only".
+
+    The scan header (ITU-T T.81, B.2.3): length, n, n times (component, tables), Ss, Se, Ah and Al.
+    """
+    scan = data.find(b"\xff\xda")
+    end = scan + 5 + 2 * data[scan + 4] if 0 <= scan < len(data) - 4 else len(data)
+    if data[end : end + 3] == b"\0\0\0":
+        return data[: end + 1] + b"\x3f" + data[end + 2 :]
+    return data
 
 
 def _looked_up(values: np.ndarray, dataset: "Dataset") -> tuple[np.ndarray, float, float]:
@@ -106,15 +159,19 @@ def _windowed(values: np.ndarray, dataset: "Dataset") -> np.ndarray:
 _WINDOW = ("WindowCenter", "WindowWidth")
 
 
-def _range(values: np.ndarray, pixels: np.ndarray, dataset: "Dataset") -> tuple[float, float]:
-    """Return least and most of what is shown; the padding around an image is not."""
-    padding = dataset.get("PixelPaddingValue")
-    shown = values if padding is None else values[pixels != padding]
+def _padding(pixels: np.ndarray, dataset: "Dataset") -> np.ndarray:
+    """Return where an image is padded, (h, w) bool: a value, or a range (PS3.3, C.7.5)."""
+    first = dataset.get("PixelPaddingValue")
+    if first is None:
+        return np.zeros(pixels.shape, bool)
+    last = dataset.get("PixelPaddingRangeLimit", first)
+    # What is stored signed may be written here as unsigned.
+    bits = int(dataset.BitsAllocated)
+    if dataset.PixelRepresentation:
+        first, last = (v - 2**bits if v >= 2 ** (bits - 1) else v for v in (first, last))
+    return (pixels >= min(first, last)) & (pixels <= max(first, last))
+
+
+def _range(shown: np.ndarray) -> tuple[float, float]:
+    """Return least and most of the values within the padding."""
     return (float(shown.min()), float(shown.max())) if shown.size else (0.0, 0.0)
-
-
-def _grey(colours: np.ndarray) -> np.ndarray:
-    """Return the luma (ITU-R BT.601) of (h, w, 3), as Pillow and OpenCV do."""
-    import cv2
-
-    return cv2.cvtColor(np.ascontiguousarray(colours[..., :3]), cv2.COLOR_RGB2GRAY)

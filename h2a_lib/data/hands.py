@@ -66,7 +66,7 @@ class Hands:
 def load_hands(study: Study, settings: Settings, progress: bool = True) -> Hands:
     """Return a run's images and labels; the image cache is built if it is not there."""
     cached = cache.build(
-        study.labels,
+        study.all_hands,
         study.data_folder,
         study.cache_folder(settings),
         size_px=settings.image_size_px,
@@ -75,4 +75,4 @@ def load_hands(study: Study, settings: Settings, progress: bool = True) -> Hands
         fingerprint=study.fingerprint,
         progress=progress,
     )
-    return Hands.join(cached, study.labels, study.fingerprint)
+    return Hands.join(cached, study.all_hands, study.fingerprint)

@@ -1,16 +1,21 @@
 """Label tables: one row a hand, read with whatever headings the official files use."""
 
+import codecs
 import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterable
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from h2a_lib.errors import DataError, Problem, UserError
+from h2a_lib.errors import DataError, Problem, UserError, unknown
 
 # The headings of the three official tables (train: id, boneage, male; validation: Image ID,
 # Bone Age (months), male; test: Case ID, Ground truth bone age (months), Sex) and our own,
@@ -25,18 +30,62 @@ HEADINGS = {
         "ground truth bone age (months)",
         "age_months",
     ),
+    "age_years": ("age_years", "age (years)", "bone age (years)", "boneage (years)"),
     "male": ("male", "sex", "gender"),
 }
 MALE = {"male": ("true", "1", "1.0", "yes", "m", "male"), "sex": ("m", "male")}
 FEMALE = {"male": ("false", "0", "0.0", "no", "f", "female"), "sex": ("f", "female")}
 OLDEST_MONTHS = 240
 MOST_BYTES = 200_000_000  # about ten million hands
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm", ".dicom", ".bmp")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".dcm", ".dicom", ".jp2", ".j2k", ".j2c", ".jpx"),
+)
+# No child of 50 or more whose eldest is below this age in months: the ages are years.
+YEARS_BELOW, YEARS_FROM_HANDS = 21, 50
 
 # The original study's split: 10,000 to train and 2,611 to validate.
 TRAIN_SHARE = 10_000 / 12_611
 # Of the training hands, these choose: epoch, experiment, threshold, temperature, intervals.
 SELECTION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a user says a table is to be read, where its headings do not.
+
+    Attributes
+    ----------
+    columns : mapping of str to str
+        The heading of id, age_months, age_years and male (or sex), of any of them.
+    age_unit : {"months", "years"}, optional
+        Of the column of ages; by default as its heading says, else months.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    age_unit: str | None = None
+
+    @classmethod
+    def parse(cls, columns: str = "", age_unit: str | None = None) -> "TableFormat":
+        """Read 'id=Patient,age_years="Age (years)",sex=Gender'."""
+        words = shlex.shlex(columns, posix=True, punctuation_chars=False)
+        words.whitespace, words.whitespace_split = ",", True
+        pairs = {}
+        for word in words:
+            what, equals, heading = word.partition("=")
+            what = {"sex": "male", "boneage": "age_months"}.get(what.strip(), what.strip())
+            if not equals or what not in HEADINGS:
+                raise UserError(
+                    f"--columns {columns!r}: name columns as id=HEADING,age_months=HEADING,"
+                    "sex=HEADING (or age_years)"
+                )
+            pairs[what] = heading.strip()
+        if age_unit not in (None, "months", "years"):
+            raise unknown("age unit", age_unit, ("months", "years"))
+        return cls(pairs, age_unit)
+
+
+AS_HEADED = TableFormat()
 
 
 def read_labels(table: Path) -> pd.DataFrame:
@@ -64,7 +113,9 @@ def read_labels(table: Path) -> pd.DataFrame:
     return labels
 
 
-def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem], set[str]]:
+def parse(
+    table: Path, name: str, form: TableFormat = AS_HEADED, needs_age: bool = True
+) -> tuple[pd.DataFrame, list[Problem], set[str]]:
     """Read a label table, with its problems beside it.
 
     Parameters
@@ -73,6 +124,10 @@ def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem], set[str]
         As in `read_labels`.
     name : str
         What the problems call the file.
+    form : TableFormat
+        What the user says about it.
+    needs_age : bool
+        False for a table without ages: they are missing in `labels`.
 
     Returns
     -------
@@ -84,45 +139,56 @@ def parse(table: Path, name: str) -> tuple[pd.DataFrame, list[Problem], set[str]
         Of all rows, sound or not.
     """
     rows = _rows(table)
-    columns, problems = _columns(rows[0][1] if rows else [], name)
+    columns, problems = _columns(rows[0][1] if rows else [], name, form, needs_age)
     if problems:
         return _frame([]), problems, set()
+    months = 12.0 if "age_years" in columns or form.age_unit == "years" else 1.0
+    age_column = "age_years" if "age_years" in columns else "age_months"
     sound: list[tuple[str, float, bool, int]] = []
     first_row: dict[str, int] = {}
     for line, row in rows[1:]:
         text = {what: row[k].strip() if k < len(row) else "" for what, (k, _) in columns.items()}
-        key = _id(text["id"])
-        age, male = _age(text["age_months"]), _male(text["male"], columns["male"][1])
-        found = []
+        key = id_of(text["id"])
+        age = _age(text[age_column], months) if needs_age else math.nan
+        male = _male(text["male"], columns["male"][1])
+        wrong = []
         if not key:
-            found.append("the id is empty")
+            wrong.append("the id is empty")
         elif key in first_row:
-            found.append(f"id {key!r} again, first seen in line {first_row[key]}")
+            wrong.append(f"id {key!r} again, first seen in line {first_row[key]}")
         if age is None:
-            found.append(
-                f"age {text['age_months']!r} is not a number of months in 0-{OLDEST_MONTHS}"
+            unit, oldest = (
+                ("years", OLDEST_MONTHS // 12) if months > 1 else ("months", OLDEST_MONTHS)
             )
+            wrong.append(f"age {text[age_column]!r} is not a number of {unit} in 0-{oldest}")
         if male is None:
-            found.append(f"sex {text['male']!r} is neither male nor female")
+            wrong.append(f"sex {text['male']!r} is neither male nor female")
         first_row.setdefault(key, line)
-        problems += [Problem(name, line, what) for what in found]
-        if not found and age is not None and male is not None:
+        problems += [Problem(name, line, what) for what in wrong]
+        if not wrong and age is not None and male is not None:
             sound.append((key, age, male, line))
     if len(rows) == 1:
         problems.append(Problem(name, None, "has headings but no rows"))
     return _frame(sound), problems, set(first_row)
 
 
-def heading_kinds(table: Path) -> dict[str, str]:
-    """Return which of id, age_months and male a table has, and under which heading.
+def heading_kinds(table: Path, form: TableFormat = AS_HEADED) -> dict[str, str]:
+    """Return which of id, age_months, age_years and male a table has, and under which heading.
 
-    Empty for a file that is no label table, or cannot be read as one.
+    Raises
+    ------
+    UserError
+        If it cannot be read as a table.
     """
-    try:
-        columns = _headings(_rows(table, most=1)[0][1])
-    except (UserError, IndexError):
-        return {}
-    return {what: found[0][1] for what, found in columns.items() if found}
+    rows = _rows(table, most=1)
+    columns = _headings(rows[0][1], form) if rows else {}
+    return {what: matches[0][1] for what, matches in columns.items() if matches}
+
+
+def are_years(ages: pd.Series) -> bool:
+    """Whether ages said to be in months are in years by all appearance."""
+    known = ages.dropna()
+    return len(known) >= YEARS_FROM_HANDS and bool(known.max() < YEARS_BELOW)
 
 
 def id_order(ids: Iterable[str]) -> np.ndarray:
@@ -182,16 +248,26 @@ def assign_split(ids: Iterable[str], n_train: int | None = None) -> pd.Series:
 # --- one row -------------------------------------------------------------------------------------
 
 
-def _id(text: str) -> str:
-    """Return the id without an image file's ending: some tables name the file."""
+def id_of(text: str) -> str:
+    """Return the id without an image file's ending, in Unicode's composed form (NFC)."""
     stem, dot, suffix = text.rpartition(".")
-    return stem if f"{dot}{suffix}".lower() in IMAGE_SUFFIXES else text
+    is_image = bool(stem) and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES
+    return unicodedata.normalize("NFC", stem if is_image else text)
 
 
-def _age(text: str) -> float | None:
+def bare_id(key: str) -> str:
+    """Return an id without what programs add: a folder, leading zeros, the ".0" of a float."""
+    bare = re.split(r"[/\\]", key)[-1]
+    bare = re.sub(r"^(\d+)\.0$", r"\1", bare)
+    return bare.lstrip("0") or "0" if bare.isdecimal() else bare
+
+
+def _age(text: str, months: float) -> float | None:
+    if re.fullmatch(r"\d+,\d+", text):  # a decimal comma
+        text = text.replace(",", ".")
     try:
-        age = float(text)
-    except ValueError:
+        age = round(float(text) * months, 6) if months > 1 else float(text)
+    except (ValueError, OverflowError):
         return None
     # float() also reads "1_0", "nan" and "inf".
     usable = "_" not in text and math.isfinite(age) and 0 <= age <= OLDEST_MONTHS
@@ -221,21 +297,48 @@ def _rows(table: Path, most: int | None = None) -> list[tuple[int, list[str]]]:
 
 
 def _csv_rows(table: Path, most: int | None) -> list[tuple[int, list[str]]]:
-    if table.is_file() and (size := table.stat().st_size) > MOST_BYTES:
-        raise UserError(f"{table}: {size / 1e6:,.0f} MB, more than any label table has")
     try:
-        # utf-8-sig: Excel begins its CSV files with a byte order mark.
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read() if most is None else "".join(file.readline() for _ in range(5))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{table}: cannot be read as a table: {error}") from None
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+        if (size := table.stat().st_size) > MOST_BYTES:
+            raise UserError(f"{table}: {size / 1e6:,.0f} MB, more than any label table has")
+        with table.open("rb") as file:
+            content = file.read() if most is None else file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UserError(f"{table}: cannot be read as a table: {error.strerror}") from None
+    text = re.sub(r"\r\n?", "\n", _text(content, table))
+    head, _, rest = text.partition("\n")
+    skipped, delimiter = 0, None
+    if match := re.fullmatch(r"sep=(.)\s*", head):  # Excel's way to name the delimiter
+        delimiter, text, skipped = match[1], rest, 1
+        head = text.partition("\n")[0]
+    delimiter = delimiter or max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows: list[tuple[int, list[str]]] = []
     try:
-        return [(reader.line_num, row) for row in reader if row]
+        for row in reader:
+            if row:
+                rows.append((reader.line_num + skipped, row))
+            if most is not None and len(rows) == most:
+                break
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}: not a CSV table: {error}") from None
+    return rows
+
+
+_HEAD_BYTES = 1 << 16
+
+
+def _text(content: bytes, table: Path) -> str:
+    """Decode a table: UTF-8, UTF-16 if a byte order mark says so, else Excel's Windows-1252."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content[: len(content) // 2 * 2]
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content:
+        raise UserError(f"{table}: cannot be read as a table: it holds bytes that are no text")
+    try:
+        # Without the rest of a letter, where only the head was read.
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(content)
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
 
 
 def _excel_rows(table: Path) -> list[tuple[int, list[str]]]:
@@ -248,28 +351,50 @@ def _excel_rows(table: Path) -> list[tuple[int, list[str]]]:
     return [(k + 1, list(row)) for k, row in enumerate(frame.itertuples(index=False))]
 
 
-def _headings(row: list[str]) -> dict[str, list[tuple[int, str]]]:
-    """Return the columns (position, heading) that could be each of id, age_months and male."""
+def _headings(row: list[str], form: TableFormat) -> dict[str, list[tuple[int, str]]]:
+    """Return the columns (position, heading) that could be each of `HEADINGS`."""
     names = [" ".join(cell.lower().split()) for cell in row]
+    named: dict[str, tuple[str, ...]] = {
+        what: (" ".join(h.lower().split()),) for what, h in form.columns.items()
+    }
+    if {"age_months", "age_years"} & named.keys():
+        named = {"age_months": (), "age_years": ()} | named
+    known = HEADINGS | named
     return {
-        what: [(k, name) for k, name in enumerate(names) if name in known]
-        for what, known in HEADINGS.items()
+        what: [(k, name) for k, name in enumerate(names) if name in known[what]]
+        for what in HEADINGS
     }
 
 
-def _columns(row: list[str], name: str) -> tuple[dict[str, tuple[int, str]], list[Problem]]:
+def _columns(
+    row: list[str], name: str, form: TableFormat, needs_age: bool
+) -> tuple[dict[str, tuple[int, str]], list[Problem]]:
     problems = []
-    headings = _headings(row)
-    for what, found in headings.items():
-        if not found:
-            known = ", ".join(HEADINGS[what])
-            there = ", ".join(row) or "nothing"
+    headings = _headings(row, form)
+    ages = headings.pop("age_months") + headings.pop("age_years")
+    if needs_age:
+        headings["age_months"] = ages
+    for what, matches in headings.items():
+        if not matches:
+            known = ", ".join(HEADINGS[what] + (HEADINGS["age_years"] if "age" in what else ()))
+            there = shorten(", ".join(row)) or "nothing"
             problems.append(
                 Problem(
-                    name, 1, f"no column {what} (known headings: {known}; the file has {there})"
+                    name,
+                    1,
+                    f"no column {what} (known headings: {known}; the file has {there}); name it "
+                    f'with --columns {what}="HEADING"',
                 )
             )
-        elif len(found) > 1:
-            both = " and ".join(repr(row[k]) for k, _ in found)
+        elif len(matches) > 1:
+            both = " and ".join(repr(row[k]) for k, _ in matches)
             problems.append(Problem(name, 1, f"both {both} could be {what}: keep one"))
-    return {what: found[0] for what, found in headings.items() if found}, problems
+    columns = {what: matches[0] for what, matches in headings.items() if matches}
+    if "age_months" in columns and columns["age_months"] in _headings(row, form)["age_years"]:
+        columns["age_years"] = columns.pop("age_months")
+    return columns, problems
+
+
+def shorten(text: str, most: int = 300) -> str:
+    """Cut what would fill a screen."""
+    return text if len(text) <= most else f"{text[:most]} …"

@@ -1,24 +1,25 @@
 """What can be measured in every radiograph without knowing anatomy: exposure, contrast, borders.
 
 The rules below were chosen on 96 RSNA training images and are held against the
-phantoms, whose truth is known (tests/test_data_measure.py). They
-describe pictures; nobody recorded how each was taken.
+phantoms, whose truth is known (tests/data/test_data_measure.py). They describe pictures; nobody
+recorded how each was taken.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import pandas as pd
 
-from h2a_lib.data import images, pool
-from h2a_lib.errors import DataError, Problem
-from h2a_lib.files import write_csv
+from h2a_lib.data import images
 
-VERSION = 1
-CHUNK = 16
-# Shapes are judged at this long side: grain and resolution then matter little.
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASUREMENTS = (
+    *("width_px", "height_px", "darkest", "brightest", "mean_grey", "contrast_grey", "air"),
+    *("black_share", "white_share", "border", "marker", "hand_cut"),
+)
+# Shapes are found at this long side: grain and resolution then matter little.
 SMALL_PX = 256
 
 # A digital detector's picture has black air. A scanned film keeps its grey base and fog, and so do
@@ -32,93 +33,29 @@ BORDER_FROM = 0.1
 OUTER = 0.2
 
 
-def measure(
-    labels: pd.DataFrame,
-    data_folder: Path,
-    *,
-    keep_in: Path | None = None,
-    fingerprint: str = "",
-) -> pd.DataFrame:
-    """Measure every image at its full resolution.
+def measure_one(image: np.ndarray) -> dict[str, Any]:
+    """Measure one image at its full resolution.
 
     Parameters
     ----------
-    labels : DataFrame
-        id and path of n hands.
-    data_folder : Path
-    keep_in : Path, optional
-        A folder for the result, which is read from there the next time for the same fingerprint.
-    fingerprint : str
-        Of the data set.
+    image : ndarray
+        (h, w), uint8.
 
     Returns
     -------
-    DataFrame
-        n rows in the labels' order: id; width_px, height_px; mean_grey; contrast_grey (99th minus
-        1st percentile); air (the most frequent grey value over the 99.5th percentile); black_share
-        and white_share (of pixels at 0 and 255); border (largest step across a straight edge near
-        a side, over the 99.5th percentile); marker (bool: something small and bright beside the
-        hand); hand_cut (share of the hand that a centre crop cuts off).
-
-    Raises
-    ------
-    DataError
-        Naming every image that does not decode.
+    dict
+        `MEASUREMENTS`: width_px, height_px; darkest, brightest (grey values); mean_grey;
+        contrast_grey (99th minus 1st percentile); air (the most frequent grey value over the
+        99.5th percentile); black_share and white_share (of pixels at 0 and 255); border (largest
+        step across a straight edge near a side, over the 99.5th percentile); marker (bool:
+        something small and bright beside the hand); hand_cut (share of the hand that a centre
+        crop cuts off).
     """
-    kept = None if keep_in is None else keep_in / f"measured-{fingerprint[:16]}-{_version()}.csv"
-    if kept is not None and kept.is_file():
-        measured = pd.read_csv(kept, dtype={"id": str})
-    else:
-        measured = _measure_all(labels, Path(data_folder))
-        if kept is not None:
-            write_csv(kept, measured)
-    return labels[["id"]].merge(measured, on="id", how="left", validate="one_to_one")
-
-
-def _version() -> str:
-    return f"v{VERSION}.{images.VERSION}"
-
-
-def _measure_all(labels: pd.DataFrame, data_folder: Path) -> pd.DataFrame:
-    tasks = list(zip(labels["id"], labels["path"], strict=True))
-    chunks = pool.chunked(tasks, CHUNK)
-    files = (data_folder / path for _, path in tasks)
-    n_bytes = sum(file.stat().st_size for file in files if file.exists())
-    n_processes = max(1, min(pool.workers(n_bytes), len(chunks)))
-    rows, problems = [], []
-    for found, failed in pool.in_parallel(
-        measure_some,
-        chunks,
-        data_folder,
-        processes=n_processes,
-        title="measuring",
-    ):
-        rows += found
-        problems += failed
-    if problems:
-        raise DataError(problems)
-    return pd.DataFrame(rows).sort_values("id", ignore_index=True)
-
-
-def measure_some(
-    tasks: Sequence[tuple[str, str]], data_folder: Path
-) -> tuple[list[dict[str, object]], list[Problem]]:
-    """Measure some files: rows of `measure`, and a problem for each that does not decode."""
-    rows, problems = [], []
-    for key, path in tasks:
-        try:
-            rows.append({"id": key} | measure_one(images.read(data_folder / path)))
-        except images.ImageError as error:
-            problems.append(Problem(path, None, error.what))
-    return rows, problems
-
-
-def measure_one(image: np.ndarray) -> dict[str, object]:
-    """Measure one image, (h, w), uint8; see `measure`."""
     height, width = image.shape
     share = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel() / image.size
+    present = np.flatnonzero(share)
     upto = np.cumsum(share, dtype=float)
-    darkest, bright, brightest = (int(np.searchsorted(upto, q)) for q in (0.01, 0.99, 0.995))
+    dark, bright, brightest = (int(np.searchsorted(upto, q)) for q in (0.01, 0.99, 0.995))
     air = _air(share)
     scale = SMALL_PX / max(height, width)
     small_size = max(4, round(height * scale)), max(4, round(width * scale))
@@ -127,8 +64,10 @@ def measure_one(image: np.ndarray) -> dict[str, object]:
     return {
         "width_px": width,
         "height_px": height,
+        "darkest": int(present[0]),
+        "brightest": int(present[-1]),
         "mean_grey": round(float(share @ np.arange(256)), 3),
-        "contrast_grey": bright - darkest,
+        "contrast_grey": bright - dark,
         "air": round(air / max(brightest, 1), 4),
         "black_share": round(float(share[0]), 5),
         "white_share": round(float(share[255]), 5),
@@ -138,12 +77,12 @@ def measure_one(image: np.ndarray) -> dict[str, object]:
     }
 
 
-def is_scanned(measured: pd.DataFrame) -> pd.Series:
+def is_scanned(measured: "pd.DataFrame") -> "pd.Series":
     """Tell scanned (or fogged) pictures by `SCANNED_RULE`."""
     return measured["air"] >= SCANNED_FROM
 
 
-def has_border(measured: pd.DataFrame) -> pd.Series:
+def has_border(measured: "pd.DataFrame") -> "pd.Series":
     """Tell pictures that show a straight edge of film, cassette or field near a side."""
     return measured["border"] >= BORDER_FROM
 

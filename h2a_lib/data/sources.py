@@ -3,31 +3,40 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from h2a_lib.data import index
 from h2a_lib.data import labels as label_tables
-from h2a_lib.data import scan
+from h2a_lib.data.cache import ArraySettings, Builder
+from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import DataError, Problem, UserError
 
 SETS = ("train", "validation", "test")
-# "val" as a word alone: there are intervals and evaluations.
-SET_WORDS = {"validation": r"valid|(?<![a-z])val(?![a-z])", "test": "test", "train": "train"}
+# As whole words: there are contests, intervals, and the latest labels, validated.
+SET_WORDS = {
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training"), "train"),
+}
+OFFICIAL_HEADINGS = {"case id": "test", "image id": "validation"}
+OFFICIAL_NAMES = {"ground truth": "test", "validation dataset": "validation"}
 # SHA-256 over the sorted "id,months,male" lines of the 12,611 official training labels.
 OFFICIAL_TRAIN_LABELS = "335629119d7063420f0ace1bd4a9785b8e3bc4c8ed3cacef6cfafbe4e5ee3f1f"
 LABEL_COLUMNS = ["id", "age_months", "male", "split", "path", "width_px", "height_px", "set"]
 PHANTOM_COMPANION = "phantom.json"
 # The folders that the official archives and Kaggle's copy make, nested in each other.
 DEEPEST_FOLDER = 5
-JUNK = re.compile(r"^\.|^__MACOSX$|^Thumbs\.db$|^desktop\.ini$", re.IGNORECASE)
+JUNK = re.compile(r"^\.|^__MACOSX$|^Thumbs\.db$|^desktop\.ini$|^DICOMDIR$", re.IGNORECASE)
 
 LOOKED_FOR = """looked for
   a label table (CSV with id, boneage and male; or the official validation and test headings), e.g.
     boneage-training-dataset.csv, train.csv, Validation Dataset.csv, Bone age ground truth.csv
-  and its folder of images named <id>.png (or .jpg, .webp, .tif, .dcm), e.g.
+  and its folder of images named <id>.png (or .jpg, .webp, .tif, .jp2, .dcm), e.g.
     boneage-training-dataset/, boneage-validation-dataset-1/, Test Set Images/"""
 
 
@@ -59,18 +68,23 @@ class Inspection:
     labels : DataFrame
         One row for each label that has its image: id, age_months, male, split, path (relative to
         the folder, with slashes), width_px, height_px, set (the official set it is from). `split`
-        is "train" or "validation" for the set named train, "test" for the official test set and
-        "official_validation" for the official validation set, which is kept apart.
+        is "train", "selection" or "validation" for the set named train, "test" for the official
+        test set, "official_validation" for the official validation set, which is kept apart, and
+        "unlabelled" for hands without an age.
     problems : list of Problem
         All that is wrong.
     notes : list of str
-        What was left aside, and why.
+        What was decided by a name, and what was left aside, and why.
+    warnings : list of str
+        What is probably a mistake.
     fingerprint : str
         Hex digest over labels and image content, whatever the names of the folders.
     tier : str
         "phantom", "rsna" or "folder".
     files : DataFrame
-        What `scan` found in each image file, in the rows of `labels`' paths and beyond.
+        The index of the image files, from `index.scan`.
+    arrays : list of Builder
+        The image arrays that were filled in the same pass; `finish_arrays` makes them caches.
     """
 
     folder: Path
@@ -79,7 +93,9 @@ class Inspection:
     fingerprint: str
     tier: str
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     files: pd.DataFrame = field(default_factory=pd.DataFrame)
+    arrays: list[Builder] = field(default_factory=list)
 
     @property
     def is_sound(self) -> bool:
@@ -89,20 +105,33 @@ class Inspection:
     def raise_if_unsound(self) -> None:
         """Raise a DataError with all problems, if there are any."""
         if self.problems:
+            self.release()
             raise DataError(self.problems)
 
+    def finish_arrays(self) -> None:
+        """Make the arrays of a sound data set its image caches."""
+        for array in self.arrays:
+            array.finish(self.fingerprint)
 
-def locate(folder: Path) -> list[ImageSet]:
+    def release(self) -> None:
+        """Let other processes build these arrays."""
+        for array in self.arrays:
+            array.release()
+
+
+def locate(folder: Path, form: TableFormat = AS_HEADED) -> list[ImageSet]:
     """Find the image sets in a folder.
 
     The official archives and their copies name and nest tables and folders in several ways; they
-    are told apart by the words train, valid and test in their names, then by their headings. Any
-    folder with one label table and one folder of images is a set named train.
+    are told apart by the words train, validation and test in their names, then by their headings.
+    A single table with other headings than the official sets' is a set named train.
 
     Parameters
     ----------
     folder : Path
         Where to look, to a depth of five folders.
+    form : TableFormat
+        What the user says about the tables.
 
     Returns
     -------
@@ -112,44 +141,38 @@ def locate(folder: Path) -> list[ImageSet]:
     Raises
     ------
     UserError
-        If nothing fits, saying what was looked for; or if two tables could be the same set's.
+        If nothing fits, saying what was looked for and what was there; or if two tables could be
+        the same set's.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder")
-    tables, image_folders = _tables_and_image_folders(folder)
-    if not tables:
-        raise UserError(f"no label table in {folder}\n{LOOKED_FOR}")
-    if not image_folders:
-        found = ", ".join(str(table.relative_to(folder)) for table in tables)
-        raise UserError(f"no images in {folder}, only {found}\n{LOOKED_FOR}")
-    if len(tables) == 1:
-        (table,) = tables
-        name = _set_of(table, folder)
-        own = [one for one in image_folders if _set_named_in(one.relative_to(folder)) == name]
-        return [ImageSet(name or "train", table, tuple(own or _only(image_folders, folder)))]
-    return list(_paired(tables, image_folders, folder))
+    return _locate(folder, form)[0]
 
 
 def inspect(
     folder: Path,
     *,
+    form: TableFormat = AS_HEADED,
+    cache_root: Path | None = None,
+    arrays: Sequence[ArraySettings] = (),
     processes: int | None = None,
     progress: bool = True,
-    memory: Path | None = None,
 ) -> Inspection:
-    """Read every label and every image of a folder, and say all that is wrong at once.
+    """Read every label and every image of a folder in one pass, and say all that is wrong at once.
 
     Parameters
     ----------
     folder : Path
         As for `locate`.
+    form : TableFormat
+        What the user says about the tables.
+    cache_root : Path, optional
+        Holds the index of the images; one whose name, size and time of change are as before is not
+        read again.
+    arrays : sequence of ArraySettings
+        Image arrays to fill in the same pass, unless they are there; in folders of their own.
     processes : int, optional
         For decoding; by default as many as are worth it, up to all cores.
     progress : bool
         Show a progress bar where someone can see it.
-    memory : Path, optional
-        A JSON file in which what was found in each image is kept; an image whose name, size and
-        time of change are as before is not read again.
 
     Returns
     -------
@@ -162,28 +185,46 @@ def inspect(
         inspection's problems.
     """
     folder = Path(folder)
-    sets = locate(folder)
+    sets, notes = _locate(folder, form)
     problems: list[Problem] = []
-    notes: list[str] = []
-    tables, images, ids = [], [], {}
+    warnings: list[str] = []
+    tables, listed, ids = [], [], {}
     for image_set in sets:
         where = image_set.table.relative_to(folder).as_posix()
-        kinds = label_tables.heading_kinds(image_set.table)
-        if image_set.name == "test" and "age_months" not in kinds:
-            notes.append(f"{where} has no ages (Kaggle's copy): its images are left aside")
-            continue
-        rows, found, ids[image_set.name] = label_tables.parse(image_set.table, where)
-        problems += found
+        has_age = _has_age(image_set.table, form)
+        if not has_age and image_set.name == "test":
+            notes.append(f"{where} has no ages: its hands are estimated, and not scored")
+        rows, wrong, ids[image_set.name] = label_tables.parse(
+            image_set.table, where, form, needs_age=has_age or image_set.name != "test"
+        )
+        problems += wrong
+        warnings += _years(rows, where, form)
         tables.append(rows.assign(set=image_set.name, table=where))
-        of_set = (file for one in image_set.folders for file in images_in(one))
-        images += [(image_set.name, file) for file in of_set]
-    if not tables:
-        raise UserError(f"no bone ages in {folder}: {'; '.join(notes)}")
+        listed += [(image_set.name, path) for path in _paths(image_set, folder)]
     labels = pd.concat(tables, ignore_index=True)
+    if len(labels) and labels["age_months"].isna().all():
+        raise UserError(f"no bone ages in {folder}: {'; '.join(notes)}")
     problems += _twice_across_sets(labels)
-    files = scan.scan(
-        folder, [file for _, file in images], memory=memory, processes=processes, progress=progress
-    ).assign(set=[name for name, _ in images])
+    files = pd.DataFrame(listed, columns=["set", "path"])
+    files["id"] = _match_ids(files, ids, notes)
+    memory = None if cache_root is None else cache_root / index.INDEX
+    builders = []
+    if not problems:
+        builders = _begin(labels, files, arrays, memory, folder)
+    try:
+        facts = index.scan(
+            folder,
+            list(files["path"]),
+            memory=memory,
+            arrays=builders,
+            processes=processes,
+            progress=progress,
+        )
+    except BaseException:
+        for builder in builders:
+            builder.release()
+        raise
+    files = files.merge(facts, on="path", how="left", validate="many_to_one")
     problems += [Problem(file.path, None, file.problem) for file in _bad(files)]
     joined, unmatched = _join(labels, files, ids)
     problems += unmatched
@@ -194,11 +235,13 @@ def inspect(
         fingerprint=_fingerprint(joined),
         tier=_tier(folder, labels),
         notes=notes,
+        warnings=warnings,
         files=files,
+        arrays=builders,
     )
 
 
-def inspect_table(table: Path) -> Inspection:
+def inspect_table(table: Path, form: TableFormat = AS_HEADED) -> Inspection:
     """Read a label table alone, as `inspect` does one with its images; paths and sizes are empty.
 
     Raises
@@ -206,76 +249,148 @@ def inspect_table(table: Path) -> Inspection:
     UserError
         If it cannot be read as a table.
     """
-    rows, problems, _ = label_tables.parse(table, table.name)
-    labels = rows.assign(set=_set_of(table, table.parent) or "train")
+    rows, problems, _ = label_tables.parse(table, table.name, form)
+    labels = rows.assign(set=_set_of(table, table.parent, form) or "train")
     return Inspection(
         folder=table.parent,
         labels=labels.reindex(columns=LABEL_COLUMNS),
         problems=problems,
         fingerprint=label_digest(labels),
         tier=_tier(table.parent, labels),
-        files=pd.DataFrame(columns=scan.COLUMNS),
+        warnings=_years(rows, table.name, form),
+        files=pd.DataFrame(columns=index.COLUMNS),
     )
 
 
 # --- finding -------------------------------------------------------------------------------------
 
 
-def _tables_and_image_folders(folder: Path) -> tuple[list[Path], list[Path]]:
-    tables, image_folders = [], []
+def _locate(folder: Path, form: TableFormat) -> tuple[list[ImageSet], list[str]]:
+    """Return the sets, and notes on what names decided and what was left aside."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder")
+    tables, others, image_folders = _tables_and_image_folders(folder, form)
+    if not tables:
+        there = f": {'; '.join(others[:MOST_NAMED])}" if others else ""
+        raise UserError(f"no label table in {folder}{there}\n{LOOKED_FOR}")
+    if not image_folders:
+        raise UserError(f"no images in {folder}, only {_names(tables, folder)}\n{LOOKED_FOR}")
+    notes = [f"{other}: left aside" for other in others if UNREADABLE in other]
+    if len(tables) == 1:
+        (table,) = tables
+        name = _official_set(table, form) or "train"
+        own = [one for one in image_folders if _set_named_in(one.relative_to(folder)) == name]
+        sets = [ImageSet(name, table, tuple(own or _only(image_folders, table, folder)))]
+    else:
+        sets = _paired(tables, image_folders, folder, form)
+    for one in sets:
+        if one.name != "train":
+            notes.append(f"{one.table.relative_to(folder)} is the {one.name} set")
+    used = {path for one in sets for path in one.folders}
+    if aside := [path for path in image_folders if path not in used]:
+        notes.append(f"images left aside, without a label table: {_names(aside, folder)}")
+    if aside := [table for table in tables if table not in {one.table for one in sets}]:
+        notes.append(f"label tables left aside: {_names(aside, folder)}")
+    return sets, notes
+
+
+MOST_NAMED = 8
+UNREADABLE = "cannot be read as"
+
+
+def _names(paths: Sequence[Path], folder: Path) -> str:
+    names = [str(path.relative_to(folder)) for path in paths]
+    rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + rest
+
+
+def _tables_and_image_folders(
+    folder: Path, form: TableFormat
+) -> tuple[list[Path], list[str], list[Path]]:
+    """Return the label tables, what the other tables lack in words, and the folders of images."""
+    tables, others, image_folders = [], [], []
     # Links are followed: large data are often linked into place. The depth ends any circle.
     for root, folders, files in os.walk(folder, followlinks=True):
         here = Path(root)
         deep = len(here.relative_to(folder).parts) >= DEEPEST_FOLDER
         folders[:] = [] if deep else sorted(name for name in folders if not JUNK.match(name))
         files = sorted(name for name in files if not JUNK.match(name))
-        if any(_is_image_name(name) for name in files):
+        if any(_is_image(here / name) for name in files):
             image_folders.append(here)
-        tables += [
-            here / name
-            for name in files
-            if name.lower().endswith((".csv", ".xlsx")) and _is_label_table(here / name)
-        ]
-    return tables, image_folders
+        for name in files:
+            if not name.lower().endswith((".csv", ".tsv", ".xlsx")):
+                continue
+            try:
+                kinds = label_tables.heading_kinds(here / name, form)
+            except UserError as error:
+                why = str(error).removeprefix(f"{here / name}: ")
+                others.append(f"{(here / name).relative_to(folder)}: {why}")
+                continue
+            # At least two of id, age and sex: one may be missing by mistake.
+            if len(kinds) >= 2:
+                tables.append(here / name)
+            else:
+                which = " and ".join(kinds) or "neither an id, an age nor a sex"
+                others.append(f"{(here / name).relative_to(folder)}: has {which} only")
+    return tables, others, image_folders
 
 
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(label_tables.IMAGE_SUFFIXES)
-
-
-def _is_label_table(table: Path) -> bool:
-    """Whether a table has at least two of id, age and sex: one may be missing by mistake."""
-    return len(label_tables.heading_kinds(table)) >= 2
+def _is_image(file: Path) -> bool:
+    """Tell an image file by its name; one without a suffix, or a UID, by the mark of DICOM."""
+    if file.name.lower().endswith(label_tables.IMAGE_SUFFIXES):
+        return True
+    if file.suffix and not file.suffix[1:].isdecimal():
+        return False
+    try:
+        with file.open("rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _set_named_in(path: Path) -> str | None:
     """Return the set that a path's words name, the last part counting most."""
     for part in reversed(path.parts):
-        for name, word in SET_WORDS.items():
-            if re.search(word, part.lower()):
-                return name
+        words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part).lower())
+        for word in words:
+            if word in SET_WORDS:
+                return SET_WORDS[word]
     return None
 
 
-def _set_of(table: Path, folder: Path) -> str | None:
-    if name := _set_named_in(table.relative_to(folder)):
-        return name
-    heading = label_tables.heading_kinds(table).get("id", "")
-    by_heading = {"case id": "test", "image id": "validation"}
-    return by_heading.get(heading) or ("test" if "ground truth" in table.name.lower() else None)
+def _has_age(table: Path, form: TableFormat) -> bool:
+    return bool({"age_months", "age_years"} & label_tables.heading_kinds(table, form).keys())
 
 
-def _only(image_folders: list[Path], folder: Path) -> list[Path]:
-    if len(image_folders) > 1:
-        names = ", ".join(str(one.relative_to(folder)) for one in image_folders)
-        raise UserError(f"{folder} has one label table, but several folders of images: {names}")
-    return image_folders
+def _official_set(table: Path, form: TableFormat) -> str | None:
+    """Return the set whose official table has these headings, or this name."""
+    heading = label_tables.heading_kinds(table, form).get("id", "")
+    by_name = (which for name, which in OFFICIAL_NAMES.items() if name in table.name.lower())
+    return OFFICIAL_HEADINGS.get(heading) or next(by_name, None)
 
 
-def _paired(tables: list[Path], image_folders: list[Path], folder: Path) -> Iterator[ImageSet]:
-    named = [(_set_of(table, folder) or "train", table) for table in tables]
+def _set_of(table: Path, folder: Path, form: TableFormat) -> str | None:
+    return _set_named_in(table.relative_to(folder)) or _official_set(table, form)
+
+
+def _only(image_folders: list[Path], table: Path, folder: Path) -> list[Path]:
+    """Return the folders of the only table; folders of other sets are no part of it."""
+    unnamed = [one for one in image_folders if _set_named_in(one.relative_to(folder)) is None]
+    for choice in (image_folders, unnamed):
+        if len(choice) == 1:
+            return choice
+    raise UserError(
+        f"{folder} has one label table, {table.relative_to(folder)}, but several folders of "
+        f"images: {_names(image_folders, folder)}"
+    )
+
+
+def _paired(
+    tables: list[Path], image_folders: list[Path], folder: Path, form: TableFormat
+) -> list[ImageSet]:
+    named = [(_set_of(table, folder, form) or "train", table) for table in tables]
     folders_of = [(_set_named_in(one.relative_to(folder)) or "train", one) for one in image_folders]
-    without = []
+    sets, without = [], []
     for name in SETS:
         own_tables = [table for which, table in named if which == name]
         own_folders = tuple(one for which, one in folders_of if which == name)
@@ -283,21 +398,41 @@ def _paired(tables: list[Path], image_folders: list[Path], folder: Path) -> Iter
         official = [t for t in own_tables if t.name.startswith("boneage-") and len(own_tables) > 1]
         chosen = official if len(official) == 1 else own_tables
         if len(chosen) > 1:
-            names = ", ".join(str(table.relative_to(folder)) for table in chosen)
-            raise UserError(f"{folder}: several label tables for the {name} set: {names}; keep one")
+            raise UserError(
+                f"{folder}: several label tables for the {name} set: {_names(chosen, folder)}; "
+                "keep one"
+            )
         if chosen and own_folders:
-            yield ImageSet(name, chosen[0], own_folders)
+            sets.append(ImageSet(name, chosen[0], own_folders))
         elif chosen:
-            without.append(str(chosen[0].relative_to(folder)))
-    if len(without) == len(tables):
-        raise UserError(f"no folder of images for {', '.join(without)} in {folder}\n{LOOKED_FOR}")
+            without.append(chosen[0])
+    if not sets:
+        raise UserError(
+            f"no folder of images for {_names(without, folder)} in {folder}\n{LOOKED_FOR}"
+        )
+    return sets
 
 
 def images_in(folder: Path) -> Iterator[Path]:
     """Yield the image files of one folder by name; what operating systems leave is none."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_file() and not JUNK.match(entry.name) and _is_image_name(entry.name):
+        if entry.is_file() and not JUNK.match(entry.name) and _is_image(Path(entry.path)):
             yield Path(entry.path)
+
+
+def _paths(image_set: ImageSet, folder: Path) -> Iterator[str]:
+    for part in image_set.folders:
+        for file in images_in(part):
+            yield file.relative_to(folder).as_posix()
+
+
+def _years(rows: pd.DataFrame, where: str, form: TableFormat) -> list[str]:
+    if form.age_unit is not None or not label_tables.are_years(rows["age_months"]):
+        return []
+    return [
+        f"{where}: the largest of {len(rows):,} ages is {rows['age_months'].max():g}: if these are "
+        "years, name the column age_years, or say --age-unit years"
+    ]
 
 
 # --- matching ------------------------------------------------------------------------------------
@@ -312,7 +447,55 @@ def _twice_across_sets(labels: pd.DataFrame) -> list[Problem]:
     ]
 
 
-def _bad(files: pd.DataFrame) -> Iterator:
+def _match_ids(files: pd.DataFrame, ids: dict[str, set[str]], notes: list[str]) -> list[str]:
+    """Return each file's id as its table writes it.
+
+    Where no file of a set has its id in the table as it stands, and all ids of the table have a
+    file once zeros, folders and ".0" are left out, these match.
+    """
+    result = files["path"].map(lambda path: label_tables.id_of(Path(path).name))
+    for name, own in result.groupby(files["set"], sort=False):
+        known = ids[name]
+        bare = {label_tables.bare_id(key): key for key in known}
+        of_file = own.map(label_tables.bare_id)
+        is_clear = len(bare) == len(known) and of_file.is_unique
+        if known and is_clear and known.isdisjoint(own) and bare.keys() <= set(of_file):
+            result[own.index] = of_file.map(bare).fillna(own)
+            first = own.index[of_file.isin(bare.keys())][0]
+            notes.append(
+                f"ids and file names of the {name} set match without leading zeros, folders and "
+                f"'.0': {result[first]!r} is {files.loc[first, 'path']}"
+            )
+    return list(result)
+
+
+def _begin(
+    labels: pd.DataFrame,
+    files: pd.DataFrame,
+    arrays: Sequence[ArraySettings],
+    memory: Path | None,
+    folder: Path,
+) -> list[Builder]:
+    """Begin the arrays that are not there; none for labels and files that do not match."""
+    if not arrays or memory is None or files.duplicated(["set", "id"]).any():
+        return []
+    matched = labels.merge(files, on=["set", "id"], how="left")
+    if matched["path"].isna().any() or len(matched) != len(files):
+        return []
+    facts = index.known(memory, folder, list(matched["path"]))
+    fingerprint = None
+    if len(facts) == len(matched):
+        contents = matched.assign(content=matched["path"].map(lambda p: facts[p]["content"]))
+        fingerprint = _fingerprint(contents)
+    paths = dict(zip(matched["id"], matched["path"], strict=True))
+    builders = []
+    for settings in sorted(arrays, key=str):  # in one order: two processes wait, never both
+        if fingerprint is None or not settings.is_built(memory.parent, fingerprint):
+            builders.append(Builder(paths, settings.folder(memory.parent), *settings).begin())
+    return builders
+
+
+def _bad(files: pd.DataFrame) -> Iterator[Any]:
     return files[files["problem"] != ""].itertuples()
 
 
@@ -324,7 +507,6 @@ def _join(
     `ids` are those of each set's whole table: a file whose row is unsound is no orphan.
     """
     problems = []
-    files = files.assign(id=[Path(path).stem for path in files["path"]])
     for name, own in files.groupby("set", sort=False):
         again = own[own.duplicated("id")]
         first = own.drop_duplicates("id").set_index("id")["path"]
@@ -357,6 +539,7 @@ def _with_split(joined: pd.DataFrame) -> pd.DataFrame:
     if train.any():
         of_id = label_tables.assign_split(joined.loc[train, "id"])
         split[train] = of_id.loc[joined.loc[train, "id"]].to_numpy()
+    split[joined["age_months"].isna()] = "unlabelled"
     frame = joined.assign(split=split)
     return frame[LABEL_COLUMNS].astype({"width_px": int, "height_px": int})
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from h2a_lib.analysis.population import images as population
-from h2a_lib.data import images, measure
+from h2a_lib.data import decode, images, measure
 from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import (
     BLACK,
@@ -60,7 +60,7 @@ def read_for_display(paths: Iterable[Path]) -> list[np.ndarray]:
     """Read hands, (h, w), uint8, scaled down to what a slide shows; proportions are kept."""
     shown = []
     for path in paths:
-        image = images.read(path)
+        image = decode.read(path)
         scale = min(1, DISPLAY_PX / max(image.shape))
         shown.append(images.scale_to(image, *(max(1, round(n * scale)) for n in image.shape)))
     return shown
@@ -113,7 +113,7 @@ def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) ->
     Parameters
     ----------
     measured : DataFrame
-        From `data.measure.measure`.
+        From `data.index.measurements`.
     labels : DataFrame
         id, path.
     data_folder : Path
@@ -142,7 +142,7 @@ def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
     Parameters
     ----------
     measured : DataFrame
-        From `data.measure.measure`.
+        From `data.index.measurements`.
     size_px : int
         Side of the square.
     """
@@ -306,7 +306,7 @@ def geometry(
     size_px : int
         Side of the squares.
     measured : DataFrame
-        From `data.measure.measure`: all images.
+        From `data.index.measurements`: all images.
     """
     names = ["as stored", *GEOMETRY_NAMES.values()]
     pictures = read_for_display(data_folder / path for path in hands["path"])

@@ -1,25 +1,29 @@
 """Make a study's data ready: draw the phantoms, check every label and image."""
 
+import sys
 from pathlib import Path
 
 from h2a_lib import phantoms
 from h2a_lib.data import sources
+from h2a_lib.data.cache import ArraySettings
+from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import UserError
 from h2a_lib.files import is_same_csv, read_json, remove, write_csv, write_json
 from h2a_lib.study.config import Phantoms
 from h2a_lib.study.workspace import Study
 
-# Batch normalisation cannot estimate a variance from a single hand.
-MIN_HANDS = 2
+# The least of each split: to normalise a batch, to choose an epoch, to embed and to report on.
+LEAST_HANDS = {"train": 10, "selection": 2, "validation": 5}
 
 
-def prepare_data(study: Study, progress: bool = True) -> None:
-    """Draw the phantoms if that is what the profile asks for, and verify the data.
+def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEADED) -> None:
+    """Draw the phantoms if that is what the profile asks for; verify, index and resize the data.
+
+    Each image file is read once: in the same pass the arrays of all planned runs are made. An
+    unchanged data set costs a look at each file's size and time. `labels.csv` and `data.json` are
+    written only if they change, so that an unchanged data set makes nothing stale.
 
     From here on every run of the profile is wanted again, those that failed before as well.
-
-    An unchanged data set costs a look at each file's size and time. `labels.csv` and `data.json`
-    are written only if they change, so that an unchanged data set makes nothing stale.
 
     Raises
     ------
@@ -37,26 +41,60 @@ def prepare_data(study: Study, progress: bool = True) -> None:
             f"`h2a data fetch --source kaggle --out {study.data_folder}`, or name a folder with "
             "--data"
         )
-    memory = study.cache_root / "hashes.json"
-    inspection = sources.inspect(study.data_folder, memory=memory, progress=progress)
-    inspection.raise_if_unsound()
-    labels = inspection.labels
-    train, selection, validation = (
-        (labels["split"] == name).sum() for name in ("train", "selection", "validation")
+    configs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
+    arrays = {ArraySettings(c.image_size_px, c.geometry, c.contrast) for c in configs}
+    inspection = sources.inspect(
+        study.data_folder,
+        form=form,
+        cache_root=study.cache_root,
+        arrays=sorted(arrays),
+        progress=progress,
     )
-    if min(train, selection, validation) < MIN_HANDS:
-        raise UserError(
-            f"{study.data_folder} has {train} hands to train on, {selection} to choose by and "
-            f"{validation} to report on: {MIN_HANDS} of each are needed (19 in all)"
+    try:
+        inspection.raise_if_unsound()
+        for warning in inspection.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        _require_hands(inspection)
+        _write(study, inspection)
+        inspection.finish_arrays()  # after the labels: a cache is never older than they are
+    finally:
+        inspection.release()
+
+
+def _require_hands(inspection: sources.Inspection) -> None:
+    counts = inspection.labels["split"].value_counts()
+    if all(counts.get(split, 0) >= least for split, least in LEAST_HANDS.items()):
+        return
+    there, needed = (
+        f"{n['train']} hands to train on, {n['selection']} to choose by and {n['validation']} to "
+        "report on"
+        for n in ({split: counts.get(split, 0) for split in LEAST_HANDS}, LEAST_HANDS)
+    )
+    raise UserError(
+        "\n".join(
+            [
+                f"too few hands in {inspection.folder}: {there}; the least is {needed}, which a "
+                f"training set of {LEAST_IN_ALL} hands has",
+                *inspection.notes,
+            ]
         )
+    )
+
+
+LEAST_IN_ALL = 22
+
+
+def _write(study: Study, inspection: sources.Inspection) -> None:
+    """Write labels and fingerprint, if they are other than before."""
     data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
+    labels = inspection.labels
     if study.data_file.exists() and study.data == data and is_same_csv(study.labels_file, labels):
         return
     # First: labels never lie beside the fingerprint of other data.
     remove(study.data_file)
     write_csv(study.labels_file, labels)
     write_json(study.data_file, data)
-    for name in ("labels", "data"):
+    for name in ("labels", "all_hands", "data"):
         study.__dict__.pop(name, None)  # read before they were written
 
 

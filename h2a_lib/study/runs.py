@@ -10,7 +10,7 @@ import pandas as pd
 from yaml import YAMLError
 
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json, read_yaml
+from h2a_lib.files import read_csv, read_json, read_yaml
 from h2a_lib.study.config import RunConfig
 
 FORMAT = 1
@@ -53,22 +53,22 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch."""
-        return pd.read_csv(self.folder / "history.csv")
+        return read_csv(self.folder / "history.csv")
 
     @cached_property
     def steps(self) -> pd.DataFrame:
         """One row a batch: step, lr, train_loss."""
-        return pd.read_csv(self.folder / "steps.csv")
+        return read_csv(self.folder / "steps.csv")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row for each hand that was not trained on; `split` says which part it is of."""
-        return pd.read_csv(self.folder / "predictions.csv", dtype={"id": str})
+        return read_csv(self.folder / "predictions.csv")
 
     @cached_property
     def predictions_train(self) -> pd.DataFrame:
         """One row for each hand that was trained on."""
-        return pd.read_csv(self.folder / "predictions_train.csv", dtype={"id": str})
+        return read_csv(self.folder / "predictions_train.csv")
 
     @cached_property
     def provenance(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One profile of the study on one data set: where its files are and what is in them."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json
+from h2a_lib.files import read_csv, read_json
 from h2a_lib.study import config, runs
 from h2a_lib.study.config import Profile, RunConfig, Settings, StudyConfig
 from h2a_lib.study.results import Drawing, Results
@@ -75,9 +76,15 @@ class Study:
         return self.results_folder / "data.json"
 
     @cached_property
+    def all_hands(self) -> pd.DataFrame:
+        """One row a hand, from `labels_file`; those without an age have the split "unlabelled"."""
+        return read_csv(self.labels_file)
+
+    @cached_property
     def labels(self) -> pd.DataFrame:
-        """One row a hand, from `labels_file`."""
-        return pd.read_csv(self.labels_file, dtype={"id": str})
+        """One row a hand that has an age."""
+        hands = self.all_hands
+        return hands[hands["split"] != "unlabelled"].reset_index(drop=True)
 
     @cached_property
     def data(self) -> dict[str, str]:
@@ -257,6 +264,10 @@ def locate(
 
 
 def _slug(folder: Path) -> str:
-    """Return a folder's name in letters that every file system takes."""
+    """Return a folder's name in letters that every file system takes, and a digest of its path.
+
+    Without the digest `a/hands` and `b/hands` would be one study.
+    """
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in folder.name)
-    return name.strip("-.") or "data"
+    digest = hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:6]
+    return f"{name.strip('-.')[:40] or 'data'}-{digest}"

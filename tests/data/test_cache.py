@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from data_folders import write_set
 
-from h2a_lib.data import cache, images, sources
+from h2a_lib.data import cache, images, index, ingest, sources
 from h2a_lib.errors import DataError, UserError
 
 IDS = [str(k) for k in range(100, 140)]
@@ -52,7 +52,7 @@ def test_the_order_of_the_labels_does_not_matter(tmp_path, data):
 def test_a_cache_that_is_there_is_opened_and_not_made_again(tmp_path, data, monkeypatch):
     build(data, tmp_path / "cache")
     labels = sources.inspect(data).labels
-    monkeypatch.setattr(cache, "fill", None)
+    monkeypatch.setattr(ingest, "ingest", None)
     assert len(build(data, tmp_path / "cache", labels).ids) == 40
 
 
@@ -119,25 +119,25 @@ def test_an_id_that_occurs_twice_is_refused(tmp_path, data):
 
 def test_finished_parts_of_an_interrupted_build_are_not_made_again(tmp_path, data, monkeypatch):
     labels = sources.inspect(data).labels
-    monkeypatch.setattr(cache, "CHUNK", 5)
-    real, made = cache.fill, []
+    monkeypatch.setattr(index, "CHUNK", 5)
+    real, made = ingest.ingest, []
 
     def fill_then_die(tasks, *rest):
         if len(made) >= 15:
             raise KeyboardInterrupt
-        made.extend(row for row, _ in tasks)
+        made.extend(task.rows[0][1] for task in tasks)
         return real(tasks, *rest)
 
-    monkeypatch.setattr(cache, "fill", fill_then_die)
+    monkeypatch.setattr(ingest, "ingest", fill_then_die)
     with pytest.raises(KeyboardInterrupt):
         build(data, tmp_path / "cache", labels)
     assert not (tmp_path / "cache").exists()
 
     def fill_and_note(tasks, *rest):
-        made.extend(row for row, _ in tasks)
+        made.extend(task.rows[0][1] for task in tasks)
         return real(tasks, *rest)
 
-    monkeypatch.setattr(cache, "fill", fill_and_note)
+    monkeypatch.setattr(ingest, "ingest", fill_and_note)
     resumed = build(data, tmp_path / "cache", labels)
     assert sorted(made) == list(range(40))
     assert (resumed.images == build(data, tmp_path / "whole", labels).images).all()
@@ -146,8 +146,8 @@ def test_finished_parts_of_an_interrupted_build_are_not_made_again(tmp_path, dat
 
 def test_an_interrupted_build_of_other_data_is_not_gone_on_with(tmp_path, data, monkeypatch):
     labels = sources.inspect(data).labels
-    monkeypatch.setattr(cache, "CHUNK", 5)
-    real, calls = cache.fill, []
+    monkeypatch.setattr(index, "CHUNK", 5)
+    real, calls = ingest.ingest, []
 
     def fill_once(tasks, *rest):
         if calls:
@@ -155,10 +155,10 @@ def test_an_interrupted_build_of_other_data_is_not_gone_on_with(tmp_path, data, 
         calls.append(1)
         return real(tasks, *rest)
 
-    monkeypatch.setattr(cache, "fill", fill_once)
+    monkeypatch.setattr(ingest, "ingest", fill_once)
     with pytest.raises(KeyboardInterrupt):
         build(data, tmp_path / "cache", labels, contrast="clahe")
-    monkeypatch.setattr(cache, "fill", real)
+    monkeypatch.setattr(ingest, "ingest", real)
     resumed = build(data, tmp_path / "cache", labels)
     assert (resumed.images == build(data, tmp_path / "whole", labels).images).all()
 
@@ -169,9 +169,9 @@ def test_a_build_killed_outright_is_taken_up_where_it_was(tmp_path):
     (tmp_path / "data.json").write_text('{"fingerprint": "f"}')
     # Each chunk takes a while, so that the kill falls into the middle.
     script = (
-        "import sys, time\nfrom h2a_lib.data import cache\nreal = cache.fill\n"
+        "import sys, time\nfrom h2a_lib.data import cache, index, ingest\nreal = ingest.ingest\n"
         "def slow(*all):\n    time.sleep(0.2)\n    return real(*all)\n"
-        "cache.fill, cache.CHUNK = slow, 10\nsys.exit(cache.main(sys.argv[1:]))"
+        "ingest.ingest, index.CHUNK = slow, 10\nsys.exit(cache.main(sys.argv[1:]))"
     )
     arguments = [str(tmp_path), str(data), "24", "pad", "none", f"{tmp_path}/cache/cache.json"]
     killed = subprocess.Popen([sys.executable, "-c", script, *arguments])

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -9,23 +10,24 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from h2a_lib.data import images, sources
-from h2a_lib.data.images import ImageError
+from h2a_lib.data import decode, grey, sources
+from h2a_lib.data.grey import ImageError
 
 RADIOGRAPH = "1.2.840.10008.5.1.4.1.1.1.1"
 # 12 bits, as detectors give: a ramp from 0 to 4095.
+FILES = Path(__file__).parent / "files"
 RAMP = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(64, 48)
 
 
 def decoded(dataset: pydicom.Dataset) -> np.ndarray:
-    image, source = images.decode(content(dataset))
+    image, source = decode.decode(content(dataset))
     assert image.dtype == np.uint8 and source.format == "DICOM"
     return image
 
 
 def test_without_a_window_the_range_in_use_is_shown():
-    assert (decoded(dicom(RAMP)) == images.as_8_bit(RAMP, 0, 4095)).all()
-    assert images.decode(content(dicom(RAMP)))[1].bits == 12
+    assert (decoded(dicom(RAMP)) == grey.as_8_bit(RAMP, 0, 4095)).all()
+    assert decode.decode(content(dicom(RAMP)))[1].bits == 12
 
 
 def test_monochrome1_is_inverted_so_that_bone_is_white():
@@ -127,14 +129,14 @@ def test_a_file_without_preamble_is_read_too():
     dataset.preamble = None
     pydicom.dcmwrite(buffer, dataset, implicit_vr=True, little_endian=True)
     assert buffer.getvalue()[:2] == b"\x08\x00"
-    assert (images.decode(buffer.getvalue())[0] == images.decode(whole)[0]).all()
+    assert (decode.decode(buffer.getvalue())[0] == decode.decode(whole)[0]).all()
 
 
 @pytest.mark.parametrize("kept", [0.05, 0.3, 0.7, 0.99])
 def test_a_truncated_file_is_an_error(kept):
     whole = content(dicom(RAMP))
     with pytest.raises(ImageError):
-        images.decode(whole[: int(len(whole) * kept)])
+        decode.decode(whole[: int(len(whole) * kept)])
 
 
 def test_several_frames_no_pixels_and_a_bomb_are_each_an_error():
@@ -145,7 +147,7 @@ def test_several_frames_no_pixels_and_a_bomb_are_each_an_error():
     bomb = dicom(RAMP, Rows=60_000, Columns=60_000)
     for dataset, why in ((frames, "2 frames"), (empty, "without an image"), (bomb, "more than")):
         with pytest.raises(ImageError, match=why):
-            images.decode(content(dataset))
+            decode.decode(content(dataset))
 
 
 def test_a_folder_of_dicom_files_is_a_data_set(tmp_path):
@@ -156,3 +158,74 @@ def test_a_folder_of_dicom_files_is_a_data_set(tmp_path):
     (tmp_path / "labels.csv").write_text("id,boneage,male\na,12,True\nb,24,False\nc,36,True\n")
     inspection = sources.inspect(tmp_path)
     assert inspection.is_sound and set(inspection.files["format"]) == {"DICOM"}
+
+
+# --- what public test files and bug reports showed -----------------------------------------------
+
+
+def padded_ramp() -> np.ndarray:
+    values = RAMP.copy() // 4 + 1000
+    values[:4], values[4:8] = 0, 7
+    return values
+
+
+def test_a_range_of_padding_does_not_darken_an_image():
+    image = decoded(dicom(padded_ramp(), PixelPaddingValue=0, PixelPaddingRangeLimit=10))
+    assert image[8:].min() <= 1 and image[8:].max() == 255
+    assert (image[:8] == 0).all()
+
+
+def test_padding_of_an_inverted_image_is_black():
+    inverted = {"PhotometricInterpretation": "MONOCHROME1"}
+    image = decoded(dicom(padded_ramp(), PixelPaddingValue=7, PixelPaddingRangeLimit=0, **inverted))
+    assert (image[:8] == 0).all()
+    assert image[8:].min() <= 1 and image[8:].max() == 255
+
+
+def test_padding_written_as_unsigned_is_found_among_signed_values():
+    values = padded_ramp().astype(np.int16)
+    values[:8] = -2000
+    dataset = dicom(values, stored_bits=16)
+    dataset.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+    assert decoded(dataset)[8:].min() <= 1
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "WindowWidth", "PixelPaddingValue"])
+def test_an_empty_element_counts_as_absent(name):
+    assert (decoded(dicom(RAMP, **{name: None})) == decoded(dicom(RAMP))).all()
+
+
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("items", [[], [pydicom.Dataset()]])
+def test_an_empty_table_counts_as_absent(name, items):
+    dataset = dicom(RAMP, **{name: pydicom.Sequence(items)})
+    assert (decoded(dataset) == decoded(dicom(RAMP))).all()
+
+
+def test_a_file_that_begins_with_its_meta_data_is_read_too():
+    whole = content(dicom(RAMP))
+    assert (decode.decode(whole[132:])[0] == decode.decode(whole)[0]).all()
+    # Without the length of the group, too, which some writers leave out.
+    assert (decode.decode(whole[132 + 12 :])[0] == decode.decode(whole)[0]).all()
+
+
+def test_a_jpeg_scan_that_names_no_last_coefficient_is_read():
+    image, source = decode.decode((FILES / "NM1_JPLY.dcm").read_bytes())
+    assert (image.shape, source.bits) == ((1024, 256), 12)
+    assert len(np.unique(image)) > 100
+
+
+def test_a_compression_that_is_not_known_is_one_line():
+    dataset = dicom(RAMP)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"  # MPEG-4
+    with pytest.raises(ImageError) as caught:
+        decode.decode(content(dataset))
+    assert "\n" not in caught.value.what
+
+
+def test_no_pixels_are_said_so():
+    empty = dicom(RAMP)
+    empty.PixelData = None
+    with pytest.raises(ImageError, match="no pixel data"):
+        decode.decode(content(empty))

@@ -5,7 +5,7 @@ from data_folders import picture, write_image, write_set
 
 from h2a_lib import phantoms as phantom
 from h2a_lib.analysis.population import images as pictures
-from h2a_lib.data import measure, sources
+from h2a_lib.data import index, ingest, measure, sources
 from h2a_lib.errors import DataError
 
 IDS = [str(k) for k in range(100, 112)]
@@ -81,10 +81,10 @@ def test_pictures_of_nothing_are_measured_all_the_same(image):
 def test_measurements_come_in_the_labels_order_and_are_kept(tmp_path, monkeypatch):
     data = write_set(tmp_path / "data", IDS)
     labels = sources.inspect(data).labels.iloc[::-1]
-    first = measure.measure(labels, data, keep_in=tmp_path / "kept", fingerprint="f" * 64)
+    first = index.measurements(labels, data, tmp_path / "cache")
     assert first["id"].tolist() == labels["id"].tolist()
-    monkeypatch.setattr(measure, "measure_some", None)
-    again = measure.measure(labels, data, keep_in=tmp_path / "kept", fingerprint="f" * 64)
+    monkeypatch.setattr(ingest, "ingest", None)
+    again = index.measurements(labels, data, tmp_path / "cache")
     pd.testing.assert_frame_equal(again, first)
 
 
@@ -94,7 +94,7 @@ def test_every_image_that_does_not_decode_is_named(tmp_path):
     for key in ("103", "107"):
         (data / f"boneage-training-dataset/{key}.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"103.*\n.*107"):
-        measure.measure(labels, data)
+        index.measurements(labels, data, tmp_path)
 
 
 def test_the_extremes_are_what_they_are_called(tmp_path):
@@ -104,8 +104,8 @@ def test_the_extremes_are_what_they_are_called(tmp_path):
     write_image(images / "101.png", picture(1, 20, 20))
     write_image(images / "102.png", picture(2, 300, 300))
     write_image(images / "103.png", (picture(3) // 40).astype(np.uint8))
-    measured = measure.measure(sources.inspect(data).labels, data)
-    found = {one.kind: one.id for one in pictures.extremes(measured)}
+    measured = index.measurements(sources.inspect(data).labels, data, tmp_path)
+    found = {one.what: one.id for one in pictures.extremes(measured)}
     assert found["brightest"] == "100" and found["flattest"] == "100"
     assert found["smallest"] == "101" and found["largest"] == "102"
     assert found["darkest"] == "103"
@@ -113,7 +113,7 @@ def test_the_extremes_are_what_they_are_called(tmp_path):
 
 def test_hands_are_spread_from_dark_to_bright(tmp_path):
     data = write_set(tmp_path / "data", IDS)
-    measured = measure.measure(sources.inspect(data).labels, data)
+    measured = index.measurements(sources.inspect(data).labels, data, tmp_path)
     grey = measured.set_index("id")["mean_grey"]
     chosen = pictures.spread_by_exposure(measured)
     assert len(set(chosen)) == 6 and grey[chosen].is_monotonic_increasing
@@ -150,4 +150,4 @@ def test_a_title_says_how_far_apart_the_extremes_are(grey, sides, verdict):
 def test_sizes_of_extremes_are_written_with_thousands_separated():
     measured = pd.DataFrame({"id": ["1"], "width_px": 1230, "height_px": 1485})
     *_, largest = pictures.extremes(measured.assign(mean_grey=10.0, contrast_grey=9.0))
-    assert largest.measurement == "1,230 × 1,485 px"
+    assert largest.measured == "1,230 × 1,485 px"

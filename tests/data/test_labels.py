@@ -93,9 +93,13 @@ def test_bytes_that_are_no_text_are_one_line_and_no_traceback(tmp_path):
         labels.read_labels(path)
 
 
-def test_the_12611_are_split_into_exactly_10000_and_2611():
+def test_the_12611_are_split_into_exactly_9000_1000_and_2611():
     split = labels.assign_split([str(k) for k in range(1377, 1377 + 12_611)])
-    assert split.value_counts().to_dict() == {"train": 10_000, "validation": 2_611}
+    assert split.value_counts().to_dict() == {
+        "train": 9_000,
+        "selection": 1_000,
+        "validation": 2_611,
+    }
 
 
 def test_the_split_is_the_same_on_every_machine():
@@ -117,8 +121,9 @@ def test_the_split_follows_from_the_ids_and_not_from_their_order(some, random):
 @given(ids)
 def test_the_split_is_in_proportion_and_always_leaves_one_to_validate_on(some):
     split = labels.assign_split(some)
-    n_train = (split == "train").sum()
-    assert set(split) <= {"train", "validation"}
+    n_train = split.isin(["train", "selection"]).sum()
+    assert set(split) <= {"train", "selection", "validation"}
+    assert (split == "selection").sum() == round(n_train / 10)
     assert n_train == min(round(len(some) * 10_000 / 12_611), max(len(some) - 1, 0))
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from data_folders import picture, write_image, write_set
 
-from h2a_lib.data import scan, sources
+from h2a_lib.data import index, ingest, sources
 from h2a_lib.errors import DataError, UserError
 
 IDS = [str(k) for k in range(100, 120)]
@@ -33,7 +33,7 @@ def test_the_rsna_layout_is_found(tmp_path):
     ]
 
 
-def test_kaggles_nested_folders_are_found_and_its_test_set_without_ages_is_left_aside(tmp_path):
+def test_kaggles_nested_folders_are_found_and_its_test_set_without_ages_is_unlabelled(tmp_path):
     write_set(tmp_path, IDS, images="boneage-training-dataset/boneage-training-dataset")
     write_set(
         tmp_path,
@@ -44,8 +44,12 @@ def test_kaggles_nested_folders_are_found_and_its_test_set_without_ages_is_left_
     (tmp_path / "boneage-test-dataset.csv").write_text("Case ID,Sex\n4360,M\n4361,F\n")
     assert [one.name for one in sources.locate(tmp_path)] == ["train", "test"]
     inspection = sources.inspect(tmp_path)
-    assert inspection.is_sound and set(inspection.labels["set"]) == {"train"}
-    assert "has no ages" in inspection.notes[0]
+    assert inspection.is_sound
+    labels = inspection.labels.set_index("id")
+    assert set(labels.loc[["4360", "4361"], "split"]) == {"unlabelled"}
+    assert labels.loc["4360", "age_months":"male"].isna().tolist() == [True, False]
+    assert labels.loc[IDS, "age_months"].notna().all()
+    assert any("has no ages" in note for note in inspection.notes)
 
 
 def test_the_official_archives_are_found_with_validation_images_in_two_folders(tmp_path):
@@ -68,14 +72,14 @@ def test_the_official_archives_are_found_with_validation_images_in_two_folders(t
     assert labels.loc["4360", ["split", "age_months", "male"]].tolist() == ["test", 168.93, True]
     # Kept apart: the split that training uses is made of the training set alone.
     assert set(labels.loc[["1386", "10018"], "split"]) == {"official_validation"}
-    assert set(labels.loc[IDS, "split"]) == {"train", "validation"}
+    assert set(labels.loc[IDS, "split"]) == {"train", "selection", "validation"}
 
 
 def test_a_test_set_without_ages_is_not_enough(tmp_path):
     write_set(tmp_path, IDS, table="boneage-test-dataset.csv", images="boneage-test-dataset")
     table = tmp_path / "boneage-test-dataset.csv"
     table.write_text("Case ID,Sex\n" + "".join(f"{key},M\n" for key in IDS))
-    with pytest.raises(UserError, match=r"no bone ages in .*: boneage-test-dataset\.csv has no"):
+    with pytest.raises(UserError, match=r"no bone ages in .*boneage-test-dataset.csv has no"):
         sources.inspect(tmp_path)
 
 
@@ -145,7 +149,7 @@ def test_a_sound_folder_gives_labels_with_split_path_and_size(tmp_path):
     first = labels.iloc[0].to_dict()
     assert first["path"] == "boneage-training-dataset/100.png"
     assert (first["width_px"], first["height_px"]) == (48, 60)
-    assert (labels["split"] == "train").sum() == 16
+    assert (labels["split"] == "train").sum() == 14
 
 
 def test_everything_that_is_wrong_is_said_at_once_with_file_and_row(tmp_path):
@@ -254,18 +258,19 @@ def test_the_fingerprint_follows_labels_and_content_and_not_names_or_order(tmp_p
 
 def test_an_unchanged_image_is_not_read_again(tmp_path, monkeypatch):
     write_set(tmp_path / "data", IDS)
-    memory = tmp_path / "memory.json"
-    first = sources.inspect(tmp_path / "data", memory=memory)
+    first = sources.inspect(tmp_path / "data", cache_root=tmp_path)
     read = []
-    look = scan.look
+    real = ingest.ingest
     monkeypatch.setattr(
-        scan, "look", lambda paths, folder: (read.extend(paths), look(paths, folder))[1]
+        ingest,
+        "ingest",
+        lambda tasks, *rest: (read.extend(t.path for t in tasks), real(tasks, *rest))[1],
     )
-    second = sources.inspect(tmp_path / "data", memory=memory)
+    second = sources.inspect(tmp_path / "data", cache_root=tmp_path)
     assert read == [] and second.fingerprint == first.fingerprint
     pd.testing.assert_frame_equal(second.labels, first.labels)
     write_image(tmp_path / "data/boneage-training-dataset/103.png", picture(77, 99, 99))
-    third = sources.inspect(tmp_path / "data", memory=memory)
+    third = sources.inspect(tmp_path / "data", cache_root=tmp_path)
     assert read == ["boneage-training-dataset/103.png"]
     assert third.fingerprint != first.fingerprint
 
@@ -275,9 +280,9 @@ def test_an_unchanged_image_is_not_read_again(tmp_path, monkeypatch):
 )
 def test_a_memory_that_cannot_be_used_is_forgotten(tmp_path, text):
     write_set(tmp_path / "data", IDS)
-    memory = tmp_path / "memory.json"
+    memory = tmp_path / index.INDEX
     memory.write_text(text)
-    assert sources.inspect(tmp_path / "data", memory=memory).is_sound
+    assert sources.inspect(tmp_path / "data", cache_root=tmp_path).is_sound
     assert len(json.loads(memory.read_text())["files"]) == 20
 
 

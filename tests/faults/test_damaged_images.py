@@ -17,7 +17,7 @@ from damage import attempt
 from data_folders import picture
 from PIL import Image
 
-from h2a_lib.data import dicom, images  # noqa: F401 (what the forks use is imported before them)
+from h2a_lib.data import decode, dicom, images  # noqa: F401 (what the forks use is imported before them)
 
 DRAWS = 20
 
@@ -136,12 +136,12 @@ def damaged() -> Iterator[tuple[str, str, bytes]]:
 @pytest.mark.slow
 def test_a_damaged_image_is_an_error_or_an_image(tmp_path):
     seen, wrong = Counter(), []
-    whole = {kind: images.decode(content)[0] for kind, content in SOUND.items()}
+    whole = {kind: decode.decode(content)[0] for kind, content in SOUND.items()}
     cases = list(damaged())
     assert len(cases) > 1200
     for kind, damage, content in cases:
         try:
-            outcome = attempt(lambda c=content: images.decode(c)[0], tmp_path)
+            outcome = attempt(lambda c=content: decode.decode(c)[0], tmp_path)
         except AssertionError as error:
             wrong.append(f"{kind} {damage}: {error}")
             continue
@@ -162,7 +162,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def png(*chunks: bytes, width: int = 64, height: int = 64) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return images.PNG_MAGIC + header + b"".join(chunks) + chunk(b"IEND", b"")
+    return decode.PNG_MAGIC + header + b"".join(chunks) + chunk(b"IEND", b"")
 
 
 def with_size(kind: str, at: int, form: str, *size: int) -> bytes:
@@ -221,7 +221,7 @@ BOMBS = {
         chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(10**9), 1)),
         chunk(b"IDAT", ROW),
     ),
-    "PNG with a chunk of 4 GB": images.PNG_MAGIC + struct.pack(">I4s", 2**32 - 1, b"IHDR"),
+    "PNG with a chunk of 4 GB": decode.PNG_MAGIC + struct.pack(">I4s", 2**32 - 1, b"IHDR"),
     "PNG with 100,000 chunks": png(*[chunk(b"tEXt", b"a\0b")] * 100_000, chunk(b"IDAT", ROW)),
     "JPEG of 65,500 pixels a side": jpeg_of(65_500),
     "JPEG just below the limit": jpeg_of(9_459),
@@ -246,7 +246,7 @@ NO_IMAGES = {
     "a zip": b"PK\3\4" + bytes(100),
     "an ELF": b"\x7fELF" + bytes(200),
     "a pickle": b"cos\nsystem\n(S'touch /tmp/h2a-was-here'\ntR.",
-    "the magic of a PNG alone": images.PNG_MAGIC,
+    "the magic of a PNG alone": decode.PNG_MAGIC,
     "the magic of DICOM alone": bytes(128) + b"DICM",
 }
 
@@ -255,7 +255,7 @@ NO_IMAGES = {
 @pytest.mark.parametrize("what", BOMBS | NO_IMAGES)
 def test_bombs_and_other_files_are_refused_or_harmless(what, tmp_path):
     content = (BOMBS | NO_IMAGES)[what]
-    outcome = attempt(lambda: images.decode(content)[0].shape, tmp_path)
+    outcome = attempt(lambda: decode.decode(content)[0].shape, tmp_path)
     # Texts and colour profiles are not unpacked, pixels no further than the picture, and where a
     # JPEG ends too early it is grey: an image as large as its head says, within the limit.
     harmless = [(64, 64), (9_459, 9_459)] if what in BOMBS else []

@@ -10,7 +10,7 @@ REASONS = {
     ("h2a_lib/data/cache.py", "_begin_or_resume"): PARTIAL,
     ("h2a_lib/data/cache.py", "_reserve"): PARTIAL,
     ("h2a_lib/data/cache.py", "_fill_all"): PARTIAL,
-    ("h2a_lib/data/workers.py", "fill"): PARTIAL,
+    ("h2a_lib/data/ingest.py", "ingest"): PARTIAL,
     ("h2a_lib/data/fetch.py", "_write"): FETCHED,
     ("h2a_lib/data/fetch.py", "_copy"): FETCHED,
     ("h2a_lib/data/fetch.py", "_bring"): "a link appears whole",

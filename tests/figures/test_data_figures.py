@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from data_folders import picture, write_set
 
-from h2a_lib.data import measure, sources
+from h2a_lib.data import sources
+from h2a_lib.data.index import measurements
 from h2a_lib.data.labels import assign_split
 from h2a_lib.figures import images as draw
 from h2a_lib.figures import population as draw_population
@@ -30,8 +31,8 @@ def labels(folder):
 
 
 @pytest.fixture(scope="module")
-def measured(folder, labels):
-    return measure.measure(labels, folder)
+def measured(folder, labels, tmp_path_factory):
+    return measurements(labels, folder, tmp_path_factory.mktemp("cache"))
 
 
 def population(n):

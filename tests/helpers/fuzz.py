@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["h2a_lib", "PIL", "pydicom"]):
     import pydicom.pixels  # noqa: F401
     from PIL import Image, ImageOps  # noqa: F401
 
-    from h2a_lib.data import dicom, images, labels  # noqa: F401
+    from h2a_lib.data import decode, dicom, images, labels  # noqa: F401
 
     Image.init()
 
@@ -29,7 +29,7 @@ LIMITS = {"timeout": SECONDS, "rss_limit_mb": round(GIGABYTES * 1000), "max_len"
 
 
 def decode(content: bytes, _: Path) -> None:
-    image, _ = images.decode(content)
+    image, _ = decode.decode(content)
     assert image.ndim == 2 and image.size and image.dtype == "uint8"
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 @contextlib.contextmanager
 def changed(folder: Path, change: dict[str, Any]) -> Iterator[None]:
     """Make a change and undo it, and with it what the preparation of the data makes of it."""
-    from_data = [*(folder / "results" / STUDY).glob("*.*"), folder / f"cache/{STUDY}/hashes.json"]
+    from_data = [*(folder / "results" / STUDY).glob("*.*"), folder / f"cache/{STUDY}/index.json"]
     named = [folder / change[how] for how in ("write", "touch") if how in change]
     before = {file: _state(file) for file in {*from_data, *named}}
     if "write" in change:

@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from h2a_lib.data import images
+from h2a_lib.data import decode, images
 from h2a_lib.figures.explore.live import interact
 from h2a_lib.figures.images import (
     CONTRAST_NAMES,
@@ -34,7 +34,7 @@ def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> widgets.
     size_px : int
         Side of the square.
     """
-    pictures = [images.read(data_folder / path) for path in hands["path"]]
+    pictures = [decode.read(data_folder / path) for path in hands["path"]]
     titles = list(map(age_and_sex, hands["age_months"], hands["male"]))
 
     def draw(hand: int, geometry: str, contrast: str, normalisation: str) -> Figure:
