@@ -68,10 +68,19 @@ def step_grid(comparison: Comparison, floor_months: float | None = None) -> Draw
     if min(grid.shape) < 2:
         return _curves(comparison, name, what, floor_months)
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
-    _draw_curves(comparison, names, left, _shades(comparison, names), floor_months)
+    labels = {e: _factor_and_step(comparison, e) for e in names}
+    _draw_curves(comparison, names, left, _shades(comparison, names), floor_months, labels)
     training.direct_labels(left)
     schedules.grid(grid, right)
     return _drawing(comparison, figure, name, names, what, f"{CURVES}; right: validation")
+
+
+def _factor_and_step(comparison: Comparison, experiment: str) -> str:
+    """Return a short label: the heat map beside the curves leaves little room."""
+    schedule = comparison.configs[experiment].schedule
+    if isinstance(schedule, Step):
+        return f"× {schedule.gamma:g} every {schedule.step_size}"
+    return "default"
 
 
 def plateau(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
@@ -130,12 +139,15 @@ def _draw_curves(
     axes: Axes,
     colours: Sequence[str],
     floor_months: float | None,
+    labels: dict[str, str] | None = None,
 ) -> None:
-    labels = labels_of(comparison.configs, names)
+    labels = labels or labels_of(comparison.configs, names)
     histories = {labels[e]: [run.history for run in comparison.groups[e]] for e in names}
     training.curves(histories, axes, colours)
     constant = compared.constant_error(comparison.groups[DEFAULT][0])
     training.reference_line(constant.value, "always the median age", axes)
+    drawn = [history["selection_mae_months"].max() for h in histories.values() for history in h]
+    training.cut_off(drawn, constant.value, axes)
     if floor_months is not None:
         axes.set_ylim(bottom=0)
         training.reference_line(floor_months, "noise of the labels", axes)
@@ -205,6 +217,8 @@ def trade_off(comparison: Comparison) -> Drawing | None:
     for (setting, table), axes in zip(tables.items(), panels[1:], strict=True):
         schedules.bias_and_variance(table, axes, xlabel=compared.TRADES[setting])
     panels[0].set_ylim(bottom=0)
+    drawn = pd.concat(tables.values())["mae_months"]
+    training.cut_off(drawn, compared.constant_error(run).value, panels[0])
     training.direct_labels(panels[-1])
     return Drawing(
         figure,
@@ -363,6 +377,9 @@ def selected_curves(comparison: Comparison) -> Callable[[Sequence[str]], Figure]
         }
         if histories:
             training.curves(histories, axes, colours_for(len(histories)))
+            constant = compared.constant_error(comparison.groups[DEFAULT][0]).value
+            drawn = pd.concat(h for several in histories.values() for h in several)
+            training.cut_off(drawn["selection_mae_months"], constant, axes)
             training.direct_labels(axes)
         return figure
 

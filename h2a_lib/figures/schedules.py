@@ -101,7 +101,7 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
         annot=True,
         annot_kws={"fontsize": 14},
         fmt=".1f",
-        cmap="Blues",
+        cmap="YlGnBu",
         cbar_kws={"label": "validation error (months)"},
         linewidths=1,
         linecolor="white",
@@ -123,6 +123,7 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     """
     x = np.arange(len(table))
     axes.plot(x, table["train_mae_months"], "o-", color=GREY, label="train")
+    axes.plot(x, table["mae_months"], "o-", color=BLUE, label="validation")
     axes.errorbar(
         x,
         table["mae_months"],
@@ -130,10 +131,9 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
             table["mae_months"] - table["mae_months_low"],
             table["mae_months_high"] - table["mae_months"],
         ],
-        fmt="o-",
-        color=BLUE,
+        fmt="none",
+        ecolor=BLUE,
         capsize=4,
-        label="validation",
     )
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)

@@ -1,6 +1,6 @@
 """Training curves, and what one run's network sees and estimates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -93,27 +93,37 @@ def direct_labels(axes: Axes, height: float | None = None) -> Axes:
     axes : Axes
         Whose lines have labels; with its final limits.
     height : float, optional
-        Of the axes in inches; four fifths of the figure's by default.
+        Of the axes in inches; two thirds of the figure's by default.
     """
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     if not lines:
         return axes
-    height = height or 0.8 * axes.figure.bbox.height / axes.figure.dpi
+    height = height or 0.68 * axes.figure.bbox.height / axes.figure.dpi
+    axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
     to_fraction = axes.transData + axes.transAxes.inverted()
-    ends = [to_fraction.transform((line.get_xdata()[-1], line.get_ydata()[-1])) for line in lines]
+    ends = np.clip(
+        [to_fraction.transform((line.get_xdata()[-1], line.get_ydata()[-1])) for line in lines],
+        0,
+        1,
+    )
     heights = _spread([end[1] for end in ends], LINE / height)
     for line, (x, y), at in zip(lines, ends, heights, strict=True):
         axes.annotate(
             str(line.get_label()),
             (x, y),
-            xytext=(1.06, at),
+            xytext=(1.04, at),
             xycoords="axes fraction",
             textcoords="axes fraction",
             color=line.get_color(),
             fontsize=FONT,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": line.get_color(), "lw": 0.6, "shrinkA": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "lw": 0.6,
+                "relpos": (0, 0.5),
+            },
         )
     return axes
 
@@ -147,6 +157,23 @@ def reference_line(value: float, label: str, axes: Axes) -> Axes:
         color=FAINT,
         fontsize=FONT,
     )
+    return axes
+
+
+def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
+    """Cut off what lies far above the rest: one training that diverged must not set the scale.
+
+    Parameters
+    ----------
+    values : iterable of float
+        What is drawn, in the unit of the axis.
+    constant : float
+        Error of the constant predictor, which stays visible.
+    axes : Axes
+    """
+    most = max(2 * constant, 2 * float(np.median(list(values))))
+    if axes.get_ylim()[1] > most:
+        axes.set_ylim(0, most)
     return axes
 
 

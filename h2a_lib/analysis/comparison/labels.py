@@ -67,7 +67,7 @@ def _every(epochs: float) -> str:
 
 
 def _times(gamma: float) -> str:
-    return {0.1: "divide by 10", 0.5: "halve"}.get(gamma, f"multiply by {gamma:g}")
+    return {0.1: "divide by 10", 0.5: "halve"}.get(gamma, f"× {gamma:g}")
 
 
 def _schedule(value: Values) -> str:
@@ -97,7 +97,7 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "optimizer": lambda value: {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[value["name"]],
     "lr": lambda value: f"rate {value:g}",
     "weight_decay": _decay,
-    "pixel_norm": lambda value: f"by {value}",
+    "pixel_norm": lambda value: f"pixels normalised by {value}",
     "geometry": lambda value: {"pad": "padded", "squash": "squashed"}.get(value, "centre crop"),
     "contrast": lambda value: "contrast as it is" if value == "none" else f"contrast: {value}",
     "augment": lambda value: "augmentation" if value else "no augmentation",

@@ -7,7 +7,7 @@ from h2a_lib.analysis.statistics.bootstrap import RAISED
 from h2a_lib.models.range_test import RangeTest, suggest
 from h2a_lib.study.config import RunConfig
 
-RESAMPLES = 500
+RESAMPLES = 200
 # Batches on either side over which the trend is taken; about a third of a decade of rates.
 HALF_WINDOW = 5
 

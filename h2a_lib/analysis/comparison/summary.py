@@ -57,8 +57,9 @@ def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
     ):
         return f"undecided ({NOISE_UNKNOWN})"
     by_verdict = _by_verdict(comparison, compared)
-    if len(by_verdict) == 1 and len(compared) > 1:
-        return f"all {len(compared)} {next(iter(by_verdict))}"
+    if len(by_verdict) == 1 and len(next(iter(by_verdict.values()))) > 1:
+        (kind, names), *_ = by_verdict.items()
+        return f"{'both' if len(names) == 2 else f'all {len(names)}'} {kind}"
     if len(compared) == 1:
         return f"{_capital(_labels(comparison, compared)[compared[0]])}: {next(iter(by_verdict))}"
     return ", ".join(f"{len(names)} {kind}" for kind, names in by_verdict.items())
@@ -67,11 +68,11 @@ def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
 def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
     """Return the verdicts on some experiments in a few sentences, each with its interval.
 
-    "ResNet-34 performs worse than ResNet-18 (default) by 2.2 months (95 % CI 1.2–3.1)."
+    "ResNet-34 performs worse than ResNet-18 by 2.2 months (95 % CI 1.2–3.1)."
     """
     compared = _compared(comparison, experiments)
     labels = _labels(comparison, compared)
-    reference = labels[DEFAULT] if labels[DEFAULT] != "default" else "the default"
+    reference = _reference(labels[DEFAULT])
     n = int(comparison.row(compared[0])["n"])
     by_verdict = _by_verdict(comparison, compared)
     sentences = []
@@ -98,6 +99,14 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
         sentences.append(f"undecided against {reference}{reason}: {subject}")
     return f"{'. '.join(map(_capital, sentences))}. n = {n:,}."
+
+
+def _reference(label: str) -> str:
+    """Return "ResNet-18" or "the default (Adam)"."""
+    value = label.removesuffix(" (default)")
+    if value.startswith("ResNet"):
+        return value
+    return "the default" if value == "default" else f"the default ({value})"
 
 
 def _compared(comparison: Comparison, experiments: Iterable[str]) -> list[str]:
@@ -158,8 +167,9 @@ def noise_sentence(comparison: Comparison) -> str:
             "between experiments can be told from it."
         )
     return (
-        f"From seed to seed the error varies with an SD of {number(noise.sd, 2)} months "
-        f"({noise.degrees} degrees of freedom, pooled over experiments); every interval holds it."
+        f"From seed to seed the error varies with an SD of {number(noise.sd, 1)} months "
+        f"({noise.degrees} degree{'s' if noise.degrees > 1 else ''} of freedom, pooled over "
+        "experiments); every interval holds it."
     )
 
 
