@@ -1,27 +1,30 @@
-"""The figures of notebook 06: runs in, figure files out."""
+"""The figures of notebook 06: each draws one comparison, or nothing where it has no runs."""
 
 import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from h2a_lib.analysis.comparison import runs as comparison
+from h2a_lib.analysis.comparison import runs as compared
+from h2a_lib.analysis.comparison import summary
+from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label, labels_of
+from h2a_lib.analysis.comparison.runs import Comparison
 from h2a_lib.figures import schedules, training
-from h2a_lib.figures.style import BLACK, PALETTE, WIDE
+from h2a_lib.figures.style import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PALETTE, WIDE
 from h2a_lib.study.config import Step
-from h2a_lib.study.results import Drawing, Results
+from h2a_lib.study.results import Drawing
 
-CURVES = ", solid: validation (ring: epoch kept), dotted: training"
+CURVES = "solid: selection (ring: epoch kept), dotted: training"
 # Of each gamma of StepLR, light to dark by step size.
 SHADES = ("Greens", "Oranges", "Purples", "Blues")
-# Rows of a forest plot that stay legible on a slide; more make another column.
-ROWS = 15
+# Rows of a forest plot that stay legible on a slide.
+MOST_ROWS = 14
+VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "equivalent": FAINT, "undecided": GREY}
 
 
 def colours_for(n: int) -> Sequence[str]:
@@ -33,166 +36,351 @@ def colours_for(n: int) -> Sequence[str]:
     return [BLACK, *sns.husl_palette(n - 1, l=0.55).as_hex()]
 
 
-@dataclass(frozen=True)
-class Drawer:
-    """Draws and saves comparisons of the same runs, each with its caption and alt text.
+# --- curves ---
 
-    Attributes
-    ----------
-    results : Results
-        Where figures go.
-    groups : dict of str to list of Run
-        Experiment -> its runs.
-    floor_months : float, optional
-        Error of a perfect estimate on these labels.
+
+def depth(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves of ResNets of different depth."""
+    return _curves(comparison, "curves_by_depth", "by depth", floor_months)
+
+
+def learning_rates(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves of different learning rates."""
+    return _curves(comparison, "learning_rates", "by learning rate", floor_months)
+
+
+def optimizers(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves of different optimisers, each with its own rate and decay."""
+    return _curves(comparison, "optimizers", "by optimiser", floor_months)
+
+
+def normalisation(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves of different normalisations of the pixels."""
+    key = "; by batch: evaluated with the training set's mean and SD, not as it was trained"
+    return _curves(comparison, "normalisation", "by pixel normalisation", floor_months, key)
+
+
+def step_grid(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves of StepLR, with its grid as a heat map beside them if it is one."""
+    name, what = "step_grid_curves", "by StepLR's factor and step size"
+    names = _experiments(comparison, name)
+    grid = compared.step_grid({e: comparison.groups[e] for e in names})
+    if min(grid.shape) < 2:
+        return _curves(comparison, name, what, floor_months)
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
+    labels = {e: _factor_and_step(comparison, e) for e in names}
+    _draw_curves(comparison, names, left, _shades(comparison, names), floor_months, labels)
+    training.direct_labels(left)
+    schedules.grid(grid, right)
+    return _drawing(comparison, figure, name, names, what, f"{CURVES}; right: validation")
+
+
+def _factor_and_step(comparison: Comparison, experiment: str) -> str:
+    """Return a short label: the heat map beside the curves leaves little room."""
+    schedule = comparison.configs[experiment].schedule
+    if isinstance(schedule, Step):
+        return f"× {schedule.gamma:g} every {schedule.step_size}"
+    return "default"
+
+
+def plateau(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves and rates of a schedule that waits for a plateau."""
+    return _curves_and_rates(comparison, "plateau", "with reduce on plateau", floor_months)
+
+
+def cyclic(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+    """Draw the curves and rates of cyclic schedules."""
+    return _curves_and_rates(comparison, "cyclic", "by cyclic schedule", floor_months)
+
+
+def _experiments(comparison: Comparison, figure: str) -> list[str]:
+    return compared.comparisons(comparison.configs).get(figure, [])
+
+
+def _curves(
+    comparison: Comparison,
+    name: str,
+    what: str,
+    floor_months: float | None,
+    key: str = "",
+) -> Drawing | None:
+    names = _experiments(comparison, name)
+    if not names:
+        return None
+    figure, axes = plt.subplots(figsize=WIDE)
+    _draw_curves(comparison, names, axes, colours_for(len(names)), floor_months)
+    training.direct_labels(axes)
+    return _drawing(comparison, figure, name, names, what, CURVES + key)
+
+
+def _curves_and_rates(
+    comparison: Comparison, name: str, what: str, floor_months: float | None
+) -> Drawing | None:
+    names = _experiments(comparison, name)
+    if not names:
+        return None
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.1, 1))
+    colours = colours_for(len(names))
+    _draw_curves(comparison, names, left, colours, floor_months)
+    labels = labels_of(comparison.configs, names)
+    tables = {}
+    for experiment in names:
+        run = comparison.groups[experiment][0]
+        per_epoch = len(run.steps) / run.metrics["epochs"]
+        tables[labels[experiment]] = run.steps.assign(epoch=run.steps["step"] / per_epoch)
+    schedules.rates(tables, right, colours)
+    training.direct_labels(right)
+    return _drawing(comparison, figure, name, names, what, f"left, {CURVES}; right: the rate")
+
+
+def _draw_curves(
+    comparison: Comparison,
+    names: Sequence[str],
+    axes: Axes,
+    colours: Sequence[str],
+    floor_months: float | None,
+    labels: dict[str, str] | None = None,
+) -> None:
+    labels = labels or labels_of(comparison.configs, names)
+    histories = {labels[e]: [run.history for run in comparison.groups[e]] for e in names}
+    training.curves(histories, axes, colours)
+    constant = compared.constant_error(comparison.groups[DEFAULT][0])
+    training.reference_line(constant.value, "always the median age", axes)
+    drawn = [history["selection_mae_months"].max() for h in histories.values() for history in h]
+    training.cut_off(drawn, constant.value, axes)
+    if floor_months is not None:
+        axes.set_ylim(bottom=0)
+        training.reference_line(floor_months, "noise of the labels", axes)
+
+
+def _shades(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """Give each gamma of StepLR a hue, each step size a shade of it, and the default black."""
+    steps = {
+        experiment: schedule
+        for experiment in names
+        if isinstance(schedule := comparison.configs[experiment].schedule, Step)
+    }
+    hues = dict(zip(sorted({s.gamma for s in steps.values()}), itertools.cycle(SHADES)))
+    sizes = sorted({s.step_size for s in steps.values()})
+    depths = dict(zip(sizes, np.linspace(0.45, 0.9, len(sizes)), strict=True))
+    return [
+        to_hex(plt.get_cmap(hues[steps[e].gamma])(depths[steps[e].step_size]))
+        if e in steps
+        else BLACK
+        for e in names
+    ]
+
+
+def _drawing(
+    comparison: Comparison, figure: Figure, name: str, names: Sequence[str], what: str, key: str
+) -> Drawing:
+    labels = labels_of(comparison.configs, names)
+    errors = ", ".join(
+        f"{labels[e]} {compared.mean_error(comparison.groups[e]):.1f}" for e in names[:12]
+    )
+    return Drawing(
+        figure,
+        name,
+        alt=f"Learning curves {what}. Validation error in months: {errors}.",
+        caption=f"Error {what}; {key}; {_sizes(comparison, names)}",
+        finding=summary.sentence(comparison, names),
+    )
+
+
+def _sizes(comparison: Comparison, names: Sequence[str]) -> str:
+    """Return "n = 414, 3–5 seeds"."""
+    n = compared.error(comparison.groups[DEFAULT][0]).n
+    seeds = sorted({len(comparison.groups[e]) for e in names})
+    count = "–".join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))
+    return f"n = {n:,}, {count} seed{'' if count == '1' else 's'}"
+
+
+# --- training against validation ---
+
+
+def trade_off(comparison: Comparison) -> Drawing | None:
+    """Draw training against validation error: over epochs, then over each setting."""
+    groups = comparison.groups
+    names = _experiments(comparison, "bias_variance")
+    tables = {
+        setting: table
+        for setting in compared.TRADES
+        if len(table := compared.trade_off(groups, setting)) > 1
+    }
+    if not tables:
+        return None
+    figure, panels = plt.subplots(1, 1 + len(tables), figsize=WIDE, sharey=True)
+    run = groups[DEFAULT][0]
+    for split, colour in (("train", GREY), ("selection", BLUE)):
+        panels[0].plot(run.history["epoch"], run.history[f"{split}_mae_months"], color=colour)
+    training.epoch_axis(panels[0], "mean absolute error (months)")
+    for (setting, table), axes in zip(tables.items(), panels[1:], strict=True):
+        schedules.bias_and_variance(table, axes, xlabel=compared.TRADES[setting])
+    panels[0].set_ylim(bottom=0)
+    drawn = pd.concat(tables.values())["mae_months"]
+    training.cut_off(drawn, compared.constant_error(run).value, panels[0])
+    training.direct_labels(panels[-1])
+    return Drawing(
+        figure,
+        "bias_variance",
+        alt="Error on training hands (grey) and on other hands (blue), over epochs and by "
+        f"{', '.join(compared.TRADES[s] for s in tables)}. "
+        f"{summary.variance_sentence(groups)}",
+        caption="Error in training and in validation, with 95 % CI over children; "
+        f"left: selection hands; {_sizes(comparison, names)} (the first is drawn)",
+        finding=" ".join(
+            filter(None, [summary.variance_sentence(groups), summary.confounding_note(tables)])
+        ),
+    )
+
+
+def data_curve(comparison: Comparison) -> Drawing | None:
+    """Draw the error against the number of training hands, and extrapolate to twice as many."""
+    names = _experiments(comparison, "data_curve")
+    if not names:
+        return None
+    law = compared.power_law(comparison.groups)
+    figure, axes = plt.subplots(figsize=WIDE)
+    line, largest = law.line, law.points["hands"].max()
+    axes.fill_between(
+        line["hands"], line["mae_months_low"], line["mae_months_high"], color=BLUE, alpha=0.15, lw=0
+    )
+    for part, style in ((line["hands"] <= largest, "-"), (line["hands"] >= largest, ":")):
+        axes.plot(line["hands"][part], line["mae_months"][part], style, color=BLUE)
+    axes.plot(law.points["hands"], law.points["mae_months"], "o", color=BLACK)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="training hands (and, at equal epochs, updates)",
+        ylabel="validation error (months)",
+    )
+    ticks = sorted({*law.points["hands"], round(line["hands"].iloc[-1])})
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    return Drawing(
+        figure,
+        "data_curve",
+        alt=f"Validation error against training hands, both logarithmic. "
+        f"{summary.power_law_sentence(law)}",
+        caption=f"Learning curve over data; band: 95 % prediction interval of one run, dotted: "
+        f"extrapolation; {_sizes(comparison, names)}",
+        finding=summary.power_law_sentence(law),
+    )
+
+
+# --- everything ---
+
+
+def forest(comparison: Comparison) -> Drawing | None:
+    """Draw the difference of each experiment from the default, with interval and verdict.
+
+    Of more than fourteen, those with a verdict come first and the table has the others.
     """
+    table = comparison.table[comparison.table["same_as"] == ""]
+    if table.empty:
+        return None
+    order = {"better": 0, "worse": 0, "equivalent": 1, "undecided": 2}
+    size = -table["difference_months"].abs()
+    ranked = table.assign(rank=table["verdict"].map(order), size=size)
+    rows = ranked.sort_values(["rank", "size"]).head(MOST_ROWS).sort_values("difference_months")
+    figure, axes = plt.subplots(figsize=WIDE)
+    _draw_forest(comparison, rows, axes)
+    left_out = len(comparison.table) - len(rows)
+    caption = [
+        "Validation error less that of the default",
+        "95 % CI each, verdicts adjusted for their number (Holm)",
+        f"grey band: margin of {comparison.margin_months:g} month"
+        + ("" if comparison.margin_months == 1 else "s"),
+    ]
+    if not comparison.noise.is_known:
+        caption[1] = "95 % CI over children alone (one seed each)"
+    if any(_has_other_budget(comparison, name) for name in rows["experiment"]):
+        caption.append("* other epochs or amount of data too")
+    if left_out:
+        caption.append(f"{left_out} more in the table")
+    return Drawing(
+        figure,
+        "forest",
+        alt=f"Difference in validation error from the default for {len(rows)} experiments: "
+        f"{summary.verdict(comparison)}.",
+        caption=f"{'; '.join(caption)}; {_sizes(comparison, list(comparison.groups))}",
+        finding=f"{summary.verdict(comparison).capitalize()}. {summary.noise_sentence(comparison)}",
+    )
 
-    results: Results
-    groups: comparison.Groups
-    floor_months: float | None = None
 
-    def curves(self, name: str, experiments: Sequence[str], what: str) -> Figure:
-        """Draw training curves, with the constant predictor above them."""
+def _draw_forest(comparison: Comparison, table: pd.DataFrame, axes: Axes) -> None:
+    """Draw one row for each experiment; what lies beyond the range is an arrow with its value."""
+    low, high = _range(table, comparison.margin_months)
+    margin = comparison.margin_months
+    axes.axvspan(-margin, margin, color=GREY, alpha=0.15, lw=0)
+    axes.axvline(0, color=BLACK, linewidth=1)
+    heights = np.arange(len(table))[::-1]
+    for height, (_, row) in zip(heights, table.iterrows(), strict=True):
+        colour = VERDICT_COLOURS[row["verdict"]]
+        value, ends = row["difference_months"], _ends(row)
+        axes.plot(np.clip(ends, low, high), [height] * 2, color=colour, solid_capstyle="butt")
+        marker = ">" if value > high else "<" if value < low else "o"
+        filled = colour if row["verdict"] != "undecided" else "white"
+        axes.plot(
+            np.clip(value, low, high), height, marker, color=colour, mfc=filled, ms=7, clip_on=False
+        )
+        axes.text(
+            1.02,
+            height,
+            f"{value:+.1f}  {row['verdict']}".replace("-", "−"),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            color=colour,
+            fontsize=training.FONT,
+        )
+    names = [
+        f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"
+        for _, row in table.iterrows()
+    ]
+    axes.set_yticks(heights, names)
+    axes.set_ylim(-0.6, len(table) - 0.4)
+    axes.set_xlim(low, high)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("difference from the default (months); left is better")
+
+
+def _ends(row: pd.Series) -> np.ndarray:
+    return row[["difference_months_low", "difference_months_high"]].to_numpy(dtype=float)
+
+
+def _range(table: pd.DataFrame, margin: float) -> tuple[float, float]:
+    """Return limits that hold the margin and most intervals: one outlier must not set the scale."""
+    middle = table["difference_months"].abs().median()
+    most = 4 * max(middle, margin)
+    low = max(table["difference_months_low"].min(), -most)
+    high = min(table["difference_months_high"].max(), most)
+    return min(low, -1.3 * margin) * 1.05, max(high, 1.3 * margin) * 1.05
+
+
+def _has_other_budget(comparison: Comparison, experiment: str) -> bool:
+    """Whether an experiment was not only set otherwise but trained for longer or on more."""
+    changed = differences(comparison.configs[experiment], comparison.configs[DEFAULT])
+    budget = changed.keys() & {"epochs", "train_fraction"}
+    return bool(budget and changed.keys() - budget)
+
+
+def selected_curves(comparison: Comparison) -> Callable[[Sequence[str]], Figure]:
+    """Return what draws the curves of some experiments, for `explore.runs`."""
+
+    def draw(experiments: Sequence[str]) -> Figure:
         figure, axes = plt.subplots(figsize=WIDE)
-        self._curves(experiments, axes, colours_for(len(experiments)))
-        return self._save(figure, name, experiments, what, key=CURVES)
-
-    def curves_with_rates(self, name: str, experiments: Sequence[str], what: str) -> Figure:
-        """Draw training curves with the learning rates beside them."""
-        figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.2, 1))
-        colours = colours_for(len(experiments))
-        self._curves(experiments, left, colours)
-        tables = {}
-        for experiment in experiments:
-            run = self.groups[experiment][0]
-            per_epoch = len(run.steps) / run.metrics["epochs"]
-            tables[experiment] = run.steps.assign(epoch=run.steps["step"] / per_epoch)
-        schedules.rates(tables, right, colours)
-        files = ("history.csv", "steps.csv")
-        return self._save(figure, name, experiments, what, files, key=CURVES)
-
-    def step_grid(self, name: str, experiments: Sequence[str]) -> Figure:
-        """Draw training curves, with StepLR's grid as a heat map beside them if it is one."""
-        grid = comparison.step_grid({e: self.groups[e] for e in experiments})
-        what, files = "by StepLR's gamma and step size", ("history.csv", "predictions.csv")
-        if min(grid.shape) < 2:
-            return self.curves(name, experiments, what)
-        figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.15, 1))
-        # The colours of the curves say nothing of the heat map.
-        self._curves(experiments, left, self._shades(experiments), of_figure=False)
-        schedules.grid(grid, right)
-        return self._save(figure, name, experiments, what, files, key=CURVES)
-
-    def trade_off(self, name: str, experiments: Sequence[str]) -> Figure:
-        """Draw training against validation error: over epochs, then over each setting."""
-        groups = {experiment: self.groups[experiment] for experiment in experiments}
-        tables = {
-            words: comparison.trade_off(groups, setting)
-            for setting, words in comparison.TRADES.items()
-        }
-        tables = {words: table for words, table in tables.items() if len(table) > 1}
-        figure, (panels,) = plt.subplots(
-            1, 1 + len(tables), figsize=WIDE, sharey=True, squeeze=False
-        )
-        training.learning_curve(groups[comparison.DEFAULT][0].history, panels[0])
-        for (words, table), axes in zip(tables.items(), panels[1:], strict=True):
-            schedules.bias_and_variance(table, axes, xlabel=words)
-        panels[0].set_ylim(bottom=0)
-        files = ("history.csv", "predictions.csv", "predictions_train.csv")
-        return self._save(figure, name, experiments, "on hands learnt from and on others", files)
-
-    def forest(self, name: str, table: pd.DataFrame) -> Figure:
-        """Draw every experiment's difference from the default."""
-        columns = math.ceil(len(table) / ROWS)
-        rows = math.ceil(len(table) / columns)
-        height = max(WIDE[1], 0.27 * rows + 0.95)
-        figure, (panels,) = plt.subplots(
-            1, columns, figsize=(2.6 * height, height), sharex=True, squeeze=False
-        )
-        shown = table.assign(experiment=[self._starred(e) for e in table["experiment"]])
-        for column, axes in enumerate(panels):
-            part = shown[column * rows : (column + 1) * rows]
-            training.dots_with_intervals(
-                part, axes, label="experiment", value="difference_months", grey=part["tie"]
-            )
-            axes.set_ylim(len(part) - 0.4 - rows, len(part) - 0.4)  # rows at one height in all
-            axes.axvline(0, color=BLACK, linewidth=1)
-        figure.supxlabel(
-            f"validation MAE less that of {comparison.DEFAULT} (months); left is better",
-            fontsize="medium",
-        )
-        key = f", grey: a tie ({int(table['tie'].sum())} of {len(table)})"
-        if any(shown["experiment"].str.endswith("*")):
-            key += "; * other epochs or hands too"
-        return self._save(
-            figure, name, list(self.groups), "against the default", ("predictions.csv",), key
-        )
-
-    def _starred(self, experiment: str) -> str:
-        """Mark an experiment that was not only set otherwise but trained for longer or on more."""
-        configs = comparison.configs_of(self.groups)
-        changed = comparison.differences(configs[experiment], configs[comparison.DEFAULT])
-        budget = changed.keys() & {"epochs", "train_fraction"}
-        return f"{experiment} *" if budget and changed.keys() - budget else experiment
-
-    def _shades(self, experiments: Sequence[str]) -> list[str]:
-        """Give each gamma of StepLR a hue, each step size a shade of it, and the default black."""
-        steps = {
-            experiment: schedule
-            for experiment in experiments
-            if isinstance(schedule := self.groups[experiment][0].config.schedule, Step)
-        }
-        hues = dict(zip(sorted({s.gamma for s in steps.values()}), itertools.cycle(SHADES)))
-        sizes = sorted({s.step_size for s in steps.values()})
-        depths = dict(zip(sizes, np.linspace(0.4, 0.85, len(sizes)), strict=True))
-        return [
-            to_hex(plt.get_cmap(hues[steps[e].gamma])(depths[steps[e].step_size]))
-            if e in steps
-            else BLACK
+        default = comparison.configs[DEFAULT]
+        histories = {
+            label(comparison.configs[e], default): [run.history for run in comparison.groups[e]]
             for e in experiments
-        ]
-
-    def _curves(
-        self,
-        experiments: Sequence[str],
-        axes: plt.Axes,
-        colours: Sequence[str],
-        of_figure: bool = True,
-    ) -> None:
-        names = comparison.in_words(comparison.configs_of(self.groups), experiments)
-        histories = {names[e]: [run.history for run in self.groups[e]] for e in experiments}
-        training.curves(histories, axes, colours)
-        constant = comparison.constant_error(self.groups[comparison.DEFAULT][0])
-        training.reference_line(constant.value, "always the median age", axes)
-        if self.floor_months is not None:
-            axes.set_ylim(bottom=0)
-            training.reference_line(self.floor_months, "noise of the labels", axes)
-        size = 10 if len(experiments) > 6 else 13
-        if of_figure:
-            axes.figure.legend(loc="outside right center", fontsize=size)
-        else:
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size)
-
-    def _save(
-        self,
-        figure: Figure,
-        name: str,
-        experiments: Sequence[str],
-        what: str,
-        files: Sequence[str] = ("history.csv",),
-        key: str = "",
-    ) -> Figure:
-        n = comparison.constant_error(self.groups[experiments[0]][0]).n
-        reached = ", ".join(
-            f"{e} {comparison.mean_error(self.groups[e]):.1f}" for e in experiments[:12]
-        )
-        seeds = max(len(self.groups[e]) for e in experiments)
-        drawing = Drawing(
-            figure,
-            name,
-            alt=f"Validation error {what}; mean absolute error in months: {reached}.",
-            caption=f"Error {what}{key}; n = {n:,}, {seeds} seed{'s' if seeds > 1 else ''}",
-        )
-        inputs = [run.folder / f for e in experiments for run in self.groups[e] for f in files]
-        self.results.show(drawing, inputs)
+        }
+        if histories:
+            training.curves(histories, axes, colours_for(len(histories)))
+            constant = compared.constant_error(comparison.groups[DEFAULT][0]).value
+            drawn = pd.concat(h for several in histories.values() for h in several)
+            training.cut_off(drawn["selection_mae_months"], constant, axes)
+            training.direct_labels(axes)
         return figure
+
+    return draw

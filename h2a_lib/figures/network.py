@@ -2,16 +2,16 @@
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
 from h2a_lib.figures.style import BLACK, BLUE, FAINT, GREY, VERMILLION
+from h2a_lib.study.results import Drawing
 
 BOX = {"boxstyle": "round,pad=0.02,rounding_size=0.06", "linewidth": 1.5}
 
 
-def blocks() -> Figure:
+def blocks() -> Drawing:
     """Draw the two kinds of block of the networks that may be trained."""
     from h2a_lib.models import networks
 
@@ -21,11 +21,19 @@ def blocks() -> Figure:
     ):
         # The second block: the first may bring its input to another shape on the way.
         residual_block(networks.build(name).trunk.layer1[1], title, ax)
-    return figure
+    return Drawing(
+        figure,
+        "residual_block",
+        alt="Two residual blocks: convolutions in a column, with batch normalisation after each, "
+        "and a shortcut that adds the input to their output. ResNet-18 and 34 have two "
+        "convolutions in a block, ResNet-50 three.",
+        caption="The residual blocks as built: kernel and channels of each convolution; "
+        "BN: batch normalisation",
+    )
 
 
 def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
-    """Draw one block: its convolutions in a column, and the way around them.
+    """Draw one block: its convolutions in a column, and the shortcut around them.
 
     Parameters
     ----------
@@ -51,10 +59,10 @@ def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
     _arrow((0, top + 0.75), (0, top + 0.25), axes, GREY)
     axes.text(0.08, top + 0.6, "x", va="center", style="italic", fontsize=15)
     axes.text(-1.45, (top + 1) / 2, "F(x)", ha="right", va="center", style="italic", fontsize=15)
-    # The way around: what comes in is added to what the block makes of it.
-    way = [(0, top + 0.5), (1.7, top + 0.5), (1.7, 0.15), (0.17, 0.15)]
-    axes.plot(*zip(*way[:3], strict=True), color=VERMILLION)
-    _arrow(way[2], way[3], axes, VERMILLION)
+    # The shortcut: the input is added to the output of the convolutions.
+    shortcut = [(0, top + 0.5), (1.7, top + 0.5), (1.7, 0.15), (0.17, 0.15)]
+    axes.plot(*zip(*shortcut[:3], strict=True), color=VERMILLION)
+    _arrow(shortcut[2], shortcut[3], axes, VERMILLION)
     axes.text(1.78, (top + 1) / 2, "x, unchanged", va="center", rotation=270, color=VERMILLION)
     axes.text(0, 0.15, "+", ha="center", va="center", fontsize=16, color=VERMILLION)
     axes.add_patch(FancyBboxPatch((-0.13, 0.03), 0.26, 0.24, fc="none", ec=VERMILLION, **BOX))

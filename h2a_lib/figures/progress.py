@@ -1,23 +1,20 @@
-"""How a training tells how far it is: a growing curve in a live notebook, a line in a batch run."""
+"""The progress of a training: a growing curve in a live notebook, a line an epoch otherwise."""
 
 from collections.abc import Callable
 from typing import Any
 
+from h2a_lib.figures.explore.live import is_live
 from h2a_lib.models.training import Progress
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.provenance import duration
 
 
-def tell(live: bool) -> Callable[[Progress, RunConfig], None]:
+def show_progress() -> Callable[[Progress, RunConfig], None]:
     """Return what `train` calls after each epoch.
 
-    Parameters
-    ----------
-    live : bool
-        In a notebook that someone watches: a bar and a curve that grow in place. Otherwise one
-        line an epoch, since a bar floods a log (papermill #433).
+    Nobody watches a batch run: a bar would flood its log (papermill #433).
     """
-    return _LiveCurve() if live else print_epoch
+    return _LiveCurve() if is_live() else print_epoch
 
 
 def print_epoch(progress: Progress, config: RunConfig) -> None:

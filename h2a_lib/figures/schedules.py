@@ -1,15 +1,19 @@
-"""Schedules, range test and step grid: data + Axes -> Axes."""
+"""Schedules of the learning rate, the range test and the grid of StepLR."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
-from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION
+from h2a_lib.analysis.comparison.range_test import interval_text, power_of_ten, suggestion_interval
+from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION, WIDE
+from h2a_lib.models.range_test import RangeTest
+from h2a_lib.study.config import RunConfig
+from h2a_lib.study.results import Drawing
 
 
 def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] = PALETTE) -> Axes:
@@ -42,23 +46,19 @@ def _positional(rate: float, _: int | None = None) -> str:
     return np.format_float_positional(rate, precision=3, fractional=False, trim="-")
 
 
-def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
-    """Draw the loss as the rate rises, and the rate that is suggested.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        lr, loss, smoothed.
-    suggestion : float
-    axes : Axes
-    """
+def range_test(result: RangeTest, config: RunConfig) -> Drawing:
+    """Draw the loss as the rate rises, and the rate that it suggests with its interval."""
+    figure, axes = plt.subplots(figsize=WIDE)
+    curve, suggestion = result.curve, result.suggestion
+    low, high = suggestion_interval(curve)
+    axes.axvspan(low, high, color=VERMILLION, alpha=0.12, lw=0)
+    axes.axvline(suggestion, color=VERMILLION, linestyle=(0, (5, 3)))
     axes.plot(curve["lr"], curve["loss"], color=GREY, alpha=0.5, linewidth=1, label="each batch")
     axes.plot(curve["lr"], curve["smoothed"], color=BLUE, label="running mean")
-    axes.axvline(suggestion, color=VERMILLION, linestyle=(0, (5, 3)))
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
     axes.annotate(
-        f"suggested: {powers_of_ten(f'{suggestion:.1e}')}",
+        f"suggested: {power_of_ten(suggestion)}",
         (suggestion, 0),
         xytext=(8, 10),
         textcoords="offset points",
@@ -69,12 +69,23 @@ def range_test(curve: pd.DataFrame, suggestion: float, axes: Axes) -> Axes:
     finite = curve["smoothed"][np.isfinite(curve["smoothed"])]
     axes.set_ylim(0, 2.2 * finite.iloc[: len(finite) // 2].max())
     axes.set(xlabel="learning rate", ylabel="training loss", xscale="log")
-    axes.legend(loc="upper left")
-    return axes
+    figure.legend(loc="outside right upper", fontsize=13)
+    ending = "explodes" if result.diverged else "ends"
+    return Drawing(
+        figure,
+        "range_test",
+        alt=f"Training loss against the learning rate on a logarithmic axis: it is lowest up to "
+        f"{power_of_ten(suggestion)} and {ending} near {power_of_ten(curve['lr'].iloc[-1])}.",
+        caption=f"Range test of {config.experiment}: {len(curve)} batches of {config.batch_size}; "
+        "band: 95 % interval of the suggestion",
+        finding=f"The test suggests {power_of_ten(suggestion)}, with a 95 % interval of "
+        f"{interval_text(low, high)}. The study's default is {power_of_ten(config.lr)}: "
+        f"{'inside' if low <= config.lr <= high else 'outside'} the interval.",
+    )
 
 
 def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the error of each gamma and step size as a heat map with the numbers written in.
+    """Draw the error of each gamma and step size as a heat map, from light (good) to dark.
 
     Parameters
     ----------
@@ -88,14 +99,14 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
         errors,
         ax=axes,
         annot=True,
-        annot_kws={"fontsize": 15},
+        annot_kws={"fontsize": 14},
         fmt=".1f",
-        cmap="cividis_r",
-        cbar=False,
+        cmap="YlGnBu",
+        cbar_kws={"label": "validation error (months)"},
         linewidths=1,
         linecolor="white",
     )
-    axes.set(xlabel="step size (epochs)", ylabel="gamma", title="error (months)")
+    axes.set(xlabel="rate falls every … epochs", ylabel="multiplied by")
     axes.tick_params(rotation=0)
     return axes
 
@@ -112,6 +123,7 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     """
     x = np.arange(len(table))
     axes.plot(x, table["train_mae_months"], "o-", color=GREY, label="train")
+    axes.plot(x, table["mae_months"], "o-", color=BLUE, label="validation")
     axes.errorbar(
         x,
         table["mae_months"],
@@ -119,10 +131,9 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
             table["mae_months"] - table["mae_months_low"],
             table["mae_months_high"] - table["mae_months"],
         ],
-        fmt="o-",
-        color=BLUE,
+        fmt="none",
+        ecolor=BLUE,
         capsize=4,
-        label="validation",
     )
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)

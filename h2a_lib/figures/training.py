@@ -1,30 +1,56 @@
-"""Training curves and comparisons between runs: data + Axes -> Axes."""
+"""Training curves, and what one run's network sees and estimates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from h2a_lib.figures.style import BLUE, FAINT, GREY, PALETTE
+from h2a_lib.data.hands import Hands
+from h2a_lib.figures.style import BLUE, FAINT, GREY, PALETTE, radiographs
+from h2a_lib.study.config import RunConfig
+from h2a_lib.study.results import Drawing
+from h2a_lib.study.runs import Run
+
+FONT = 13
+# Lines of text of this size, in inches.
+LINE = 0.21
+
+
+# --- curves ---
 
 
 def learning_curve(history: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw one run's error over epochs, on hands it learns from and on hands it does not.
-
-    Parameters
-    ----------
-    history : DataFrame
-        A run's history.csv.
-    axes : Axes
-    """
+    """Draw one run's error over epochs, on the training and on the selection hands."""
     measure, label = measure_of(history)
     for split, colour in (("train", GREY), ("selection", BLUE)):
         values = history[f"{split}_{measure}"]
         axes.plot(history["epoch"], values, "o-", color=colour, label=split, markersize=4)
-    axes.legend()
-    return _epoch_axis(axes, label)
+    direct_labels(axes)
+    return epoch_axis(axes, label)
+
+
+def curve(run: Run) -> Drawing:
+    """Draw one run's error over epochs and mark the epoch whose weights were kept."""
+    measure, unit = measure_of(run.history)
+    figure, axes = plt.subplots(figsize=(8, 4))
+    learning_curve(run.history, axes)
+    kept = run.history.set_index("epoch")[f"selection_{measure}"].loc[run.metrics["best_epoch"]]
+    _ring(run.metrics["best_epoch"], kept, BLUE, axes)
+    n = run.metrics["n_train"]
+    return Drawing(
+        figure,
+        "learning_curve",
+        alt=f"{unit.capitalize()} over {run.metrics['epochs']} epochs: "
+        f"{run.history[f'train_{measure}'].iloc[-1]:.2f} in training at the end, "
+        f"{kept:.2f} on the selection hands at epoch {run.metrics['best_epoch']}, which was kept.",
+        caption=f"Learning curve of {run.name}; ring: epoch kept; n = {n:,} training hands",
+        finding=f"The weights of epoch {run.metrics['best_epoch']} were kept: "
+        "the lowest error on the selection hands.",
+    )
 
 
 def curves(
@@ -32,8 +58,8 @@ def curves(
 ) -> Axes:
     """Draw the errors of several settings over epochs: mean over seeds, and their range.
 
-    A ring marks the error of each seed at the epoch whose weights were kept: what runs are compared
-    by, which the end of a curve is not.
+    Solid: the selection hands. Dotted: the training hands. A ring marks the epoch whose weights
+    were kept.
 
     Parameters
     ----------
@@ -46,38 +72,79 @@ def curves(
     for i, (label, histories) in enumerate(groups.items()):
         colour = colours[i % len(colours)]
         measure, unit = measure_of(histories[0])
-        for split, style in (("selection", "-"), ("train", ":")):
-            by_epoch = pd.concat(histories).groupby("epoch")[f"{split}_{measure}"]
-            mean = by_epoch.mean()
-            axes.plot(
-                mean.index,
-                mean,
-                style,
-                color=colour,
-                marker="o" if split == "selection" else None,
-                markersize=4,
-                label=label if split == "selection" else None,
-            )
-            if len(histories) > 1 and split == "selection":
-                axes.fill_between(
-                    mean.index, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.15, lw=0
-                )
+        by_epoch = pd.concat(histories).groupby("epoch")
+        selection, train = (by_epoch[f"{split}_{measure}"] for split in ("selection", "train"))
+        axes.plot(train.mean(), ":", color=colour)
+        axes.plot(selection.mean(), "o-", color=colour, markersize=4, label=label)
+        if len(histories) > 1:
+            low, high = selection.min(), selection.max()
+            axes.fill_between(low.index, low, high, color=colour, alpha=0.15, lw=0)
         for history in histories:
             kept = history.loc[history[f"selection_{measure}"].idxmin()]
-            axes.plot(
-                kept["epoch"],
-                kept[f"selection_{measure}"],
-                "o",
-                color=colour,
-                markersize=11,
-                markerfacecolor="none",
-                markeredgewidth=1.6,
-            )
-    return _epoch_axis(axes, unit)
+            _ring(kept["epoch"], kept[f"selection_{measure}"], colour, axes)
+    return epoch_axis(axes, unit)
+
+
+def direct_labels(axes: Axes, height: float | None = None) -> Axes:
+    """Write each line's label beside its end, in its colour, without overlaps.
+
+    Parameters
+    ----------
+    axes : Axes
+        Whose lines have labels; with its final limits.
+    height : float, optional
+        Of the axes in inches; two thirds of the figure's by default.
+    """
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    if not lines:
+        return axes
+    height = height or 0.68 * axes.figure.bbox.height / axes.figure.dpi
+    axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    ends = np.clip(
+        [to_fraction.transform((line.get_xdata()[-1], line.get_ydata()[-1])) for line in lines],
+        0,
+        1,
+    )
+    heights = _spread([end[1] for end in ends], LINE / height)
+    for line, (x, y), at in zip(lines, ends, heights, strict=True):
+        axes.annotate(
+            str(line.get_label()),
+            (x, y),
+            xytext=(1.04, at),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=line.get_color(),
+            fontsize=FONT,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "lw": 0.6,
+                "relpos": (0, 0.5),
+            },
+        )
+    return axes
+
+
+def _spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move positions apart, as little as needed, so that neighbours differ by `gap`."""
+    order = np.argsort(positions)
+    placed = np.array(positions, float)[order]
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    excess = max(0.0, placed[-1] - max(1.0, (len(placed) - 1) * gap))
+    placed[-1] -= excess
+    for i in range(len(placed) - 2, -1, -1):
+        placed[i] = min(placed[i], placed[i + 1] - gap)
+    result = np.empty_like(placed)
+    result[order] = placed
+    return result.tolist()
 
 
 def reference_line(value: float, label: str, axes: Axes) -> Axes:
-    """Draw a level to read curves against, with its name on the line."""
+    """Draw a level to compare curves with, with its name on the line."""
     axes.axhline(value, color=FAINT, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
     axes.annotate(
@@ -88,36 +155,25 @@ def reference_line(value: float, label: str, axes: Axes) -> Axes:
         textcoords="offset points",
         ha="right",
         color=FAINT,
-        fontsize=12,
+        fontsize=FONT,
     )
     return axes
 
 
-def dots_with_intervals(
-    table: pd.DataFrame, axes: Axes, *, label: str, value: str, grey: Sequence[bool] | None = None
-) -> Axes:
-    """Draw one row for each experiment: its value and interval (a forest plot).
+def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
+    """Cut off what lies far above the rest: one training that diverged must not set the scale.
 
     Parameters
     ----------
-    table : DataFrame
-        Columns `label`, `value`, and `value` with _low and _high; first row on top.
+    values : iterable of float
+        What is drawn, in the unit of the axis.
+    constant : float
+        Error of the constant predictor, which stays visible.
     axes : Axes
-    label, value : str
-        Names of columns.
-    grey : sequence of bool, optional
-        Rows to draw without colour: ties.
     """
-    rows = np.arange(len(table))[::-1]
-    faint = np.zeros(len(table), bool) if grey is None else np.asarray(grey)
-    for row, faded, (_, entry) in zip(rows, faint, table.iterrows(), strict=True):
-        colour = GREY if faded else BLUE
-        ends = [entry[f"{value}_low"], entry[f"{value}_high"]]
-        axes.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
-        axes.plot(entry[value], row, "o", color=colour, markersize=7)
-    axes.set_yticks(rows, table[label])
-    axes.set_ylim(-0.6, len(table) - 0.4)
-    axes.grid(axis="y", visible=False)
+    most = max(2 * constant, 2 * float(np.median(list(values))))
+    if axes.get_ylim()[1] > most:
+        axes.set_ylim(0, most)
     return axes
 
 
@@ -128,7 +184,99 @@ def measure_of(history: pd.DataFrame) -> tuple[str, str]:
     return "log_loss", "log loss of sex"
 
 
-def _epoch_axis(axes: Axes, label: str) -> Axes:
+def epoch_axis(axes: Axes, label: str) -> Axes:
+    """Count epochs in whole numbers."""
     axes.set(xlabel="epoch", ylabel=label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return axes
+
+
+def _ring(epoch: float, value: float, colour: str, axes: Axes) -> None:
+    axes.plot(
+        epoch,
+        value,
+        "o",
+        color=colour,
+        markersize=11,
+        markerfacecolor="none",
+        markeredgewidth=1.6,
+    )
+
+
+# --- hands ---
+
+
+def augmented_hands(hands: Hands, config: RunConfig, n: int = 12) -> Drawing:
+    """Draw some training hands as the network receives them: augmented and normalised."""
+    import torch
+
+    from h2a_lib.models.dataset import PixelStatistics, augment, generator, normalise
+
+    rows = hands.training_rows(config.train_fraction)
+    rows = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
+    pixels = torch.from_numpy(hands.images[np.sort(rows)]).unsqueeze(1).float() / 255
+    if config.augment is not None:
+        random = generator(torch.device("cpu"), config.seed, "augmented hands")
+        pixels = augment(pixels, config.augment, random)
+    statistics = PixelStatistics.of(hands.images[np.sort(rows)])
+    seen = normalise(pixels, config.pixel_norm, statistics, training=True)[:, 0].numpy()
+    labels = hands.labels.iloc[np.sort(rows)]
+    titles = [f"{months:.0f} months" for months in labels["age_months"]]
+    figure = _hands(seen, titles, columns=6)
+    changes = "augmented at random" if config.augment else "without augmentation"
+    return radiographs(
+        figure,
+        "augmented_hands",
+        alt=f"{len(seen)} training hands of {config.image_size_px} by {config.image_size_px} "
+        f"pixels, {changes}, normalised by {config.pixel_norm}, with their labelled ages.",
+        caption=f"Training hands as the network receives them, {changes}; "
+        f"n = {len(seen)} of {len(hands.training_rows(config.train_fraction)):,}",
+    )
+
+
+def estimates(run: Run, hands: Hands, n: int = 8) -> Drawing:
+    """Draw some validation hands with the label and the network's estimate below each.
+
+    They are spread evenly over the labelled ages, so that none was picked for its error.
+    """
+    predictions = run.predictions[run.predictions["split"] == "validation"]
+    predictions = predictions.sort_values(["age_months", "id"])
+    chosen = predictions.iloc[
+        np.linspace(0, len(predictions) - 1, min(n, len(predictions))).astype(int)
+    ]
+    rows = hands.labels.reset_index().set_index("id").loc[chosen["id"], "index"]
+    titles = [_title(hand) for _, hand in chosen.iterrows()]
+    figure = _hands(hands.images[rows.to_numpy()].astype(float), titles, columns=4)
+    return radiographs(
+        figure,
+        "estimates",
+        alt=f"{len(chosen)} validation hands with label and estimate: {'; '.join(titles)}.",
+        caption=f"Label → estimate of {run.name} on validation hands, evenly spaced by label; "
+        f"n = {len(chosen)} of {len(predictions):,}",
+    )
+
+
+def _title(hand: pd.Series) -> str:
+    texts = []
+    if "predicted_age_months" in hand:
+        texts.append(f"{hand['age_months']:.0f} → {hand['predicted_age_months']:.0f} months")
+    if "male_probability" in hand:
+        texts.append(
+            f"{'male' if hand['male'] else 'female'} → {hand['male_probability']:.0%} male"
+        )
+    return ", ".join(texts)
+
+
+def _hands(images: np.ndarray, titles: Sequence[str], columns: int) -> Figure:
+    rows = -(-len(images) // columns)
+    width = 10.4 / columns
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(10.4, rows * (width + 0.3)), squeeze=False
+    )
+    for axes in panels.flat:
+        axes.axis("off")
+    for axes, image, title in zip(panels.flat, images, titles, strict=False):
+        low, high = np.percentile(image, [0.5, 99.5])
+        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        axes.set_title(title, fontsize=FONT)
+    return figure

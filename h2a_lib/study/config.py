@@ -5,7 +5,7 @@ import json
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -242,6 +242,8 @@ class StudyConfig(Strict):
     defaults: dict[str, Any]
     profiles: dict[str, Profile]
     experiments: dict[str, dict[str, Any]]
+    margin_months: Positive = 1.0
+    """The smallest difference of two errors that matters, stated before any is measured."""
 
     def profile(self, name: str) -> Profile:
         """Return a profile; an unknown name is a UserError that lists the known ones."""
@@ -249,8 +251,14 @@ class StudyConfig(Strict):
             raise unknown("profile", name, self.profiles)
         return self.profiles[name]
 
-    def run_config(self, profile: str, experiment: str, seed: int = 0) -> RunConfig:
-        """Merge defaults, profile and experiment into one run's settings.
+    def run_config(
+        self,
+        profile: str,
+        experiment: str,
+        seed: int = 0,
+        changes: Mapping[str, Any] | None = None,
+    ) -> RunConfig:
+        """Merge defaults, profile and experiment, and any changes, into one run's settings.
 
         Raises
         ------
@@ -262,7 +270,8 @@ class StudyConfig(Strict):
         if experiment not in self.experiments:
             raise unknown("experiment", experiment, self.experiments)
         of_experiment = self.experiments[experiment]
-        merged = self.defaults | of_profile | of_experiment | of_both
+        changed = dict(changes or {})
+        merged = self.defaults | of_profile | of_experiment | of_both | changed
         try:
             return RunConfig(**merged, experiment=experiment, seed=seed)
         except ValidationError as error:
@@ -274,6 +283,8 @@ class StudyConfig(Strict):
                 place = f"experiments.{experiment}"
             if key in of_both:
                 place = f"profiles.{profile}.settings_of.{experiment}"
+            if key in changed:
+                place = "changes"
             raise UserError(_explain(error, Settings, place)) from None
 
     def experiments_of(self, profile: str) -> list[str]:

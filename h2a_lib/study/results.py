@@ -94,21 +94,13 @@ class Results:
         inputs : iterable of Path
             The files whose content the figure shows.
         """
-        import matplotlib.pyplot as plt
-        from IPython.display import Image, Markdown, display
-
         self.save(drawing, inputs)
-        content = io.BytesIO()
-        # White under dark words, also where JupyterLab's theme is dark.
-        ground = "auto" if drawing.is_raster else "white"
-        drawing.figure.savefig(
-            content, format="png", dpi=SCREEN_DPI, bbox_inches="tight", facecolor=ground
-        )
-        plt.close(drawing.figure)
-        png = content.getvalue()
-        width = int.from_bytes(png[16:20], "big")
-        display(Image(png, format="png", width=width // 2, alt=drawing.alt))
-        display(Markdown("\n\n".join(filter(None, [f"*{drawing.caption}.*", drawing.finding]))))
+        display_drawing(drawing)
+
+    def display(self, drawing: Drawing) -> None:
+        """Display a figure without saving it, with the tier of the data in its corner."""
+        self._write_tier(drawing)
+        display_drawing(drawing)
 
     def save(self, drawing: Drawing, inputs: Iterable[Path]) -> Path:
         """Save a figure and, beside it, what it shows and what it was made from.
@@ -130,9 +122,7 @@ class Results:
         figure, name = drawing.figure, drawing.name
         suffix = "png" if drawing.is_raster else "svg"
         path = self.folder / "figures" / f"{name}.{suffix}"
-        # Light enough for the dark ground of radiographs, dark enough for white.
-        grey = "0.7" if drawing.is_raster else "0.4"
-        figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=10, color=grey)
+        self._write_tier(drawing)
         # First: a picture never lies beside the description of an earlier one.
         remove(path.with_suffix(".json"))
         # The salt, and no date: the same data give the same bytes.
@@ -157,6 +147,11 @@ class Results:
             },
         )
         return path
+
+    def _write_tier(self, drawing: Drawing) -> None:
+        # Light enough for the dark ground of radiographs, dark enough for white.
+        grey = "0.7" if drawing.is_raster else "0.4"
+        drawing.figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=10, color=grey)
 
     def remove_figures(self) -> None:
         """Remove the figures that this notebook drew before: it may draw fewer this time."""
@@ -213,6 +208,24 @@ class Results:
     def _relative(self, file: Path) -> str:
         file = file.resolve()
         return str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
+
+
+def display_drawing(drawing: Drawing) -> None:
+    """Display a figure with its caption and its finding, and close it."""
+    import matplotlib.pyplot as plt
+    from IPython.display import Image, Markdown, display
+
+    content = io.BytesIO()
+    # White under dark words, also where JupyterLab's theme is dark.
+    ground = "auto" if drawing.is_raster else "white"
+    drawing.figure.savefig(
+        content, format="png", dpi=SCREEN_DPI, bbox_inches="tight", facecolor=ground
+    )
+    plt.close(drawing.figure)
+    png = content.getvalue()
+    width = int.from_bytes(png[16:20], "big")
+    display(Image(png, format="png", width=width // 2, alt=drawing.alt))
+    display(Markdown("\n\n".join(filter(None, [f"*{drawing.caption}.*", drawing.finding]))))
 
 
 def _check_name(name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -118,13 +118,22 @@ class Study:
 
     # --- runs ---
 
-    def run_config(self, experiment: str, seed: int = 0) -> RunConfig:
-        """Return a run's settings."""
-        return self.config.run_config(self.profile_name, experiment, seed)
+    def run_config(
+        self, experiment: str, seed: int = 0, changes: Mapping[str, Any] | None = None
+    ) -> RunConfig:
+        """Return a run's settings, with other values for some of them."""
+        return self.config.run_config(self.profile_name, experiment, seed, changes)
 
     def run_folder(self, experiment: str, seed: int = 0) -> Path:
         """Return where a run is kept."""
         return self.root / "runs" / self.name / experiment / f"seed-{seed}"
+
+    def folder_of(self, settings: RunConfig) -> Path:
+        """Return where a run of these settings is kept: in `scratch/` if they are not its own."""
+        experiment, seed = settings.experiment, settings.seed
+        if settings == self.run_config(experiment, seed):
+            return self.run_folder(experiment, seed)
+        return self.run_folder(f"scratch/{experiment}-{settings.digest}", seed)
 
     @property
     def missing_file(self) -> Path:
@@ -207,6 +216,10 @@ class Study:
             return
         inputs = [run.folder / "predictions.csv" for run in shown] or [self.data_file]
         self.results.show(drawing, inputs)
+
+    def display(self, drawing: Drawing) -> None:
+        """Display a figure of a single run, which the report does not have."""
+        self.results.display(drawing)
 
     def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
         """Save a table and return it, to be displayed."""

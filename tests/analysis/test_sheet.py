@@ -77,7 +77,7 @@ def test_possibilities_are_the_product_of_what_each_setting_may_be():
     }
     made_up = SimpleNamespace(
         experiments=settings,
-        config=lambda profile, name: SimpleNamespace(
+        run_config=lambda profile, name: SimpleNamespace(
             **dict.fromkeys(sheet.SETTINGS, 0) | settings[name]
         ),
     )
@@ -85,7 +85,7 @@ def test_possibilities_are_the_product_of_what_each_setting_may_be():
 
 
 def test_an_unnamed_value_is_said_plainly():
-    assert sheet.in_words([None, 1e-4, True, {"rotation_degrees": 10.0}]) == (
+    assert sheet.describe_values([None, 1e-4, True, {"rotation_degrees": 10.0}]) == (
         "none, 0.0001, yes, random changes"
     )
 
@@ -113,7 +113,7 @@ def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
             config=SimpleNamespace(network="resnet18"),
             predictions_train=range(300),
             metrics={"epochs": 4},
-            made_by={"seconds": seconds},
+            provenance={"seconds": seconds},
         )
         for seconds in (90.0, 60.0)
     )
@@ -123,7 +123,7 @@ def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
 
 
 def test_blocks_are_drawn_with_the_kernels_and_channels_they_have():
-    figure = network.blocks()
+    figure = network.blocks().figure
     left, right = ({text.get_text() for text in axes.texts} for axes in figure.axes)
     assert "3 × 3, 64" in left
     assert {"1 × 1, 64", "1 × 1, 256"} <= right

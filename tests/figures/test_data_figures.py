@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from data_folders import picture, write_set
 
-from h2a_lib.data import sources
+from h2a_lib.data import measure, sources
 from h2a_lib.data.index import measurements
 from h2a_lib.data.labels import assign_split
 from h2a_lib.figures import images as draw

@@ -1,4 +1,4 @@
-"""study.yaml as two tables for its readers: what is varied, and the networks that are trained."""
+"""study.yaml as two tables: which settings are varied, and which networks are trained."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from h2a_lib.analysis.comparison.runs import DEFAULT, differences
+from h2a_lib.analysis.comparison.labels import DEFAULT, differences
 from h2a_lib.study.config import RunConfig, StudyConfig
 from h2a_lib.study.runs import Run
 
@@ -38,23 +38,23 @@ SIZE_PX = 224
 
 
 def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
-    """List every setting that an experiment of the sheet changes, and to what.
+    """List every setting that an experiment of study.yaml changes, and to what.
 
     Parameters
     ----------
     config : StudyConfig
-        The sheet.
+        The parsed study.yaml.
     profile : str
         Whose experiments are counted.
 
     Returns
     -------
     DataFrame
-        setting, default, other_values (numbers by size, else in the sheet's order), experiments
-        (how many of the profile's own differ from the default in it).
+        setting, default, other_values (numbers by size, else in the order of study.yaml),
+        experiments (how many of the profile's own differ from the default in it).
     """
     configs = {name: config.run_config(profile, name) for name in config.experiments}
-    default, here = configs[DEFAULT], config.experiments_of(profile)
+    default, chosen = configs[DEFAULT], config.experiments_of(profile)
     changes = {name: differences(own, default) for name, own in configs.items()}
     rows = []
     for setting in type(default).model_fields:
@@ -66,16 +66,16 @@ def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
         rows.append(
             {
                 "setting": SETTINGS.get(setting, setting),
-                "default": in_words([default.model_dump(mode="json")[setting]]),
-                "other_values": in_words(values),
-                "experiments": sum(setting in changes[name] for name in here),
+                "default": describe_values([default.model_dump(mode="json")[setting]]),
+                "other_values": describe_values(values),
+                "experiments": sum(setting in changes[name] for name in chosen),
             }
         )
     return pd.DataFrame(rows)
 
 
 def varied_verdict(table: pd.DataFrame) -> str:
-    """Say which setting of `hyperparameters` is varied most, in a title's few words."""
+    """Return which setting of `hyperparameters` is varied most, for a title."""
     varied = (table["experiments"] > 0).sum()
     first = table.loc[table["experiments"] == table["experiments"].max(), "setting"]
     if not varied:
@@ -86,7 +86,7 @@ def varied_verdict(table: pd.DataFrame) -> str:
 
 
 def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
-    """Say in what two configurations differ besides one setting.
+    """Return in what two configurations differ besides one setting.
 
     Returns
     -------
@@ -97,16 +97,19 @@ def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
     names = [name for name in ours if name != setting]
     if len(names) > 2:
         return f"{len(names)} more settings changed"
+    values = {
+        name: (describe_values([ours[name]]), describe_values([theirs[name]])) for name in names
+    }
     return " and ".join(
-        f"{SETTINGS.get(name, name)} {in_words([ours[name]])} instead of {in_words([theirs[name]])}"
-        for name in names
+        f"{SETTINGS.get(name, name)} {here} instead of {there}"
+        for name, (here, there) in values.items()
     )
 
 
-def in_words(values: Iterable[Any]) -> str:
-    """Write different values of one setting; named ones with what differs between them.
+def describe_values(values: Iterable[Any]) -> str:
+    """List different values of one setting; named ones with what differs between them.
 
-    >>> in_words([{"name": "step", "gamma": 0.1}, {"name": "step", "gamma": 0.5}, "adam"])
+    >>> describe_values([{"name": "step", "gamma": 0.1}, {"name": "step", "gamma": 0.5}, "adam"])
     'step (gamma 0.1, 0.5), adam'
     """
     named: dict[str, list[dict[str, Any]]] = {}
@@ -121,13 +124,13 @@ def in_words(values: Iterable[Any]) -> str:
 
 def _options(several: Sequence[dict[str, Any]]) -> str:
     """Write the options in which some values of one name differ, or the single numbers of one."""
-    found = {
+    values_of = {
         key: list(dict.fromkeys(_plain(options[key]) for options in several)) for key in several[0]
     }
     if len(several) > 1:
-        found = {key: values for key, values in found.items() if len(values) > 1}
-    said = [f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in found.items()]
-    return f" ({'; '.join(said)})" if said and (len(several) > 1 or len(said) == 1) else ""
+        values_of = {key: values for key, values in values_of.items() if len(values) > 1}
+    texts = [f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in values_of.items()]
+    return f" ({'; '.join(texts)})" if texts and (len(several) > 1 or len(texts) == 1) else ""
 
 
 def _plain(value: Any) -> str:
@@ -141,14 +144,14 @@ def _plain(value: Any) -> str:
 
 
 def possibilities(config: StudyConfig, profile: str) -> int:
-    """Return how many networks it would take to try all values of the sheet with each other."""
+    """Return how many networks it would take to try all values with each other."""
     configs = [config.run_config(profile, name) for name in config.experiments]
     varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - {"task"}]
     return math.prod(len({str(getattr(own, field)) for own in configs}) for field in varied)
 
 
 def variables(config: StudyConfig, profile: str) -> dict[str, str]:
-    """Return what the deck says of the sheet, ready to print."""
+    """Return what the deck says of study.yaml, ready to print."""
     names = config.experiments_of(profile)
     default = config.run_config(profile, DEFAULT)
     changes = [differences(config.run_config(profile, name), default) for name in names]
@@ -157,9 +160,9 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
     return {
         "possibilities": f"{networks:,}",
         "varied_verdict": varied_verdict(hyperparameters(config, profile)),
-        "sentence": f"Every value with every other would take {networks:,} networks. This study "
-        f"trains {len(names)}: the default, {alone} that differ from it in one setting, and "
-        f"{len(names) - 1 - alone} in several.",
+        "sentence": f"All combinations of these values would take {networks:,} networks. "
+        f"This study trains {len(names)}: the default, {alone} that differ from it in one "
+        f"setting, and {len(names) - 1 - alone} in several.",
     }
 
 

@@ -1,4 +1,4 @@
-"""The runs of a study side by side: one row each, with intervals, ties called ties.
+"""The runs of a study side by side: one row each, and every experiment against the default.
 
 What is compared with what follows from study.yaml: the experiments that differ from the default in
 one setting alone are the comparison of that setting.
@@ -6,23 +6,24 @@ one setting alone are the comparison of that setting.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.statistics.bootstrap import (
-    Estimate,
-    over_seeds,
-    paired_difference,
-    paired_over_seeds,
+from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label
+from h2a_lib.analysis.statistics.bootstrap import Estimate, join, over_seeds
+from h2a_lib.analysis.statistics.variance_components import (
+    Errors,
+    RunNoise,
+    difference,
+    run_noise,
 )
+from h2a_lib.analysis.statistics.verdicts import verdicts
 from h2a_lib.errors import UserError
-from h2a_lib.study import config as study_config
 from h2a_lib.study.config import RunConfig, Step
 from h2a_lib.study.runs import Run
-
-DEFAULT = study_config.DEFAULT
 
 # Settings that trade bias for variance, in words.
 TRADES = {
@@ -31,6 +32,7 @@ TRADES = {
     "train_fraction": "share of the data",
     "augment": "augmentation",
 }
+
 
 Groups = dict[str, list[Run]]
 
@@ -45,16 +47,6 @@ def by_experiment(runs: Iterable[Run]) -> Groups:
         if run.config.task in ("age", "both"):
             groups.setdefault(run.config.experiment, []).append(run)
     return groups
-
-
-def differences(config: RunConfig, default: RunConfig) -> dict[str, Any]:
-    """Return the settings in which one configuration differs from another."""
-    ours, theirs = config.model_dump(mode="json"), default.model_dump(mode="json")
-    return {
-        key: value
-        for key, value in ours.items()
-        if key not in ("experiment", "seed") and value != theirs[key]
-    }
 
 
 def differing_in(configs: Mapping[str, RunConfig], setting: str) -> list[str]:
@@ -93,31 +85,6 @@ def optimizers(configs: Mapping[str, RunConfig]) -> list[str]:
     ]
 
 
-def in_words(configs: Mapping[str, RunConfig], experiments: Iterable[str]) -> dict[str, str]:
-    """Return what to call experiments beside each other: the default by what it has, "adam".
-
-    Parameters
-    ----------
-    configs : mapping of str to RunConfig
-        Experiment -> its settings, the default among them.
-    experiments : iterable of str
-        That differ from the default in one setting, or in the optimiser and its rate and decay.
-
-    Returns
-    -------
-    dict of str to str
-        Experiment -> its name.
-    """
-    names = {name: name for name in experiments}
-    default = configs[DEFAULT]
-    settings = {key for name in names for key in differences(configs[name], default)}
-    if DEFAULT in names and settings:
-        setting = "optimizer" if "optimizer" in settings else min(settings)
-        value = getattr(default, setting)
-        names[DEFAULT] = f"{getattr(value, 'name', value)} (default)"
-    return names
-
-
 def configs_of(groups: Groups) -> dict[str, RunConfig]:
     """Return the settings of each experiment."""
     return {name: group[0].config for name, group in groups.items()}
@@ -152,7 +119,8 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
         return [name for name in schedules if configs[name].schedule.name in names]
 
     steps = named("step")
-    found = {
+    sizes = differing_in(configs, "train_fraction")
+    figures = {
         "curves_by_depth": differing_in(configs, "network"),
         "step_grid_curves": [DEFAULT, *steps] if steps else [],
         "plateau": [DEFAULT, *named("plateau")],
@@ -161,9 +129,13 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
         "optimizers": optimizers(configs),
         "normalisation": differing_in(configs, "pixel_norm"),
         "bias_variance": [name for setting in TRADES for name in differing_in(configs, setting)],
+        # A line through fewer than three amounts of data extrapolates nothing.
+        "data_curve": sizes if len(sizes) > 2 else [],
         "forest": list(configs),
     }
-    return {figure: list(dict.fromkeys(names)) for figure, names in found.items() if len(names) > 1}
+    return {
+        name: list(dict.fromkeys(chosen)) for name, chosen in figures.items() if len(chosen) > 1
+    }
 
 
 # --- how well ---
@@ -185,9 +157,9 @@ def constant_error(run: Run) -> Estimate:
 
 
 def train_error(run: Run) -> float:
-    """Return the MAE in months of the best weights on the hands that they learnt from."""
-    learnt = run.predictions_train
-    return float((learnt["predicted_age_months"] - learnt["age_months"]).abs().mean())
+    """Return the MAE in months of the kept weights on the hands they were trained on."""
+    trained_on = run.predictions_train
+    return float((trained_on["predicted_age_months"] - trained_on["age_months"]).abs().mean())
 
 
 def mean_error(group: Sequence[Run]) -> float:
@@ -195,31 +167,130 @@ def mean_error(group: Sequence[Run]) -> float:
     return over_seeds(run.metrics["validation"]["mae_months"] for run in group).mean
 
 
-def best(groups: Groups) -> str:
-    """Return the experiment with the lowest validation error (lower is better)."""
-    return min(groups, key=lambda name: mean_error(groups[name]))
+def errors_of(group: Sequence[Run]) -> Errors:
+    """Return the absolute validation errors of an experiment, (seeds, n), in months, by id."""
+    frames = [validation(run).sort_values("id") for run in group]
+    for frame in frames[1:]:
+        join(frames[0][["id", "age_months"]], frame[["id", "age_months"]])
+    return np.stack(
+        [(f["predicted_age_months"] - f["age_months"]).abs().to_numpy() for f in frames]
+    )
 
 
-def with_equal_seeds(groups: Groups) -> Groups:
-    """Return the experiments cut down to the seeds of the one that has fewest.
+def duplicates(groups: Groups) -> dict[str, str]:
+    """Return the experiments that are the same training as an earlier one, by its name.
 
-    `best` takes all seeds and `gap` those that both have: where one experiment has three and
-    another one, the better by its mean could be the worse by the seeds compared.
+    StepLR after 25 epochs is a constant rate where there are only ten. The default comes first.
     """
-    fewest = min(map(len, groups.values()))
-    return {name: group[:fewest] for name, group in groups.items()}
+    first: dict[bytes, str] = {}
+    same = {}
+    for name in sorted(groups, key=lambda name: name != DEFAULT):
+        frame = validation(groups[name][0]).sort_values("id")
+        content = frame["predicted_age_months"].to_numpy().tobytes()
+        if content in first:
+            same[name] = first[content]
+        else:
+            first[content] = name
+    return same
 
 
-def gap(group: Sequence[Run], reference: Sequence[Run]) -> Estimate:
-    """Return how much larger the validation MAE of one experiment is than another's, in months.
+# --- against the default ---
 
-    Paired on the same hands, and over seeds where both have several.
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every experiment against the default, as one family of comparisons.
+
+    Attributes
+    ----------
+    groups : dict of str to list of Run
+        Experiment -> its runs.
+    table : DataFrame
+        experiment, label, difference_months with _low and _high (95 % each; below zero: better
+        than the default), verdict (adjusted for the number of comparisons), same_as (an earlier
+        experiment that is the same training, or ""), seeds, n; from best to worst.
+    noise : RunNoise
+        Of training, pooled over experiments with more than one seed.
+    margin_months : float
+        The smallest difference that matters.
     """
-    pairs = list(zip(map(validation, group), map(validation, reference), strict=False))
-    if len(pairs) == 1:
-        return paired_difference(*pairs[0])
-    ours, theirs = zip(*pairs, strict=True)
-    return paired_over_seeds(ours, theirs)
+
+    groups: Groups
+    table: pd.DataFrame
+    noise: RunNoise
+    margin_months: float
+
+    def row(self, experiment: str) -> pd.Series:
+        """Return the comparison of one experiment with the default."""
+        return self.table.set_index("experiment").loc[experiment]
+
+    def estimate(self, experiment: str) -> Estimate:
+        """Return how much larger the experiment's error is than the default's, in months."""
+        row = self.row(experiment)
+        ends = (row[f"difference_months{end}"] for end in ("", "_low", "_high"))
+        return Estimate(*ends, int(row["n"]))
+
+    @property
+    def configs(self) -> dict[str, RunConfig]:
+        """The settings of each experiment."""
+        return configs_of(self.groups)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs that are compared."""
+        return [run for group in self.groups.values() for run in group]
+
+
+def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
+    """Compare every experiment that estimates age with the default.
+
+    Never with the best: an experiment that was chosen because it came out first flatters itself.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Of one study.
+    margin_months : float
+        See `StudyConfig.margin_months`.
+    """
+    groups = by_experiment(runs)
+    if DEFAULT not in groups:
+        raise UserError(f"no run of {DEFAULT}, with which all experiments are compared")
+    same = duplicates(groups)
+    errors = {name: errors_of(group) for name, group in groups.items() if name not in same}
+    noise = run_noise(errors.values())
+    compared = {
+        name: difference(own, errors[DEFAULT], noise)
+        for name, own in errors.items()
+        if name != DEFAULT
+    }
+    judged = dict(zip(compared, verdicts(list(compared.values()), margin_months), strict=True))
+    rows = []
+    for name in groups:
+        original = same.get(name, name)
+        if name == DEFAULT:
+            continue
+        found = compared.get(original)
+        estimate = found.estimate if found else Estimate(0.0, 0.0, 0.0, errors[DEFAULT].shape[1])
+        rows.append(
+            {
+                "experiment": name,
+                "label": label(groups[name][0].config, groups[DEFAULT][0].config),
+                **estimate.row("difference_months", digits=3),
+                "verdict": judged.get(original, "identical"),
+                "same_as": same.get(name, ""),
+                "seeds": len(groups[name]),
+                "n": estimate.n,
+            }
+        )
+    columns = ["experiment", "label", "difference_months", "difference_months_low"]
+    columns += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.sort_values("difference_months", ignore_index=True)
+    return Comparison(groups, table, noise, margin_months)
+
+
+# --- tables ---
 
 
 def table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -229,14 +300,14 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     -------
     DataFrame
         experiment, seed, network, differs_in, epochs, best_epoch, n_train, train_mae_months (of
-        the best weights on what they learnt from), mae_months with _low and _high, auc, n,
-        seconds. MAE is NaN for a run that tells sex alone, the AUC for one that tells age alone.
+        the kept weights), mae_months with _low and _high, auc, n, seconds. MAE is NaN for a run
+        that estimates sex alone, the AUC for one that estimates age alone.
     """
     default = next(run.config for run in runs if run.config.experiment == DEFAULT)
     rows = []
     for run in runs:
-        tells_age = run.config.task != "sex"
-        found = error(run) if tells_age else Estimate(*3 * (math.nan,), len(validation(run)))
+        with_age = run.config.task != "sex"
+        estimate = error(run) if with_age else Estimate(*3 * (math.nan,), len(validation(run)))
         rows.append(
             {
                 "experiment": run.config.experiment,
@@ -246,39 +317,14 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
                 "epochs": run.metrics["epochs"],
                 "best_epoch": run.metrics["best_epoch"],
                 "n_train": len(run.predictions_train),
-                "train_mae_months": round(train_error(run), 2) if tells_age else math.nan,
-                **found.row("mae_months", digits=2),
+                "train_mae_months": round(train_error(run), 2) if with_age else math.nan,
+                **estimate.row("mae_months", digits=2),
                 "auc": run.metrics["validation"].get("auc", math.nan),
-                "n": found.n,
+                "n": estimate.n,
                 "seconds": run.provenance["seconds"],
             }
         )
     return pd.DataFrame(rows)
-
-
-def forest(groups: Groups) -> pd.DataFrame:
-    """Return each experiment's validation MAE less the default's, paired by hand.
-
-    Returns
-    -------
-    DataFrame
-        experiment, difference_months with _low and _high (below zero: better than the default),
-        tie, n; from best to worst.
-    """
-    rows = []
-    for name, group in groups.items():
-        if name == DEFAULT:
-            continue
-        found = gap(group, groups[DEFAULT])
-        rows.append(
-            {
-                "experiment": name,
-                **found.row("difference_months", digits=3),
-                "tie": found.is_tie,
-                "n": found.n,
-            }
-        )
-    return pd.DataFrame(rows).sort_values("difference_months", ignore_index=True)
 
 
 def step_grid(groups: Groups) -> pd.DataFrame:
@@ -305,23 +351,97 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        label (the setting's value), train_mae_months, mae_months with _low and _high; of each
-        experiment's first seed, by value.
+        label (the setting's value), train_mae_months, mae_months with _low and _high (over
+        children); of each experiment's first seed, by value.
     """
     runs = [groups[name][0] for name in differing_in(configs_of(groups), setting)]
+    runs.sort(key=lambda run: _rank(setting, getattr(run.config, setting)))
     rows = [
-        {"value": getattr(run.config, setting), "train_mae_months": train_error(run)}
-        | error(run).row("mae_months")
+        {
+            "label": _short(setting, getattr(run.config, setting)),
+            "train_mae_months": train_error(run),
+            **error(run).row("mae_months"),
+        }
         for run in runs
     ]
-    table = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def _rank(setting: str, value: object) -> float:
     if setting == "network":
-        table["value"] = [int(value.removeprefix("resnet")) for value in table["value"]]
+        return float(str(value).removeprefix("resnet"))
+    return float(value is not None) if setting == "augment" else float(value)  # type: ignore
+
+
+def _short(setting: str, value: object) -> str:
+    """Return a tick's text: the axis names the setting."""
     if setting == "augment":
-        table["value"] = ["off" if value is None else "on" for value in table["value"]]
-    table = table.sort_values("value", ignore_index=True)
-    table.insert(0, "label", [v if isinstance(v, str) else f"{v:g}" for v in table["value"]])
-    return table.drop(columns="value")
+        return "off" if value is None else "on"
+    return f"{_rank(setting, value):g}"
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """Validation error against the number of training hands: a straight line in logarithms.
+
+    Attributes
+    ----------
+    points : DataFrame
+        hands, mae_months: one row a run.
+    exponent : float
+        The error falls as hands to the power of minus this.
+    line : DataFrame
+        hands, mae_months with _low and _high (95 % prediction interval of one run), from the
+        smallest amount to twice the largest.
+    """
+
+    points: pd.DataFrame
+    exponent: float
+    line: pd.DataFrame
+
+    @property
+    def doubled(self) -> Estimate:
+        """The error that twice the largest number of hands would give, in months."""
+        ends = self.line.iloc[-1]
+        values = (float(ends[f"mae_months{end}"]) for end in ("", "_low", "_high"))
+        return Estimate(*values, len(self.points))
+
+
+def power_law(groups: Groups) -> PowerLaw:
+    """Fit a power law to the errors of the experiments that vary the amount of data.
+
+    Hestness et al. (2017, arXiv:1712.00409) observe it between too few data and the noise of the
+    labels; the extrapolation assumes that the floor is not near.
+    """
+    from scipy import stats
+
+    names = differing_in(configs_of(groups), "train_fraction")
+    points = pd.DataFrame(
+        [
+            {"hands": len(run.predictions_train), "mae_months": error(run).value}
+            for name in names
+            for run in groups[name]
+        ]
+    )
+    x, y = np.log(points["hands"]), np.log(points["mae_months"])
+    fit = stats.linregress(x, y)
+    hands = np.geomspace(points["hands"].min(), 2 * points["hands"].max(), 50)
+    at = np.log(hands)
+    spread = ((x - x.mean()) ** 2).sum()
+    residual = ((y - fit.intercept - fit.slope * x) ** 2).sum() / (len(x) - 2)
+    half = stats.t.ppf(0.975, len(x) - 2) * np.sqrt(
+        residual * (1 + 1 / len(x) + (at - x.mean()) ** 2 / spread)
+    )
+    middle = fit.intercept + fit.slope * at
+    line = pd.DataFrame(
+        {
+            "hands": hands,
+            "mae_months": np.exp(middle),
+            "mae_months_low": np.exp(middle - half),
+            "mae_months_high": np.exp(middle + half),
+        }
+    )
+    return PowerLaw(points, float(-fit.slope), line)
 
 
 def parameters_in_millions(runs: Sequence[Run]) -> dict[str, float]:

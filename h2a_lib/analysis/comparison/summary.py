@@ -1,167 +1,276 @@
-"""What the deck says of the runs side by side: a tie is called a tie."""
+"""What the deck says of the runs side by side: verdicts against the default, never a winner."""
 
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Iterable, Sequence
 
 from h2a_lib.analysis.age import errors as age
+from h2a_lib.analysis.comparison.labels import DEFAULT, labels_of
 from h2a_lib.analysis.comparison.runs import (
-    DEFAULT,
+    Comparison,
     Groups,
-    best,
-    by_experiment,
+    PowerLaw,
     comparisons,
     configs_of,
     constant_error,
     error,
-    forest,
-    gap,
-    in_words,
     parameters_in_millions,
+    power_law,
     train_error,
     validation,
-    with_equal_seeds,
 )
-from h2a_lib.analysis.statistics.bootstrap import number, paired_difference
+from h2a_lib.analysis.selection import best_runs
+from h2a_lib.analysis.statistics.bootstrap import Estimate, number, paired_difference
+from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from h2a_lib.study.runs import Run
 
-# What the deck says of a comparison: name, the figures that show it, what its runs differ in.
-RANKINGS = (
-    ("depth", ("curves_by_depth",), "depth"),
-    ("step_grid", ("step_grid_curves",), "how fast the rate falls"),
-    ("plateau", ("plateau",), "reducing the rate on a plateau"),
-    ("cyclic", ("cyclic",), "which of these schedules is taken"),
-    ("schedule", ("step_grid_curves", "plateau", "cyclic"), "the schedule"),
-    ("normalisation", ("normalisation",), "the scaling of pixels"),
-    ("learning_rate", ("learning_rates",), "the learning rate"),
-    ("optimizer", ("optimizers",), "the optimiser"),
-)
-# Ties that a sentence names; more are counted.
+# What the deck says of a comparison: name, the figures that show it.
+TOPICS = {
+    "depth": ("curves_by_depth",),
+    "step_grid": ("step_grid_curves",),
+    "plateau": ("plateau",),
+    "cyclic": ("cyclic",),
+    "schedule": ("step_grid_curves", "plateau", "cyclic"),
+    "normalisation": ("normalisation",),
+    "learning_rate": ("learning_rates",),
+    "optimizer": ("optimizers",),
+}
+# Experiments that a sentence names; more are counted.
 MOST_NAMED = 3
+IDENTICAL = "identical"
+NOISE_UNKNOWN = "training noise unknown: one seed each"
 
 
-def forest_verdict(table: pd.DataFrame) -> str:
-    """Say how many experiments of `forest` are better than the default, worse, or a tie."""
-    sure, ties = table[~table["tie"]]["difference_months"], table["tie"].sum()
-    counts = {
-        f"{(sure < 0).sum()} better": (sure < 0).sum(),
-        f"{(sure > 0).sum()} worse": (sure > 0).sum(),
-        "1 tie" if ties == 1 else f"{ties} ties": ties,
-    }
-    return ", ".join(words for words, count in counts.items() if count)
+# --- verdicts ---
 
 
-def ranking_sentence(groups: Groups, what: str) -> str:
-    """Say which of some experiments is best, as the paired differences tell: a tie is a tie.
+def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
+    """Return the verdicts in a title's few words.
 
     Parameters
     ----------
-    groups : dict of str to list of Run
-        At least two experiments.
-    what : str
-        What they differ in: "depth", "the schedule", …
+    comparison : Comparison
+    experiments : iterable of str
+        Only these, the default apart; all by default.
     """
-    groups = with_equal_seeds(groups)
-    winner = best(groups)
-    names = in_words(configs_of(groups), groups) if DEFAULT in groups else {n: n for n in groups}
-    others = [name for name in groups if name != winner]
-    gaps = {name: gap(groups[name], groups[winner]) for name in others}
-    ties = [name for name in others if gaps[name].is_tie]
-    n = gaps[others[0]].n
-    if len(ties) == len(others):
-        return f"A tie: {what} makes no difference that {n:,} hands can show."
-    beaten = max((name for name in others if name not in ties), key=lambda name: gaps[name].value)
-    further = gaps[beaten].text("months")
-    sentence = f"Best is {names[winner]}; {names[beaten]} errs {further} more"
-    if ties:
-        *first, last = (names[name] for name in ties)
-        tied = f"{', '.join(first)} and {last}" if first else last
-        if len(ties) > MOST_NAMED:
-            tied = f"{len(ties)} others"
-        return f"{sentence}; {tied} {'tie' if len(ties) > 1 else 'ties'} with the best."
-    return f"{sentence}."
+    compared = _compared(comparison, experiments)
+    if not comparison.noise.is_known and any(
+        comparison.row(name)["verdict"] == UNDECIDED for name in compared
+    ):
+        return f"undecided ({NOISE_UNKNOWN})"
+    by_verdict = _by_verdict(comparison, compared)
+    if len(by_verdict) == 1 and len(next(iter(by_verdict.values()))) > 1:
+        (kind, names), *_ = by_verdict.items()
+        return f"{'both' if len(names) == 2 else f'all {len(names)}'} {kind}"
+    if len(compared) == 1:
+        return f"{_capital(_labels(comparison, compared)[compared[0]])}: {next(iter(by_verdict))}"
+    return ", ".join(f"{len(names)} {kind}" for kind, names in by_verdict.items())
 
 
-def ranking_verdict(groups: Groups) -> str:
-    """Say `ranking_sentence` in the few words that a title has room for."""
-    groups = with_equal_seeds(groups)
-    winner = best(groups)
-    behind = [
-        name for name in groups if name != winner and not gap(groups[name], groups[winner]).is_tie
-    ]
-    if not behind:
-        return "A tie"
-    if len(behind) == len(groups) - 1:
-        return f"{'The default' if winner == DEFAULT else winner} is best"
-    return f"{len(behind)} of {len(groups)} {'err' if len(behind) > 1 else 'errs'} more"
+def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
+    """Return the verdicts on some experiments in a few sentences, each with its interval.
+
+    "ResNet-34 performs worse than ResNet-18 by 2.2 months (95 % CI 1.2–3.1)."
+    """
+    compared = _compared(comparison, experiments)
+    labels = _labels(comparison, compared)
+    reference = _reference(labels[DEFAULT])
+    n = int(comparison.row(compared[0])["n"])
+    by_verdict = _by_verdict(comparison, compared)
+    sentences = []
+    for kind in (BETTER, WORSE):
+        if names := by_verdict.get(kind):
+            listed = [f"{labels[name]} by {_interval(comparison, name)}" for name in names]
+            subject, verb = _subject(listed, "performs", "perform")
+            if len(names) == 1:
+                by = _interval(comparison, names[0])
+                text = f"{labels[names[0]]} performs {kind} than {reference} by {by}"
+            else:
+                text = f"{len(names)} {verb} {kind} than {reference}: {subject}"
+            sentences.append(text)
+    if names := by_verdict.get(EQUIVALENT):
+        subject, verb = _subject([labels[name] for name in names], "is", "are")
+        margin = f"{comparison.margin_months:g} month{'s' if comparison.margin_months != 1 else ''}"
+        sentences.append(f"{subject} {verb} equivalent to {reference} (margin: {margin})")
+    if names := by_verdict.get(IDENTICAL):
+        subject, verb = _subject([labels[name] for name in names], "is", "are")
+        sentences.append(f"{subject} {verb} the same training as {reference} here")
+    if names := by_verdict.get(UNDECIDED):
+        listed = [f"{labels[name]} ({_signed(comparison, name)})" for name in names]
+        subject, _ = _subject(listed, "", "")
+        reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
+        sentences.append(f"undecided against {reference}{reason}: {subject}")
+    return f"{'. '.join(map(_capital, sentences))}. n = {n:,}."
+
+
+def _reference(label: str) -> str:
+    """Return "ResNet-18" or "the default (Adam)"."""
+    value = label.removesuffix(" (default)")
+    if value.startswith("ResNet"):
+        return value
+    return "the default" if value == "default" else f"the default ({value})"
+
+
+def _compared(comparison: Comparison, experiments: Iterable[str]) -> list[str]:
+    chosen = list(experiments) or list(comparison.groups)
+    return [name for name in chosen if name != DEFAULT]
+
+
+def _labels(comparison: Comparison, compared: Sequence[str]) -> dict[str, str]:
+    return labels_of(comparison.configs, [DEFAULT, *compared])
+
+
+def _by_verdict(comparison: Comparison, compared: Sequence[str]) -> dict[str, list[str]]:
+    """Return the experiments with each verdict; of identical trainings the first alone."""
+    groups: dict[str, list[str]] = {}
+    for name in compared:
+        row = comparison.row(name)
+        if row["same_as"] not in compared:
+            groups.setdefault(row["verdict"], []).append(name)
+    order = (BETTER, WORSE, EQUIVALENT, IDENTICAL, UNDECIDED)
+    return {kind: groups[kind] for kind in order if kind in groups}
+
+
+def _subject(names: Sequence[str], one: str, many: str) -> tuple[str, str]:
+    """Join names, or count them if there are many, with the verb that goes with them."""
+    if len(names) == 1:
+        return names[0], one
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more", many
+    return f"{', '.join(names[:-1])} and {names[-1]}", many
+
+
+def _interval(comparison: Comparison, name: str) -> str:
+    """Return how large a difference is, without its sign: "2.2 months (95 % CI 1.2–3.1)"."""
+    found = comparison.estimate(name)
+    if found.value < 0:
+        found = Estimate(-found.value, -found.high, -found.low, found.n)
+    return f"{number(found.value)} months (95 % CI {found.span()})"
+
+
+def _signed(comparison: Comparison, name: str) -> str:
+    found = comparison.estimate(name)
+    sign = "+" if found.value > 0 else ""
+    if not comparison.noise.is_known:
+        return f"{sign}{number(found.value)} months"
+    return f"{sign}{number(found.value)} months, 95 % CI {found.span()}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def noise_sentence(comparison: Comparison) -> str:
+    """Say how much of a difference is the noise of training."""
+    noise = comparison.noise
+    if not noise.is_known:
+        return (
+            "No experiment has a second seed: training noise is unknown, and no difference "
+            "between experiments can be told from it."
+        )
+    return (
+        f"From seed to seed the error varies with an SD of {number(noise.sd, 1)} months "
+        f"({noise.degrees} degree{'s' if noise.degrees > 1 else ''} of freedom, pooled over "
+        "experiments); every interval holds it."
+    )
+
+
+# --- bias and variance ---
 
 
 def variance_sentence(groups: Groups) -> str:
-    """Say how far the default's error on new hands lies above that on hands learnt from."""
+    """Compare the default's error in training and in validation."""
     run = groups[DEFAULT][0]
+    found = variance_verdict(groups)
     return (
-        f"The default errs by {train_error(run):.1f} months on the hands it learnt from and by "
-        f"{error(run).text('months')} on others: {variance_verdict(groups)}."
+        f"{_capital(found)}: {number(train_error(run))} months in training, "
+        f"{error(run).text('months')} in validation."
     )
 
 
 def variance_verdict(groups: Groups) -> str:
-    """Say what `variance_sentence` comes to, in the few words that a title has room for."""
+    """Return what `variance_sentence` comes to, for a title."""
     run = groups[DEFAULT][0]
     train, held_out = train_error(run), error(run)
     if not held_out.excludes(train):
-        return "what is learnt holds for others as well"
+        return "no overfitting"
     if held_out.value < train:
-        return "the others happen to be easier"
-    return f"{held_out.value - train:.1f} months are learnt by heart"
+        return "no overfitting (the validation hands are easier)"
+    return f"overfitting by {number(held_out.value - train)} months"
+
+
+def confounding_note(settings: Iterable[str]) -> str:
+    """Return what changes along with a setting of `TRADES`, if anything."""
+    if "train_fraction" not in settings:
+        return ""
+    return (
+        "With the same number of epochs, a smaller share of the data also means "
+        "proportionally fewer updates: this panel shows the effect of both."
+    )
+
+
+def power_law_sentence(law: PowerLaw) -> str:
+    """State the exponent of the learning curve and what twice the hands would give."""
+    doubled = law.doubled
+    hands = round(law.line["hands"].iloc[-1])
+    return (
+        f"The error falls as the number of hands to the power of −{number(law.exponent, 2)}. "
+        f"If that continues, {hands:,} hands would give {number(doubled.value)} months "
+        f"(95 % prediction interval {doubled.span()}, from {doubled.n} runs). "
+        f"{confounding_note(['train_fraction'])}"
+    )
+
+
+# --- the answer ---
 
 
 def errors_verdict(runs: Sequence[Run]) -> str:
-    """Say between what the errors of all runs that tell the age lie, in a title's few words."""
+    """Return between what the errors of all runs that estimate age lie, for a title."""
     errors = [error(run).value for run in runs if run.config.task != "sex"]
     ends = dict.fromkeys(number(end) for end in (min(errors), max(errors)))
     return f"errors of {' to '.join(ends)} months"
 
 
 def beats_constant_sentence(run: Run) -> str:
-    """Say how a run compares with always answering the median age, paired on the same hands."""
-    seen = validation(run)
-    difference = paired_difference(seen, age.constant(run.predictions_train, seen))
+    """Compare a run with always answering the median age, paired on the same hands."""
+    predictions = validation(run)
+    constant = age.constant(run.predictions_train, predictions)
+    difference = paired_difference(predictions, constant)
     share = 100 * (1 - error(run).value / constant_error(run).value)
     if difference.is_tie:
-        return "It cannot be told from always answering the median age."
+        return "Its error cannot be told from that of always answering the median age."
     if difference.value > 0:
-        return "It is worse than always answering the median age."
+        return "It performs worse than always answering the median age."
     return f"It removes {share:.0f} % of the error of always answering the median age."
 
 
-def variables(runs: Sequence[Run]) -> dict[str, str | int]:
+def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str | int]:
     """Return what the deck says of the runs, ready to print."""
-    groups = by_experiment(runs)
+    groups = comparison.groups
     drawn = comparisons(configs_of(groups))
     depth = {name: groups[name] for name in drawn.get("curves_by_depth", [DEFAULT])}
-    # The question is what an image tells; what the sex adds is said in 07_age_answer.
-    alone = {name: group for name, group in groups.items() if not group[0].config.sex_input}
-    winner = groups[best(alone or groups)][0]
+    # The question is what an image shows; what the sex adds is said in 07_age_answer.
+    best = best_runs(runs, "age")[0]
     millions = parameters_in_millions(runs)
-    found: dict[str, str | int] = {
+    values: dict[str, str | int] = {
         **{f"{name}_mae": error(group[0]).text("months") for name, group in depth.items()},
         **{f"{name}_parameters": f"{millions[name]:.1f} million" for name in depth},
         "n_runs": len(runs),
         "errors_verdict": errors_verdict(runs),
-        "constant_mae": constant_error(winner).text("months"),
-        "best_experiment": winner.config.experiment,
-        "best_mae": error(winner).text("months"),
-        "answer_sentence": beats_constant_sentence(winner),
+        "constant_mae": constant_error(best).text("months"),
+        "best_experiment": best.config.experiment,
+        "best_mae": error(best).text("months"),
+        "answer_sentence": beats_constant_sentence(best),
         "bias_variance_sentence": variance_sentence(groups),
         "bias_variance_verdict": variance_verdict(groups),
+        "noise_sentence": noise_sentence(comparison),
+        "margin": f"{comparison.margin_months:g}",
     }
     if "forest" in drawn:
-        found["forest_verdict"] = forest_verdict(forest(groups))
-    for name, figures, what in RANKINGS:
-        names = dict.fromkeys(n for figure in figures for n in drawn.get(figure, []))
+        values["forest_verdict"] = verdict(comparison)
+    if "data_curve" in drawn:
+        values["data_sentence"] = power_law_sentence(power_law(groups))
+    for topic, figures in TOPICS.items():
+        names = dict.fromkeys(name for figure in figures for name in drawn.get(figure, []))
         if names:
-            ranked = {n: groups[n] for n in names}
-            found[f"{name}_sentence"] = ranking_sentence(ranked, what)
-            found[f"{name}_verdict"] = ranking_verdict(ranked)
-    return found
+            values[f"{topic}_sentence"] = sentence(comparison, names)
+            values[f"{topic}_verdict"] = verdict(comparison, names)
+    return values

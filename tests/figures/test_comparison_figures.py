@@ -1,0 +1,261 @@
+"""The figures of notebooks 04 to 06, their words, and the control that chooses experiments."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Annotation, Text
+
+from h2a_lib.analysis.comparison import range_test as interval
+from h2a_lib.analysis.comparison import runs as comparisons
+from h2a_lib.figures import comparison as draw
+from h2a_lib.figures import schedules, training
+from h2a_lib.figures.explore import live
+from h2a_lib.figures.explore import runs as explore
+from h2a_lib.figures.style import use_style
+from h2a_lib.models.range_test import RangeTest
+
+N = 120
+FIGURES = (
+    draw.forest,
+    draw.depth,
+    draw.step_grid,
+    draw.plateau,
+    draw.cyclic,
+    draw.learning_rates,
+    draw.optimizers,
+    draw.normalisation,
+    draw.trade_off,
+    draw.data_curve,
+)
+STEPS = {
+    f"step_g{gamma}_s{size}": {"schedule": {"name": "step", "gamma": gamma, "step_size": size}}
+    for gamma in (0.1, 0.5)
+    for size in (1, 4, 9, 16, 25)
+}
+OTHERS = {
+    "resnet34": {"network": "resnet34"},
+    "plateau": {"schedule": "plateau"},
+    "one_cycle": {"schedule": "one_cycle"},
+    "lr_3e-3": {"lr": 3e-3},
+    "sgd": {"optimizer": "sgd", "lr": 1e-2},
+    "norm_batch": {"pixel_norm": "batch"},
+    "l2": {"weight_decay": 1e-2},
+    "augment": {"augment": {}},
+    "data_25": {"train_fraction": 0.25},
+    "data_50": {"train_fraction": 0.5},
+    "recipe": {"augment": {}, "epochs": 9},
+}
+
+
+@pytest.fixture(autouse=True)
+def style():
+    use_style()
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def make_run(config):
+    """Return a function that makes a run with curves, as the figures need them."""
+
+    def make(experiment="resnet18", seed=0, off_by=10.0, **settings):
+        random = np.random.default_rng([seed, *experiment.encode()])
+        ages = np.linspace(10, 220, N)
+        predictions = pd.DataFrame(
+            {
+                "id": [str(i) for i in range(N)],
+                "age_months": ages,
+                "male": np.arange(N) % 2 == 0,
+                "split": "validation",
+                "predicted_age_months": ages + off_by + random.normal(0, 3, N),
+            }
+        )
+        share = settings.get("train_fraction", 1.0)
+        errors = {"train_mae_months": [20.0, 9.0], "selection_mae_months": [22.0, 12.0]}
+        return SimpleNamespace(
+            config=config(experiment=experiment, seed=seed, **settings),
+            name=f"{experiment}/seed-{seed}",
+            predictions=predictions,
+            predictions_train=predictions.head(int(N * share)),
+            history=pd.DataFrame({"epoch": [1, 2]} | errors),
+            steps=pd.DataFrame({"step": [1, 2, 3, 4], "lr": [1e-3, 1e-3, 7e-4, 7e-4]}),
+            metrics={
+                "epochs": 2,
+                "best_epoch": 2,
+                "n_train": 100,
+                "validation": {"mae_months": off_by},
+            },
+        )
+
+    return make
+
+
+@pytest.fixture
+def comparison(make_run):
+    runs = [make_run(seed=seed, off_by=10 + seed / 10) for seed in range(3)]
+    runs += [
+        make_run(name, off_by=11 + k / 2, **settings)
+        for k, (name, settings) in enumerate((STEPS | OTHERS).items())
+    ]
+    return comparisons.compare(runs, 1.0)
+
+
+@pytest.mark.parametrize("function", FIGURES)
+def test_every_figure_of_notebook_06_has_words_and_legible_text(comparison, function):
+    drawing = function(comparison)
+    assert len(drawing.alt.split()) > 5 and drawing.finding.endswith(".")
+    assert f"n = {N}" in drawing.caption and not drawing.caption.endswith(".")
+    assert "resnet18" not in drawing.alt + drawing.caption + drawing.finding
+    written = [t for t in drawing.figure.findobj(Text) if t.get_text() and t.get_visible()]
+    assert min(text.get_fontsize() for text in written) >= 13 - 1e-9
+
+
+@pytest.mark.parametrize("function", [f for f in FIGURES if f is not draw.forest])
+def test_without_runs_to_compare_nothing_is_drawn(make_run, function):
+    assert function(comparisons.compare([make_run(), make_run(seed=1)], 1.0)) is None
+
+
+def test_figures_are_named_as_the_workflow_expects(comparison):
+    names = [function(comparison).name for function in FIGURES]
+    assert sorted(names) == sorted(comparisons.comparisons(comparison.configs))
+
+
+def test_curves_stand_beside_the_constant_predictor_and_the_noise_of_labels(comparison):
+    axes = draw.optimizers(comparison, floor_months=4.6).figure.axes[0]
+    written = {text.get_text() for text in axes.texts}
+    assert {"always the median age", "noise of the labels", "Adam (default)"} <= written
+    constant = comparisons.constant_error(comparison.groups["resnet18"][0])
+    assert axes.get_ylim()[1] > constant.value
+
+
+def test_a_training_that_diverged_does_not_set_the_scale(make_run):
+    bad = make_run("resnet34", network="resnet34")
+    bad.history["selection_mae_months"] = [5000.0, 1700.0]
+    runs = [make_run(), make_run(seed=1), make_run(seed=2), bad]
+    axes = draw.depth(comparisons.compare(runs, 1.0)).figure.axes[0]
+    assert axes.get_ylim()[1] < 200
+    labels = [text for text in axes.texts if isinstance(text, Annotation)]
+    assert {"ResNet-34"} <= {text.get_text() for text in labels}
+    assert all(0 <= text.xyann[1] <= 1 for text in labels if text.get_text() == "ResNet-34")
+
+
+def test_direct_labels_do_not_overlap():
+    placed = training._spread([0.5, 0.5, 0.51, 0.9, 0.99], 0.1)
+    assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-9 and max(placed) <= 1
+
+
+def test_of_many_curves_no_two_have_one_colour(comparison):
+    for n in (3, 7, 8, 20):
+        assert len(set(draw.colours_for(n)[:n])) == n
+    axes = draw.step_grid(comparison).figure.axes[0]
+    solid = [line.get_color() for line in axes.lines if line.get_label()[0] != "_"]
+    assert len(set(solid)) == len(solid) == 11
+
+
+def test_the_heat_map_is_light_where_the_error_is_low_and_has_a_colour_bar(comparison):
+    figure = draw.step_grid(comparison).figure
+    mesh = figure.axes[1].collections[0]
+    values, colours = mesh.get_array().ravel(), mesh.cmap(mesh.norm(mesh.get_array().ravel()))
+    light = colours[:, :3].mean(axis=1)
+    assert light[values.argmin()] > light[values.argmax()]
+    assert figure.axes[2].get_ylabel() == "validation error (months)"
+
+
+def test_a_ring_marks_the_epoch_whose_weights_were_kept():
+    seeds = [
+        pd.DataFrame({"epoch": [1, 2, 3], "train_mae_months": 1.0, "selection_mae_months": errors})
+        for errors in ([20.0, 12.0, 15.0], [22.0, 14.0, 13.0])
+    ]
+    axes = training.curves({"a": seeds}, plt.subplots()[1])
+    rings = [line.get_xydata().tolist() for line in axes.lines if line.get_markersize() > 10]
+    assert rings == [[[2, 12.0]], [[3, 13.0]]]
+
+
+def test_the_forest_is_one_panel_of_labels_with_verdicts_and_a_count_of_the_rest(comparison):
+    drawing = draw.forest(comparison)
+    (axes,) = drawing.figure.axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert len(names) == draw.MOST_ROWS
+    assert f"{len(comparison.table) - draw.MOST_ROWS} more in the table" in drawing.caption
+    verdicts = {text.get_text().split()[-1] for text in axes.texts}
+    assert verdicts <= set(draw.VERDICT_COLOURS)
+
+
+def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(make_run):
+    runs = [make_run(), make_run(seed=1)]
+    runs += [make_run(name, **OTHERS[name]) for name in ("recipe", "data_50", "sgd")]
+    drawing = draw.forest(comparisons.compare(runs, 1.0))
+    names = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
+    assert names == {"augmentation, epochs 9 *", "0.5 of the data", "SGD, rate 0.01"}
+    assert "* other epochs" in drawing.caption
+
+
+def test_batch_normalisation_of_pixels_says_how_it_is_evaluated(comparison):
+    assert "not as it was trained" in draw.normalisation(comparison).caption
+
+
+def test_the_share_of_the_data_says_what_it_is_confounded_with(comparison):
+    assert "fewer updates" in draw.trade_off(comparison).finding
+    panels = draw.trade_off(comparison).figure.axes
+    assert [p.get_xlabel() for p in panels] == ["epoch", *comparisons.TRADES.values()]
+
+
+def test_choosing_experiments_redraws_their_curves(comparison, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "06.ipynb")
+    view = explore.curves(comparison)
+    control, picture = view.children[0].children[0], view.children[1]
+    before = picture.value
+    control.value = ("resnet18", "sgd", "l2")
+    assert picture.value != before and bytes(picture.value).startswith(b"\x89PNG")
+    control.value = ()
+    assert bytes(picture.value).startswith(b"\x89PNG")
+    assert ("SGD, rate 0.01", "sgd") in control.options
+
+
+def test_a_batch_run_shows_the_first_experiments(comparison, monkeypatch):
+    for name in live.LIVE:
+        monkeypatch.delenv(name, raising=False)
+    assert not hasattr(explore.curves(comparison), "children")
+
+
+def curve_of(noise):
+    lr = np.geomspace(1e-6, 1, 100)
+    x = np.log10(lr)
+    loss = 1 - 0.5 * np.exp(-(((x + 3) / 0.8) ** 2)) + np.exp(3 * (x + 0.7))
+    loss = loss + np.random.default_rng(0).normal(0, noise, 100)
+    smoothed = pd.Series(loss).rolling(10, min_periods=1).mean()
+    return pd.DataFrame({"lr": lr, "loss": loss, "smoothed": smoothed})
+
+
+def test_the_range_tests_suggestion_is_the_less_certain_the_noisier_the_losses():
+    ends = [interval.suggestion_interval(curve_of(noise)) for noise in (0.01, 0.3)]
+    narrow, wide = (np.log10(high / low) for low, high in ends)
+    assert wide > narrow and narrow < 0.5
+    assert interval.suggestion_interval(curve_of(0.3)) == ends[1]
+
+
+def test_the_range_test_rounds_to_what_it_knows(config):
+    result = RangeTest(curve_of(0.05), 6.4e-4, diverged=True)
+    drawing = schedules.range_test(result, config())
+    assert "suggests 6\u00a0×\u00a010⁻⁴, with a 95 % interval of" in drawing.finding
+    assert interval.variables(result, config())["suggestion"] == "6\u00a0×\u00a010⁻⁴"
+
+
+@pytest.mark.parametrize("augment", [None, {}])
+def test_training_hands_are_drawn_as_the_network_receives_them(hands, config, augment):
+    drawing = training.augmented_hands(hands, config(augment=augment))
+    assert drawing.is_raster and len(drawing.figure.axes) == 12
+    assert ("without" in drawing.caption) == (augment is None)
+
+
+def test_estimates_stand_beside_their_labels(hands, make_run):
+    run = make_run()
+    ids = hands.labels["id"][hands.labels["split"] == "validation"].tolist()
+    run.predictions = run.predictions.head(len(ids)).assign(id=ids)
+    drawing = training.estimates(run, hands)
+    titles = [axes.get_title() for axes in drawing.figure.axes]
+    assert len(titles) == 8 and all("→" in title and "months" in title for title in titles)
+    assert titles[0] in drawing.alt
