@@ -159,7 +159,7 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
     calibrated = temperature.calibrate(predictions)
     before, after = reliability(predictions), reliability(calibrated)
-    left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--", label="perfect calibration")
+    left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--", label="ideal")
     curves = [("as trained", before, GREY)]
     if not temperature.note:
         curves.append((f"temperature {temperature.value:.2f}", after, BLUE))
@@ -167,8 +167,8 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
         left.vlines(curve["probability"], curve["male_low"], curve["male_high"], color=colour)
         left.plot(curve["probability"], curve["male"], "o-", color=colour, ms=8, label=label)
     left.set(xlabel="Estimated probability of male", ylabel="Share of boys (95 % CI)")
-    left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.35), yticks=np.linspace(0, 1, 6))
-    left.legend(loc="upper left", fontsize=13)
+    left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    _legend_above(left)
     _probabilities(calibrated, threshold, right)
     finding = calibration_finding(before, after, temperature)
     return Drawing(
@@ -191,8 +191,14 @@ def _probabilities(calibrated: pd.DataFrame, threshold: float, axes: Axes) -> No
             alpha=0.55,
             label=f"{name} ({len(part):,})",
         )
-    axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold (selection hands)")
+    axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold")
     axes.set(xlabel="Calibrated probability of male", ylabel="Hands", xlim=(0, 1))
-    axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for the legend
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left", fontsize=13)
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=13, handlelength=1.2,
+        columnspacing=0.9, handletextpad=0.4,
+    )  # fmt: skip

@@ -58,7 +58,7 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
 
 
 def test_a_label_free_representation_is_shown_and_upper_bounds_are_marked():
-    clusterings, table, baseline, hands, images = study(40)
+    clusterings, table, baseline, hands, _ = study(40)
     shown = draw.label_free(clusterings)
     assert shown.representation.name == "pixels"
     axes = draw.agreement(table, baseline, 40).figure.axes[0]

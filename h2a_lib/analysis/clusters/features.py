@@ -56,7 +56,7 @@ def representations(
 
 def self_supervised(runs: Iterable[Run], like: Run) -> Run | None:
     """Return the first seed of a run on the same images without labels; None without one."""
-    of_images = (run for run in runs if run.config.task == "ssl" and same_images(run, like))
+    of_images = (run for run in runs if str(run.config.task) == "ssl" and same_images(run, like))
     return min(of_images, key=lambda run: run.config.seed, default=None)
 
 

@@ -135,7 +135,9 @@ class Maturity:
             "maturity_alone_pairs": self.maturity_alone.text("%", scale=100),
             "maturity_matched": self.same_maturity.estimate.text("%", scale=100),
             "maturity_matched_pairs": f"{self.same_maturity.pairs:,}",
-            "maturity_caliper": f"{self.estimate_caliper_months:g} months",
+            "maturity_caliper": "not estimable"
+            if self.problem
+            else f"{self.estimate_caliper_months:g} months",
         }
 
 

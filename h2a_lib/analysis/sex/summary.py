@@ -130,7 +130,7 @@ def variables(
         "label_accuracy": f"{table.loc['label in months', 'accuracy'] * 100:.1f} %",
         "gain_over_label": gain.text(digits=3),
         "matched": matched.estimate.text("%", scale=100),
-        "matched_sentence": f"{matched.sentence().capitalize()}.",
+        "matched_sentence": f"I{matched.sentence()[1:]}.",
         "matched_pairs": f"{matched.pairs:,}",
         "matched_caliper": f"{matched.caliper_months:g} months",
         **maturity.variables(),
