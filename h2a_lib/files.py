@@ -17,7 +17,6 @@ import pandas as pd
 import yaml
 
 from h2a_lib.errors import UserError
-from h2a_lib.pipeline.processes import is_alive
 
 TEMPORARY = ".tmp-"
 SECONDS_OF_A_DAY = 86_400
@@ -248,3 +247,14 @@ def sha256(path: Path) -> str:
 def _fsync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

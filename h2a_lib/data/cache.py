@@ -4,8 +4,7 @@ import hashlib
 import math
 import os
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,6 @@ from h2a_lib.files import (
     write_json,
     write_text,
 )
-from h2a_lib.pipeline.processes import end_with_leader
 
 ARRAY, IDS, KEY, LOG = "images.npy", "ids.csv", "cache.json", "done"
 
@@ -309,36 +307,3 @@ def _quoted(text: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Execute `python -m h2a_lib.data.cache RESULTS DATA SIZE GEOMETRY CONTRAST KEY`.
-
-    The graph's job calls it; RESULTS holds the study's labels.csv and data.json, and KEY is the
-    cache's `cache.json`.
-
-    Returns
-    -------
-    int
-        0, or 2 for a mistake of the user.
-    """
-    end_with_leader()
-    results, data_folder, size_px, geometry, contrast, key = arguments
-    try:
-        build(
-            read_csv(Path(results, "labels.csv")),
-            Path(data_folder),
-            Path(key).parent,
-            size_px=int(size_px),
-            geometry=geometry,  # type: ignore[arg-type]  # a wrong name is told when it is used
-            contrast=contrast,  # type: ignore[arg-type]
-            fingerprint=read_json(Path(results, "data.json"))["fingerprint"],
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,9 +13,6 @@ from h2a_lib.data.ingest import FACTS, Task
 from h2a_lib.data.measure import MEASUREMENTS
 from h2a_lib.errors import DataError, Problem
 from h2a_lib.files import write_text
-
-if TYPE_CHECKING:
-    from h2a_lib.data.cache import Builder
 
 INDEX = "index.json"  # in the study's cache folder
 CHUNK = 16
@@ -28,7 +25,7 @@ def scan(
     paths: Sequence[str],
     *,
     memory: Path | None = None,
-    arrays: Sequence["Builder"] = (),
+    arrays: Sequence[Any] = (),
     processes: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -165,7 +162,7 @@ def _remember(
 
 
 def _tasks(
-    states: dict[str, list[int]], known: dict[str, dict[str, Any]], arrays: Sequence["Builder"]
+    states: dict[str, list[int]], known: dict[str, dict[str, Any]], arrays: Sequence[Any]
 ) -> list[Task]:
     """Return the files to be read: without facts, or with a row to fill in an array."""
     tasks = []
@@ -183,7 +180,7 @@ def _ingest(
     tasks: list[Task],
     states: dict[str, list[int]],
     folder: Path,
-    arrays: Sequence["Builder"],
+    arrays: Sequence[Any],
     processes: int | None,
     progress: bool,
 ) -> Iterator[dict[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Question 3 in pictures: the plane that UMAP finds, and what its groups agree with."""
+"""Question 3 in figures: the UMAP plane, hands of each group, and what groups agree with."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
-from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, between, hexagons
-from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SEX_COLOURS
+from h2a_lib.analysis.clusters import summary
+from h2a_lib.analysis.clusters.groups import NO_LABEL, Clustering
+from h2a_lib.analysis.statistics.agreement import Agreement
+from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, between, hexagons, key
+from h2a_lib.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SEX_COLOURS,
+    WIDE,
+    radiographs,
+)
+from h2a_lib.study.results import Drawing
 
-TAKEN = "how it was taken, at most"
+NUISANCE = "how it was taken, at most"
+HANDS_PER_GROUP = 8
 # Red and blue are the sexes' colours: groups take others.
 GROUP_COLOURS = (GREEN, PURPLE)
 
@@ -50,70 +66,143 @@ def plane(
     return axes
 
 
-def by_sex_age_group(
-    embeddings: Sequence[np.ndarray],
-    hands: pd.DataFrame,
-    groups: np.ndarray,
-    axes: Sequence[Axes],
-) -> Sequence[Axes]:
+def label_free(clusterings: Sequence[Clustering]) -> Clustering:
+    """Return the clustering that is shown: of the last representation that saw no label."""
+    return [c for c in clusterings if c.representation.is_label_free][-1]
+
+
+def _too_few(n: int, figsize: tuple[float, float] = WIDE) -> tuple[Figure, str]:
+    figure, axes = plt.subplots(figsize=figsize)
+    sentence = f"{summary.TOO_FEW} (n = {n})."
+    axes.text(0.5, 0.5, sentence, ha="center", transform=axes.transAxes)
+    axes.set_axis_off()
+    return figure, sentence
+
+
+def umap(clustering: Clustering, hands: pd.DataFrame) -> Drawing:
     """Draw one plane coloured by sex, by age and by group, and the plane of another seed by sex.
 
     Parameters
     ----------
-    embeddings : sequence of ndarray, (n, 2)
-        One for each seed; the first is drawn three times, the last once.
     hands : DataFrame
         n rows: `age_months`, `male`.
-    groups : ndarray, (n,)
-        0 or 1.
-    axes : sequence of four Axes
     """
-    first, male = embeddings[0], hands["male"].to_numpy(float)
+    name = clustering.representation.name
+    caption = f"UMAP of features ({name}), n = {len(hands):,}{key(len(hands))}"
+    if not clustering.embeddings:
+        figure, sentence = _too_few(len(hands))
+        return Drawing(figure, "clusters_umap", sentence, caption, sentence)
+    figure, axes = plt.subplots(1, 4, figsize=(11.2, 3.5))
+    first, male = clustering.embeddings[0], hands["male"].to_numpy(float)
     plane(first, male, axes[0], SHARE_OF_BOYS).set_title("by sex")
     age_years = hands["age_months"].to_numpy() / 12
     # A colour for each year: matplotlib makes pixels of a key with more of them.
     plane(first, age_years, axes[1], plt.get_cmap("viridis", 19), (0, 19)).set_title("by age")
+    groups = clustering.groups["features", 2]
     plane(first, groups, axes[2], between(*GROUP_COLOURS)).set_title("by K-means group")
-    plane(embeddings[-1], male, axes[3], SHARE_OF_BOYS).set_title("by sex, another seed")
+    plane(clustering.embeddings[-1], male, axes[3], SHARE_OF_BOYS)
+    axes[3].set_title("by sex, another seed")
     for ax in (axes[0], axes[3]):
         _key(ax, SEX_COLOURS)
     _key(axes[2], {f"group {g + 1}": colour for g, colour in enumerate(GROUP_COLOURS)})
     below = axes[1].inset_axes((0.1, -0.09, 0.8, 0.04))
-    bar = axes[1].figure.colorbar(axes[1].collections[0], below, orientation="horizontal")
-    bar.set_label("years", fontsize=12, labelpad=0)
+    bar = figure.colorbar(axes[1].collections[0], below, orientation="horizontal")
+    bar.set_label("years", fontsize=13, labelpad=0)
     bar.outline.set_visible(False)
-    return axes
+    ari = clustering.table.query("space == 'features'").set_index("truth")["ari"]
+    finding = (
+        f"Two groups of the features ({name}) agree with sex by an ARI of {ari['sex']:.3f}; "
+        f"groups by age band by {ari['age band']:.3f} (1 is the same partition, 0 chance)."
+    )
+    return Drawing(
+        figure,
+        "clusters_umap",
+        alt=f"UMAP plane of the validation hands, coloured by sex, age and group. {finding}",
+        caption=caption,
+        finding=finding,
+    )
 
 
 def _key(axes: Axes, colours: dict[str, str]) -> None:
     handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=n) for n, c in colours.items()]
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, columnspacing=0.8,
-        handletextpad=0.1,
+        handletextpad=0.1, fontsize=13,
     )  # fmt: skip
 
 
-def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
-    """Draw the agreement of groups with sex, by source, beside chance and one age threshold.
+def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarray) -> Drawing:
+    """Draw some hands of each of two K-means groups, chosen at random.
+
+    Parameters
+    ----------
+    hands : DataFrame
+        n rows: `age_months`, `male`.
+    images : ndarray
+        (n, s, s), uint8, in the rows' order.
+    """
+    name = clustering.representation.name
+    caption = f"Hands of two K-means groups ({name}), chosen at random, n = {len(hands):,}"
+    if not clustering.groups:
+        figure, sentence = _too_few(len(hands))
+        return radiographs(figure, "cluster_hands", alt=sentence, caption=caption, finding=sentence)
+    groups = clustering.groups["features", 2]
+    figure, axes = plt.subplots(2, HANDS_PER_GROUP, figsize=(11.2, 4.1))
+    rng, parts = np.random.default_rng(0), []
+    for group, row in enumerate(axes):
+        members = np.flatnonzero(groups == group)
+        for ax in row:
+            ax.set_axis_off()
+        for ax, i in zip(row, rng.permutation(members), strict=False):
+            ax.imshow(images[i], cmap="gray", vmin=0, vmax=255)
+            age, male = hands["age_months"].iloc[i], hands["male"].iloc[i]
+            ax.set_title(f"{age / 12:.1f} y, {'m' if male else 'f'}", fontsize=13, pad=3)
+        if len(members):
+            of_group = hands.iloc[members]
+            share, median = of_group["male"].mean(), of_group["age_months"].median() / 12
+            sentence = f"{share * 100:.0f} % male, median {median:.1f} years, n = {len(members):,}"
+            parts.append(f"group {group + 1}: {sentence}")
+        row[0].text(-0.08, 0.5, f"group {group + 1}", rotation=90, va="center", ha="right",
+                    fontsize=14, transform=row[0].transAxes)  # fmt: skip
+    finding = "; ".join(parts)
+    finding = f"{finding[0].upper()}{finding[1:]}."
+    return radiographs(
+        figure,
+        "cluster_hands",
+        alt=f"Up to eight radiographs of each of two groups that K-means finds. {finding}",
+        caption=caption,
+        finding=finding,
+    )
+
+
+def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawing:
+    """Draw the agreement of groups with sex, age and nuisances, by representation.
 
     Parameters
     ----------
     table : DataFrame
-        From `analysis.clusters.judge`.
-    baseline_ari : float
+        From `analysis.clusters.groups.compare`.
+    baseline : Agreement or None
         Of one age threshold with sex.
-    axes : Axes
+    n : int
+        Hands.
     """
+    caption = f"Agreement with sex, age and nuisances, n = {n:,}; grey: by chance, to 95 %"
+    answer = summary.answer(table, baseline)
+    if baseline is None:
+        figure, sentence = _too_few(n)
+        return Drawing(figure, "clusters_agreement", sentence, caption, sentence)
+    figure, axes = plt.subplots(figsize=WIDE)
     names = list(dict.fromkeys(table["source"]))
-    seen = set(table.loc[table["has_seen_sex"], "source"])
-    truths = {"sex": ("o", BLUE, 10), "age band": ("s", ORANGE, 8), TAKEN: ("^", GREEN, 8)}
+    trained_on = table.groupby("source")["trained_on"].first()
+    markers = {"sex": ("o", BLUE, 10), "age band": ("s", ORANGE, 8), NUISANCE: ("^", GREEN, 8)}
     nuisances = table[~table["truth"].isin(["sex", "age band"])]
     most = nuisances.loc[nuisances.groupby(["source", "space"], sort=False)["ari"].idxmax()]
-    shown = pd.concat([table[table["truth"].isin(truths)], most.assign(truth=TAKEN)])
+    shown = pd.concat([table[table["truth"].isin(markers)], most.assign(truth=NUISANCE)])
     # The plane below the features it was made from, hollow.
     spaces = {"features": (-0.17, True), "UMAP": (0.17, False)}
     for row in shown.itertuples():
-        marker, colour, size = truths[row.truth]
+        marker, colour, size = markers[row.truth]
         offset, filled = spaces[row.space]
         y = names.index(row.source) + offset
         if row.truth == "sex" and not np.isnan(row.null_best_95):
@@ -122,9 +211,12 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
         face = colour if filled else "white"
         axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=size, mew=2, clip_on=False)
     axes.axvline(0, color=BLACK, lw=1)
-    axes.axvline(baseline_ari, color=BLACK, lw=1.4, ls="--")
-    labels = [name + (" *" if name in seen else "") for name in names]
-    axes.set_yticks(range(len(names)), labels, fontsize=12)
+    axes.axvline(baseline.ari, color=BLACK, lw=1.4, ls="--")
+    bounds = [i for i, name in enumerate(names) if trained_on[name] != NO_LABEL]
+    if bounds:
+        axes.axhspan(min(bounds) - 0.5, len(names) - 0.5, color=GREY, alpha=0.12, lw=0)
+    labels = [name if trained_on[name] == NO_LABEL else f"{name}\n(upper bound)" for name in names]
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     # To 1 only where something comes near it: else all that matters would lie at the left edge.
     axes.set_xlim(
@@ -133,15 +225,23 @@ def agreement(table: pd.DataFrame, baseline_ari: float, axes: Axes) -> Axes:
     axes.set_xlabel("Adjusted Rand index")
     handles = [
         plt.Line2D([], [], marker=marker, ls="", color=colour, ms=size, label=f"with {name}")
-        for name, (marker, colour, size) in truths.items()
+        for name, (marker, colour, size) in markers.items()
     ]
     handles += [
-        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="best by chance, to 95 %"),
+        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="with sex, by chance"),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
         plt.Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="hollow: on UMAP"),
     ]
-    if seen:
-        handles.append(plt.Line2D([], [], ls="", label="* has seen sex"))
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4)
+    axes.legend(
+        handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4,
+        fontsize=13,
+    )  # fmt: skip
     axes.grid(axis="y", visible=False)
-    return axes
+    return Drawing(
+        figure,
+        "clusters_agreement",
+        alt="Agreement of groups with sex, age band and how the radiograph was taken, for each "
+        f"representation, beside chance and one age threshold. {answer}",
+        caption=caption,
+        finding=answer,
+    )

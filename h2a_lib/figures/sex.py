@@ -1,125 +1,204 @@
-"""Question 2 in pictures: what the image tells of sex, beside what the age label tells."""
+"""Question 2 in figures: sex from the image, from the age label and from maturity."""
 
-from collections.abc import Mapping
-
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from h2a_lib.analysis.bands import sex_of
+from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.sex.calibration import Temperature, calibration_finding, reliability
+from h2a_lib.analysis.sex.maturity import ALL, IMAGE, LABEL, MATURITY, Maturity
 from h2a_lib.analysis.statistics.bootstrap import Estimate
-from h2a_lib.figures.style import BLACK, BLUE, GREY, ORANGE, PURPLE
+from h2a_lib.analysis.statistics.roc import auc
+from h2a_lib.figures.style import BLACK, BLUE, GREY, HALF, ORANGE, PURPLE, SEX_COLOURS, WIDE
+from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
 
 
-def roc(male: np.ndarray, scores: Mapping[str, np.ndarray], axes: Axes) -> Axes:
-    """Draw ROC curves with their areas.
-
-    Parameters
-    ----------
-    male : ndarray of bool, (n,)
-    scores : mapping of str to ndarray, (n,)
-        Higher means male; the first is drawn strongest.
-    axes : Axes
-    """
+def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawing:
+    """Draw the ROC curves of the image and of the age label, with their areas."""
     from sklearn.metrics import roc_curve
 
-    from h2a_lib.analysis.statistics.roc import auc
-
+    figure, axes = plt.subplots(figsize=HALF)
+    male = predictions["male"].to_numpy(bool)
+    scores = {"image": predictions[sex.PROBABILITY].to_numpy(float)} | {
+        name: sex.BASELINES[name](train, predictions)
+        for name in ("label in months", "label in years")
+    }
     axes.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
-    for i, (name, score) in enumerate(scores.items()):
-        colour = COLOURS.get(name, GREY)
-        area = auc(male, score)
-        if np.isnan(area.value):
+    areas = {name: auc(male, score) for name, score in scores.items()}
+    for name, score in scores.items():
+        if np.isnan(areas[name].value):
             continue
         wrong, right, _ = roc_curve(male, score)
-        axes.plot(
-            wrong,
-            right,
-            color=colour,
-            lw=2.6 if i == 0 else 1.8,
-            label=f"{name}\n{area.value:.2f} ({area.span(2)})",
-        )
-    axes.set(xlabel="Girls called male", ylabel="Boys called male", xlim=(0, 1), ylim=(0, 1.01))
+        label = f"{name}\n{areas[name].value:.2f} ({areas[name].span(2)})"
+        width = 2.6 if name == "image" else 1.8
+        axes.plot(wrong, right, color=COLOURS[name], lw=width, label=label)
+    axes.set(xlabel="Girls classified as male", ylabel="Boys classified as male")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
     axes.set_aspect("equal")
     if axes.get_legend_handles_labels()[0]:  # none, where there is one sex alone
         axes.legend(
             title="AUC (95 % CI)", loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.2
         )
-    return axes
+    image, label = areas["image"].text(digits=3), areas["label in months"].text(digits=3)
+    return Drawing(
+        figure,
+        "sex_roc",
+        alt="ROC curves of sex: the AUC is "
+        f"{image} from the image and {label} from the age label in months",
+        caption=f"Sex from the image and from the age label, {run_name}, n = {len(male):,}",
+        finding=f"The image has an AUC of {image}, the age label alone one of {label}.",
+    )
 
 
-def by_band(table: pd.DataFrame, axes: Axes, matched: Estimate | None = None) -> Axes:
-    """Draw the AUC by age band, and on pairs of one age.
+def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
+    """Draw the AUC by age band, and of pairs of one age.
 
     Parameters
     ----------
     table : DataFrame
-        From `analysis.sex.by_band`.
-    axes : Axes
-    matched : Estimate, optional
+        From `analysis.sex.errors.by_band`.
+    matched : Matched
         Of pairs of one age: what the image adds to the label.
     """
+    figure, axes = plt.subplots(figsize=(5.8, 3.8))
     names = []
     for x, (_, row) in enumerate(table.iterrows()):
         names.append(f"{row['band'].removesuffix(' years')}\n{row['n']:,}")
-        faint = 0.4 if row["few"] else 1.0
-        if np.isnan(row["auc"]):
-            continue
-        axes.plot(x, row["auc"], "o", color=BLUE, ms=10, alpha=faint)
-        if not np.isnan(row["auc_low"]):
-            axes.plot([x, x], [row["auc_low"], row["auc_high"]], color=BLUE, alpha=faint)
-    if matched is not None:
-        x = len(table)
-        names.append(f"same age\n{matched.n:,}")
-        axes.axvspan(x - 0.5, x + 0.5, color=GREY, alpha=0.12, lw=0)
-        axes.plot(x, matched.value, "D", color=BLACK, ms=10)
-        axes.plot([x, x], [matched.low, matched.high], color=BLACK)
+        _interval(axes, x, Estimate(row["auc"], row["auc_low"], row["auc_high"], row["n"]), "o")
+    x = len(table)
+    names.append(f"pairs\n{matched.estimate.n:,}")
+    axes.axvspan(x - 0.5, x + 0.5, color=GREY, alpha=0.12, lw=0)
+    _interval(axes, x, matched.estimate, "D", BLACK)
     axes.axhline(0.5, color=BLACK, lw=1, ls="--")
     axes.annotate("chance", (0.01, 0.5), (0, -4), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", fontsize=12, va="top")  # fmt: skip
-    axes.set_xticks(range(len(names)), names, fontsize=12)
-    axes.set(ylabel="AUC (95 % CI)", xlabel="Labelled bone age (years), and n; pale: n < 30")
+                  textcoords="offset points", va="top")  # fmt: skip
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylabel="AUC (95 % CI)", xlabel="Labelled age (years), and n; pale: n < 30")
     axes.set_ylim(min(0.28, axes.get_ylim()[0]), 1.02)
     axes.grid(axis="x", visible=False)
-    return axes
+    sentence = matched.sentence()
+    return Drawing(
+        figure,
+        "sex_by_band",
+        alt=f"Area under the ROC curve by age band, and of pairs of a girl and a boy: {sentence}",
+        caption=f"AUC by labelled age; right: {matched.description}, n = {table['n'].iloc[-1]:,}",
+        finding=f"{sentence[0].upper()}{sentence[1:]}: 50 % would be chance.",
+    )
 
 
-def calibration(curve: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the share of boys against the probability that was given.
+def _interval(axes: Axes, x: float, estimate: Estimate, marker: str, colour: str = BLUE) -> None:
+    if np.isnan(estimate.value):
+        return
+    alpha = 0.4 if estimate.few else 1.0
+    axes.plot(x, estimate.value, marker, color=colour, ms=10, alpha=alpha)
+    if not np.isnan(estimate.low):
+        axes.plot([x, x], [estimate.low, estimate.high], color=colour, alpha=alpha)
+
+
+def maturity(result: Maturity) -> Drawing:
+    """Draw what label and a sex-blind age estimate reach, with and without the image."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(3, 2))
+    n = result.added.n
+    titles = {
+        LABEL: "label",
+        MATURITY: "label and estimated age",
+        IMAGE: "image",
+        ALL: "label, estimated age, image",
+    }
+    colours = {LABEL: ORANGE, MATURITY: PURPLE, IMAGE: BLUE, ALL: BLACK}
+    for y, row in enumerate(result.table.itertuples()):
+        left.plot([row.auc_low, row.auc_high], [y, y], color=colours[row.name])
+        left.plot(row.auc, y, "o", color=colours[row.name], ms=10)
+    if result.problem:
+        left.text(0.5, 0.5, "not determined", ha="center", transform=left.transAxes)
+    left.set_yticks(range(len(result.table)), [titles[name] for name in result.table["name"]])
+    left.set_ylim(len(titles) - 0.5, -0.5)
+    left.axvline(0.5, color=BLACK, lw=1, ls="--")
+    left.set(xlabel="AUC (95 % CI); dashed: chance", xlim=(min(0.45, left.get_xlim()[0]), 1.01))
+    left.set_title("All hands", loc="left")
+    pairs = {
+        "same label,\nby maturity": (result.maturity_alone, PURPLE),
+        "same label,\nby image": (result.same_label.estimate, BLUE),
+        "and same\nestimate": (result.same_maturity.estimate, BLACK),
+    }
+    for x, (estimate, colour) in enumerate(pairs.values()):
+        _interval(right, x, estimate, "D", colour)
+    right.axhline(0.5, color=BLACK, lw=1, ls="--")
+    right.set_xticks(range(len(pairs)), pairs)
+    right.set(ylabel="Boy scores higher", xlim=(-0.5, 2.5), ylim=(0, 1.02))
+    right.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.0f} %")
+    right.set_title("Pairs of a girl and a boy", loc="left")
+    for axes, axis in ((left, "y"), (right, "x")):
+        axes.grid(axis=axis, visible=False)
+    return Drawing(
+        figure,
+        "sex_maturity",
+        alt="AUC for sex of the age label, of label and an age estimate blind to sex, of the image "
+        f"and of all of them; and pairs matched on label and estimate. {result.sentence()}",
+        caption=f"Sex, the age label and maturity, n = {n:,}",
+        finding=f"{result.sentence()}.",
+    )
+
+
+def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temperature) -> Drawing:
+    """Draw the reliability before and after temperature scaling, and the spread by sex.
 
     Parameters
     ----------
-    curve : DataFrame
-        From `analysis.sex.calibration_curve`.
-    axes : Axes
+    predictions : DataFrame
+        Not calibrated: `male`, `male_probability`.
+    threshold : float
+        On calibrated probabilities.
+    temperature : Temperature
     """
-    axes.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--", label="calibrated")
-    axes.vlines(curve["probability"], curve["male_low"], curve["male_high"], color=BLUE)
-    axes.plot(curve["probability"], curve["male"], "o-", color=BLUE, ms=9, label="this network")
-    axes.set(xlabel="Probability of male, as given", ylabel="Share of boys")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend()
-    return axes
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    calibrated = temperature.calibrate(predictions)
+    before, after = reliability(predictions), reliability(calibrated)
+    left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--", label="ideal")
+    curves = [("as trained", before, GREY)]
+    if not temperature.note:
+        curves.append((f"temperature {temperature.value:.2f}", after, BLUE))
+    for label, curve, colour in curves:
+        left.vlines(curve["probability"], curve["male_low"], curve["male_high"], color=colour)
+        left.plot(curve["probability"], curve["male"], "o-", color=colour, ms=8, label=label)
+    left.set(xlabel="Estimated probability of male", ylabel="Share of boys (95 % CI)")
+    left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    _legend_above(left)
+    _probabilities(calibrated, threshold, right)
+    finding = calibration_finding(before, after, temperature)
+    return Drawing(
+        figure,
+        "sex_calibration",
+        alt="Share of boys against the estimated probability of male, and the spread of "
+        f"probabilities by sex. {finding}",
+        caption=f"Calibration and spread of the probability of male, n = {len(predictions):,}",
+        finding=f"{finding}. A bin is calibrated where the interval of its share of boys holds "
+        "its mean probability.",
+    )
 
 
-def probabilities(frame: pd.DataFrame, threshold: float, axes: Axes) -> Axes:
-    """Draw how the probabilities of each sex are spread, and the threshold."""
-    from h2a_lib.analysis.bands import sex_of
-    from h2a_lib.figures.style import SEX_COLOURS
-
-    for sex, part in frame.groupby(sex_of(frame["male"])):
+def _probabilities(calibrated: pd.DataFrame, threshold: float, axes: Axes) -> None:
+    for name, part in calibrated.groupby(sex_of(calibrated["male"])):
         axes.hist(
-            part["male_probability"],
+            part[sex.PROBABILITY],
             bins=np.linspace(0, 1, 21),
-            color=SEX_COLOURS[sex],
+            color=SEX_COLOURS[name],
             alpha=0.55,
-            label=f"{sex} ({len(part):,})",
+            label=f"{name} ({len(part):,})",
         )
-    axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold (training)")
-    axes.set(xlabel="Probability of male, as given", ylabel="Hands", xlim=(0, 1))
-    axes.set_ylim(top=1.3 * axes.get_ylim()[1])  # room for the legend
+    axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold")
+    axes.set(xlabel="Calibrated probability of male", ylabel="Hands", xlim=(0, 1))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left")
-    return axes
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=13, handlelength=1.2,
+        columnspacing=0.9, handletextpad=0.4,
+    )  # fmt: skip

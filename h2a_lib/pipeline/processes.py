@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 
+from h2a_lib.files import is_alive
+
 # "machine:process" of the command that works on a study; its steps inherit it.
 LEADER = "H2A_LEADER"
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -27,17 +29,6 @@ def end_with_leader() -> None:
     machine, _, leader = os.environ.get(LEADER, "").rpartition(":")
     if machine == socket.gethostname() and int(leader) != os.getpid():
         threading.Thread(target=_watch, args=(int(leader),), daemon=True).start()
-
-
-def is_alive(process: int) -> bool:
-    """Return whether a process of this machine runs."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _watch(leader: int) -> None:

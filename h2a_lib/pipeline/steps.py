@@ -319,7 +319,7 @@ class Steps:
                 sources=("h2a_lib/data/cache.py",),
                 settings={},
                 outputs=(self._relative(folder) / "cache.json",),
-                module="h2a_lib.data.cache",
+                module="h2a_lib.pipeline.cache_images",
                 arguments=(
                     str(self._results),
                     str(self.study.data_folder),

@@ -230,7 +230,7 @@ def _opening(project: Path) -> dict[str, dict[str, Any]]:
     if not file.is_file():
         from h2a_lib.phantoms.render import render
 
-        image = render(**OPENING_HAND).image
+        image = render(**OPENING_HAND).image  # type: ignore[arg-type]
         with write_atomically(file) as temporary:
             Image.fromarray(image).save(temporary, format="PNG")
     figure = {

@@ -13,21 +13,13 @@ from h2a_lib.analysis import selection
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.age import literature, robustness
 from h2a_lib.analysis.age import summary as age_report
-from h2a_lib.analysis.clusters import groups as clusters
-from h2a_lib.analysis.clusters import summary as clusters_report
-from h2a_lib.analysis.clusters.features import feature_sources
 from h2a_lib.analysis.saliency import maps as saliency
 from h2a_lib.analysis.saliency.summary import Look, look
-from h2a_lib.analysis.sex import errors as sex
-from h2a_lib.analysis.sex import summary as sex_report
 from h2a_lib.analysis.statistics import conformal
 from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.errors import UserError
 from h2a_lib.figures import age as draw_age
-from h2a_lib.figures import clusters as draw_clusters
 from h2a_lib.figures import saliency as draw_saliency
-from h2a_lib.figures import sex as draw_sex
-from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.results import Results
 
 
@@ -127,28 +119,8 @@ def test_unbounded_intervals_are_said_to_be_so():
     assert "6 hands are too few" in age_report.conformal_sentence(table.iloc[-1], 0.9)
 
 
-@pytest.mark.parametrize("n", [2, 20, 700])
-def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, results):
-    train, seen = hands_of(300, seed=9), hands_of(n)
-    seen.loc[0, "male"], seen.loc[1, "male"] = True, False
-    numbers = sex_report.variables(train, [seen], sex.choose_threshold(train))
-    results.variables("sex", numbers)
-    assert numbers["answer"]
-    assert len(sex_report.calipers(seen)) == len(sex.CALIPERS_MONTHS)
-    table = sex_report.by_split(seen, 0.5).set_index("measure")
-    assert table.loc["brier", "n"] == n and table.loc["accuracy", "split"] == "validation"
-
-
-def test_hands_of_one_sex_leave_question_2_open_without_an_error(results):
-    seen = hands_of(20).assign(male=True)
-    values = sex_report.variables(hands_of(90), [seen], 0.5)
-    results.variables("sex", values)
-    assert values["answer"] == "Sex cannot be judged: the 20 hands are of one sex."
-    assert values["auc"].startswith("not estimable")
-
-
 @pytest.mark.parametrize("n", [1, 20, 700])
-def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(n, results):
+def test_every_figure_of_question_1_can_be_drawn_for_any_number_of_hands(n, results):
     train, seen = hands_of(300, seed=9), hands_of(n)
     draw_age.scatter(seen, plt.figure().subplots())
     draw_age.yardsticks(
@@ -160,16 +132,9 @@ def test_every_figure_of_questions_1_and_2_can_be_drawn_for_any_number_of_hands(
     draw_age.coverage(intervals, 0.9, plt.figure().subplots())
     draw_age.abstention(age.abstention(np.ones(n), np.ones(n)), plt.figure().subplots())
     draw_age.robustness(robust_table(seen), plt.figure().subplots())
-    draw_sex.roc(
-        seen["male"].to_numpy(), {"image": seen["male_probability"]}, plt.figure().subplots()
-    )
-    bands = sex.by_band(seen, 0.5)
-    draw_sex.by_band(bands, plt.figure().subplots(), sex.closest_match(seen).estimate)
-    draw_sex.calibration(sex.calibration_curve(seen), plt.figure().subplots())
-    draw_sex.probabilities(seen, 0.5, plt.figure().subplots())
     for number in plt.get_fignums():
         plt.figure(number).canvas.draw()
-    assert len(plt.get_fignums()) == 11
+    assert len(plt.get_fignums()) == 7
 
 
 def test_no_estimate_lies_outside_of_its_figure():
@@ -177,12 +142,6 @@ def test_no_estimate_lies_outside_of_its_figure():
     axes = draw_age.scatter(seen, plt.figure().subplots())
     low, high = axes.get_ylim()
     assert low < -52 and high > 300
-
-
-def test_hands_are_counted_in_whole_numbers_with_room_for_the_legend():
-    axes = draw_sex.probabilities(hands_of(20), 0.5, plt.figure().subplots())
-    assert all(tick % 1 == 0 for tick in axes.get_yticks())
-    assert axes.get_ylim()[1] >= 1.25 * max(bar.get_height() for bar in axes.patches)
 
 
 def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
@@ -205,33 +164,6 @@ def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, 
     seen = seen.assign(predicted_age_months=seen["age_months"] + errors)
     assert abs(np.array(errors)[age.worst(seen)]).tolist() == sorted(map(abs, errors))[::-1][:8]
     assert age_report.worst_verdict(seen) == verdict
-
-
-def test_question_3_runs_from_a_run_to_its_numbers_and_figures(run, images, results, tmp_path):
-    seen = selection.validation(run)
-    labels = seen.assign(width_px=32, height_px=np.arange(len(seen)) + 30)
-    truth = clusters.truths(labels, selection.nuisances(labels, images, tmp_path))
-    assert {"sex", "age band", "aspect ratio", "exposure"} <= set(truth)
-    nuisances = selection.nuisances(
-        labels, np.stack([images[0] * 0, images[0] // 4 + 100]), tmp_path
-    )
-    assert nuisances["film or digital"].tolist() == [False, True]
-    sources = feature_sources(images, run, run)
-    assert [s.has_seen_sex for s in sources][-1] and not any(s.has_seen_sex for s in sources[:-1])
-    grouped = [clusters.group(s, truth, (0, 1), (15,), permutations=20) for s in sources]
-    table = clusters.judge(grouped, truth, labels["age_months"], permutations=20)
-    stable = pd.concat([one.stable for one in grouped], ignore_index=True)
-    baseline = clusters.age_baseline(run.predictions_train, labels)
-    numbers = clusters_report.variables(table, stable, grouped, baseline, "rsna")
-    results.variables("clusters", numbers)
-    assert "76.15 %" in numbers["band_sentence"]
-    assert len(clusters_report.most_by(table)) == 2 * len(sources)
-    shown = grouped[0]
-    axes = plt.figure().subplots(2, 2).ravel()
-    draw_clusters.by_sex_age_group(shown.embeddings, labels, shown.groups["features", 2], axes)
-    draw_clusters.agreement(table, baseline.ari, plt.figure(layout="constrained").subplots())
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
 
 
 @pytest.mark.parametrize("answer", ["age", "sex"])
@@ -373,9 +305,3 @@ def test_pictures_are_found_by_id(run):
     assert np.array_equal(selection.pictures(hands, ids), hands.images[[5, 2]])
     with pytest.raises(UserError, match="no image of id stranger"):
         selection.pictures(hands, [ids[0], "stranger"])
-
-
-def test_the_untrained_network_is_the_same_each_time(run, images):
-    first, second = (feature_sources(images[:4], run)[1].features for _ in range(2))
-    assert np.array_equal(first, second)
-    assert not np.allclose(first, predictor_of(run).features(images[:4]))

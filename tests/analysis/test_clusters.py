@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,23 +9,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from trained import squares_for, trained
 
+from h2a_lib.analysis import selection
+from h2a_lib.analysis.clusters import summary
+from h2a_lib.analysis.clusters.features import representations
 from h2a_lib.analysis.clusters.groups import (
-    Source,
+    MIN_HANDS,
+    Representation,
     age_baseline,
     age_threshold,
-    group,
-    judge,
+    cluster,
+    compare,
     k_means,
+    known_classes,
     pixel_features,
     principal_components,
     silhouettes,
     stability,
-    truths,
     umap_embedding,
 )
-from h2a_lib.analysis.clusters.summary import answer, band_sentence, nuisance_sentence
-from h2a_lib.analysis.statistics.agreement import adjusted_rand, agreement, family
+from h2a_lib.analysis.clusters.summary import (
+    answer,
+    band_sentence,
+    groups_verdict,
+    nuisance_sentence,
+)
+from h2a_lib.analysis.statistics.agreement import adjusted_rand, agreement, min_p, stratified
+from h2a_lib.models.inference import predictor_of
+from h2a_lib.study.results import Results
 
 
 def hands(n=160, seed=0):
@@ -39,15 +52,20 @@ def planted(classes, distance, seed=0, d=20):
     return (centres[classes] + rng.normal(size=(len(classes), d))).astype(np.float32)
 
 
-def grouped(features, frame, name="made up", nuisances=None, **more):
-    truth = truths(frame, nuisances or {})
-    return group(
-        Source(name, features, **more), truth, seeds=(0, 1), neighbours=(15,), permutations=60
+def clustered(features, frame, name="made up", nuisances=None, **more):
+    classes = known_classes(frame, nuisances or {})
+    return cluster(
+        Representation(name, features, **more),
+        classes,
+        seeds=(0, 1),
+        neighbours=(15,),
+        permutations=60,
     )
 
 
-def judged(frame, *found, nuisances=None):
-    return judge(found, truths(frame, nuisances or {}), frame["age_months"], permutations=200)
+def compared(frame, *clusterings, nuisances=None):
+    classes = known_classes(frame, nuisances or {})
+    return compare(clusterings, classes, frame["age_months"], permutations=200)
 
 
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
@@ -88,7 +106,7 @@ def test_one_group_for_all_agrees_as_much_as_the_majority_and_no_more():
 
 def test_planted_sexes_are_found_and_the_answer_is_yes():
     frame = hands()
-    table = judged(frame, grouped(planted(frame["male"].astype(int).to_numpy(), 12), frame))
+    table = compared(frame, clustered(planted(frame["male"].astype(int).to_numpy(), 12), frame))
     by_sex = table.query("truth == 'sex'").set_index("space")
     assert by_sex.loc["features", "ari"] == 1
     assert by_sex.loc["UMAP", "ari"] > 0.9
@@ -98,48 +116,62 @@ def test_planted_sexes_are_found_and_the_answer_is_yes():
 def test_features_without_groups_give_the_answer_no():
     frame = hands()
     noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
-    table = judged(frame, grouped(noise, frame))
-    assert answer(table, age_baseline(frame, frame)).startswith("No: no grouping agrees")
+    table = compared(frame, clustered(noise, frame))
+    assert answer(table, age_baseline(frame, frame)).startswith("No: no clustering agrees")
 
 
 def test_of_hands_of_one_sex_no_answer_is_given():
     frame = hands().assign(male=True)
     noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
-    table = judged(frame, grouped(noise, frame))
-    assert answer(table, age_baseline(frame, frame)).startswith("Groups by sex cannot be judged")
+    table = compared(frame, clustered(noise, frame))
+    assert answer(table, age_baseline(frame, frame)).startswith(
+        "Clustering by sex cannot be assessed"
+    )
 
 
 def test_hands_that_group_by_age_are_said_to():
     frame = hands()
-    bands = truths(frame, {})["age band"]
-    table = judged(frame, grouped(planted(bands, 12), frame))
+    bands = known_classes(frame, {})["age band"]
+    table = compared(frame, clustered(planted(bands, 12), frame))
     said = answer(table, age_baseline(frame, frame))
     assert said.startswith("No")
-    assert "group by age band first (ARI 1.000)" in said
+    assert "cluster by age band first (ARI 1.000)" in said
     assert "100.0 % of n = 160 hands" in band_sentence(table, "phantom")
     # Beside phantoms a published result would invite a comparison that says nothing.
     assert "published" in band_sentence(table, "rsna")
     assert "published" not in band_sentence(table, "phantom")
-    assert nuisance_sentence(table) == "No nuisance differs between the pictures."
+    assert nuisance_sentence(table) == "No nuisance differs between the images."
 
 
 def test_hands_that_group_by_how_they_were_taken_are_said_to():
     frame = hands()
     scanned = np.random.default_rng(5).random(len(frame)) < 0.4
     nuisances = {"film or digital": scanned, "size": np.full(len(frame), 3)}
-    found = grouped(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
-    table = judged(frame, found, nuisances=nuisances)
-    assert "group by film or digital first (ARI 1.000)" in answer(table, age_baseline(frame, frame))
+    found = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
+    table = compared(frame, found, nuisances=nuisances)
+    assert "cluster by film or digital first (ARI 1.000)" in answer(
+        table, age_baseline(frame, frame)
+    )
     assert nuisance_sentence(table).endswith("taken: film or digital 1.000 (made up).")
 
 
-def test_a_source_that_has_seen_sex_is_no_evidence():
+@pytest.mark.parametrize("label", ["age", "sex"])
+def test_a_representation_trained_on_a_label_is_an_upper_bound_and_no_evidence(label):
     frame = hands()
-    sex = planted(frame["male"].astype(int).to_numpy(), 12)
-    noise = np.random.default_rng(1).normal(size=sex.shape).astype(np.float32)
-    table = judged(frame, grouped(sex, frame, "told", has_seen_sex=True), grouped(noise, frame))
-    assert answer(table, age_baseline(frame, frame)).startswith("No")
-    assert table["p_best"].isna().equals(table["has_seen_sex"])
+    known = known_classes(frame, {})[{"age": "age band", "sex": "sex"}[label]]
+    taught = planted(known, 12)
+    noise = np.random.default_rng(1).normal(size=taught.shape).astype(np.float32)
+    name = f"trained for {label}"
+    table = compared(
+        frame, clustered(taught, frame, name, trained_on=label), clustered(noise, frame)
+    )
+    assert answer(table, age_baseline(frame, frame)).startswith("No: no clustering")
+    assert "first" not in answer(table, age_baseline(frame, frame))
+    assert groups_verdict(table) == "by nothing that is known of them"
+    assert "no more than by chance (made up" in band_sentence(table, "rsna")
+    assert table["p_best"].isna().tolist() == (table["trained_on"] == label).tolist()
+    assert "ARI 1.000" in summary.upper_bound_sentence(table)
+    assert name in summary.upper_bound_sentence(table)
 
 
 def test_a_grouping_by_age_alone_is_not_beyond_age():
@@ -148,7 +180,7 @@ def test_a_grouping_by_age_alone_is_not_beyond_age():
         frame["age_months"] > 144, 0.9, 0.2
     )
     old = (frame["age_months"] > 160).astype(int).to_numpy()
-    table = judged(frame, grouped(planted(old, 12), frame))
+    table = compared(frame, clustered(planted(old, 12), frame))
     assert (table.query("truth == 'sex'")["p_best"] < 0.05).all()
     assert answer(table, age_baseline(frame, frame)).startswith("Not beyond age")
 
@@ -158,7 +190,7 @@ def test_a_grouping_by_sex_that_age_explains_in_part_is_beyond_age():
     random = np.random.default_rng(8)
     frame["male"] = random.random(240) < np.where(frame["age_months"] > 144, 0.7, 0.3)
     seen = np.where(random.random(240) < 0.8, frame["male"], ~frame["male"]).astype(int)
-    table = judged(frame, grouped(planted(seen, 12), frame))
+    table = compared(frame, clustered(planted(seen, 12), frame))
     assert answer(table, age_baseline(frame, frame)).startswith("Yes")
     by_sex = table.query("truth == 'sex' and space == 'features'").iloc[0]
     assert 0.01 < by_sex["ari_of_age"] < by_sex["ari"] / 2
@@ -170,9 +202,10 @@ def test_the_best_of_many_chance_groupings_is_called_significant_once_in_twenty(
     for i in range(150):
         male = random.integers(2, size=60)
         pairs = [(male, random.integers(2, size=60)) for _ in range(8)]
-        found = family(pairs, permutations=99, seed=i)
+        found = min_p(pairs, permutations=99, seed=i)
         best.append(found.p.min() <= 0.05)
-        alone.append(family([pairs[int(found.ari.argmax())]], 99, seed=i).p[0] <= 0.05)
+        strongest = max(pairs, key=lambda pair: adjusted_rand(*pair))
+        alone.append(min_p([strongest], 99, seed=i).p[0] <= 0.05)
     assert np.mean(best) == pytest.approx(0.05, abs=0.045)
     # What the best would be called against a null of its own.
     assert np.mean(alone) > 0.12
@@ -182,23 +215,78 @@ def test_the_same_grouping_many_times_is_judged_like_one():
     random = np.random.default_rng(3)
     male = random.integers(2, size=80)
     groups = np.where(random.random(80) < 0.68, male, 1 - male)
-    once, often = family([(male, groups)], 400), family([(male, groups)] * 20, 400)
+    once, often = min_p([(male, groups)], 400), min_p([(male, groups)] * 20, 400)
     assert often.p[0] == once.p[0] < 0.05
 
 
-def test_agreement_that_the_strata_carry_is_expected_within_them():
+def test_agreement_that_the_strata_carry_is_no_association_within_them():
     random = np.random.default_rng(1)
     age = random.integers(4, size=400)
     male = random.random(400) < np.array([0.1, 0.4, 0.6, 0.9])[age]
     old = age >= 2
-    free, within = family([(male, old)], 200), family([(male, old)], 200, strata=age)
-    assert free.p[0] < 0.05 and free.expected[0] == pytest.approx(0, abs=0.01)
-    assert within.p[0] == 1 and within.expected[0] == pytest.approx(within.ari[0])
+    within = stratified([(male, old)], age, 200)
+    assert min_p([(male, old)], 200).p[0] < 0.05
+    assert within.p[0] == 1 and within.difference[0] == 0
+    assert within.expected_ari[0] == pytest.approx(adjusted_rand(male, old))
+
+
+def test_an_association_within_strata_that_opposes_the_one_between_is_found():
+    # Old hands are mostly male, the second group is of old hands; but of equal age, of girls.
+    random = np.random.default_rng(3)
+    age = random.integers(2, size=600)
+    male = (random.random(600) < np.array([0.2, 0.8])[age]).astype(int)
+    group = (random.random(600) < 0.2 + 0.6 * age + 0.2 * (1 - male) - 0.1).astype(int)
+    within = stratified([(male, group)], age, 400)
+    # What a one-sided test of the whole table's ARI, permuted within strata, says of it.
+    ari = adjusted_rand(male, group)
+    null = []
+    for _ in range(200):
+        mixed = male.copy()
+        for stratum in (0, 1):
+            mixed[age == stratum] = random.permutation(male[age == stratum])
+        null.append(adjusted_rand(mixed, group))
+    assert np.mean(np.array(null) >= ari) > 0.99
+    assert within.p[0] < 0.01
+    assert within.difference[0] == pytest.approx(-0.2, abs=0.07)
+
+
+def test_no_association_within_strata_is_called_one_about_once_in_twenty():
+    random = np.random.default_rng(4)
+    p = []
+    for seed in range(200):
+        age = random.integers(5, size=80)
+        male, group = (random.random(80) < 0.2 + 0.15 * age for _ in range(2))
+        p.append(stratified([(male, group)], age, 99, seed).p[0])
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.04)
+
+
+def test_the_difference_within_strata_is_that_of_mantel_and_haenszel():
+    random = np.random.default_rng(5)
+    age, male, group = random.integers(3, size=90), random.random(90) < 0.5, random.random(90) < 0.5
+    above, below = 0.0, 0.0
+    for stratum in range(3):
+        boys, girls = group[(age == stratum) & male], group[(age == stratum) & ~male]
+        weight = len(boys) * len(girls) / (len(boys) + len(girls))
+        above, below = above + weight * (boys.mean() - girls.mean()), below + weight
+    found = stratified([(male, group)], age, 9).difference[0]
+    assert found == pytest.approx(above / below)
+
+
+def test_a_comparison_with_a_wide_null_does_not_hide_one_with_a_narrow_null():
+    # A class of two hands of 200 has ARIs of many sizes by chance: maxT would be ruled by it.
+    random = np.random.default_rng(6)
+    male = random.integers(2, size=200)
+    rare = (np.arange(200) < 2).astype(int)
+    weak = np.where(random.random(200) < 0.66, male, 1 - male)
+    pairs = [(male, weak), (rare, rare[::-1])]
+    together = min_p(pairs, 1000)
+    assert together.p[0] < 0.05 < together.p[1]
+    assert together.critical[1] > 2 * together.critical[0]
 
 
 def test_no_groupings_at_all_are_refused():
     with pytest.raises(ValueError, match="no groups"):
-        family([])
+        min_p([])
 
 
 def test_the_age_threshold_is_learnt_from_training_hands():
@@ -217,19 +305,22 @@ def test_umap_gives_the_same_plane_for_the_same_seed_and_another_for_another():
     assert not np.allclose(once, other)
 
 
-@pytest.mark.parametrize("n", [4, 5, 9, 20])
-def test_a_handful_of_hands_is_grouped_without_an_error(n):
+@pytest.mark.parametrize("n", [2, 3, 9, 10, 20, 40])
+@pytest.mark.parametrize("only", ["", "one sex", "one age"])
+def test_few_hands_of_one_sex_or_age_leave_the_study_standing(n, only, tmp_path):
     frame = hands(n)
-    found = grouped(planted(np.arange(n) % 2, 1), frame)
-    assert [e.shape for e in found.embeddings] == [(n, 2), (n, 2)]
-    assert np.isfinite(found.embeddings).all()
-    assert found.table["n"].eq(n).all()
-    assert answer(judged(frame, found), age_baseline(frame, frame))
-
-
-def test_three_hands_are_too_few_to_embed_and_it_is_said():
-    with pytest.raises(ValueError, match="3 hands"):
-        umap_embedding(np.zeros((3, 5), np.float32))
+    if only == "one sex":
+        frame["male"] = True
+    if only == "one age":
+        frame["age_months"] = 100.0
+    clusterings = [clustered(planted(np.arange(n) % 2, 1), frame)]
+    table, baseline = compared(frame, *clusterings), age_baseline(frame, frame)
+    values = summary.variables(table, clusterings[0].stability, clusterings, baseline, "phantom")
+    Results(tmp_path, tmp_path, "Squares").variables("clusters", values)
+    assert ("Too few hands" in values["answer"]) == (n < MIN_HANDS)
+    assert len(table) == (0 if n < MIN_HANDS else 4)
+    assert len(summary.strongest(table)) == len(table) / 2
+    assert values["n"] == n
 
 
 def test_the_silhouette_finds_the_planted_number_of_groups():
@@ -242,6 +333,51 @@ def test_groups_that_do_not_depend_on_the_seed_are_stable():
     assert np.isnan(stability([np.zeros(3, int)])[0])
 
 
+def test_question_3_runs_from_a_run_to_its_numbers(tmp_path):
+    run = trained(tmp_path / "both", task="both", epochs=1)
+    validated = selection.validation(run)
+    images = selection.pictures(squares_for(run.config), validated["id"])
+    labels = validated.assign(width_px=32, height_px=np.arange(len(validated)) + 30)
+    classes = known_classes(labels, selection.nuisances(labels, images, tmp_path))
+    assert {"sex", "age band", "aspect ratio", "exposure"} <= set(classes)
+    nuisances = selection.nuisances(
+        labels, np.stack([images[0] * 0, images[0] // 4 + 100]), tmp_path
+    )
+    assert nuisances["film or digital"].tolist() == [False, True]
+    described = representations(images, [run], run)
+    assert [r.trained_on for r in described][-2:] == ["age and sex"] * 2
+    assert all(r.is_label_free for r in described[:-2])
+    clusterings = [cluster(r, classes, (0, 1), (15,), permutations=20) for r in described]
+    table = compare(clusterings, classes, labels["age_months"], permutations=20)
+    assert len(clusterings[-1].embeddings) == 1 and clusterings[-1].stability.empty
+    steady = pd.concat([c.stability for c in clusterings], ignore_index=True)
+    baseline = age_baseline(run.predictions_train, labels)
+    values = summary.variables(table, steady, clusterings, baseline, "rsna")
+    Results(tmp_path, tmp_path, "Squares").variables("clusters", values)
+    assert "76.15 %" in values["band_sentence"]
+    assert len(summary.strongest(table)) == 2 * len(described)
+
+
+def test_a_self_supervised_run_of_the_same_images_is_a_label_free_representation(tmp_path):
+    run = trained(tmp_path / "age", n=20, n_validation=8, epochs=1)
+    images = selection.pictures(squares_for(run.config, 20, 8), selection.validation(run)["id"])
+    ssl = dataclasses.replace(run, config=run.config.model_copy(update={"task": "ssl"}))
+    predictor_of(ssl).network = predictor_of(run).network
+    names = {r.name: r.is_label_free for r in representations(images, [run, ssl], run)}
+    assert names["self-supervised"] and not names["trained for age"]
+    larger = run.config.model_copy(update={"task": "ssl", "image_size_px": 64})
+    others = representations(images, [run, dataclasses.replace(run, config=larger)], run)
+    assert "self-supervised" not in {r.name for r in others}
+
+
+def test_the_untrained_network_is_the_same_each_time(tmp_path):
+    run = trained(tmp_path / "age", n=20, n_validation=8, epochs=1)
+    images = selection.pictures(squares_for(run.config, 20, 8), selection.validation(run)["id"])
+    first, second = (representations(images[:4], [run], run)[1].features for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.allclose(first, predictor_of(run).features(images[:4]))
+
+
 def test_the_ari_of_two_groupings_is_symmetric():
     rng = np.random.default_rng(0)
     a, b = rng.integers(3, size=50), rng.integers(4, size=50)
@@ -249,7 +385,7 @@ def test_the_ari_of_two_groupings_is_symmetric():
 
 
 def test_nuisances_are_cut_at_their_median_and_classes_kept():
-    found = truths(hands(4), {"size": [1.0, 2, 3, 4], "scanned": [True, False, True, True]})
+    found = known_classes(hands(4), {"size": [1.0, 2, 3, 4], "scanned": [True, False, True, True]})
     assert found["size"].tolist() == [0, 0, 1, 1]
     assert found["scanned"].tolist() == [0, 1, 0, 0]
 

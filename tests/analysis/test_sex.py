@@ -3,24 +3,40 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.sex import maturity as maturity_analysis
+from h2a_lib.analysis.sex import summary
+from h2a_lib.analysis.sex.calibration import (
+    Temperature,
+    calibration_finding,
+    calibration_verdict,
+    reliability,
+)
 from h2a_lib.analysis.sex.errors import (
     BASELINES,
     age_matched,
-    answer,
     baselines,
     by_age_threshold,
     by_band,
     by_label,
-    calibration_curve,
-    calibration_verdict,
     choose_threshold,
     closest_match,
     majority,
+    matched_pairs,
     metrics,
 )
-from h2a_lib.analysis.statistics.roc import auc, auc_difference, average_precision
+from h2a_lib.analysis.sex.maturity import ESTIMATE, maturity
+from h2a_lib.analysis.statistics.roc import auc, auc_difference
+from h2a_lib.study.results import Results
+
+
+def answer(frame, train):
+    """Answer without an age estimate, so without a word on maturity."""
+    blind = frame.assign(**{ESTIMATE: np.nan})
+    return summary.answer(train, frame, maturity(train, blind, blind))
 
 
 def hands(n=400, seed=0, strength=1.5):
@@ -102,15 +118,7 @@ def test_one_sex_has_no_auc_and_raises_nothing():
     assert auc(frame["male"], frame["male_probability"]).text() == (
         f"not estimable (n = {len(frame)})"
     )
-    assert "of one sex" in answer(frame, hands())
-
-
-def test_average_precision_agrees_with_scikit_learn_with_and_without_ties():
-    rng = np.random.default_rng(2)
-    male = rng.random((5, 80)) < 0.5
-    for score in (rng.random((5, 80)), rng.integers(0, 4, (5, 80)).astype(float)):
-        expected = [average_precision_score(m, s) for m, s in zip(male, score, strict=True)]
-        assert average_precision(male, score) == pytest.approx(expected)
+    assert "all" in answer(frame, hands())
 
 
 def test_metrics_agree_with_their_definitions():
@@ -179,7 +187,9 @@ def test_a_score_that_knows_only_the_label_adds_nothing_beyond_it():
 def test_a_score_that_reads_the_image_adds_to_the_label():
     frame = hands(strength=2)
     assert closest_match(frame).estimate.low > 0.5
-    assert answer(frame, hands(seed=1)).count("Yes, beyond the label of age") == 1
+    assert answer(frame, hands(seed=1)).startswith(
+        "Yes, beyond the label of age: in same-age pairs"
+    )
 
 
 def test_pairs_are_as_close_as_there_are_enough_of():
@@ -240,21 +250,170 @@ def test_a_calibrated_score_lies_on_its_curve():
     rng = np.random.default_rng(0)
     score = rng.random(5000)
     frame = pd.DataFrame({"male": rng.random(5000) < score, "male_probability": score})
-    curve = calibration_curve(frame)
+    curve = reliability(frame)
     assert np.abs(curve["male"] - curve["probability"]).max() < 0.05
-    assert len(calibration_curve(frame.iloc[:7])) == 1
-    assert len(calibration_curve(frame.iloc[:0])) == 0
-    assert calibration_verdict(curve) in {
-        f"in {some} 10 groups of hands" for some in ("all", "9 of", "8 of")
-    }
+    assert len(reliability(frame.iloc[:7])) == 1
+    assert len(reliability(frame.iloc[:0])) == 0
+    assert calibration_verdict(curve) in {f"in {some} 10 bins" for some in ("all", "9 of", "8 of")}
 
 
-def test_a_score_that_overstates_is_not_called_honest_but_a_bin_of_one_sex_may_be():
+def test_a_score_that_overstates_is_not_calibrated_but_a_bin_of_one_sex_may_be():
     score = np.repeat([0.03, 0.4, 0.97], 50)
     male = np.repeat([False, True, True], 50)
-    frame = pd.DataFrame({"male": male, "male_probability": score})
-    curve = calibration_curve(frame)
+    curve = reliability(pd.DataFrame({"male": male, "male_probability": score}))
     assert (curve["male_low"] <= curve["male_high"] - 0.1).all()
-    few = curve.iloc[[0, -1]]
-    assert calibration_verdict(few) == "in all 2 groups of hands"
-    assert calibration_verdict(curve.iloc[4:6]) == "in none of 2 groups of hands"
+    assert calibration_verdict(curve.iloc[[0, -1]]) == "in all 2 bins"
+    assert calibration_verdict(curve.iloc[4:6]) == "in none of 2 bins"
+
+
+def overconfident(n, factor, seed=0):
+    """Hands whose log odds are `factor` times too large."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(0, 1.5, n)
+    male = rng.random(n) < expit(log_odds)
+    return pd.DataFrame({"male": male, "male_probability": expit(log_odds * factor)})
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_too_much_and_too_little_confidence(factor):
+    temperature = Temperature.fit(overconfident(4000, factor))
+    assert temperature.value == pytest.approx(factor, rel=0.1)
+    other = overconfident(3000, factor, seed=1)
+    before, after = reliability(other), reliability(temperature.calibrate(other))
+    assert after["calibrated"].sum() >= 8
+    if factor == 3:
+        assert before["calibrated"].sum() <= 4
+        finding = calibration_finding(before, after, temperature)
+        wrong = (~before["calibrated"]).sum()
+        assert finding.startswith(f"Sex probabilities are miscalibrated in {wrong} of 10 bins")
+
+
+def test_a_temperature_changes_no_ranking_and_fits_fully_separated_sexes():
+    separated = pd.DataFrame(
+        {"male": np.arange(100) > 49, "male_probability": np.linspace(0.01, 0.99, 100)}
+    )
+    temperature = Temperature.fit(separated)
+    applied = temperature.apply(separated["male_probability"])
+    assert 0.05 < temperature.value < 1
+    assert (np.diff(applied) > 0).all() and applied.min() > 0 and applied.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "why"),
+    [
+        (overconfident(8, 1), "the 8 selection hands are fewer than 30"),
+        (overconfident(60, 1).assign(male=True), "the 60 selection hands are of one sex"),
+    ],
+)
+def test_too_few_hands_or_one_sex_leave_the_probabilities_as_they_are(selection, why):
+    temperature = Temperature.fit(selection)
+    assert temperature.value == 1 and why in temperature.text()
+    given = selection["male_probability"].to_numpy()
+    assert np.array_equal(temperature.apply(given), given)
+    curve = reliability(selection)
+    assert why in calibration_finding(curve, curve, temperature)
+
+
+def children(n, seed, beyond=0.0):
+    """Hands whose label is specific to sex, and a score made from maturity and something else."""
+    rng = np.random.default_rng(seed)
+    male = rng.random(n) < 0.5
+    label = rng.choice(np.arange(60.0, 180, 6), n)
+    # Of equal label the girl's hand looks older.
+    estimate = label + np.where(male, -7, 7) + rng.normal(0, 10, n)
+    log_odds = (label - estimate) / 8 + beyond * rng.normal(np.where(male, 1, -1), 1)
+    return pd.DataFrame(
+        {
+            "id": np.arange(n).astype(str),
+            "age_months": label,
+            "male": male,
+            ESTIMATE: estimate,
+            "male_probability": expit(log_odds + rng.normal(0, 0.3, n)),
+        }
+    )
+
+
+def test_a_score_made_from_maturity_alone_is_said_to_be_no_more():
+    train, selected, frame = (children(n, seed) for seed, n in enumerate((500, 600, 1500)))
+    result = maturity(train, selected, frame)
+    assert closest_match(frame).estimate.low > 0.6
+    assert not result.is_beyond
+    assert result.added.low <= 0 <= result.added.high
+    assert abs(result.added.value) < 0.01
+    said = summary.answer(train, frame, result)
+    assert said.startswith("Beyond the label of age, but not shown beyond maturity")
+    assert result.verdict() == "no more than maturity is shown"
+
+
+def test_what_a_score_knows_beyond_maturity_is_found():
+    train, selected, frame = (children(n, seed, 1.0) for seed, n in enumerate((500, 600, 1500)))
+    result = maturity(train, selected, frame)
+    assert result.is_beyond and result.added.value > 0.05
+    assert result.same_maturity.estimate.low > 0.5
+    assert summary.answer(train, frame, result).startswith(
+        "Yes, beyond the label of age and beyond maturity: in same-age pairs the boy receives"
+    )
+    assert result.variables()["maturity_added"].startswith("+0.")
+    table = result.table.set_index("name")["auc"]
+    assert table["label"] < table["label and estimated age"] < table.iloc[-1]
+
+
+def test_pairs_matched_on_the_estimate_are_a_subset_with_less_of_maturity():
+    frame = children(1500, 3)
+    by_label_alone = age_matched(frame)
+    both = matched_pairs(frame, {"age_months": 0, ESTIMATE: 1})
+    assert both.pairs < by_label_alone.pairs
+    assert abs(both.estimate.value - 0.5) < abs(by_label_alone.estimate.value - 0.5) / 3
+
+
+@pytest.mark.parametrize("n", [2, 8, 40])
+def test_few_hands_leave_maturity_open(n):
+    frame = children(n, 0)
+    frame.loc[:1, "male"] = [True, False]
+    result = maturity(children(200, 1), children(8, 2), frame)
+    assert "too few selection hands of one sex" in result.sentence()
+    assert result.verdict() == "what maturity explains is not known"
+
+
+def test_estimates_of_another_run_are_joined_by_id():
+    class Made:
+        def __init__(self, predictions):
+            self.predictions = predictions
+
+    frame = children(40, 0).assign(split="validation")
+    of_age = frame[["id", "split"]].assign(**{ESTIMATE: np.arange(40.0)}).sample(frac=1)
+    joined = maturity_analysis.with_estimates(Made(frame), Made(of_age), "validation")
+    assert joined[ESTIMATE].tolist() == list(range(40))
+    none = maturity_analysis.with_estimates(Made(frame), None, "validation")
+    assert "no age estimate" in maturity(frame, none, none).sentence()
+
+
+def numbers(train, frame):
+    blind = frame.assign(**{ESTIMATE: frame["age_months"] + 3})
+    temperature = Temperature.fit(train)
+    result = maturity(train, blind, blind)
+    return summary.variables(train, [frame], choose_threshold(train), temperature, result)
+
+
+@pytest.mark.parametrize("n", [2, 20, 400])
+def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, tmp_path):
+    frame = hands(n)
+    frame.loc[0, "male"], frame.loc[1, "male"] = True, False
+    values = numbers(hands(300, 9), frame)
+    Results(tmp_path, tmp_path, "Squares").variables("sex", values)
+    assert values["answer"] and values["n"] == n
+    assert len(summary.calipers(frame)) == len(sex.CALIPERS_MONTHS)
+    table = summary.by_split(frame.assign(split="validation"), 0.5).set_index("measure")
+    assert table.loc["brier", "n"] == n and table.loc["accuracy", "split"] == "validation"
+
+
+@pytest.mark.parametrize("only", ["one sex", "one age"])
+@pytest.mark.parametrize("n", [2, 40])
+def test_hands_of_one_sex_or_age_leave_question_2_without_an_error(n, only, tmp_path):
+    frame = hands(n)
+    frame = frame.assign(male=True) if only == "one sex" else frame.assign(age_months=60.0)
+    values = numbers(hands(90), frame)
+    Results(tmp_path, tmp_path, "Squares").variables("sex", values)
+    if only == "one sex":
+        assert values["answer"] == f"Sex cannot be assessed: all {n} hands are of one sex."
+        assert values["auc"].startswith("not estimable")

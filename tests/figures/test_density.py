@@ -48,11 +48,11 @@ DRAWN = {
     ),
     "contrast": lambda hands, _: draw_images.contrast_exposure(hands).figure,
     "sizes": lambda hands, _: draw_images.resolutions(hands, 64).figure,
-    "planes": lambda hands, figure: draw_clusters.by_sex_age_group(
-        [hands[["mean_grey", "contrast_grey"]].to_numpy()] * 2,
-        hands,
-        (hands["mean_grey"] > 60).to_numpy(int),
-        figure.subplots(1, 4),
+    "planes": lambda hands, figure: draw_clusters.plane(
+        hands[["mean_grey", "contrast_grey"]].to_numpy(),
+        hands["male"].to_numpy(float),
+        figure.subplots(),
+        SHARE_OF_BOYS,
     ),
 }
 

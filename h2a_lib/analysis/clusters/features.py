@@ -1,47 +1,68 @@
-"""The ways to describe a hand by numbers that question 3 compares."""
+"""The representations of hands that question 3 compares."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2a_lib.analysis.clusters.groups import Source, pixel_features
+from h2a_lib.analysis.clusters.groups import Representation, pixel_features
+from h2a_lib.analysis.selection import runs_like
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
+LABELS_OF_TASK = {"age": "age", "sex": "sex", "both": "age and sex"}
+OF_IMAGES = ("image_size_px", "geometry", "contrast")
 
-def feature_sources(
-    images: NDArray[np.uint8], trained_for_age: Run, trained_for_sex: Run | None = None
-) -> list[Source]:
-    """Describe hands in every way there is.
+
+def representations(
+    images: NDArray[np.uint8], runs: Sequence[Run], like: Run
+) -> list[Representation]:
+    """Describe hands in every way that the study has.
 
     Parameters
     ----------
     images : ndarray
         (n, s, s), uint8.
-    trained_for_age : Run
-        Its network never saw sex, unless it has the sex input, which does not reach the features.
-    trained_for_sex : Run, optional
-        Marked as having seen the answer.
+    runs : sequence of Run
+        Of the study.
+    like : Run
+        Trained for age. Its preparation of images, and its network, are those of all others.
 
     Returns
     -------
-    list of Source
-        Pixels; the network untrained, with ImageNet's weights (where they are stored on this
-        machine: nothing is downloaded), trained for age, trained for sex.
+    list of Representation
+        Without labels: pixels; the network untrained; with ImageNet's weights (where they are
+        stored on this machine: nothing is downloaded); trained on the images alone (a run with
+        task "ssl"). With labels, as upper bounds: trained for age, trained for sex.
     """
-    name = trained_for_age.config.network
-    found = [
-        Source("pixels", pixel_features(images)),
-        Source("untrained network", _of_initial(trained_for_age, images, pretrained=False)),
+    name = like.config.network
+    described = [
+        Representation("pixels", pixel_features(images)),
+        Representation("untrained network", _of_initial(like, images, pretrained=False)),
     ]
     if imagenet_is_stored(name):
-        found.append(Source("ImageNet", _of_initial(trained_for_age, images, pretrained=True)))
-    found.append(Source("trained for age", predictor_of(trained_for_age).features(images)))
-    if trained_for_sex is not None:
-        features = predictor_of(trained_for_sex).features(images)
-        found.append(Source("trained for sex", features, has_seen_sex=True))
-    return found
+        described.append(Representation("ImageNet", _of_initial(like, images, pretrained=True)))
+    if (run := self_supervised(runs, like)) is not None:
+        described.append(Representation("self-supervised", predictor_of(run).features(images)))
+    labelled = {"trained for age": like, "trained for sex": runs_like(runs, "sex", like)}
+    for title, run in labelled.items():
+        if run is not None:
+            trained_on = LABELS_OF_TASK[run.config.task]
+            features = predictor_of(run).features(images)
+            described.append(Representation(title, features, trained_on))
+    return described
+
+
+def self_supervised(runs: Iterable[Run], like: Run) -> Run | None:
+    """Return the first seed of a run on the same images without labels; None without one."""
+    of_images = (run for run in runs if str(run.config.task) == "ssl" and same_images(run, like))
+    return min(of_images, key=lambda run: run.config.seed, default=None)
+
+
+def same_images(run: Run, like: Run) -> bool:
+    """Whether two runs are given the same pictures."""
+    return all(getattr(run.config, key) == getattr(like.config, key) for key in OF_IMAGES)
 
 
 def imagenet_is_stored(network: str) -> bool:

@@ -1,7 +1,7 @@
-"""Question 3: do the hands group by sex on their own?
+"""Question 3: does clustering separate the sexes?
 
-Features are grouped without labels (K-means, also on a UMAP embedding), and only then compared with
-what is known of the hands.
+Hands are clustered by their features, without labels (K-means, also on a UMAP embedding), and only
+then compared with sex, age and how the radiograph was taken.
 """
 
 import math
@@ -13,7 +13,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from h2a_lib.analysis.bands import band_of
-from h2a_lib.analysis.statistics.agreement import Agreement, adjusted_rand, agreement, family
+from h2a_lib.analysis.statistics.agreement import (
+    Agreement,
+    adjusted_rand,
+    agreement,
+    min_p,
+    stratified,
+)
 
 Features = NDArray[np.float32]
 SEEDS = (0, 1, 2)
@@ -25,6 +31,11 @@ SILHOUETTE_HANDS = 2000
 COMPONENTS = 50
 # To which pictures shrink: 1,024 numbers a hand keep 12,611 hands in 52 MB.
 SIDE_PX = 32
+# UMAP's own number for more than 10,000 points; its 500 for fewer take twice as long, and K-means
+# finds the same groups.
+EPOCHS = 200
+# Fewer hands than this are not clustered: chance alone makes groups of them.
+MIN_HANDS = 10
 # Labels of bone age are nearly all multiples of six months, so half a year is one label or two.
 AGE_STRATUM_MONTHS = 6
 
@@ -93,21 +104,18 @@ def umap_embedding(
     -------
     ndarray
         (n, 2), float32.
-
-    Raises
-    ------
-    ValueError
-        For fewer than four hands, which span no neighbourhood.
     """
-    if len(features) < 4:
-        raise ValueError(f"{len(features)} hands are too few to embed")
     # Ten seconds to import: only where it is used.
     from umap import UMAP
 
     # The spectral start needs more hands than dimensions + 1 by far; at random for a handful.
     start = "spectral" if len(features) > 30 else "random"
     reducer = UMAP(
-        n_neighbors=min(neighbours, len(features) - 1), random_state=seed, n_jobs=1, init=start
+        n_neighbors=min(neighbours, len(features) - 1),
+        n_epochs=EPOCHS,
+        random_state=seed,
+        n_jobs=1,
+        init=start,
     )
     return reducer.fit_transform(features).astype(np.float32)
 
@@ -131,16 +139,18 @@ def silhouettes(features: Features, seed: int = 0) -> pd.Series:
     Series
         Indexed by k; empty for fewer than four hands.
     """
-    from sklearn.metrics import silhouette_score
+    from sklearn.metrics import pairwise_distances, silhouette_score
 
-    most = min(SILHOUETTE_HANDS, len(features))
-    sample = np.random.default_rng(seed).permutation(len(features))[:most]
-    found = {}
+    size = min(SILHOUETTE_HANDS, len(features))
+    sample = np.random.default_rng(seed).permutation(len(features))[:size]
+    distances = pairwise_distances(features[sample])
+    np.fill_diagonal(distances, 0)
+    scores = {}
     for k in KS:
-        groups = k_means(features, k, seed)[sample] if k < most else np.zeros(1)
+        groups = k_means(features, k, seed)[sample] if k < size else np.zeros(1)
         if 1 < len(np.unique(groups)) < len(groups):
-            found[k] = float(silhouette_score(features[sample], groups))
-    return pd.Series(found, dtype=float, name="silhouette")
+            scores[k] = float(silhouette_score(distances, groups, metric="precomputed"))
+    return pd.Series(scores, dtype=float, name="silhouette")
 
 
 def stability(groupings: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
@@ -152,7 +162,9 @@ def stability(groupings: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
 # --- what the groups are compared with -----------------------------------------------------------
 
 
-def truths(hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.int64]]:
+def known_classes(
+    hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]
+) -> dict[str, NDArray[np.int64]]:
     """Turn what is known of hands into classes.
 
     Parameters
@@ -161,14 +173,14 @@ def truths(hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]) -> dict[str,
         n rows: `age_months`, `male`.
     nuisances : mapping of str to array_like, (n,)
         Numbers, cut at their median, or classes (booleans, words). What is the same for all
-        hands (the size, where all files have one) groups nothing and is left out.
+        hands (the size, where all files have one) is left out.
 
     Returns
     -------
     dict of str to ndarray
         "sex", "age band" and the nuisances, (n,) each.
     """
-    found = {
+    classes = {
         "sex": hands["male"].to_numpy().astype(np.int64),
         "age band": band_of(hands["age_months"]),
     }
@@ -177,17 +189,17 @@ def truths(hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]) -> dict[str,
         if column.nunique() < 2:
             continue
         if pd.api.types.is_numeric_dtype(column) and column.nunique() > 2:
-            found[name] = (column > column.median()).to_numpy().astype(np.int64)
+            classes[name] = (column > column.median()).to_numpy().astype(np.int64)
         else:
-            found[name] = pd.factorize(column)[0].astype(np.int64)
-    return found
+            classes[name] = pd.factorize(column)[0].astype(np.int64)
+    return classes
 
 
 def age_threshold(train: pd.DataFrame) -> float:
-    """Return the age in months that parts the sexes of training hands best, by ARI.
+    """Return the age in months that separates the sexes of training hands best, by ARI.
 
-    What any grouping by sex must beat: labels of age alone tell of sex. (146 months on all 12,611
-    labels of RSNA, with an ARI of 0.082.)
+    The baseline of any clustering: labels of age alone carry information on sex. (146 months on
+    all 12,611 labels of RSNA, with an ARI of 0.082.)
     """
     male = train["male"].to_numpy().astype(np.int64)
     age = train["age_months"].to_numpy(float)
@@ -197,66 +209,86 @@ def age_threshold(train: pd.DataFrame) -> float:
     return float(max(cuts, key=lambda cut: adjusted_rand(male, age >= cut)))
 
 
+def age_baseline(train: pd.DataFrame, hands: pd.DataFrame) -> Agreement | None:
+    """Agreement with sex of one age threshold, chosen on training hands; None of too few hands."""
+    if len(hands) < MIN_HANDS:
+        return None
+    male = hands["male"].to_numpy().astype(np.int64)
+    return agreement(male, hands["age_months"].to_numpy(float) >= age_threshold(train))
+
+
+NO_LABEL = "no label"
+
+
 @dataclass(frozen=True)
-class Source:
-    """One way to describe hands by numbers, without labels (but for `has_seen_sex`).
+class Representation:
+    """One description of hands by numbers.
 
     Attributes
     ----------
     name : str
-        As printed: "pixels", "network, trained for age".
+        As printed: "pixels".
     features : ndarray, (n, d)
-    has_seen_sex : bool
-        Trained on the answer: an upper bound, never evidence.
+    trained_on : str
+        The label its network was trained on ("age", "sex", "age and sex"), which makes it an upper
+        bound and no evidence; `NO_LABEL` otherwise.
     """
 
     name: str
     features: Features
-    has_seen_sex: bool = False
+    trained_on: str = NO_LABEL
+
+    @property
+    def is_label_free(self) -> bool:
+        """Whether its groups say something about the hands, and not about what was trained."""
+        return self.trained_on == NO_LABEL
 
 
 @dataclass(frozen=True)
-class Grouped:
-    """All groupings of one source.
+class Clustering:
+    """All clusterings of one representation.
 
     Attributes
     ----------
-    source : Source
+    representation : Representation
     embeddings : list of ndarray, (n, 2)
-        UMAP with the neighbours shown, one for each seed.
+        UMAP with the neighbours shown, one for each seed; of an upper bound the first seed alone.
     groups : dict of (str, int) to ndarray, (n,)
         K-means, first seed, by space ("features", "UMAP") and k: 2, and one group for each age
         band that occurs.
     best_k : int
         With the highest silhouette.
     table : DataFrame
-        One row for each space ("features", "UMAP") and truth: see `group`.
-    stable : DataFrame
-        One row for each space: seeds' mean and least ARI.
+        One row for each space ("features", "UMAP") and known class: see `cluster`.
+    stability : DataFrame
+        One row for each space: mean and least ARI over seeds. Empty for an upper bound.
     """
 
-    source: Source
+    representation: Representation
     embeddings: list[Features]
     groups: dict[tuple[str, int], NDArray[np.int64]]
     best_k: int
     table: pd.DataFrame
-    stable: pd.DataFrame
+    stability: pd.DataFrame
 
 
-def group(
-    source: Source,
-    truth: Mapping[str, NDArray[np.int64]],
+COLUMNS = ["source", "trained_on", "space", "truth", "k", "n", *Agreement.__dataclass_fields__]
+STABILITY_COLUMNS = ["source", "what", "n_groupings", "ari_mean", "ari_least"]
+
+
+def cluster(
+    representation: Representation,
+    classes: Mapping[str, NDArray[np.int64]],
     seeds: Sequence[int] = SEEDS,
     neighbours: Sequence[int] = NEIGHBOURS,
     permutations: int = 200,
-) -> Grouped:
-    """Group the hands of a source and compare the groups with what is known.
+) -> Clustering:
+    """Cluster the hands of a representation and compare the groups with known classes.
 
     Parameters
     ----------
-    source : Source
-    truth : mapping of str to ndarray, (n,)
-        From `truths`.
+    classes : mapping of str to ndarray, (n,)
+        From `known_classes`.
     seeds : sequence of int
         Of K-means and of UMAP. The first is shown and compared; all are for the stability.
     neighbours : sequence of int
@@ -266,97 +298,113 @@ def group(
 
     Returns
     -------
-    Grouped
-        Its table has: source, has_seen_sex, space, truth, k, n, ari, nmi, homogeneity,
+    Clustering
+        Its table has: source, trained_on, space, truth, k, n, ari, nmi, homogeneity,
         completeness, accuracy (best match), majority, null_ari_95, null_accuracy_95, p (of this
-        grouping alone; `judge` sees all of them).
+        clustering alone; `compare` adjusts for their number). Of fewer than `MIN_HANDS` hands the
+        tables are empty.
     """
-    reduced = principal_components(source.features)
+    n = len(representation.features)
+    if n < MIN_HANDS:
+        nothing = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=STABILITY_COLUMNS)
+        return Clustering(representation, [], {}, 1, *nothing)
+    if not representation.is_label_free:
+        seeds, neighbours = seeds[:1], ()
+    reduced = principal_components(representation.features)
     embeddings = [umap_embedding(reduced, seed) for seed in seeds]
-    k_bands = len(np.unique(truth["age band"]))
+    k_bands = len(np.unique(classes["age band"]))
     groups: dict[tuple[str, int], NDArray[np.int64]] = {}
     rows = []
     for space, points in (("features", reduced), ("UMAP", embeddings[0])):
         groups |= {(space, k): k_means(points, k, seeds[0]) for k in {2, k_bands}}
-        for name, classes in truth.items():
+        for name, known in classes.items():
             k = k_bands if name == "age band" else 2
             rows.append(
-                {"source": source.name, "has_seen_sex": source.has_seen_sex, "space": space}
-                | {"truth": name, "k": k, "n": len(classes)}
-                | agreement(classes, groups[space, k], permutations=permutations).row()
+                {"source": representation.name, "trained_on": representation.trained_on}
+                | {"space": space, "truth": name, "k": k, "n": n}
+                | agreement(known, groups[space, k], permutations=permutations).row()
             )
-    other = [umap_embedding(reduced, seeds[0], n) for n in neighbours if n != NEIGHBOURS_SHOWN]
-    spread = {
-        "features, seeds": [k_means(reduced, 2, seed) for seed in seeds],
-        "UMAP, seeds": [k_means(points, 2, seeds[0]) for points in embeddings],
-        "UMAP, neighbours": [k_means(points, 2, seeds[0]) for points in (embeddings[0], *other)],
-    }
-    stable = [
-        {"source": source.name, "what": what, "n_groupings": len(groupings)}
-        | dict(zip(("ari_mean", "ari_least"), stability(groupings), strict=True))
-        for what, groupings in spread.items()
-    ]
     curve = silhouettes(reduced, seed=seeds[0])
-    return Grouped(
-        source=source,
+    return Clustering(
+        representation=representation,
         embeddings=embeddings,
         groups=groups,
         best_k=int(curve.idxmax()) if len(curve) else 1,
-        table=pd.DataFrame(rows),
-        stable=pd.DataFrame(stable),
+        table=pd.DataFrame(rows, columns=COLUMNS),
+        stability=_stability_table(representation, reduced, embeddings, seeds, neighbours),
     )
 
 
-def age_baseline(train: pd.DataFrame, hands: pd.DataFrame) -> Agreement:
-    """Agreement with sex of one age threshold, chosen on training hands."""
-    male = hands["male"].to_numpy().astype(np.int64)
-    groups = hands["age_months"].to_numpy(float) >= age_threshold(train)
-    return agreement(male, groups)
+def _stability_table(
+    representation: Representation,
+    reduced: Features,
+    embeddings: Sequence[Features],
+    seeds: Sequence[int],
+    neighbours: Sequence[int],
+) -> pd.DataFrame:
+    if not neighbours:
+        return pd.DataFrame(columns=STABILITY_COLUMNS)
+    others = [umap_embedding(reduced, seeds[0], n) for n in neighbours if n != NEIGHBOURS_SHOWN]
+    variants = {
+        "features, seeds": [k_means(reduced, 2, seed) for seed in seeds],
+        "UMAP, seeds": [k_means(points, 2, seeds[0]) for points in embeddings],
+        "UMAP, neighbours": [k_means(points, 2, seeds[0]) for points in (embeddings[0], *others)],
+    }
+    rows = [
+        (representation.name, what, len(variant), *stability(variant))
+        for what, variant in variants.items()
+    ]
+    return pd.DataFrame(rows, columns=STABILITY_COLUMNS)
 
 
-def judge(
-    grouped: Sequence[Grouped],
-    truth: Mapping[str, NDArray[np.int64]],
+def compare(
+    clusterings: Sequence[Clustering],
+    classes: Mapping[str, NDArray[np.int64]],
     age_months: ArrayLike,
     permutations: int = 1000,
 ) -> pd.DataFrame:
-    """Judge all groupings as the best of their number; see `agreement.family`.
+    """Compare all clusterings with what is known, adjusted for picking the best of them.
 
-    Three families: sex; sex within half a year of the label, so beyond what the label of age
-    tells; and everything but sex. Groupings of a source that has seen sex belong to none.
+    Three sets of tests: sex; sex among hands of one half-year of age, two-sided; and everything
+    but sex. A representation that was trained on a label takes part in none: its groups show what
+    it was trained on.
 
     Parameters
     ----------
-    grouped : sequence of Grouped
-    truth : mapping of str to ndarray, (n,)
-        As given to `group`.
+    classes : mapping of str to ndarray, (n,)
+        As given to `cluster`.
     age_months : array_like, (n,)
-    permutations : int
 
     Returns
     -------
     DataFrame
-        The sources' tables, one below the other, with p_best (of sex among the groupings by sex,
-        of the rest among the rest) and null_best_95, the 95th percentile of the best by chance;
-        and of sex ari_of_age (what its link with age alone would give) and p_beyond_age. NaN
-        where a source has seen sex.
+        The clusterings' tables, one below the other, with p_best (adjusted by minP) and
+        null_best_95, the ARI at which that is 0.05; and of sex ari_of_age (what its link with age
+        alone would give), difference_within_age (by how much the shares of boys and girls in one
+        group differ among hands of one half-year) and p_beyond_age. NaN for an upper bound.
     """
-    table = pd.concat([one.table for one in grouped], ignore_index=True)
+    table = pd.concat([clustering.table for clustering in clusterings], ignore_index=True)
     groups = {
-        (one.source.name, space, k): found
-        for one in grouped
-        for (space, k), found in one.groups.items()
+        (clustering.representation.name, space, k): labels
+        for clustering in clusterings
+        for (space, k), labels in clustering.groups.items()
     }
-    pairs = [(truth[row.truth], groups[row.source, row.space, row.k]) for row in table.itertuples()]
-    table[["p_best", "null_best_95", "ari_of_age", "p_beyond_age"]] = math.nan
-    blind, by_sex = ~table["has_seen_sex"], table["truth"] == "sex"
-    half_years = np.floor(np.asarray(age_months, float) / AGE_STRATUM_MONTHS)
-    for chosen in (np.flatnonzero(blind & by_sex), np.flatnonzero(blind & ~by_sex)):
-        found = family([pairs[i] for i in chosen], permutations)
-        table.loc[chosen, "p_best"] = found.p.round(4)
-        table.loc[chosen, "null_best_95"] = round(found.null_95, 4)
-    chosen = np.flatnonzero(blind & by_sex)
-    found = family([pairs[i] for i in chosen], permutations, strata=half_years)
-    table.loc[chosen, "ari_of_age"] = found.expected.round(4)
-    table.loc[chosen, "p_beyond_age"] = found.p.round(4)
+    pairs = [
+        (classes[row.truth], groups[row.source, row.space, row.k]) for row in table.itertuples()
+    ]
+    added = ["p_best", "null_best_95", "ari_of_age", "difference_within_age", "p_beyond_age"]
+    table[added] = math.nan
+    label_free, by_sex = table["trained_on"] == NO_LABEL, table["truth"] == "sex"
+    for rows in (np.flatnonzero(label_free & by_sex), np.flatnonzero(label_free & ~by_sex)):
+        if len(rows):
+            adjusted = min_p([pairs[i] for i in rows], permutations)
+            table.loc[rows, "p_best"] = adjusted.p.round(4)
+            table.loc[rows, "null_best_95"] = adjusted.critical.round(4)
+    rows = np.flatnonzero(label_free & by_sex)
+    if len(rows):
+        half_years = np.floor(np.asarray(age_months, float) / AGE_STRATUM_MONTHS)
+        within = stratified([pairs[i] for i in rows], half_years, permutations)
+        table.loc[rows, "ari_of_age"] = within.expected_ari.round(4)
+        table.loc[rows, "difference_within_age"] = np.abs(within.difference).round(4)
+        table.loc[rows, "p_beyond_age"] = within.p.round(4)
     return table

@@ -1,4 +1,4 @@
-"""The numbers of question 3, as the deck prints them."""
+"""The numbers of question 3, as the slides print them."""
 
 from collections.abc import Sequence
 
@@ -6,172 +6,214 @@ import pandas as pd
 
 from h2a_lib.analysis.age import literature
 from h2a_lib.analysis.bands import NAMES
-from h2a_lib.analysis.clusters import groups as clusters
-from h2a_lib.analysis.statistics.agreement import Agreement
-from h2a_lib.analysis.statistics.bootstrap import number
+from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL, Clustering
+from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
+from h2a_lib.analysis.statistics.bootstrap import FEW, number
 
-LEVEL = 0.05
-# Of a grouping that may be called one by sex: hands on the side of their sex, best match.
+# Best-match accuracy from which a clustering may be said to separate the sexes.
 MOSTLY = 0.75
+TOO_FEW = f"Too few hands to cluster: at least {MIN_HANDS} validation hands are needed"
 
 
-def answer(table: pd.DataFrame, baseline: Agreement) -> str:
-    """Answer question 3 from the numbers, whichever way they fall.
+def label_free(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of representations that were trained on no label of these hands."""
+    return table[table["trained_on"] == NO_LABEL]
+
+
+def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
+    """Answer question 3 from label-free representations alone.
 
     Parameters
     ----------
     table : DataFrame
-        From `clusters.judge`.
-    baseline : Agreement
-        Of one age threshold with sex.
-
-    Returns
-    -------
-    str
-        Judged by the groupings that have not seen sex, each as the best of their number.
+        From `groups.compare`.
+    baseline : Agreement or None
+        Of one age threshold with sex, from `groups.age_baseline`.
     """
-    blind = table[~table["has_seen_sex"]]
-    by_sex = blind[blind["truth"] == "sex"]
+    rows = label_free(table)
+    by_sex = rows[rows["truth"] == "sex"]
+    if by_sex.empty or baseline is None:
+        return f"{TOO_FEW}."
     best = _best(by_sex)
     if best["majority"] == 1:
-        return f"Groups by sex cannot be judged: the {best['n']:,} hands are of one sex."
-    found = _found(best)
-    if not by_sex["p_best"].min() < LEVEL:
-        verdict = f"No: no grouping agrees with sex more than chance does; {found}"
-    elif not by_sex["p_beyond_age"].min() < LEVEL:
+        return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
+    threshold = f"one age threshold reaches {number(baseline.ari, 3)}"
+    beyond_age = by_sex[by_sex["p_beyond_age"] < SIGNIFICANCE]
+    if not len(beyond_age) and not by_sex["p_best"].min() < SIGNIFICANCE:
+        verdict = f"No: no clustering agrees with sex more than chance does; {_with_sex(best)}"
+    elif not len(beyond_age):
         verdict = (
-            f"Not beyond age: {found} is more than chance, but no more than the label of age "
-            f"explains (p = {best['p_beyond_age']:.2f} among hands of one half-year); one age "
-            f"threshold reaches {number(baseline.ari, 3)}"
+            f"Not beyond age: {_with_sex(best)} is more than chance, but among hands of equal age "
+            f"label no association with sex is found ({_p(best['p_beyond_age'])}); {threshold}"
         )
     else:
-        best = _best(by_sex[by_sex["p_beyond_age"] < LEVEL])
-        beside = f"one age threshold reaches {number(baseline.ari, 3)}"
+        best = _best(beyond_age)
+        among = (
+            "among hands of equal age label the shares of boys and girls in one group differ by "
+            f"{best['difference_within_age'] * 100:.0f} points ({_p(best['p_beyond_age'])})"
+        )
         if best["accuracy"] >= MOSTLY and best["ari"] > baseline.ari:
-            verdict = f"Yes: {_found(best)}, more than the label of age explains; {beside}"
+            verdict = f"Yes: {_with_sex(best)}; {among}; {threshold}"
         else:
             verdict = (
-                f"Weakly: {_found(best)}, more than chance and than the label of age explains, but "
-                f"{best['accuracy'] * 100:.0f} % of the hands fall on the side of their sex; "
-                f"{beside}"
+                f"Weakly: {among}, but {best['accuracy'] * 100:.0f} % of the hands lie in the "
+                f"group of their sex ({_with_sex(best)}); {threshold}"
             )
-    rival = strongest_rival(blind)
+    rival = strongest_rival(rows)
     if rival is not None and rival["ari"] > best["ari"]:
-        verdict += f". The hands group by {rival['truth']} first (ARI {number(rival['ari'], 3)})"
+        verdict += f". The hands cluster by {rival['truth']} first (ARI {number(rival['ari'], 3)})"
     return verdict + "."
+
+
+def _p(value: float) -> str:
+    return "p < 0.01" if value < 0.01 else f"p = {value:.2f}"
 
 
 def _best(rows: pd.DataFrame) -> pd.Series:
     return rows.loc[rows["ari"].idxmax()]
 
 
-def _found(row: pd.Series) -> str:
-    where = f"{row['source']}, {row['space']}"
-    return f"ARI {number(row['ari'], 3)} with sex at best ({where}; n = {row['n']:,})"
+def _with_sex(row: pd.Series) -> str:
+    where = f"{row['source']}, {row['space']}; n = {row['n']:,}"
+    few = ", few" if row["n"] < FEW else ""
+    return f"ARI {number(row['ari'], 3)} with sex at best ({where}{few})"
 
 
 def groups_verdict(table: pd.DataFrame) -> str:
-    """Say by what the hands group most that were not told sex, in a title's few words."""
-    blind = table[~table["has_seen_sex"]]
-    found = blind[blind["p_best"] < LEVEL]
-    return f"by {_best(found)['truth']} first" if len(found) else "by nothing that is known of them"
+    """Say by what hands cluster most in label-free representations, in a title's few words."""
+    rows = label_free(table)
+    if rows.empty:
+        return "cannot be clustered: too few"
+    significant = rows[rows["p_best"] < SIGNIFICANCE]
+    if significant.empty:
+        return "by nothing that is known of them"
+    return f"by {_best(significant)['truth']} first"
 
 
-def strongest_rival(blind: pd.DataFrame) -> pd.Series | None:
-    """Return the row of what the hands group by most, other than sex; None if by nothing."""
-    others = blind[(blind["truth"] != "sex") & (blind["p_best"] < LEVEL)]
+def strongest_rival(rows: pd.DataFrame) -> pd.Series | None:
+    """Return the row of what the hands cluster by most, other than sex; None if by nothing."""
+    others = rows[(rows["truth"] != "sex") & (rows["p_best"] < SIGNIFICANCE)]
     return _best(others) if len(others) else None
 
 
 def band_sentence(table: pd.DataFrame, tier: str) -> str:
-    """Say the best-match accuracy on 48-month bands; on RSNA hands beside the published one."""
-    rows = table[(table["truth"] == "age band") & ~table["has_seen_sex"]]
+    """Give the best-match accuracy on 48-month bands without labels; on RSNA beside the published.
+
+    The published clustering was unsupervised, so it is compared with label-free rows only.
+    """
+    rows = label_free(table)
+    rows = rows[rows["truth"] == "age band"]
+    if rows.empty:
+        return TOO_FEW
     best = rows.loc[rows["accuracy"].idxmax()]
+    by_chance = "" if best["p_best"] < SIGNIFICANCE else ", no more than by chance"
     ours = (
-        f"{best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands on bands of 48 months "
-        f"({best['source']}, {best['space']}; largest of {best['k']} of {len(NAMES)} bands "
-        f"{best['majority'] * 100:.0f} %)"
+        f"Without labels {best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands are in the "
+        f"group of their 48-month band{by_chance} ({best['source']}, {best['space']}; largest of "
+        f"{best['k']} of {len(NAMES)} bands {best['majority'] * 100:.0f} %)"
     )
     if tier != "rsna":
         return ours
     return (
-        f"{ours}; published (Zhu et al. 2022): {literature.BAND_ACCURACY * 100:.2f} % "
-        f"(largest {literature.BAND_MAJORITY * 100:.0f} %)"
+        f"{ours}; published, also without labels (Zhu et al. 2022): "
+        f"{literature.BAND_ACCURACY * 100:.2f} % (largest {literature.BAND_MAJORITY * 100:.0f} %)"
     )
 
 
 def nuisance_sentence(table: pd.DataFrame) -> str:
-    """Say how far hands group by how the picture was taken: the best ARI with each nuisance."""
-    rows = table[~table["has_seen_sex"] & ~table["truth"].isin(["sex", "age band"])]
+    """Say how far hands cluster by how the radiograph was taken: best ARI with each nuisance."""
+    rows = label_free(table)
+    rows = rows[~rows["truth"].isin(["sex", "age band"])]
     if rows.empty:
-        return "No nuisance differs between the pictures."
-    said = []
+        return "No nuisance differs between the images."
+    parts = []
     for name, own in rows.groupby("truth", sort=False):
         best = _best(own)
-        by_chance = "" if best["p_best"] < LEVEL else ", as by chance"
-        said.append(f"{name} {number(best['ari'], 3)} ({best['source']}{by_chance})")
-    return f"Highest ARI with how the picture was taken: {'; '.join(said)}."
+        by_chance = "" if best["p_best"] < SIGNIFICANCE else ", as by chance"
+        parts.append(f"{name} {number(best['ari'], 3)} ({best['source']}{by_chance})")
+    return f"Highest ARI with how the radiograph was taken: {'; '.join(parts)}."
 
 
-def most_by(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each description and space, what its groups agree with most."""
+def strongest(table: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each representation and space, what its groups agree with most."""
     best = table.loc[table.groupby(["source", "space"], sort=False)["ari"].idxmax()]
-    columns = ["source", "space", "truth", "ari", "null_ari_95", "nmi", "accuracy", "majority"]
-    return best[columns].reset_index(drop=True)
+    columns = ["source", "trained_on", "space", "truth", "ari", "null_best_95", "nmi", "accuracy"]
+    return best[[*columns, "majority"]].reset_index(drop=True)
+
+
+def upper_bound_sentence(table: pd.DataFrame) -> str:
+    """Say what representations that were trained on a label reach with that label."""
+    parts = []
+    for label, truth in (("age", "age band"), ("sex", "sex")):
+        rows = table[table["trained_on"].str.contains(label) & (table["truth"] == truth)]
+        if len(rows):
+            best = _best(rows)
+            parts.append(f"ARI {number(best['ari'], 3)} with {truth} when {best['source']}")
+    if not parts:
+        return "No upper bound: no network was trained on a label of these images"
+    return f"Upper bounds, trained on the label itself: {'; '.join(parts)}"
 
 
 def variables(
     table: pd.DataFrame,
-    stable: pd.DataFrame,
-    grouped: Sequence[clusters.Grouped],
-    baseline: Agreement,
+    stability: pd.DataFrame,
+    clusterings: Sequence[Clustering],
+    baseline: Agreement | None,
     tier: str,
 ) -> dict[str, str | int]:
     """Return ready-to-print values.
 
     Parameters
     ----------
-    table, stable : DataFrame
-        From `clusters.judge`; and of all descriptions, one below the other.
-    grouped : sequence of Grouped
-    baseline : Agreement
-        Of one age threshold with sex.
+    table, stability : DataFrame
+        From `groups.compare`; and of all clusterings, one below the other.
+    baseline : Agreement or None
+        From `groups.age_baseline`.
     tier : str
         Of the data.
     """
-    blind = table[~table["has_seen_sex"]]
-    by_sex = blind[blind["truth"] == "sex"]
-    best = by_sex.loc[by_sex["ari"].idxmax()]
-    seen = table[table["has_seen_sex"] & (table["truth"] == "sex")]
-    ks = ", ".join(f"{one.source.name} {one.best_k}" for one in grouped if one.best_k > 1)
-    return {
+    sentences: dict[str, str | int] = {
         "answer": answer(table, baseline),
         "groups_verdict": groups_verdict(table),
+        "band_sentence": band_sentence(table, tier),
+        "nuisance_sentence": nuisance_sentence(table),
+        "upper_bound_sentence": upper_bound_sentence(table),
+        "stability": stability_sentence(stability),
+        "representations": ", ".join(c.representation.name for c in clusterings),
+    }
+    ks = ", ".join(f"{c.representation.name} {c.best_k}" for c in clusterings if c.best_k > 1)
+    sentences["k_by_silhouette"] = ks or "too few hands for a silhouette"
+    rows = label_free(table)
+    by_sex = rows[rows["truth"] == "sex"]
+    if by_sex.empty or baseline is None:
+        return sentences | {"n": len(clusterings[0].representation.features), "best_ari": "–"}
+    best = _best(by_sex)
+    of_sex = table[table["trained_on"].str.contains("sex") & (table["truth"] == "sex")]
+    return sentences | {
         "n": int(best["n"]),
         "best": f"{best['source']}, {best['space']}",
         "best_ari": number(best["ari"], 3),
         "best_nmi": number(best["nmi"], 3),
         "best_accuracy": f"{best['accuracy'] * 100:.1f} %",
-        "best_null_ari": number(best["null_ari_95"], 3),
+        "best_null_ari": number(best["null_best_95"], 3),
         "best_null_accuracy": f"{best['null_accuracy_95'] * 100:.1f} %",
-        "best_p": f"{best['p_best']:.3f} (the best of {len(by_sex)} groupings)",
+        "best_p": f"{best['p_best']:.3f} (the best of {len(by_sex)} clusterings)",
         "best_p_beyond_age": f"{best['p_beyond_age']:.3f}",
+        "best_difference_within_age": f"{number(best['difference_within_age'] * 100, 0)} points",
         "baseline_ari": number(baseline.ari, 3),
         "baseline_accuracy": f"{baseline.accuracy * 100:.1f} %",
-        "upper_bound": f"ARI {number(seen['ari'].max(), 3)} when trained for sex (has seen it)"
-        if len(seen)
+        "upper_bound": f"ARI {number(of_sex['ari'].max(), 3)} when trained for sex (upper bound)"
+        if len(of_sex)
         else "no network was trained for sex on images of the same preparation",
-        "band_sentence": band_sentence(table, tier),
-        "nuisance_sentence": nuisance_sentence(table),
-        "k_by_silhouette": ks or "too few hands for a silhouette",
-        "stability": stability_sentence(stable),
     }
 
 
-def stability_sentence(stable: pd.DataFrame) -> str:
-    """Say how alike groupings are over seeds and neighbourhoods: mean and least ARI."""
-    said = [
+def stability_sentence(stability: pd.DataFrame) -> str:
+    """Say how alike clusterings are over seeds and neighbourhoods: mean and least ARI."""
+    if stability.empty:
+        return TOO_FEW
+    parts = [
         f"{what} {number(rows['ari_mean'].mean(), 2)} (least {number(rows['ari_least'].min(), 2)})"
-        for what, rows in stable.groupby("what", sort=False)
+        for what, rows in stability.groupby("what", sort=False)
     ]
-    return f"ARI between groupings of the same hands: {'; '.join(said)}"
+    return f"ARI between clusterings of the same hands: {'; '.join(parts)}"

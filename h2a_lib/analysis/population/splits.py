@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from h2a_lib.analysis.statistics.bootstrap import LEVEL, number
+from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, number
 from h2a_lib.data.hands import Hands
 
 Images = NDArray[np.uint8]
@@ -68,7 +68,7 @@ def auc_half_width(area: float, n_male: int, n_female: int) -> float:
 
 
 def _z() -> float:
-    return float(norm.ppf((1 + LEVEL) / 2))
+    return float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:
@@ -223,7 +223,13 @@ def _aligned_correlation(
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-5)
     try:
         _, matrix = cv2.findTransformECC(
-            fixed, moving, start.copy(), cv2.MOTION_AFFINE, stop, None, 5
+            fixed,
+            moving,
+            start.copy(),
+            cv2.MOTION_AFFINE,
+            stop,
+            None,
+            5,  # type: ignore[call-overload]
         )
     except cv2.error:  # it does not converge
         return _detail_correlation(moving, fixed, start)

@@ -1,39 +1,90 @@
-"""The numbers of question 2, as the deck prints them."""
+"""The numbers of question 2, as the slides print them."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
+from h2a_lib.analysis.sex import calibration
 from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.sex.calibration import Temperature
+from h2a_lib.analysis.sex.maturity import Maturity
 from h2a_lib.analysis.statistics.bootstrap import number, over_seeds
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 
 
-def by_split(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def by_split(predictions: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Measure predictions of every split, one row for each figure: split, measure, value, n."""
     rows = [
         {"split": split, "measure": name} | estimate.row("value", digits=4) | {"n": estimate.n}
-        for split, part in frame.groupby("split", sort=True)
+        for split, part in predictions.groupby("split", sort=True)
         for name, estimate in sex.metrics(part, threshold).items()
     ]
     return pd.DataFrame(rows)
 
 
-def calipers(seen: pd.DataFrame) -> pd.DataFrame:
+def calipers(predictions: pd.DataFrame) -> pd.DataFrame:
     """Match girls and boys ever less closely: caliper_months, pairs, share with interval, n."""
     rows = []
     for caliper in sex.CALIPERS_MONTHS:
-        found = sex.age_matched(seen, caliper)
+        matched = sex.age_matched(predictions, caliper)
         rows.append(
-            {"caliper_months": caliper, "pairs": found.pairs}
-            | found.estimate.row("share", digits=4)
-            | {"n": found.estimate.n}
+            {"caliper_months": caliper, "pairs": matched.pairs}
+            | matched.estimate.row("share", digits=4)
+            | {"n": matched.estimate.n}
         )
     return pd.DataFrame(rows)
 
 
+def answer(train: pd.DataFrame, predictions: pd.DataFrame, maturity: Maturity) -> str:
+    """Answer question 2 in two or three sentences, chosen by the intervals.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Labels of the training hands.
+    predictions : DataFrame
+        Of the validation hands.
+    maturity : Maturity
+        From `maturity.maturity`, of the same hands.
+    """
+    area = auc(predictions["male"], predictions[sex.PROBABILITY])
+    if math.isnan(area.value):
+        return f"Sex cannot be assessed: all {area.n:,} hands are of one sex."
+    matched = sex.closest_match(predictions)
+    share, pairs = matched.estimate, matched.sentence()
+    by_label = sex.by_label(train, predictions)
+    label = auc(predictions["male"], by_label)
+    gain = auc_difference(predictions["male"], predictions[sex.PROBABILITY], by_label)
+    verdict = "a tie with" if gain.is_tie else "more than" if gain.value > 0 else "less than"
+    image = (
+        f"The AUC of the image is {area.text(digits=3)}, {verdict} that of the age label "
+        f"({label.value:.3f})"
+    )
+    if share.low > 0.5:
+        sentence = maturity.sentence()
+        if maturity.problem or maturity.is_beyond:
+            beyond = "Yes, beyond the label of age"
+            if maturity.is_beyond:
+                beyond += " and beyond maturity"
+        else:
+            beyond = "Beyond the label of age, but not shown beyond maturity"
+        return f"{beyond}: {pairs}. {sentence}. {image}."
+    if share.high < 0.5:
+        conclusion = f"No: {pairs}, worse than chance"
+    elif math.isnan(share.value):
+        conclusion = "Whether beyond the label of age cannot be said: no pair is of one age"
+    else:
+        conclusion = f"Not shown beyond the label of age: {pairs}, a tie with chance"
+    return f"{conclusion}. {image}."
+
+
 def variables(
-    train: pd.DataFrame, of_seeds: Sequence[pd.DataFrame], threshold: float
+    train: pd.DataFrame,
+    seeds: Sequence[pd.DataFrame],
+    threshold: float,
+    temperature: Temperature,
+    maturity: Maturity,
 ) -> dict[str, str | int]:
     """Return ready-to-print values.
 
@@ -41,35 +92,46 @@ def variables(
     ----------
     train : DataFrame
         Labels of the training hands.
-    of_seeds : sequence of DataFrame
-        Validation predictions of each seed; the first is the one the figures show.
+    seeds : sequence of DataFrame
+        Uncalibrated validation predictions of each seed; the figures show the first.
     threshold : float
-        Chosen on training predictions.
+        On calibrated probabilities, chosen on selection hands.
+    temperature : Temperature
+        Of the first seed, fitted on selection hands.
+    maturity : Maturity
+        Of the first seed.
     """
-    seen = of_seeds[0]
-    found, matched = sex.metrics(seen, threshold), sex.closest_match(seen)
-    label = sex.by_label(train, seen)
-    gain = auc_difference(seen["male"], seen[sex.PROBABILITY], label)
-    majority = max(seen["male"].mean(), 1 - seen["male"].mean())
-    table = sex.baselines(train, seen).set_index("name")
+    raw = seeds[0]
+    predictions = temperature.calibrate(raw)
+    measures, matched = sex.metrics(predictions, threshold), sex.closest_match(predictions)
+    label = sex.by_label(train, predictions)
+    gain = auc_difference(predictions["male"], predictions[sex.PROBABILITY], label)
+    majority = max(predictions["male"].mean(), 1 - predictions["male"].mean())
+    table = sex.baselines(train, predictions).set_index("name")
     shares = ("accuracy", "balanced_accuracy", "found_male", "found_female")
-    seeds = over_seeds(auc(one["male"], one[sex.PROBABILITY]).value for one in of_seeds)
+    over = over_seeds(auc(seed["male"], seed[sex.PROBABILITY]).value for seed in seeds)
+    before, after = calibration.reliability(raw), calibration.reliability(predictions)
     return {
-        "answer": sex.answer(seen, train),
-        "auc": found["auc"].text(digits=3),
-        "auc_over_seeds": seeds.text(digits=3),
-        **{name: found[name].text("%", scale=100) for name in shares},
-        "average_precision": found["average_precision"].text(digits=3),
-        "brier": found["brier"].text(digits=3),
-        "calibration_verdict": sex.calibration_verdict(sex.calibration_curve(seen)),
-        "threshold": f"{number(threshold, 3)}, chosen on training hands",
-        "n": len(seen),
+        "answer": answer(train, predictions, maturity),
+        "auc": measures["auc"].text(digits=3),
+        "auc_over_seeds": over.text(digits=3),
+        **{name: measures[name].text("%", scale=100) for name in shares},
+        "average_precision": measures["average_precision"].text(digits=3),
+        "brier": measures["brier"].text(digits=3),
+        "calibration_verdict": calibration.calibration_verdict(before),
+        "calibration_verdict_after": calibration.calibration_verdict(after),
+        "calibration_finding": calibration.calibration_finding(before, after, temperature),
+        "temperature": temperature.text(),
+        "threshold": f"{number(threshold, 3)}, chosen on selection hands",
+        "n": len(predictions),
         "majority": f"{majority * 100:.1f} %",
         "age_threshold_accuracy": f"{table.loc['one age threshold', 'accuracy'] * 100:.1f} %",
-        "label_auc": auc(seen["male"], label).text(digits=3),
+        "label_auc": auc(predictions["male"], label).text(digits=3),
         "label_accuracy": f"{table.loc['label in months', 'accuracy'] * 100:.1f} %",
         "gain_over_label": gain.text(digits=3),
         "matched": matched.estimate.text("%", scale=100),
+        "matched_sentence": f"I{matched.sentence()[1:]}.",
         "matched_pairs": f"{matched.pairs:,}",
         "matched_caliper": f"{matched.caliper_months:g} months",
+        **maturity.variables(),
     }

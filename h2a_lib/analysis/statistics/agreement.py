@@ -1,19 +1,19 @@
-"""How far a grouping agrees with known classes, and how far chance would bring it.
+"""Agreement of a clustering with known classes, and the agreement that chance would give."""
 
-All measures are of the contingency table alone, so a permutation costs one pass over the hands.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.special import xlogy
 
-Counts = NDArray[np.int64]
-# Below this an entropy, in nats, is zero but for rounding.
-TINY = 1e-12
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+# Permutations held at once: 2 MB of positions for 1,000 hands.
+CHUNK = 250
+SIGNIFICANCE = 0.05
+# Two values of one statistic that differ by less are equal but for rounding.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Agreement:
     Attributes
     ----------
     ari : float
-        Adjusted Rand index (Hubert and Arabie 1985): 1 for the same grouping, 0 by chance.
+        Adjusted Rand index (Hubert and Arabie 1985): 1 for the same partition, 0 by chance.
     nmi : float
         Mutual information over the mean of the two entropies.
     homogeneity, completeness : float
@@ -56,161 +56,214 @@ class Agreement:
 def agreement(
     classes: ArrayLike, groups: ArrayLike, permutations: int = 200, seed: int = 0
 ) -> Agreement:
-    """Compare groups with classes, and with permuted classes.
-
-    Parameters
-    ----------
-    classes, groups : array_like, (n,)
-        Labels of any kind.
-    permutations : int
-    seed : int
-        Of the permutations.
-
-    Returns
-    -------
-    Agreement
+    """Compare groups, (n,), with classes, (n,), and with permuted classes.
 
     Raises
     ------
     ValueError
         If the lengths differ or there is nothing to compare.
     """
-    _, rows = np.unique(np.asarray(classes), return_inverse=True)
-    _, columns = np.unique(np.asarray(groups), return_inverse=True)
+    from sklearn.metrics import homogeneity_completeness_v_measure
+
+    rows, columns = _codes(classes), _codes(groups)
     if len(rows) != len(columns) or len(rows) == 0:
         raise ValueError(f"{len(rows)} classes and {len(columns)} groups cannot be compared")
-    table = contingency(rows, columns)
-    ari, accuracy = _ari(table), _accuracy(table)
-    rng = np.random.default_rng(seed)
-    null = [contingency(rng.permutation(rows), columns) for _ in range(permutations)]
-    null_ari = np.array([_ari(t) for t in null])
-    information, of_classes, of_groups = _information(table)
-    mean_entropy = (of_classes + of_groups) / 2
+    table = _tables(rows[None], columns)
+    ari, accuracy = _ari(table)[0], _accuracy(table)[0]
+    null = np.concatenate(
+        [_tables(rows[order], columns) for order in _orders(len(rows), permutations, seed)]
+    )
+    null_ari = _ari(null)
+    homogeneity, completeness, nmi = homogeneity_completeness_v_measure(rows, columns)
     return Agreement(
         ari=ari,
-        nmi=information / mean_entropy if mean_entropy > TINY else 1.0,
-        homogeneity=information / of_classes if of_classes > TINY else 1.0,
-        completeness=information / of_groups if of_groups > TINY else 1.0,
+        nmi=nmi,
+        homogeneity=homogeneity,
+        completeness=completeness,
         accuracy=accuracy,
-        majority=float(table.sum(axis=1).max() / table.sum()),
+        majority=float(np.bincount(rows).max() / len(rows)),
         null_ari_95=float(np.quantile(null_ari, 0.95)),
-        null_accuracy_95=float(np.quantile([_accuracy(t) for t in null], 0.95)),
-        # The tolerance counts a permutation that gives the very same table as "at least as high".
-        p=float((1 + (null_ari >= ari - 1e-12).sum()) / (1 + permutations)),
+        null_accuracy_95=float(np.quantile(_accuracy(null), 0.95)),
+        p=float((1 + (null_ari >= ari - ROUNDING).sum()) / (1 + permutations)),
     )
 
 
 @dataclass(frozen=True)
-class Family:
-    """Several comparisons of groups with classes, judged as the best of their number.
+class MinP:
+    """Several comparisons of groups with classes, adjusted for their number.
 
     Attributes
     ----------
-    ari : ndarray, (m,)
-    expected : ndarray, (m,)
-        Mean ARI of each under the null: 0, unless the strata carry part of the agreement.
     p : ndarray, (m,)
-        Chance that the best of all m comparisons exceeds its expectation by as much as this one
-        does, were the null true.
-    null_95 : float
-        95th percentile of the best excess under the null.
+        Adjusted p of each: the chance that the smallest of m p values is as small.
+    critical : ndarray, (m,)
+        The statistic of each that reaches an adjusted p of 0.05.
     """
 
-    ari: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    p: NDArray[np.float64]
-    null_95: float
+    p: Floats
+    critical: Floats
 
 
-def family(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
-    permutations: int = 1000,
-    seed: int = 0,
-    strata: ArrayLike | None = None,
-) -> Family:
-    """Compare groups with classes in several ways, and with the best of as many chance ones.
+Pairs = Sequence[tuple[ArrayLike, ArrayLike]]
 
-    The best of several groupings is picked after looking, so its null is the distribution of the
-    largest ARI among them (single-step maxT: Westfall and Young 1993, *Resampling-Based Multiple
-    Testing*, chapter 2). One permutation of the hands serves all comparisons, which keeps what
-    they have in common.
+
+def min_p(pairs: Pairs, permutations: int = 1000, seed: int = 0) -> MinP:
+    """Test the ARI of several clusterings, adjusted for picking the best of them.
+
+    Single-step minP (Westfall and Young 1993, *Resampling-Based Multiple Testing*, section 2.3):
+    each ARI is ranked among its own permutations first, so that a comparison with a wide null (few
+    hands in a class) does not hide one with a narrow null, as it does under maxT. One permutation
+    of the hands serves all comparisons, which keeps their correlation.
 
     Parameters
     ----------
     pairs : sequence of (classes, groups), each array_like, (n,)
         Of the same hands in the same order.
-    permutations, seed : int
-    strata : array_like, (n,), optional
-        Hands change places within their stratum alone, so that what the strata tell of the
-        classes is in the null: with strata of age, what is left is agreement beyond age.
-
-    Returns
-    -------
-    Family
 
     Raises
     ------
     ValueError
         If there is nothing to compare.
     """
+    pairs = _coded(pairs)
+    statistics = np.empty((permutations + 1, len(pairs)))
+    for j, (rows, columns) in enumerate(pairs):
+        orders = _orders(len(rows), permutations, seed)
+        statistics[0, j] = _ari(_tables(rows[None], columns))[0]
+        statistics[1:, j] = np.concatenate(
+            [_ari(_tables(rows[order], columns)) for order in orders]
+        )
+    return _adjust(statistics)
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """Association of binary groups with a binary class within strata.
+
+    Attributes
+    ----------
+    difference : ndarray, (m,)
+        Mantel-Haenszel difference in shares: how much more often, within strata, the second class
+        is in the second group than the first class is. Groups have no order, so its sign is that
+        of their names. NaN where no stratum has both classes.
+    p : ndarray, (m,)
+        Two-sided, adjusted for m comparisons by minP.
+    expected_ari : ndarray, (m,)
+        Mean ARI of permutations within strata: what the strata alone carry.
+    """
+
+    difference: Floats
+    p: Floats
+    expected_ari: Floats
+
+
+def stratified(
+    pairs: Pairs, strata: ArrayLike, permutations: int = 1000, seed: int = 0
+) -> Stratified:
+    """Test whether two groups and two classes are associated among hands of equal stratum.
+
+    The statistic is that of Cochran, Mantel and Haenszel (Mantel and Haenszel 1959, JNCI 22:719),
+    two-sided, its null by permutation within strata. The ARI of the whole table would not do: an
+    association within strata that opposes the one between them lowers it.
+
+    Parameters
+    ----------
+    pairs : sequence of (classes, groups), each array_like, (n,)
+        Of the same hands; two values at most in each.
+    strata : array_like, (n,)
+    """
+    pairs, strata = _coded(pairs), _codes(strata)
+    size = np.bincount(strata)
+    statistics = np.zeros((permutations + 1, len(pairs)))
+    difference, expected_ari = np.full(len(pairs), np.nan), np.empty(len(pairs))
+    for j, (rows, columns) in enumerate(pairs):
+        in_group = columns - (np.bincount(strata, columns) / size)[strata]
+        # (classes) @ (in_group) is the sum over strata of observed minus expected counts.
+        observed = float(rows @ in_group)
+        second = np.bincount(strata, rows)
+        weight = float((second * (size - second) / size).sum())
+        difference[j] = observed / weight if weight > 0 else np.nan
+        null, ari = [], []
+        for order in _orders(len(rows), permutations, seed, strata):
+            null.append(rows[order] @ in_group)
+            ari.append(_ari(_tables(rows[order], columns)))
+        statistics[:, j] = np.abs(np.concatenate([[observed], *null]))
+        expected_ari[j] = np.concatenate(ari).mean()
+    return Stratified(difference, _adjust(statistics).p, expected_ari)
+
+
+def _coded(pairs: Pairs) -> list[tuple[Codes, Codes]]:
     if not pairs:
         raise ValueError("no groups to compare")
-    coded = [
-        tuple(np.unique(np.asarray(x), return_inverse=True)[1] for x in pair) for pair in pairs
-    ]
-    n = len(coded[0][0])
-    strata = np.zeros(n) if strata is None else np.asarray(strata)
-    in_strata = np.argsort(strata, kind="stable")
-    ari = np.array([_ari(contingency(rows, columns)) for rows, columns in coded])
+    return [(_codes(classes), _codes(groups)) for classes, groups in pairs]
+
+
+def _codes(labels: ArrayLike) -> Codes:
+    return np.unique(np.asarray(labels), return_inverse=True)[1]
+
+
+def _adjust(statistics: Floats) -> MinP:
+    """Adjust statistics, (1 + permutations, m), the first row observed, higher is stronger."""
+    statistics = statistics.round(9)  # equal tables give equal values
+    ordered = np.sort(statistics, axis=0)
+    total = len(statistics)
+    at_least = np.stack(
+        [total - np.searchsorted(o, s) for o, s in zip(ordered.T, statistics.T, strict=True)], 1
+    )
+    smallest = np.sort(at_least.min(axis=1))
+    p = np.searchsorted(smallest, at_least[0], side="right") / total
+    # The largest rank from the top whose adjusted p is at most 0.05.
+    rank = max(int(smallest[max(int(SIGNIFICANCE * total) - 1, 0)]), 1)
+    return MinP(p, ordered[total - rank])
+
+
+def _orders(
+    n: int, permutations: int, seed: int, strata: ArrayLike | None = None
+) -> Iterator[Codes]:
+    """Yield permutations of n hands, (<= CHUNK, n), within strata; the same for the same seed."""
     rng = np.random.default_rng(seed)
-    null = np.empty((permutations, len(coded)))
-    order = np.empty(n, dtype=np.int64)
-    for i in range(permutations):
-        order[in_strata] = np.lexsort((rng.random(n), strata))
-        null[i] = [_ari(contingency(rows[order], columns)) for rows, columns in coded]
-    expected = null.mean(axis=0)
-    best = (null - expected).max(axis=1)
-    reached = (best[:, None] >= ari - expected - 1e-12).sum(axis=0)
-    return Family(ari, expected, (1 + reached) / (1 + permutations), float(np.quantile(best, 0.95)))
+    strata = np.zeros(n) if strata is None else np.asarray(strata, float)
+    in_strata = np.argsort(strata, kind="stable")
+    for start in range(0, permutations, CHUNK):
+        keys = rng.random((min(CHUNK, permutations - start), n)) + strata
+        order = np.empty(keys.shape, dtype=np.int64)
+        order[:, in_strata] = np.argsort(keys, axis=1)
+        yield order
+
+
+def _tables(rows: Codes, columns: Codes) -> Codes:
+    """Count how often each class meets each group: from (p, n) and (n,) to (p, classes, groups)."""
+    n_rows, n_columns = int(rows.max()) + 1, int(columns.max()) + 1
+    cell = rows * n_columns + columns + np.arange(len(rows))[:, None] * (n_rows * n_columns)
+    counts = np.bincount(cell.ravel(), minlength=len(rows) * n_rows * n_columns)
+    return counts.reshape(len(rows), n_rows, n_columns)
+
+
+def _ari(tables: Codes) -> Floats:
+    """Return the adjusted Rand index of contingency tables, (p, classes, groups), as (p,)."""
+
+    def pairs(counts: Codes) -> Floats:
+        return (counts * (counts - 1) / 2).sum(axis=-1)
+
+    together = pairs(tables.reshape(len(tables), -1))
+    of_rows, of_columns = pairs(tables.sum(axis=2)), pairs(tables.sum(axis=1))
+    n = tables[0].sum()
+    expected = of_rows * of_columns / max(n * (n - 1) / 2, 1)
+    most = (of_rows + of_columns) / 2
+    # Everyone alone, or all together, on both sides: the same partition.
+    same = most == expected
+    return np.where(same, 1.0, (together - expected) / np.where(same, 1, most - expected))
+
+
+def _accuracy(tables: Codes) -> Floats:
+    if tables.shape[1:] == (2, 2):
+        straight = tables[:, 0, 0] + tables[:, 1, 1]
+        crossed = tables[:, 0, 1] + tables[:, 1, 0]
+        return np.maximum(straight, crossed) / tables[0].sum()
+    matched = [table[linear_sum_assignment(table, maximize=True)].sum() for table in tables]
+    return np.array(matched) / tables[0].sum()
 
 
 def adjusted_rand(a: ArrayLike, b: ArrayLike) -> float:
-    """Return the adjusted Rand index of two groupings of the same hands."""
-    _, rows = np.unique(np.asarray(a), return_inverse=True)
-    _, columns = np.unique(np.asarray(b), return_inverse=True)
-    return _ari(contingency(rows, columns))
-
-
-def contingency(rows: Counts, columns: Counts) -> Counts:
-    """Count how often each class meets each group: (classes, groups)."""
-    n_columns = int(columns.max()) + 1
-    counts = np.bincount(rows * n_columns + columns, minlength=(int(rows.max()) + 1) * n_columns)
-    return counts.reshape(-1, n_columns)
-
-
-def _ari(table: Counts) -> float:
-    def pairs(counts: Counts) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    together, of_rows, of_columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
-    n = table.sum()
-    expected = of_rows * of_columns / max(n * (n - 1) / 2, 1)
-    most = (of_rows + of_columns) / 2
-    # Everyone alone, or all together, on both sides: the same grouping.
-    return 1.0 if most == expected else (together - expected) / (most - expected)
-
-
-def _accuracy(table: Counts) -> float:
-    matched = linear_sum_assignment(table, maximize=True)
-    return float(table[matched].sum() / table.sum())
-
-
-def _information(table: Counts) -> tuple[float, float, float]:
-    """Mutual information and the two entropies, in nats."""
-    share = table / table.sum()
-
-    def entropy(p: NDArray[np.float64]) -> float:
-        return float(-xlogy(p, p).sum())
-
-    of_classes, of_groups = entropy(share.sum(axis=1)), entropy(share.sum(axis=0))
-    return max(of_classes + of_groups - entropy(share), 0.0), of_classes, of_groups
+    """Return the adjusted Rand index of two partitions of the same hands."""
+    return float(_ari(_tables(_codes(a)[None], _codes(b)))[0])

@@ -1,4 +1,4 @@
-"""Rank statistics of a score against sex: AUC with DeLong's interval, average precision."""
+"""Area under the ROC curve of a score for sex, with DeLong's interval."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
-from h2a_lib.analysis.statistics.bootstrap import LEVEL, Estimate
+from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, Estimate
 
 Array = NDArray[np.float64]
 
@@ -73,36 +73,9 @@ def _variance(boys: Array, girls: Array) -> float:
 
 
 def _wald(value: float, variance: float, n: int, within: tuple[float, float]) -> Estimate:
-    half = norm.ppf((1 + LEVEL) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
+    half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
     low, high = (
         min(max(end, within[0]), within[1]) if math.isfinite(end) else math.nan
         for end in (value - half, value + half)
     )
     return Estimate(value, low, high, n)
-
-
-def average_precision(male: NDArray[np.bool_], score: Array) -> Array:
-    """Average precision along the last axis, as scikit-learn defines it, many resamples at once.
-
-    Parameters
-    ----------
-    male : ndarray of bool, (..., n)
-    score : ndarray, (..., n)
-
-    Returns
-    -------
-    ndarray
-        (...,); NaN without a boy.
-    """
-    order = np.argsort(-score, axis=-1, kind="stable")
-    sorted_score = np.take_along_axis(score, order, axis=-1)
-    boys = np.take_along_axis(male, order, axis=-1).cumsum(axis=-1)
-    # A threshold takes equal scores together: only the last of them is a point of the curve.
-    is_end = np.ones_like(male)
-    is_end[..., :-1] = sorted_score[..., :-1] != sorted_score[..., 1:]
-    up_to_end = np.maximum.accumulate(np.where(is_end, boys, 0), axis=-1)
-    before = np.concatenate([np.zeros_like(boys[..., :1]), up_to_end[..., :-1]], axis=-1)
-    precision = boys / np.arange(1, male.shape[-1] + 1)
-    total = boys[..., -1]
-    area = np.where(is_end, precision * (boys - before), 0).sum(axis=-1)
-    return np.where(total > 0, area / np.maximum(total, 1), np.nan)

@@ -1,0 +1,232 @@
+"""How much of the discrimination of sex is skeletal maturity.
+
+Labels of bone age are specific to sex, and girls mature earlier: of a girl and a boy with equal
+labels the girl's hand looks older. An age estimate that is blind to sex therefore discriminates sex
+among hands of equal label, although maturity is all it measures.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from h2a_lib.analysis.selection import best_runs, predictions_of
+from h2a_lib.analysis.sex.errors import (
+    PROBABILITY,
+    Matched,
+    by_label,
+    closest_match,
+    matched_pairs,
+)
+from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
+from h2a_lib.analysis.statistics.roc import auc, auc_difference
+from h2a_lib.study.runs import Run
+
+ESTIMATE = "predicted_age_months"
+# How far two estimates of age may be apart in a matched pair, in months, closest first.
+CALIPERS_MONTHS = (1, 2, 3, 6)
+LABEL, MATURITY, IMAGE, ALL = (
+    "label",
+    "label and estimated age",
+    "image",
+    "label, estimated age and image",
+)
+
+
+def age_run(runs: Iterable[Run]) -> Run | None:
+    """Return the best run that estimates age and has no knowledge of sex; None if there is none."""
+    blind = [run for run in runs if run.config.task == "age" and not run.config.sex_input]
+    return best_runs(blind, "age")[0] if blind else None
+
+
+def with_estimates(run: Run, age: Run | None, split: str) -> pd.DataFrame:
+    """Return a sex run's predictions with the age that another run estimates, joined by id.
+
+    Without the other run, or where it lacks a hand, the estimate is NaN.
+    """
+    predictions = predictions_of(run, split).drop(columns=ESTIMATE, errors="ignore")
+    if age is None:
+        return predictions.assign(**{ESTIMATE: math.nan})
+    estimates = predictions_of(age, split)[["id", ESTIMATE]]
+    return predictions.merge(estimates, on="id", how="left", validate="one_to_one")
+
+
+@dataclass(frozen=True)
+class Maturity:
+    """Which part of the AUC maturity explains.
+
+    Attributes
+    ----------
+    table : DataFrame
+        name, auc with _low and _high, n, for `LABEL`, `MATURITY`, `IMAGE`, `ALL`.
+    remaining : Estimate
+        AUC of the image minus that of label and estimated age (DeLong, paired).
+    added : Estimate
+        What the image adds to label and estimated age (DeLong, paired).
+    same_label, same_maturity : Matched
+        Pairs of a girl and a boy of equal label; and of equal label and about equal estimate.
+    estimate_caliper_months : float
+        Of `same_maturity`.
+    maturity_alone : Estimate
+        Share of the pairs of equal label in which `MATURITY` scores the boy higher.
+    problem : str
+        Why nothing of this could be measured; empty where it was.
+    """
+
+    table: pd.DataFrame
+    remaining: Estimate
+    added: Estimate
+    same_label: Matched
+    same_maturity: Matched
+    estimate_caliper_months: float
+    maturity_alone: Estimate
+    problem: str = ""
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the image adds to label and estimated age."""
+        return self.added.low > 0
+
+    def sentence(self) -> str:
+        """Say what maturity explains and what remains."""
+        if self.problem:
+            return f"Whether this is more than maturity cannot be determined: {self.problem}"
+        value = self.table.set_index("name")["auc"]
+        explained = (
+            f"label and sex-blind age estimate reach an AUC of {number(value[MATURITY], 3)} "
+            f"(label alone {number(value[LABEL], 3)}, image alone {number(value[IMAGE], 3)}); "
+            f"adding the image changes it by {signed(self.added)}"
+        )
+        if self.is_beyond:
+            return f"Maturity explains only part of it: {explained}"
+        if self.added.high < 0:
+            return f"Nothing beyond maturity is shown: {explained}, which is worse"
+        return f"Nothing beyond maturity is shown: {explained}, a tie"
+
+    def verdict(self) -> str:
+        """Say the same in a title's few words."""
+        if self.problem:
+            return "what maturity explains is not known"
+        if not self.is_beyond:
+            return "no more than maturity is shown"
+        return f"{number(self.added.value, 3)} of the AUC is not maturity"
+
+    def variables(self) -> dict[str, str | int]:
+        """Return ready-to-print values."""
+        value = self.table.set_index("name") if len(self.table) else pd.DataFrame()
+
+        def text(name: str) -> str:
+            if name not in value.index:
+                return "not estimable"
+            row = value.loc[name]
+            return Estimate(row["auc"], row["auc_low"], row["auc_high"], int(row["n"])).text("", 3)
+
+        return {
+            "maturity_sentence": f"{self.sentence()}.",
+            "maturity_verdict": self.verdict(),
+            "maturity_auc": text(MATURITY),
+            "maturity_all_auc": text(ALL),
+            "maturity_remaining": signed(self.remaining),
+            "maturity_added": signed(self.added),
+            "maturity_alone_pairs": self.maturity_alone.text("%", scale=100),
+            "maturity_matched": self.same_maturity.estimate.text("%", scale=100),
+            "maturity_matched_pairs": f"{self.same_maturity.pairs:,}",
+            "maturity_caliper": "not estimable"
+            if self.problem
+            else f"{self.estimate_caliper_months:g} months",
+        }
+
+
+def signed(difference: Estimate) -> str:
+    """Print a difference with its sign."""
+    text = difference.text(digits=3)
+    return f"+{text}" if difference.value > 0 else text
+
+
+def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) -> Maturity:
+    """Compare the image with what label and an age estimate blind to sex say of sex.
+
+    Logistic regressions are fitted on the selection hands and evaluated on `frame`.
+
+    Parameters
+    ----------
+    train : DataFrame
+        `age_months`, `male` of the training hands.
+    selection, frame : DataFrame
+        From `with_estimates`: `age_months`, `male`, `male_probability`, `predicted_age_months`.
+    """
+    same_label = closest_match(frame)
+    problem = _problem(selection, frame)
+    if problem:
+        none = Estimate(math.nan, math.nan, math.nan, len(frame))
+        unmatched = Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, 0)
+        columns = ["name", "auc", "auc_low", "auc_high", "n"]
+        empty = pd.DataFrame(columns=columns)
+        return Maturity(empty, none, none, same_label, unmatched, math.nan, none, problem)
+    male = frame["male"].to_numpy(bool)
+    scores = {
+        LABEL: by_label(train, frame),
+        MATURITY: _logistic(train, selection, frame, with_image=False),
+        IMAGE: frame[PROBABILITY].to_numpy(float),
+        ALL: _logistic(train, selection, frame, with_image=True),
+    }
+    table = pd.DataFrame(
+        [{"name": name} | auc(male, score).row("auc", 4) for name, score in scores.items()]
+    ).assign(n=len(frame))
+    caliper, same_maturity = _match(frame, same_label.caliper_months)
+    alone = frame.assign(**{PROBABILITY: scores[MATURITY]})
+    return Maturity(
+        table,
+        remaining=auc_difference(male, scores[IMAGE], scores[MATURITY]),
+        added=auc_difference(male, scores[ALL], scores[MATURITY]),
+        same_label=same_label,
+        same_maturity=same_maturity,
+        estimate_caliper_months=caliper,
+        maturity_alone=closest_match(alone).estimate,
+    )
+
+
+def _problem(selection: pd.DataFrame, frame: pd.DataFrame) -> str:
+    if frame[ESTIMATE].isna().any() or selection[ESTIMATE].isna().any():
+        return "the study has no age estimate that is blind to sex"
+    for name, part in (("selection", selection), ("validation", frame)):
+        fewest = part["male"].value_counts().reindex([False, True], fill_value=0).min()
+        if fewest < FEW / 2:
+            return f"too few {name} hands of one sex ({fewest})"
+    return ""
+
+
+def _logistic(
+    train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame, with_image: bool
+) -> NDArray[np.float64]:
+    """Probability of male by label, estimate, their squares and product, and the label's share."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def features(part: pd.DataFrame) -> NDArray[np.float64]:
+        label, estimate = part["age_months"].to_numpy(float), part[ESTIMATE].to_numpy(float)
+        # Months from the middle of childhood: squares that are not almost the value itself.
+        age, ahead = (label - 120) / 60, (estimate - label) / 12
+        columns = [logit(np.clip(by_label(train, part), 0.01, 0.99)), age, ahead]
+        columns += [age**2, ahead**2, age * ahead]
+        if with_image:
+            columns.append(logit(np.clip(part[PROBABILITY].to_numpy(float), 1e-6, 1 - 1e-6)))
+        return np.column_stack(columns)
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(features(selection), selection["male"].to_numpy(bool))
+    return model.predict_proba(features(frame))[:, 1]
+
+
+def _match(frame: pd.DataFrame, label_caliper_months: float) -> tuple[float, Matched]:
+    """Match as closely in the estimate as leaves 30 hands of each sex; the widest if none will."""
+    for caliper in CALIPERS_MONTHS:
+        matched = matched_pairs(frame, {"age_months": label_caliper_months, ESTIMATE: caliper})
+        if matched.fewest >= FEW:
+            break
+    return caliper, matched

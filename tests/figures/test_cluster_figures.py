@@ -1,0 +1,94 @@
+"""Figures of question 3, for few and many hands, and the plane that is explored."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from h2a_lib.analysis.clusters import groups
+from h2a_lib.analysis.clusters.groups import Representation
+from h2a_lib.figures import clusters as draw
+from h2a_lib.figures.explore import clusters as explore
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def study(n, trained_on="sex"):
+    rng = np.random.default_rng(0)
+    hands = pd.DataFrame(
+        {
+            "id": np.arange(n).astype(str),
+            "age_months": rng.uniform(5, 225, n),
+            "male": np.arange(n) % 2 == 0,
+        }
+    )
+    features = rng.normal(size=(n, 6)).astype(np.float32) + 9 * hands[["male"]].to_numpy()
+    classes = groups.known_classes(hands, {"exposure": rng.random(n)})
+    clusterings = [
+        groups.cluster(r, classes, (0, 1), (15,), permutations=20)
+        for r in (
+            Representation("pixels", features),
+            Representation("trained for sex", features, trained_on),
+        )
+    ]
+    table = groups.compare(clusterings, classes, hands["age_months"], permutations=50)
+    images = np.arange(n, dtype=np.uint8)[:, None, None] * np.ones((1, 9, 9), np.uint8)
+    return clusterings, table, groups.age_baseline(hands, hands), hands, images
+
+
+@pytest.mark.parametrize("n", [2, 9, 10, 40])
+def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
+    clusterings, table, baseline, hands, images = study(n)
+    shown = draw.label_free(clusterings)
+    drawings = (
+        draw.umap(shown, hands),
+        draw.cluster_hands(shown, hands, images),
+        draw.agreement(table, baseline, n),
+    )
+    for drawing in drawings:
+        drawing.figure.canvas.draw()
+        assert f"n = {n}" in drawing.caption and not drawing.caption.endswith(".")
+        assert drawing.finding.endswith(".")
+        assert ("Too few hands" in drawing.finding) == (n < groups.MIN_HANDS)
+    explore.point_and_hand(shown, hands, images, n - 1, "age").canvas.draw()
+
+
+def test_a_label_free_representation_is_shown_and_upper_bounds_are_marked():
+    clusterings, table, baseline, hands, _ = study(40)
+    shown = draw.label_free(clusterings)
+    assert shown.representation.name == "pixels"
+    axes = draw.agreement(table, baseline, 40).figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["pixels", "trained for sex\n(upper bound)"]
+    finding = draw.umap(shown, hands).finding
+    assert "agree with sex by an ARI of 1.000" in finding
+
+
+def test_hands_of_a_group_are_hands_of_that_group():
+    clusterings, _, _, hands, images = study(40)
+    drawing = draw.cluster_hands(clusterings[0], hands, images)
+    of_group = clusterings[0].groups["features", 2]
+    for i, axes in enumerate(drawing.figure.axes):
+        hand = int(axes.images[0].get_array()[0, 0])
+        assert of_group[hand] == i // draw.HANDS_PER_GROUP
+    assert drawing.is_raster and "100 % male" in drawing.finding and "0 % male" in drawing.finding
+
+
+def test_moving_along_the_plane_shows_another_hand(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    clusterings, _, _, hands, images = study(20)
+    view = explore.browse(clusterings[0], hands, images)
+    (point, colour), picture = view.children[0].children, view.children[1]
+    first = bytes(picture.value)
+    point.value = 7
+    second = bytes(picture.value)
+    colour.value = "age"
+    assert len({first, second, bytes(picture.value)}) == 3
+    order = np.argsort(clusterings[0].embeddings[0][:, 0], kind="stable")
+    figure = explore.point_and_hand(clusterings[0], hands, images, 7, "sex")
+    assert hands["id"][order[7]] in figure.axes[1].get_title()
+    assert figure.axes[1].images[0].get_array()[0, 0] == images[order[7], 0, 0]
