@@ -211,10 +211,10 @@ def decoders(files: list[Path], rounds: int) -> dict[str, float]:
         pass
     rates = dict.fromkeys(known, 0.0)
     for _ in range(rounds):
-        for name, decode in known.items():
+        for name, decoder in known.items():
             begun = time.process_time()
             for data in content:
-                decode(data)
+                decoder(data)
             rates[name] = max(rates[name], len(content) / (time.process_time() - begun))
     return {name: round(rate, 1) for name, rate in rates.items()}
 
