@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 
 from h2a_lib import phantoms as phantom
-from h2a_lib.data import cache, images, pool
+from h2a_lib.data import cache, decode, index, pool
 from h2a_lib.files import write_json
 
 ROOT = Path(__file__).parents[1]
@@ -117,13 +117,13 @@ def torchvision_loop(files: list[Path], processes: int) -> None:
 
 
 def bare(files: list[Path], processes: int) -> None:
-    chunks = pool.chunked(files, cache.CHUNK)
+    chunks = pool.chunked(files, index.CHUNK)
     for _ in pool.in_parallel(decode_some, chunks, processes=processes, title="", progress=False):
         pass
 
 
 def decode_some(files: list[Path]) -> int:
-    return sum(images.decode(file.read_bytes())[0].shape[0] for file in files)
+    return sum(decode.decode(file.read_bytes())[0].shape[0] for file in files)
 
 
 METHODS: dict[str, Callable[[list[Path], int], None]] = {
@@ -183,7 +183,7 @@ def decoders(files: list[Path], rounds: int) -> dict[str, float]:
     """Images a second of processor time, bare, in one process."""
     content = [file.read_bytes() for file in files]
     known: dict[str, Callable[[bytes], object]] = {
-        "kornia-rs (used here)": images.decode,
+        "kornia-rs (used here)": decode.decode,
         "OpenCV": lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED),
         "Pillow": lambda data: np.asarray(Image.open(io.BytesIO(data))),
     }
@@ -211,10 +211,10 @@ def decoders(files: list[Path], rounds: int) -> dict[str, float]:
         pass
     rates = dict.fromkeys(known, 0.0)
     for _ in range(rounds):
-        for name, decode in known.items():
+        for name, decoder in known.items():
             begun = time.process_time()
             for data in content:
-                decode(data)
+                decoder(data)
             rates[name] = max(rates[name], len(content) / (time.process_time() - begun))
     return {name: round(rate, 1) for name, rate in rates.items()}
 

@@ -76,3 +76,8 @@ def test_yaml_and_json_come_back_as_they_were(tmp_path):
     files.write_json(tmp_path / "x.json", content)
     assert files.read_yaml(tmp_path / "x.yaml") == files.read_json(tmp_path / "x.json") == content
     assert list(json.loads((tmp_path / "x.json").read_text())) == ["b", "a"]
+
+
+def test_only_the_systems_own_word_means_a_full_disk(tmp_path):
+    with pytest.raises(ValueError, match="whatever"), files.clear_errors(tmp_path / "file"):
+        raise ValueError("whatever")

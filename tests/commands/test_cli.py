@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,9 +129,11 @@ def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
     assert not list(project.glob("cache/**/cache.json"))
 
 
-@pytest.mark.parametrize(("n", "said"), [(1, "0 hands to train on and 1 to"), (7, "6 hands to")])
+@pytest.mark.parametrize(
+    ("n", "said"), [(1, "0 hands to train"), (7, "5 hands to train"), (20, "least is")]
+)
 def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, said):
-    rows = [(str(i), str(12 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
+    rows = [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
     study = workspace.locate("smoke", folder_of_hands(tmp_path / "hands", rows), root=project)
     with pytest.raises(UserError, match=said):
         prepare.prepare_data(study, progress=False)
@@ -142,10 +145,15 @@ def test_paths_follow_from_the_profile_and_the_data_folder(project, tmp_path):
     assert own.name == "smoke"
     assert own.data_folder == project / "data" / "phantom" / "smoke"
     other = workspace.locate("smoke", folder_of_hands(tmp_path / "my hands", []), root=project)
-    assert other.name == "smoke-my-hands"
+    assert re.fullmatch("smoke-my-hands-[0-9a-f]{6}", other.name)
     assert other.run_folder("resnet18", 2) == (
-        project / "runs" / "smoke-my-hands" / "resnet18" / "seed-2"
+        project / "runs" / other.name / "resnet18" / "seed-2"
     )
+    # Two folders of one name are two studies, whatever the length of their name.
+    for name in ("my hands", "x" * 252):
+        twins = [folder_of_hands(tmp_path / part / name, []) for part in ("a", "b")]
+        names = {workspace.locate("smoke", twin, root=project).name for twin in twins}
+        assert len(names) == 2 and max(map(len, names)) < 80
     # The graph names the folder even where it is the profile's own: the same study.
     own.data_folder.mkdir(parents=True)
     assert workspace.locate("smoke", own.data_folder, root=project).name == "smoke"
@@ -153,7 +161,7 @@ def test_paths_follow_from_the_profile_and_the_data_folder(project, tmp_path):
 
 def test_an_unchanged_data_set_makes_nothing_stale(project, tmp_path):
     folder = folder_of_hands(
-        tmp_path / "hands", [(str(i), str(12 * i), str(i % 2 == 0)) for i in range(1, 13)]
+        tmp_path / "hands", [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, 31)]
     )
     study = workspace.locate("smoke", folder, root=project)
     prepare.prepare_data(study, progress=False)

@@ -210,3 +210,30 @@ def test_the_cache_cannot_be_written_to_by_mistake(tmp_path, data):
     with pytest.raises(ValueError, match="read-only"):
         made.images[0] = 0
     assert isinstance(made.images, np.memmap)
+
+
+def test_one_pass_checks_the_files_and_fills_all_arrays(tmp_path, data, monkeypatch):
+    read = []
+    real = ingest.ingest
+    monkeypatch.setattr(
+        ingest,
+        "ingest",
+        lambda tasks, *rest: (read.extend(task.path for task in tasks), real(tasks, *rest))[1],
+    )
+    wanted = [
+        cache.ArraySettings(24, "pad", "none"),
+        cache.ArraySettings(32, "center_crop", "clahe"),
+    ]
+    root = tmp_path / "root"
+    inspection = sources.inspect(data, cache_root=root, arrays=wanted, processes=1)
+    inspection.finish_arrays()
+    assert len(read) == len(set(read)) == 40
+    labels = inspection.labels.set_index("id")
+    for settings in wanted:
+        key = cache.Key(inspection.fingerprint, *settings)
+        made = cache.open(settings.folder(root), key)
+        for name, image in zip(made.ids, made.images, strict=True):
+            assert (image == images.prepare(data / labels.loc[name, "path"], *settings)).all()
+    index.measurements(inspection.labels, data, root)
+    again = sources.inspect(data, cache_root=root, arrays=wanted, processes=1)
+    assert len(read) == 40 and again.arrays == []
