@@ -12,7 +12,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
-	@$(BIN)/h2a report --profile $(or $(PROFILE),demo)
+	@$(BIN)/h2a report --profile "$(or $(PROFILE),demo)"
 
 deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks keeps it
 	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins

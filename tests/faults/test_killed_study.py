@@ -5,9 +5,9 @@ other one ends the command alone, which takes its steps with it, the others all 
 once. A campaign of 20 kills: set H2A_CAMPAIGN=1. With -s it is printed what was at work at each.
 """
 
-import base64
 import contextlib
 import itertools
+import json
 import os
 import random
 import subprocess
@@ -26,13 +26,11 @@ pytestmark = [
     pytest.mark.skipif("H2A_CAMPAIGN" not in os.environ, reason="a campaign: set H2A_CAMPAIGN=1"),
 ]
 N_KILLS = 20
-# A file that a step makes, by kind of step.
-STEPS = {
-    "cache": "cache/smoke/*/cache.json",
-    "training": "runs/smoke/*/*/metrics.json",
-    "notebook": "results/smoke/notebooks/[0-9]*.ipynb",
-    "deck": "report/_output/smoke/slides.html",
-}
+RECORDS = (
+    "cache/smoke/*/step.json",
+    "runs/smoke/*/*/step.json",
+    "results/smoke/steps/*.json",
+)
 SECONDS = 900  # a call that takes longer hangs
 
 
@@ -47,15 +45,20 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_been(smoke, tmp_p
     for k, n_done in enumerate(moments):
         study = Study(folder, n_cores=1 + k % 2, log=tmp_path / f"{k + 1}.log")
         kind = {0: "cache", n_steps - 1: "deck"}.get(n_done)
-        study.wait_until(lambda n=n_done, kind=kind: has_come(folder, n, kind))
+        study.wait_until(
+            lambda n=n_done, kind=kind, study=study: (
+                len(steps_done(folder)) >= n
+                and (kind is None or kind in kinds_at_work(study.process))
+            )
+        )
         if kind is None:  # else it may be over
             time.sleep(chance.uniform(0, 3))
+        hit.append(sorted(kinds_at_work(study.process)))
         study.kill(all_at_once=bool(k % 2))
         now = files_made(folder)
         redone = {file for file in made if now.get(file) != made[file]}
         assert not redone, f"kill {k}: what had been done was done again"
         made = now
-        hit.append(sorted({kind_of(one, folder) for one in at_work(folder)}))
         print(f"kill {k + 1}: {len(steps_done(folder))} of {n_steps} steps done, hit: {hit[-1]}")
     done = h2a(folder, "report", "--profile", "smoke")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -113,40 +116,33 @@ def n_caches(folder: Path) -> int:
     return len({study.cache_folder(study.run_config(name)) for name, _ in study.planned_runs()})
 
 
-def named(folder: Path, what: str) -> set[Path]:
-    """Return the files of which Snakemake keeps a note: the notes' names are theirs, encoded."""
-    notes = folder / ".snakemake" / what
-    names = [note.name for note in notes.iterdir()] if notes.is_dir() else []
-    return {folder / base64.urlsafe_b64decode(name).decode() for name in names}
+def kinds_at_work(process: psutil.Process) -> set[str]:
+    """Return the kinds of step that processes of a study perform."""
+    kinds = set()
+    for one in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = one.cmdline()
+            if "h2a_lib.pipeline.perform" in words:
+                name = words[-1].split("/")[0]
+                kinds.add(
+                    {"cache": "cache", "train": "training", "deck": "deck"}.get(name, "notebook")
+                )
+    return kinds
 
 
-def at_work(folder: Path) -> set[Path]:
-    """Return what is marked as begun and not yet ended."""
-    return named(folder, "incomplete")
-
-
-def steps_done(folder: Path) -> set[Path]:
-    made = {file for pattern in STEPS.values() for file in folder.glob(pattern)}
-    return made - at_work(folder)
-
-
-def has_come(folder: Path, n_done: int, kind: str | None) -> bool:
-    """Whether so many steps are done, and one of this kind is at work."""
-    if len(steps_done(folder)) < n_done:
-        return False
-    return kind is None or any(kind_of(one, folder) == kind for one in at_work(folder))
-
-
-def kind_of(file: Path, folder: Path) -> str:
-    kinds = {"cache": "cache", "runs": "training", "results": "notebook", "report": "deck"}
-    return kinds[file.relative_to(folder).parts[0]]
+def steps_done(folder: Path) -> list[Path]:
+    """Return the records of the steps that are done."""
+    return sorted({record for pattern in RECORDS for record in folder.glob(pattern)})
 
 
 def files_made(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return the files of all steps that are done, each with what changes if it is made anew."""
-    # A Snakemake that ends by itself removes what was begun, and the mark, but not the note.
-    files = [file for file in named(folder, "metadata") - at_work(folder) if file.exists()]
-    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+    outputs = {
+        folder / name
+        for record in steps_done(folder)
+        for name in json.loads(record.read_text())["outputs"]
+    }
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in outputs}
 
 
 def is_at_work(process: psutil.Process) -> bool:
