@@ -125,6 +125,7 @@ def _pandoc_html(source: Path, form: str, settings: dict[str, Any], output: Path
         values["revealjs-url"] = str(reveal_folder())
         layout = [f"--variable={name}={value}" for name, value in values.items()]
         layout += ["--slide-level=2", "--template=templates/slides.html"]
+        layout.append(f"--include-after-body={settings['include-after-body']}")
     else:
         # Not Pandoc's own look, but the CSS file's.
         layout = ["--variable=document-css=false", "--toc", f"--toc-depth={settings['toc-depth']}"]

@@ -180,8 +180,8 @@ def test_a_bad_file_ends_in_exit_code_1_with_the_others_predicted(run, files, tm
     (tmp_path / "empty").mkdir()
     empty = tmp_path / "empty"
     done = typed(tmp_path / "text.png", files[0], empty, "--json", "--run", run.folder)
-    done = json.loads(done.stdout)
     assert done.exit_code == 1
+    done = json.loads(done.stdout)
     assert [prediction["file"] for prediction in done["predictions"]] == [str(files[0])]
     assert [file["file"] for file in done["unreadable"]] == [
         str(tmp_path / "text.png"), str(empty),

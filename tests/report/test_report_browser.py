@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from notebook_pages import write_example_pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -86,6 +87,32 @@ PLACES = """
       return [element.tagName, box.left, box.top, box.width, box.height];
     });
 }
+"""
+# What of each slide is covered, cut off, too small, unseen or without contrast on a phone.
+SLIDES_ON_A_PHONE = """
+() => [...document.querySelectorAll('.slides section.slide')].map(slide => {
+  const problems = [];
+  const frame = slide.getBoundingClientRect();
+  const seen = [...slide.querySelectorAll('h2, p, li, img, figcaption, td, pre')]
+    .filter(element => !element.closest('aside, .running'));
+  if (!slide.querySelector('h2')) problems.push('no title');
+  for (const element of seen) {
+    const box = element.getBoundingClientRect();
+    const name = `${element.tagName} ${element.textContent.trim().slice(0, 30)}`;
+    if (!box.height || getComputedStyle(element).visibility !== 'visible')
+      problems.push(`unseen: ${name}`);
+    else if (box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+      problems.push(`outside of its slide: ${name}`);
+    if (element.tagName === 'IMG' && (!element.naturalWidth || element.clientWidth < 200))
+      problems.push(`picture too small: ${element.alt}`);
+    if (parseFloat(getComputedStyle(element).fontSize) < 14) problems.push(`too small: ${name}`);
+  }
+  const boxes = [...slide.children].filter(e => !e.matches('aside, .running.top'))
+    .map(element => element.getBoundingClientRect()).sort((a, b) => a.top - b.top);
+  for (let i = 1; i < boxes.length; i++)
+    if (boxes[i].top < boxes[i - 1].bottom - 1) problems.push(`overlap at ${boxes[i].top}`);
+  return {title: slide.querySelector('h2')?.textContent, problems};
+})
 """
 BROKEN = """
 () => [...Reveal.getCurrentSlide().querySelectorAll('img')]
@@ -225,18 +252,40 @@ def test_keyboard_overview_and_notes_are_there(browser, rendered):
     assert page.evaluate("document.querySelectorAll('aside.notes').length") > 10
 
 
-def test_on_a_phone_the_slides_scroll_and_none_is_wider_than_the_screen(browser, rendered):
-    page = open_deck(browser, rendered, **PHONE)
-    assert page.evaluate("Reveal.isScrollView()")
-    widest = page.evaluate(
-        "Math.max(...[...document.querySelectorAll('section')]"
-        ".map(slide => slide.getBoundingClientRect().right))"
+def open_on_a_phone(browser, file, **how):
+    """Open a file upright on a phone that is touched."""
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True, **how)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_function("!window.Reveal || Reveal.isReady()")
+    page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_upright_on_a_phone_every_slide_is_there_and_legible(browser, by_each, scheme):
+    page = open_on_a_phone(browser, by_each.html, color_scheme=scheme)
+    slides = page.evaluate(SLIDES_ON_A_PHONE)
+    assert len(slides) == by_each.n_slides
+    assert [slide for slide in slides if slide["problems"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_finger_scrolls_the_slides_on_a_phone(browser, rendered):
+    page = open_on_a_phone(browser, rendered.html)
+    client = page.context.new_cdp_session(page)
+    client.send(
+        "Input.synthesizeScrollGesture",
+        {"x": 200, "y": 600, "yDistance": -1500, "gestureSourceType": "touch", "speed": 4000},
     )
-    assert widest <= PHONE["width"] + 1
-    pictures = page.evaluate(
-        "[...document.querySelectorAll('section img')].map(image => image.clientHeight)"
-    )
-    assert min(pictures) > 120
+    assert page.evaluate("window.scrollY") > 1000
+
+
+def test_a_browser_prints_one_slide_a_page(browser, rendered):
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(rendered.html.as_uri() + "?print-pdf")
+    page.wait_for_function("document.querySelectorAll('.pdf-page').length > 0")
+    assert page.evaluate("document.querySelectorAll('.pdf-page').length") == rendered.n_slides
 
 
 def differing(ours, theirs, within):
@@ -288,3 +337,33 @@ def test_axe_finds_no_violation_in_the_article(browser, by_each, size):
     page = open_article(browser, by_each, width=size[0], height=size[1])
     page.add_script_tag(path=AXE)
     assert violations_of_wcag_2_1_aa(page) == []
+
+
+# --- the notebooks' pages -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The page of a notebook that shows a figure, a table, text and code, and the index."""
+    folder = tmp_path_factory.mktemp("pages")
+    return write_example_pages(folder)
+
+
+def test_axe_finds_no_violation_on_the_pages_of_notebooks(browser, pages):
+    need("axe-core (npm ci --prefix tests/report)", AXE.is_file())
+    for scheme in ("light", "dark"):
+        for file in pages:
+            page = browser.new_context(color_scheme=scheme).new_page()
+            page.goto(file.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+            page.add_script_tag(path=AXE)
+            assert violations_of_wcag_2_1_aa(page) == [], (file.name, scheme)
+
+
+def test_the_address_of_a_figure_opens_the_code_that_drew_it(browser, pages):
+    page = browser.new_page()
+    page.goto(pages[0].as_uri() + "#figure-curve")
+    opened = "[...document.querySelectorAll('details')].map(details => details.open)"
+    assert page.evaluate(opened) == [False, True]
+    page.click("#code")
+    assert page.evaluate(opened) == [True, True]

@@ -239,7 +239,7 @@ def test_what_a_network_answered_has_no_stand_in(project, study, published):
     assert not staged.figures.keys() & {"worst_cases", "saliency_age", "saliency_sex"}
     # Its title says how far apart the study's own images are.
     assert "extremes" not in staged.figures
-    assert "What the network looks at, for age" in read_outline(project / "slides.qmd").left_out
+    assert "Saliency for age" in read_outline(project / "slides.qmd").left_out
 
 
 def test_published_results_leave_phantoms_out_where_none_are_wanted(project, published):
