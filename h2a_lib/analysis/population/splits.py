@@ -231,9 +231,10 @@ def _aligned_correlation(
     moving, fixed = _shrink(np.stack([copy, original]), np.arange(2), ALIGN_PX)
     start = cv2.invertAffineTransform(_turn(ALIGN_PX, degrees, scale)).astype(np.float32)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-5)
+    everywhere = np.ones((ALIGN_PX, ALIGN_PX), np.uint8)
     try:
         _, matrix = cv2.findTransformECC(
-            fixed, moving, start.copy(), cv2.MOTION_AFFINE, stop, None, 5
+            fixed, moving, start.copy(), cv2.MOTION_AFFINE, stop, everywhere, 5
         )
     except cv2.error:  # it does not converge
         return _detail_correlation(moving, fixed, start)
