@@ -428,7 +428,7 @@ def _rows_with_histograms(
     """
     n = len(titles)
     figure, panels = plt.subplots(
-        len(rows), n + 1, figsize=(10.4, 4.2), squeeze=False, width_ratios=[1] * n + [1.7]
+        len(rows), n + 1, figsize=(10.4, 4.5), squeeze=False, width_ratios=[1] * n + [1.7]
     )
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
     # The dark end of the scale is lost on the dark ground of a slide.

