@@ -212,8 +212,10 @@ def _adjust(statistics: Floats) -> MinP:
     )
     smallest = np.sort(at_least.min(axis=1))
     p = np.searchsorted(smallest, at_least[0], side="right") / total
-    # The largest rank from the top whose adjusted p is at most 0.05.
-    rank = max(int(smallest[max(int(SIGNIFICANCE * total) - 1, 0)]), 1)
+    # The largest rank from the top whose adjusted p is at most 0.05; the first if none is.
+    ranks = np.unique(smallest)
+    significant = ranks[np.searchsorted(smallest, ranks, side="right") <= SIGNIFICANCE * total]
+    rank = int(significant.max(initial=1))
     return MinP(p, ordered[total - rank])
 
 
