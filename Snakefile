@@ -41,7 +41,7 @@ WARM = f"{sys.executable} -m h2a_lib.pipeline.forkserver"
 H2A = f"{WARM} h2a_lib.commands"
 NOTEBOOK = "{input.notebook} {output.notebook} {params.parameters:q}"
 EXECUTE = f"{WARM} h2a_lib.pipeline.notebooks {NOTEBOOK}"
-EXECUTE_ON_GPU = f"{WARM} h2a_lib.pipeline.notebooks {{params.alone}} {NOTEBOOK}"
+EXECUTE_ON_GPU = f"{WARM} h2a_lib.pipeline.notebooks --gpu {NOTEBOOK}"
 
 
 def parameters(**more):
@@ -60,11 +60,6 @@ def cache_folder_of(settings):
     return study.cache_folder(settings).relative_to(study.root) / "cache.json"
 
 
-def alone(config):
-    """A run on one GPU takes a place on it; one on several takes no place, but all of them."""
-    return "--gpu" if config.devices == 1 else ""
-
-
 def cache_of(wildcards):
     return cache_folder_of(config_of(wildcards))
 
@@ -73,14 +68,12 @@ def age_configs():
     """Settings of the profile's experiments that estimate age."""
     names = dict(study.planned_runs())
     configs = {name: study.run_config(name) for name in names}
-    return {name: config for name, config in configs.items() if config.task != "sex"}
+    return {name: config for name, config in configs.items() if config.estimates_age}
 
 
 def longest_first(wildcards):
     """Priority of a run: a long one that begins late would end alone."""
-    config = config_of(wildcards)
-    layers = int(config.network.removeprefix("resnet"))
-    return round(layers * config.epochs * config.train_fraction)
+    return round(1000 * config_of(wildcards).relative_cost)
 
 
 def report_sources():
@@ -96,7 +89,7 @@ def report_sources():
 
 def tells_sex():
     names = dict(study.planned_runs())
-    return any(study.run_config(name).task != "age" for name in names)
+    return any(study.run_config(name).estimates_sex for name in names)
 
 
 def figures(*names):
@@ -195,7 +188,6 @@ rule range_test:
     params:
         parameters=parameters(experiment=DEFAULT),
         digest=study.run_config(DEFAULT).digest,
-        alone=alone(study.run_config(DEFAULT)),
     resources:
         gpu=1,
     shell:
@@ -217,11 +209,10 @@ rule train:
         ),
         # Stale when a setting changes, wherever in study.yaml it stands.
         digest=lambda wildcards: config_of(wildcards).digest,
-        alone=lambda wildcards: alone(config_of(wildcards)),
     threads: lambda wildcards: config_of(wildcards).threads
     priority: longest_first
     resources:
-        gpu=lambda wildcards: config_of(wildcards).devices,
+        gpu=1,
     shell:
         EXECUTE_ON_GPU
 

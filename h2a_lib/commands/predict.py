@@ -248,7 +248,7 @@ class _Readers:
     @classmethod
     def of(cls, run: Run) -> "_Readers":
         seen = run.predictions[run.predictions["split"] == "selection"]
-        has_age, has_sex = run.config.task in ("age", "both"), run.config.task in ("sex", "both")
+        has_age, has_sex = run.config.estimates_age, run.config.estimates_sex
         return cls(
             run,
             Conformal.fit(seen) if has_age else None,
@@ -326,7 +326,7 @@ def explain(readings: Readings, run: Run, out: Path, male: bool | None = None) -
     if not shown:
         raise UserError("nothing to explain: no file could be read")
     given = readings.images[: len(shown)]
-    answer: Literal["age", "sex"] = "age" if run.config.task in ("age", "both") else "sex"
+    answer: Literal["age", "sex"] = "age" if run.config.estimates_age else "sex"
     sexes = None if male is None else torch.full((len(given),), float(male))
     maps = grad_cam(predictor_of(run).network, predictor_of(run).normalise(given), answer, sexes)
     pairs_a_row = min(3, len(shown))

@@ -134,6 +134,10 @@ def make_report(study: Study, **how: Any) -> None:
         build(study, ["all"], **how)
     except UserError:
         failed = study.unfinished_runs()
+        if not failed and study.diverged_runs():
+            # Known only now: the graph was made before they were trained.
+            build(study, ["all"], **how)
+            return
         if not failed or len(failed) == len(study.planned_runs()):
             raise
     else:
@@ -214,8 +218,6 @@ def _on_cluster(cluster: Cluster) -> Iterator[str]:
 def _environment(root: Path) -> dict[str, str]:
     """Return the environment of the graph's jobs: this very Python, and no stray user settings."""
     defaults = {
-        # What torch.compile has compiled, so that the next run need not.
-        "TORCHINDUCTOR_CACHE_DIR": str(root / "cache" / "compiled"),
         # Steps run side by side: with a thread for each core in each of them they would wait for
         # one another. And the last digit of a sum must not depend on the machine's cores. A
         # training sets its own number.

@@ -1,7 +1,5 @@
 """The ways to describe a hand by numbers that question 3 compares."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +33,8 @@ def feature_sources(
         Source("pixels", pixel_features(images)),
         Source("untrained network", _of_initial(trained_for_age, images, pretrained=False)),
     ]
-    if imagenet_is_stored(name):
+    is_standard = trained_for_age.config.width == 1 and trained_for_age.config.stem == "imagenet"
+    if is_standard and imagenet_is_stored(name):
         found.append(Source("ImageNet", _of_initial(trained_for_age, images, pretrained=True)))
     found.append(Source("trained for age", predictor_of(trained_for_age).features(images)))
     if trained_for_sex is not None:
@@ -46,12 +45,9 @@ def feature_sources(
 
 def imagenet_is_stored(network: str) -> bool:
     """Whether ImageNet's weights for a network lie in torch's folder already."""
-    import torch
+    from h2a_lib.models.networks import imagenet_file
 
-    from h2a_lib.models.networks import RESNETS
-
-    file = Path(RESNETS[network][1].url).name
-    return (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()
+    return imagenet_file(network).is_file()
 
 
 def _of_initial(
@@ -64,7 +60,7 @@ def _of_initial(
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = networks.build(run.config.network, "age", pretrained=pretrained).eval()
+        network = networks.from_config(run.config, pretrained).eval()
     parts = []
     with torch.no_grad():
         for start in range(0, len(images), batch_size):

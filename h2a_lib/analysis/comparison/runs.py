@@ -42,7 +42,7 @@ def by_experiment(runs: Iterable[Run]) -> Groups:
     """Return the runs that estimate age by experiment, in the order of study.yaml and of seeds."""
     groups: Groups = {}
     for run in runs:
-        if run.config.task in ("age", "both"):
+        if run.config.estimates_age:
             groups.setdefault(run.config.experiment, []).append(run)
     return groups
 
@@ -235,7 +235,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     default = next(run.config for run in runs if run.config.experiment == DEFAULT)
     rows = []
     for run in runs:
-        tells_age = run.config.task != "sex"
+        tells_age = run.config.estimates_age
         found = error(run) if tells_age else Estimate(*3 * (math.nan,), len(validation(run)))
         rows.append(
             {

@@ -118,7 +118,7 @@ def variance_verdict(groups: Groups) -> str:
 
 def errors_verdict(runs: Sequence[Run]) -> str:
     """Say between what the errors of all runs that tell the age lie, in a title's few words."""
-    errors = [error(run).value for run in runs if run.config.task != "sex"]
+    errors = [error(run).value for run in runs if run.config.estimates_age]
     ends = dict.fromkeys(number(end) for end in (min(errors), max(errors)))
     return f"errors of {' to '.join(ends)} months"
 
