@@ -3,16 +3,15 @@
     python benchmarks/training.py [--size 64] [--batch 16] [--network resnet18] [--threads 2]
         [--precision 32-true] [--seconds 8] [--rounds 3] [--without-files]
 
-On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
-same network stepping on one fixed batch; also without what makes ours faster (on a processor torch's
+On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the same
+network stepping on one fixed batch; also without what makes it faster (on a processor torch's
 convolutions, see `h2a_lib.models.convolution`; on a GPU kernel by kernel, see
-`h2a_lib.models.cuda_graph`); (c) what a user would
-write: a Dataset that decodes the full-size PNG with Pillow, torchvision's transforms, a
-DataLoader with two workers; (d) fastai's ImageDataLoaders and learner, whole epochs on files that
-already have the size, if it is installed (`pip install fastai`). The methods take turns, and the
-median of each one's rounds counts, so that other work on the machine harms all alike. Then the
-limit's share of the matrix-product rate of this machine, measured in the same run. Prints a table
-and writes benchmarks/results/training.json.
+`h2a_lib.models.cuda_graph`); (c) what a user would write: a Dataset that decodes the full-size PNG
+with Pillow, torchvision's transforms, a DataLoader with two workers; (d) fastai's ImageDataLoaders
+and learner, whole epochs on files that already have the size, if it is installed (`pip install
+fastai`). The methods take turns, and the median of each one's rounds counts, so that other work on
+the machine harms all alike. Then the limit's share of the matrix-product rate of this machine,
+measured in the same run. Prints a table and writes benchmarks/results/training.json.
 """
 
 import argparse

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from squares import squares
 
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks, training
@@ -64,7 +65,8 @@ def test_best_checkpoint_is_the_one_with_the_lowest_error(config, hands, tmp_pat
     assert torch.equal(kept.network.state_dict()["trunk.conv1.weight"], seen[2][1])
 
 
-def test_a_network_learns_the_side_of_a_square(config, hands, tmp_path):
+def test_a_network_learns_the_side_of_a_square(config, tmp_path):
+    hands = squares(60, n_validation=15)
     trained = train(config(epochs=8), hands, tmp_path / "checkpoint.pt")
     found = metrics_of(trained.predictions)["mae_months"]
     truth = hands.labels.set_index("id").loc[trained.predictions["id"], "age_months"]
