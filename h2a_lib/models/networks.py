@@ -182,7 +182,7 @@ class HandNet(nn.Module):
             If the network has the sex input and `male` is not given.
         """
         features = self.features(images)
-        outputs = {}
+        outputs: dict[str, Tensor] = {}
         if self.task in ("age", "both"):
             age_input = features
             if self.sex_input:

@@ -118,11 +118,11 @@ def train_epoch(
         state.optimizer.step()
         state.after_step()
         losses.append(loss.detach())
-    losses = torch.stack(losses).tolist()  # once an epoch: reading waits for the device
-    first = (epoch - 1) * len(losses) + 1
+    read: list[float] = torch.stack(losses).tolist()  # once an epoch: it waits for the device
+    first = (epoch - 1) * len(read) + 1
     return [
         {"step": first + i, "lr": rate, "train_loss": loss}
-        for i, (rate, loss) in enumerate(zip(rates, losses, strict=True))
+        for i, (rate, loss) in enumerate(zip(rates, read, strict=True))
     ]
 
 

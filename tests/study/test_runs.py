@@ -55,17 +55,17 @@ def test_what_is_read_is_what_was_written(finished):
 
 def test_metrics_are_those_of_the_predictions(finished):
     run = runs.load(finished[0])
-    for name, value in metrics_of(run.predictions).items():
+    for name, value in metrics_of(selection.validation(run)).items():
         assert run.metrics["validation"][name] == pytest.approx(value, abs=1e-5)
 
 
 def test_the_loaded_network_predicts_what_the_run_predicted(finished):
-    folder, _, trained, hands = finished
+    folder, _, _, hands = finished
     run = runs.load(folder)
     rows = hands.rows("validation")
     found = predictor_of(run).predict(hands.images[rows])
     for name, values in found.items():
-        np.testing.assert_allclose(values, trained.predictions[name], atol=2e-3)
+        np.testing.assert_allclose(values, selection.validation(run)[name], atol=2e-3)
     assert predictor_of(run).features(hands.images[rows]).shape == (10, 512)
 
 
