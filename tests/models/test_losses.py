@@ -45,6 +45,7 @@ def noisy_squares(n: int, n_validation: int):
     return hands
 
 
+@pytest.mark.slow
 def test_quantiles_hold_about_nine_tenths_and_widen_where_labels_are_noisy(tmp_path):
     hands = noisy_squares(360, n_validation=60)
     settings = SETTINGS | {"loss": "quantile", "epochs": 12, "batch_size": 16, "lr": 2e-3}
