@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training import matrix_product_gflop_per_s, shortest
 
 from h2a_lib.files import write_json
-from h2a_lib.models import networks, processor
+from h2a_lib.models import networks
 from h2a_lib.study import provenance
 
 ROOT = Path(__file__).parents[1]
@@ -34,10 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--network", choices=networks.RESNETS, default="resnet18")
+    parser.add_argument("--network", choices=networks.TRUNKS, default="resnet18")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    processor.prepare(options.threads)
+    torch.set_num_threads(options.threads)
     network = networks.build(options.network).to(memory_format=torch.channels_last)
     pixels = torch.randn(options.batch, 1, options.size, options.size)
     seen = maps_seen(network, pixels)

@@ -282,12 +282,12 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
         return
     labels, photos = read(real)
     ages = labels["boneage"].to_numpy(float)
-    fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
+    fabric = Fabric(accelerator="auto", devices=1, precision="32-true")
     images = np.stack([square(photo) for photo in photos])
-    hands = training.HandSet(images, ages, labels["male"].to_numpy(float), fabric.device)
-    rows = np.arange(len(labels))
+    hands = training.DeviceDataset(images, ages, labels["male"].to_numpy(float), fabric.device)
+    setup = training.Setup(config, hands, trained.scales, fabric)
     network = fabric.to_device(trained.network)
-    seen = training.predict(network, config, trained.scales, hands, rows, fabric)
+    seen = training.predict(network, setup, np.arange(len(labels)))
     found = {"on": "real hands", "n": len(labels)}
     if task == "age":
         months = seen["predicted_age_months"]

@@ -30,7 +30,7 @@ WARM_UP_IMAGES = HANDS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--at-once", default="1,2,4,8", help="how many, one after the other")
-    parser.add_argument("--network", choices=networks.RESNETS, default="resnet18")
+    parser.add_argument("--network", choices=networks.TRUNKS, default="resnet18")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="bf16-mixed")

@@ -1,18 +1,17 @@
 """How fast we train, side by side with what else one would write.
 
     python benchmarks/training.py [--size 64] [--batch 16] [--network resnet18] [--threads 2]
-        [--precision 32-true] [--compile] [--seconds 8] [--rounds 3] [--without-files]
+        [--precision 32-true] [--seconds 8] [--rounds 3] [--without-files]
 
-On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the
-same network stepping on one fixed batch; also without what quickens ours (on a processor torch's
+On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the same
+network stepping on one fixed batch; also without what makes it faster (on a processor torch's
 convolutions, see `h2a_lib.models.convolution`; on a GPU kernel by kernel, see
-`h2a_lib.models.cuda_graph`), and with --compile through `torch.compile`; (c) what a user would
-write: a Dataset that decodes the full-size PNG with Pillow, torchvision's transforms, a
-DataLoader with two workers; (d) fastai's ImageDataLoaders and learner, whole epochs on files that
-already have the size, if it is installed (`pip install fastai`). The methods take turns, and the
-median of each one's rounds counts, so that other work on the machine harms all alike. Then the
-limit's share of the matrix-product rate of this machine, measured in the same run. Prints a table
-and writes benchmarks/results/training.json.
+`h2a_lib.models.cuda_graph`); (c) what a user would write: a Dataset that decodes the full-size PNG
+with Pillow, torchvision's transforms, a DataLoader with two workers; (d) fastai's ImageDataLoaders
+and learner, whole epochs on files that already have the size, if it is installed (`pip install
+fastai`). The methods take turns, and the median of each one's rounds counts, so that other work on
+the machine harms all alike. Then the limit's share of the matrix-product rate of this machine,
+measured in the same run. Prints a table and writes benchmarks/results/training.json.
 """
 
 import argparse
@@ -37,10 +36,10 @@ from torchvision import transforms
 from h2a_lib import phantoms as phantom
 from h2a_lib.data import images
 from h2a_lib.files import write_json
-from h2a_lib.models import networks, processor
+from h2a_lib.models import networks
 from h2a_lib.models.convolution import Conv2d
 from h2a_lib.models.cuda_graph import Graphed
-from h2a_lib.models.dataset import HandSet, PixelStatistics, augment, generator, normalise
+from h2a_lib.models.dataset import DeviceDataset, PixelStatistics, augment, generator, normalise
 from h2a_lib.models.schedules import build_optimizer
 from h2a_lib.study import config as study
 from h2a_lib.study import provenance
@@ -70,11 +69,9 @@ class Steps:
                     module.__class__ = nn.Conv2d
         optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
         learner = network
-        if how == "compiled":
-            learner = torch.compile(network, dynamic=False)
-        elif self.fabric.device.type == "cuda" and how != "kernel by kernel":
+        if self.fabric.device.type == "cuda" and how != "kernel by kernel":
             learner = Graphed(network, options.batch, options.size, self.fabric)
-        self.model, self.optimizer = self.fabric.setup(learner, optimizer, _reapply_compile=False)
+        self.model, self.optimizer = self.fabric.setup(learner, optimizer)
 
     def step(self, pixels: Tensor, age_months: Tensor) -> None:
         """Learn from one batch."""
@@ -88,16 +85,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--network", choices=networks.RESNETS, default="resnet18")
+    parser.add_argument("--network", choices=networks.TRUNKS, default="resnet18")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader in (c)")
     parser.add_argument("--seconds", type=float, default=8, help="of each method in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-files", action="store_true", help="leave out (c)")
     options = parser.parse_args()
-    processor.prepare(options.threads)
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         phantom.write(folder, DIFFERENT, 0, height_px=HEIGHT_PX, progress=False)
@@ -110,9 +106,8 @@ def main() -> None:
             "limit": limit(prepared, ages, options),
         }
         on_gpu = torch.cuda.is_available()
-        others = ["kernel by kernel" if on_gpu else "torch's convolutions"]
-        for how in [*others, *(["compiled"] if options.compile else [])]:
-            methods[f"limit, {how}"] = limit(prepared, ages, options, how)
+        how = "kernel by kernel" if on_gpu else "torch's convolutions"
+        methods[f"limit, {how}"] = limit(prepared, ages, options, how)
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):
@@ -133,7 +128,7 @@ def ours(prepared: np.ndarray, ages: np.ndarray, options: argparse.Namespace) ->
     steps = Steps(options)
     device = steps.fabric.device
     which = np.arange(HANDS) % len(prepared)
-    hands = HandSet(prepared[which], ages[which], np.zeros(HANDS, bool), device)
+    hands = DeviceDataset(prepared[which], ages[which], np.zeros(HANDS, bool), device)
     statistics_ = PixelStatistics.of(prepared)
     for epoch in itertools.count():
         random = generator(device, 0, "augment", epoch)
@@ -149,7 +144,7 @@ def limit(
 ) -> Iterator[int]:
     steps = Steps(options, how)
     which = np.arange(options.batch) % len(prepared)
-    hands = HandSet(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
+    hands = DeviceDataset(prepared, ages, np.zeros(len(ages), bool), steps.fabric.device)
     batch = hands.batch(torch.from_numpy(which))
     pixels = normalise(batch.pixels, "instance", PixelStatistics.of(prepared), True)
     while True:

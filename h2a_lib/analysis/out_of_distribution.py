@@ -194,24 +194,15 @@ def views(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> dict[st
 
     found: dict[str, list[Features]] = {block: [] for block in BLOCKS}
 
-    def keep(block: str):
-        def hook(module, inputs, output) -> None:
-            sd, mean = torch.std_mean(output.float(), dim=(2, 3), correction=0)
-            found[block].append(torch.cat([mean, sd], dim=1).numpy())
-
-        return hook
-
-    trunk = predictor_of(run).network.trunk
-    hooks = [getattr(trunk, block).register_forward_hook(keep(block)) for block in BLOCKS]
-    try:
-        with torch.no_grad():
-            for start in range(0, len(images), batch_size):
-                part = images[start : start + batch_size]
-                trunk(predictor_of(run).normalise(part))
-                found.setdefault(SPECTRUM, []).append(spectrum(part))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    predictor = predictor_of(run)
+    with torch.no_grad(), predictor.network.record_maps() as maps:
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            predictor.network.features(predictor.normalise(part))
+            for block in BLOCKS:
+                sd, mean = torch.std_mean(maps[block].float(), dim=(2, 3), correction=0)
+                found[block].append(torch.cat([mean, sd], dim=1).numpy())
+            found.setdefault(SPECTRUM, []).append(spectrum(part))
     return {view: np.concatenate(parts) for view, parts in found.items()}
 
 

@@ -43,8 +43,7 @@ def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Ru
     able = [
         run
         for run in runs
-        if run.config.task in (answer, "both")
-        and (not experiment or run.config.experiment == experiment)
+        if estimates(run, answer) and (not experiment or run.config.experiment == experiment)
     ]
     if not able:
         what = f"experiment {experiment!r}" if experiment else "experiment of the study"
@@ -53,6 +52,11 @@ def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Ru
             "profile's experiments in study.yaml"
         )
     return _best_group([run for run in able if not run.config.sex_input] or able, answer)
+
+
+def estimates(run: Run, answer: str) -> bool:
+    """Whether a run's network estimates "age" or "sex"."""
+    return run.config.estimates_age if answer == "age" else run.config.estimates_sex
 
 
 def with_weights(runs: Iterable[Run]) -> list[Run]:
@@ -111,7 +115,7 @@ def runs_like(runs: Iterable[Run], answer: str, like: Run) -> Run | None:
     same = [
         run
         for run in runs
-        if run.config.task in (answer, "both")
+        if estimates(run, answer)
         and all(getattr(run.config, key) == getattr(like.config, key) for key in of_picture)
     ]
     return best_runs(same, answer)[0] if same else None

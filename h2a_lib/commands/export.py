@@ -103,8 +103,8 @@ def portable(run: "Run") -> "nn.Module":
 
 def output_names(run: "Run") -> list[str]:
     """Return what the exported model gives, in order."""
-    names = {"age": ["age_months"], "sex": ["male_probability"]}
-    return names["age"] + names["sex"] if run.config.task == "both" else names[run.config.task]
+    age = ["age_months"] if run.config.estimates_age else []
+    return age + (["male_probability"] if run.config.estimates_sex else [])
 
 
 def _write(run: "Run", to: str, out: Path) -> None:

@@ -322,7 +322,7 @@ class _FilePredictor:
         from h2a_lib.analysis.statistics.conformal import Conformal
 
         selection = run.predictions[run.predictions["split"] == "selection"]
-        has_age, has_sex = run.config.task in ("age", "both"), run.config.task in ("sex", "both")
+        has_age, has_sex = run.config.estimates_age, run.config.estimates_sex
         return cls(
             run,
             Conformal.fit(selection) if has_age else None,
@@ -404,7 +404,7 @@ def draw_explanation(
     if not shown:
         raise UserError("nothing to explain: no file could be read")
     images = np.stack(predictions.images[: len(shown)])
-    task: Literal["age", "sex"] = "age" if run.config.task in ("age", "both") else "sex"
+    task: Literal["age", "sex"] = "age" if run.config.estimates_age else "sex"
     sexes = None if male is None else torch.full((len(images),), float(male))
     predictor = predictor_of(run)
     maps = grad_cam(predictor.network, predictor.normalise(images), task, sexes)

@@ -181,6 +181,8 @@ def measure_of(history: pd.DataFrame) -> tuple[str, str]:
     """Return the error that a history is judged by, and its label with unit."""
     if "selection_mae_months" in history:
         return "mae_months", "mean absolute error (months)"
+    if "selection_ssl_loss" in history:
+        return "ssl_loss", "self-supervised loss"
     return "log_loss", "log loss of sex"
 
 

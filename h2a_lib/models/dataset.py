@@ -169,7 +169,7 @@ class Batch:
     male: Tensor
 
 
-class HandSet:
+class DeviceDataset:
     """All images of a data set with their labels, on the device if they fit, else streamed.
 
     Parameters
@@ -201,7 +201,7 @@ class HandSet:
         self._male = torch.tensor(np.asarray(male), dtype=torch.float32, device=device)
 
     @classmethod
-    def of(cls, hands: Hands, device: torch.device) -> "HandSet":
+    def of(cls, hands: Hands, device: torch.device) -> "DeviceDataset":
         """Place a data set's images and labels."""
         labels = hands.labels
         return cls(hands.images, labels["age_months"].to_numpy(), labels["male"].to_numpy(), device)
@@ -232,20 +232,12 @@ class HandSet:
         return Batch(pixels, self._age_months[rows], self._male[rows])
 
     def shuffled(
-        self,
-        rows: np.ndarray,
-        batch_size: int,
-        random: torch.Generator,
-        share: int = 0,
-        shares: int = 1,
+        self, rows: np.ndarray, batch_size: int, random: torch.Generator
     ) -> Iterator[Batch]:
-        """Yield each of the hands at `rows` once, in an order drawn from `random` (on the CPU).
-
-        Of several devices each takes its share of every batch.
-        """
+        """Yield each of the hands at `rows` once, in an order drawn from `random` (on the CPU)."""
         order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=random)]
-        for part in split(self._where_gathered(order), batch_size, least=2 * shares):
-            yield self.batch(part[share::shares])
+        for part in split(self._where_gathered(order), batch_size):
+            yield self.batch(part)
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Yield each of the hands at `rows` once, in their order."""
@@ -257,17 +249,17 @@ class HandSet:
         return rows if self._resident is None else rows.to(self.device)
 
 
-def split(order: Tensor, batch_size: int, least: int = 2) -> list[Tensor]:
-    """Cut into batches; a last one of fewer than `least` hands is joined to the one before.
+def split(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut into batches; a last one of a single hand is joined to the one before.
 
-    Batch normalisation has no variance to learn from in a batch of one.
+    Batch normalisation has no variance in a batch of one.
     """
     parts = list(order.split(batch_size))
-    if len(parts) > 1 and len(parts[-1]) < least:
+    if len(parts) > 1 and len(parts[-1]) < 2:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 
 
-def steps_per_epoch(n: int, batch_size: int, shares: int = 1) -> int:
-    """Return how many batches `HandSet.shuffled` yields of n hands."""
-    return len(split(torch.empty(n), batch_size, least=2 * shares))
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Return how many batches `DeviceDataset.shuffled` yields of n hands."""
+    return len(split(torch.empty(n), batch_size))

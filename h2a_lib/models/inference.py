@@ -13,14 +13,21 @@ from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
 from h2a_lib.files import sha256
 from h2a_lib.models import networks
-from h2a_lib.models.dataset import HandSet, PixelStatistics, normalise
+from h2a_lib.models.dataset import Batch, DeviceDataset, PixelStatistics, normalise
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.runs import WEIGHTS, Run
 
+# Output of the network -> column of predictions.csv.
+AGE_COLUMNS = {
+    "age": "predicted_age_months",
+    "age_low": "predicted_age_low_months",
+    "age_high": "predicted_age_high_months",
+}
 # Evaluation holds no activations for a backward pass, so it takes larger batches.
 EVALUATION_BATCH = 256
 # Enough for the mean and variance of a feature map, and a small part of an epoch.
 CALIBRATION_HANDS = 512
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
@@ -42,15 +49,23 @@ def measure_scales(hands: Hands, rows: np.ndarray) -> Scales:
     )
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a training or an evaluation is done with, and does not change."""
+
+    config: RunConfig
+    dataset: DeviceDataset
+    scales: Scales
+    fabric: Fabric
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and batches are."""
+        return self.fabric.device
+
+
 @torch.no_grad()
-def calibrate_batch_norm(
-    network: nn.Module,
-    config: RunConfig,
-    scales: Scales,
-    hand_set: HandSet,
-    rows: np.ndarray,
-    fabric: Fabric,
-) -> None:
+def calibrate_batch_norm(network: nn.Module, setup: Setup, rows: np.ndarray) -> None:
     """Measure the statistics of the batch-norm layers anew, on training hands as they are.
 
     The running averages that training leaves lag behind the weights, hold the noise of the last
@@ -65,61 +80,67 @@ def calibrate_batch_norm(
     rows : ndarray
         (n,), training hands; the first `CALIBRATION_HANDS` are used.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    layers = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over batches
     network.train()
-    for batch in hand_set.in_order(rows[:CALIBRATION_HANDS], EVALUATION_BATCH):
-        pixels = normalise(batch.pixels, config.pixel_norm, scales.pixels, training=False)
-        with fabric.autocast():
-            network(pixels, batch.male if config.sex_input else None)
+    for batch in setup.dataset.in_order(rows[:CALIBRATION_HANDS], EVALUATION_BATCH):
+        _forward(network, batch, setup)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
 
 
 @torch.no_grad()
-def predict(
-    network: networks.HandNet,
-    config: RunConfig,
-    scales: Scales,
-    hand_set: HandSet,
-    rows: np.ndarray,
-    fabric: Fabric,
-) -> dict[str, np.ndarray]:
+def predict(network: networks.HandNet, setup: Setup, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Predict some hands in evaluation mode.
 
     Returns
     -------
     dict of str to ndarray
-        predicted_age_months and/or male_probability, each (n,), in the order of `rows`.
+        See `to_predictions`, in the order of `rows`; nothing of a self-supervised network.
     """
+    if setup.config.task == "ssl":
+        return {}
     network.eval()
     outputs: dict[str, list[Tensor]] = {}
-    for batch in hand_set.in_order(rows, EVALUATION_BATCH):
-        pixels = normalise(batch.pixels, config.pixel_norm, scales.pixels, training=False)
-        with fabric.autocast():
-            answers = network(pixels, batch.male if config.sex_input else None)
-        for name, values in answers.items():
+    for batch in setup.dataset.in_order(rows, EVALUATION_BATCH):
+        for name, values in _forward(network, batch, setup).items():
             outputs.setdefault(name, []).append(values.float())  # reading waits for the device
-    return to_predictions(outputs, scales)
+    return to_predictions(outputs, setup.scales)
+
+
+def _forward(network: nn.Module, batch: Batch, setup: Setup) -> dict[str, Tensor]:
+    """Return a network's outputs for a batch as it is, not augmented."""
+    how, scales = setup.config.pixel_norm, setup.scales
+    pixels = normalise(batch.pixels, how, scales.pixels, training=False)
+    with setup.fabric.autocast():
+        return network(pixels, batch.male if setup.config.sex_input else None)
 
 
 def to_predictions(outputs: dict[str, list[Tensor]], scales: Scales) -> dict[str, np.ndarray]:
-    """Turn a network's outputs, in batches, into months and probabilities, each (n,)."""
+    """Turn a network's outputs, in batches, into months and probabilities.
+
+    Returns
+    -------
+    dict of str to ndarray
+        predicted_age_months, with quantiles predicted_age_low_months and
+        predicted_age_high_months; male_probability; as far as the network has them, each (n,).
+    """
     columns = {}
-    whole = {name: torch.cat(parts).cpu() for name, parts in outputs.items()}
-    if "age" in whole:
-        months = whole["age"] * scales.age_sd_months + scales.age_mean_months
-        columns["predicted_age_months"] = months.double().numpy().round(4)
-    if "sex" in whole:
-        columns["male_probability"] = whole["sex"].sigmoid().double().numpy().round(6)
+    joined = {name: torch.cat(parts).cpu() for name, parts in outputs.items()}
+    for name, column in AGE_COLUMNS.items():
+        if name in joined:
+            months = joined[name] * scales.age_sd_months + scales.age_mean_months
+            columns[column] = months.double().numpy().round(4)
+    if "sex" in joined:
+        columns["male_probability"] = joined["sex"].sigmoid().double().numpy().round(6)
     return columns
 
 
 class Predictor:
-    """The network of a finished run, ready to be asked.
+    """The network of a finished run, ready to predict.
 
     Parameters
     ----------
@@ -146,7 +167,7 @@ class Predictor:
             If the weights are not there, damaged, or another network's.
         """
         file = self.run.folder / WEIGHTS
-        network = networks.build(self.config.network, self.config.task, self.config.sex_input)
+        network = networks.from_config(self.config, pretrained=False)
         if not self.run.has_weights:
             raise UserError(
                 f"{file} was deleted, or left where the run was trained: bring it, or delete the "
@@ -169,7 +190,7 @@ class Predictor:
     def predict(
         self, images: np.ndarray, male: np.ndarray | None = None, batch_size: int = 256
     ) -> dict[str, np.ndarray]:
-        """Predict uint8 images (n, s, s): predicted_age_months, male_probability, each (n,)."""
+        """Predict uint8 images (n, s, s): the columns of `to_predictions`, each (n,)."""
         outputs: dict[str, list[Tensor]] = {}
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)

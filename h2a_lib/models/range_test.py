@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn, optim
 
 from h2a_lib.data.hands import Hands
-from h2a_lib.models import networks, processor
-from h2a_lib.models.dataset import Batch, HandSet, generator
-from h2a_lib.models.inference import measure_scales
+from h2a_lib.models import networks
+from h2a_lib.models.dataset import Batch, DeviceDataset, generator
+from h2a_lib.models.inference import Setup, measure_scales
 from h2a_lib.models.schedules import build_optimizer
-from h2a_lib.models.training import answers_to, loss_of
+from h2a_lib.models.training import batch_loss
 from h2a_lib.study.config import RunConfig
 
 # Weight of the past in the running mean of the loss: about the last ten steps.
@@ -72,20 +73,21 @@ def range_test(
     -------
     RangeTest
     """
-    processor.prepare(config.threads)
+    torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = hands.training_rows(config.train_fraction)
-    scales = measure_scales(hands, rows)
-    hand_set = HandSet.of(hands, device)
-    network = networks.of_run(config, device)
+    dataset = DeviceDataset.of(hands, device)
+    fabric = Fabric(accelerator="auto", devices=1)
+    setup = Setup(config, dataset, measure_scales(hands, rows), fabric)
+    network = networks.initial(config, device)
     optimizer = build_optimizer(config.optimizer, network, lowest, config.weight_decay)
     random = generator(device, config.seed, "range test")
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return loss_of(answers_to(batch, model, config, scales, random), batch, scales, config.loss)
+        return batch_loss(model, batch, setup, random)
 
     shuffle = generator(torch.device("cpu"), config.seed, "range test order")
-    epochs = (hand_set.shuffled(rows, config.batch_size, shuffle) for _ in itertools.count())
+    epochs = (dataset.shuffled(rows, config.batch_size, shuffle) for _ in itertools.count())
     batches = itertools.chain.from_iterable(epochs)
     return sweep(network, optimizer, loss, batches, lowest, highest, n_steps)
 

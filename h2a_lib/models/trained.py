@@ -27,8 +27,14 @@ class Progress:
     steps: list[dict[str, float]] = field(default_factory=list)
     best_error: float = math.inf
     best_epoch: int = 0
+    last_error: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the error on the selection hands is no longer a number."""
+        return self.epoch > 0 and not math.isfinite(self.last_error)
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,12 @@ class Trained:
     scales : Scales
     progress : Progress
     predictions, predictions_train : DataFrame
-        id, age_months, male, split, predicted_age_months and/or male_probability, by the best
+        id, age_months, male, split and the columns of `inference.to_predictions`, by the best
         weights; for all hands that were not trained on, and for those that were.
+    precision : str
+        Of the training's arithmetic: "32-true" or "bf16-mixed".
     code : dict
-        What it was begun with, see `provenance.code`.
+        From `provenance.code`, when the training began.
     """
 
     network: networks.HandNet
@@ -57,6 +65,7 @@ class Trained:
     progress: Progress
     predictions: pd.DataFrame
     predictions_train: pd.DataFrame
+    precision: str
     code: dict[str, Any]
 
 
@@ -95,6 +104,7 @@ def save_run(
         "age_sd_months": trained.scales.age_sd_months,
         "pixel_mean": trained.scales.pixels.mean,
         "pixel_sd": trained.scales.pixels.sd,
+        "precision": trained.precision,
     }
     write_json(folder / "model.json", model)
     write_json(
@@ -110,6 +120,7 @@ def save_run(
         },
     )
     by_split = trained.predictions.groupby("split", sort=True)
+    ssl_loss = {"selection": {"ssl_loss": progress.best_error}} if config.task == "ssl" else {}
     write_json(
         folder / "metrics.json",
         {
@@ -117,11 +128,16 @@ def save_run(
             "config_digest": config.digest,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
+            "diverged": progress.diverged,
             "n_train": len(trained.predictions_train),
             **{
                 split: {"n": len(part)}
                 # JSON has no NaN: the AUC of one sex alone is left out.
-                | {k: round(v, 6) for k, v in metrics_of(part).items() if np.isfinite(v)}
+                | {
+                    name: round(value, 6)
+                    for name, value in (metrics_of(part) | ssl_loss.get(split, {})).items()
+                    if np.isfinite(value)
+                }
                 for split, part in by_split
             },
         },

@@ -236,6 +236,10 @@ def make_report(study: Study, **how: Any) -> None:
         build(study, ("deck",), **how)
     except UserError:
         failed = study.unfinished_runs()
+        if not failed and study.diverged_runs():
+            # Known only now: the graph was made before they were trained.
+            build(study, ("deck",), **how)
+            return
         if not failed or len(failed) == len(study.planned_runs()):
             raise
     else:

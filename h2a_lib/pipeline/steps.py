@@ -60,6 +60,7 @@ NOTEBOOKS = (
             "figures/split_balance.svg",
             "tables/counts.csv",
             "variables/population.yml",
+            "variables/splits.yml",
         ),
     ),
     Notebook(
@@ -122,13 +123,13 @@ NOTEBOOKS = (
             "figures/age_scatter.svg",
             "figures/age_bland_altman.svg",
             "figures/age_by_band.svg",
+            "figures/age_sex_gap.svg",
             "figures/worst_cases.png",
             "figures/age_conformal.svg",
             "figures/robustness.svg",
             "figures/saliency_age.png",
             "variables/age.yml",
             "variables/saliency.yml",
-            "variables/splits.yml",
         ),
         parameters={"experiment": "", "level": 0.9, "most_hands": 100},
     ),
@@ -140,6 +141,7 @@ NOTEBOOKS = (
             "figures/sex_roc.svg",
             "figures/sex_by_band.svg",
             "figures/sex_calibration.svg",
+            "figures/sex_maturity.svg",
             "figures/saliency_sex.png",
             "variables/sex.yml",
         ),
@@ -152,6 +154,7 @@ NOTEBOOKS = (
         outputs=(
             "figures/clusters_umap.svg",
             "figures/clusters_agreement.svg",
+            "figures/cluster_hands.png",
             "variables/clusters.yml",
         ),
         parameters={"experiment": "", "permutations": 1000},
@@ -253,7 +256,7 @@ class Steps:
     def tells_sex(self) -> bool:
         """Whether a run of the profile estimates sex."""
         names = dict(self.study.planned_runs())
-        return any(self.study.run_config(name).task != "age" for name in names)
+        return any(self.study.run_config(name).estimates_sex for name in names)
 
     @cached_property
     def data_digest(self) -> str:
@@ -352,7 +355,7 @@ class Steps:
             "default image_size_px": {"image_size_px": default.image_size_px},
             "study.yaml": {"study.yaml": self._config_digest},
         }[notebook.reads]
-        gpus = default.devices if notebook.needs == "cache" else 0
+        gpus = 1 if notebook.needs == "cache" else 0
         output = self._results / "notebooks" / f"{notebook.name}.ipynb"
         return Step(
             notebook.step,
@@ -370,7 +373,6 @@ class Steps:
         for experiment, seed in self.study.planned_runs():
             config = self.study.run_config(experiment, seed)
             folder = self._relative(self.study.run_folder(experiment, seed))
-            layers = int(config.network.removeprefix("resnet"))
             yield Step(
                 f"train/{experiment}/seed-{seed}",
                 "train",
@@ -382,14 +384,14 @@ class Steps:
                 without=NOT_OF_A_TRAINING,
                 folder=folder,
                 threads=config.threads,
-                gpus=config.devices,
+                gpus=1,
                 # A long run that begins late would end alone.
-                priority=round(layers * config.epochs * config.train_fraction),
+                priority=round(1000 * config.relative_cost),
                 **self._execution(
                     TRAINING,
                     folder / "notebook.ipynb",
                     {"experiment": experiment, "seed": seed},
-                    config.devices,
+                    1,
                 ),
             )
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from h2a_lib.errors import UserError, unknown
 
@@ -22,6 +30,26 @@ DEFAULT = "resnet18"
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+Task = Literal["age", "sex", "both", "ssl"]
+Stem = Literal["imagenet", "small"]
+# Networks that can be trained, and multiply-adds (10^9) of a grey picture of 224 px. Here, so that
+# planning a study need not import torch; how each is built: `h2a_lib.models.networks`.
+NETWORK_GFLOPS = {
+    "resnet18": 1.74,
+    "resnet34": 3.59,
+    "resnet50": 4.01,
+    "resnet101": 7.72,
+    "mobilenet_v3_small": 0.05,
+    "convnext_tiny": 4.4,
+}
+
+
+def _known_network(name: str) -> str:
+    if name not in NETWORK_GFLOPS:
+        raise ValueError(f"unknown network; known: {', '.join(NETWORK_GFLOPS)}")
+    return name
 
 
 class Strict(BaseModel):
@@ -152,13 +180,19 @@ class Settings(Strict):
     pixel_norm: Literal["instance", "batch", "dataset"]
     augment: Augment | None
     # the network
-    network: Literal["resnet18", "resnet34", "resnet50"]
+    network: Annotated[str, AfterValidator(_known_network)]
+    width: Positive
+    """Multiple of a ResNet's channels."""
+    stem: Stem
+    """Of a ResNet. imagenet: 7 x 7, stride 2, max pooling; small: 3 x 3, stride 2."""
     pretrained: bool
-    task: Literal["age", "sex", "both"]
+    task: Task
+    """ssl: self-supervised, from the images alone; no label is used."""
     sex_input: bool
     # the training
     train_fraction: Fraction
-    loss: Literal["l1", "smooth_l1"]
+    loss: Literal["l1", "smooth_l1", "quantile"]
+    """quantile: the 5 %, 50 % and 95 % quantiles of age, each by its pinball loss."""
     optimizer: Optimizer
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)]
@@ -169,11 +203,29 @@ class Settings(Strict):
     early_stopping_patience: Count | None
     # the machine
     precision: Literal["auto", "32-true", "bf16-mixed"]
-    compile: Literal["auto", True, False]
-    """auto: where it pays for itself, see `h2a_lib.models.compiling.pays_for_itself`."""
-    devices: Count
-    """GPUs (on a machine without one: processes) that share each batch."""
+    """auto: bf16-mixed where the hardware has its arithmetic, see `h2a_lib.models.precision`."""
     threads: Count
+
+    @property
+    def estimates_age(self) -> bool:
+        """Whether the network has an age head."""
+        return self.task in ("age", "both")
+
+    @property
+    def estimates_sex(self) -> bool:
+        """Whether the network has a sex head."""
+        return self.task in ("sex", "both")
+
+    @property
+    def images_per_step(self) -> int:
+        """Images that the network is given at each step: two views of each hand, or one."""
+        return self.batch_size * (2 if self.task == "ssl" else 1)
+
+    @property
+    def relative_cost(self) -> float:
+        """Estimate of the training's arithmetic, to order runs by."""
+        gflops = NETWORK_GFLOPS[self.network] * self.width**2 * (4 if self.stem == "small" else 1)
+        return gflops * (self.image_size_px / 224) ** 2 * self.epochs * self.train_fraction
 
     @model_validator(mode="after")
     def _combination_is_possible(self) -> "Settings":
@@ -182,6 +234,15 @@ class Settings(Strict):
                 f"sex_input with task {self.task!r}: the network would be given its own answer; "
                 "use task: age or sex_input: false"
             )
+        is_altered = self.width != 1 or self.stem != "imagenet"
+        if is_altered and not self.network.startswith("resnet"):
+            raise ValueError(f"width and stem are settings of ResNets, not of {self.network}")
+        if is_altered and self.pretrained:
+            raise ValueError("ImageNet's weights fit width: 1 and stem: imagenet alone")
+        if self.loss == "quantile" and not self.estimates_age:
+            raise ValueError(f"loss: quantile is of age; task {self.task!r} estimates none")
+        if self.task == "ssl" and self.augment is None:
+            raise ValueError("task 'ssl' compares two augmentations of each image: set augment")
         return self
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from yaml import YAMLError
 
@@ -76,6 +77,11 @@ class Run:
         return read_json(self.folder / "provenance.json")
 
     @property
+    def diverged(self) -> bool:
+        """Whether training ended without a finite error: such a run is in no comparison."""
+        return self.metrics["diverged"]
+
+    @property
     def has_weights(self) -> bool:
         """Whether the network is here: of some runs, only the record is kept."""
         return (self.folder / WEIGHTS).is_file()
@@ -110,16 +116,30 @@ def load(folder: Path) -> Run:
     return Run(folder, config, metrics, model)
 
 
+def has_diverged(folder: Path, digest: str) -> bool:
+    """Whether a folder holds a run of these settings (`RunConfig.digest`) that diverged."""
+    try:
+        metrics = read_json(folder / "metrics.json")
+        return metrics["config_digest"] == digest and metrics["diverged"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def metrics_of(predictions: pd.DataFrame) -> dict[str, float]:
-    """Return the metrics of predictions: mae_months and/or log_loss and auc."""
+    """Return the metrics of predictions: mae_months and/or log_loss and auc.
+
+    All are NaN if a prediction is not finite, as after a training that diverged.
+    """
     from sklearn.metrics import log_loss, roc_auc_score
 
     metrics = {}
     if "predicted_age_months" in predictions:
         difference = predictions["predicted_age_months"] - predictions["age_months"]
-        metrics["mae_months"] = float(difference.abs().mean())
+        metrics["mae_months"] = float(difference.abs().mean(skipna=False))
     if "male_probability" in predictions:
         male, probability = predictions["male"], predictions["male_probability"]
+        if not np.isfinite(probability).all():
+            return metrics | {"log_loss": math.nan, "auc": math.nan}
         metrics["log_loss"] = float(log_loss(male, probability, labels=[False, True]))
         # Of one sex alone there is no curve.
         metrics["auc"] = (

@@ -141,11 +141,22 @@ class Study:
         return self.results_folder / "missing.json"
 
     def missing_runs(self) -> list[list[str | int]]:
-        """Return each [experiment, seed] that failed while this report was made."""
-        return read_json(self.missing_file) if self.missing_file.exists() else []
+        """Return each [experiment, seed] that failed while this report was made, or diverged."""
+        failed = read_json(self.missing_file) if self.missing_file.exists() else []
+        return failed + [list(run) for run in self.diverged_runs() if list(run) not in failed]
+
+    def diverged_runs(self) -> list[tuple[str, int]]:
+        """Return each (experiment, seed) that diverged with the settings of today."""
+        return [
+            (experiment, seed)
+            for experiment, seed in self.config.runs_of(self.profile_name)
+            if runs.has_diverged(
+                self.run_folder(experiment, seed), self.run_config(experiment, seed).digest
+            )
+        ]
 
     def planned_runs(self) -> list[tuple[str, int]]:
-        """Return every (experiment, seed) of the profile that did not fail in this report."""
+        """Return every (experiment, seed) of the profile that is not missing in this report."""
         missing = self.missing_runs()
         return [run for run in self.config.runs_of(self.profile_name) if list(run) not in missing]
 
@@ -178,6 +189,8 @@ class Study:
 
     def finished_runs(self) -> "list[Run]":
         """Return the planned runs, all of which must be finished and of today's settings.
+
+        Those that diverged are left out; `missing_runs` lists them.
 
         Raises
         ------

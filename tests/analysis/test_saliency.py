@@ -42,13 +42,14 @@ def pixels():
 class Spot(nn.Module):
     """A network that looks at one quarter of the picture and nowhere else."""
 
+    record_maps = networks.HandNet.record_maps
+
     def __init__(self):
         super().__init__()
-        self.trunk = nn.Module()
-        self.trunk.layer2 = nn.AvgPool2d(8)
+        self.stages = {"layer2": nn.AvgPool2d(8)}
 
     def forward(self, images, male=None):
-        grid = self.trunk.layer2(images)
+        grid = self.stages["layer2"](images)
         return {"age": grid[:, 0, :4, :4].sum(dim=(1, 2)), "sex": grid[:, 0, :4, :4].sum((1, 2))}
 
 

@@ -69,7 +69,6 @@ OTHER = {
     "ema_decay": 0.9,
     "early_stopping_patience": 3,
     "precision": "32-true",
-    "compile": False,
     "threads": 2,
 }
 UNRELATED = ("README.md", "Makefile", "CHANGELOG.md", "pyproject.toml", "docs/*.md", "tests/*.py")

@@ -25,9 +25,10 @@ from h2a_lib.data import cache, fetch, sources
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_yaml, write_folder_atomically
 from h2a_lib.models import inference as evaluation
-from h2a_lib.models import training
 from h2a_lib.models.dataset import PixelStatistics
-from h2a_lib.models.trained import save_run
+from h2a_lib.models.schedules import LearningRate
+from h2a_lib.models.state import Checkpoint, TrainState
+from h2a_lib.models.trained import Progress, Trained, save_run
 from h2a_lib.pipeline import notebooks
 from h2a_lib.pipeline.prepare import prepare_data
 from h2a_lib.study import config, provenance, runs, workspace
@@ -96,20 +97,29 @@ def read_cache(folder: Path) -> Any:
 # --- checkpoint and run ---
 
 
-def write_checkpoint(folder: Path, version: int) -> None:
-    network = torch.nn.Linear(40, 30)
+def train_state(version: int) -> TrainState:
+    """Return the state of a small network, whose weights and epoch are the version."""
+    network: Any = torch.nn.Linear(40, 30)
     torch.nn.init.constant_(network.weight, version)
-    progress = training.Progress(epoch=version, history=[{"epoch": version}])
-    training._save(folder / "checkpoint.pt", {"config": "c"}, {"network": network}, progress)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    schedule = LearningRate(torch.optim.lr_scheduler.ConstantLR(optimizer), False)
+    progress = Progress(epoch=version, history=[{"epoch": version}])
+    config = RunConfig(**SETTINGS)
+    return TrainState(config, network, None, network, optimizer, schedule, progress)
+
+
+def write_checkpoint(folder: Path, version: int) -> None:
+    made = train_state(version)
+    Checkpoint(folder / "checkpoint.pt", {"config": "c"}, 0.0).save_if_due(made)
 
 
 def read_checkpoint(folder: Path) -> Any:
     if not (folder / "checkpoint.pt").exists():
         return None
-    network = torch.nn.Linear(40, 30)
-    state = {"network": network}
-    found = training._resume(folder / "checkpoint.pt", {"config": "c"}, state, training.Progress())
-    return found.epoch, found.history, network.weight.tolist()
+    restored = train_state(0)
+    Checkpoint(folder / "checkpoint.pt", {"config": "c"}, 0.0).restore(restored)
+    weights: Any = restored.network.weight
+    return restored.progress.epoch, restored.progress.history, weights.tolist()
 
 
 def write_run(folder: Path, version: int) -> None:
@@ -117,14 +127,15 @@ def write_run(folder: Path, version: int) -> None:
     columns = {"id": ["1", "2"], "age_months": [10.0, 20.0], "male": [True, False]}
     seen = pd.DataFrame(columns | {"split": "validation", "predicted_age_months": [version, 7.0]})
     weights = {"w": torch.full((500,), float(version))}
-    trained = training.Trained(
+    trained = Trained(
         network=None,
         best_weights=weights,
         last_weights=weights,
         scales=evaluation.Scales(100.0 * version, 40.0, PixelStatistics(0.2, 0.1)),
-        progress=training.Progress(1, [{"epoch": 1}], [{"step": 1, "lr": 0.1}], 1.0, 1),
+        progress=Progress(1, [{"epoch": 1}], [{"step": 1, "lr": 0.1}], 1.0, 1, last_error=1.0),
         predictions=seen,
         predictions_train=seen.assign(split="train"),
+        precision="32-true",
         code={"commit": "c"},
     )
     with mock.patch.object(provenance, "now", return_value="now"):

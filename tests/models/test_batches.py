@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from h2a_lib.models.dataset import (
-    HandSet,
+    DeviceDataset,
     PixelStatistics,
     augment,
     generator,
@@ -120,7 +120,7 @@ def test_an_epoch_shows_each_hand_once_with_its_own_labels(tmp_path, as_memory_m
     if as_memory_map:
         np.save(tmp_path / "images.npy", images)
         images = np.load(tmp_path / "images.npy", mmap_mode="r")
-    hands = HandSet(images, np.arange(23.0), np.arange(23) % 2 == 0, CPU)
+    hands = DeviceDataset(images, np.arange(23.0), np.arange(23) % 2 == 0, CPU)
     assert hands.is_resident is not as_memory_map
     rows = np.arange(2, 23)
     seen = list(hands.shuffled(rows, 5, generator(CPU, 1)))
@@ -141,7 +141,7 @@ def test_no_batch_of_one_is_left_over(n, size, sizes):
 
 def test_lengths_that_do_not_match_are_an_error():
     with pytest.raises(ValueError, match="3 images, 2 ages"):
-        HandSet(np.zeros((3, 4, 4), np.uint8), np.zeros(2), np.zeros(3), CPU)
+        DeviceDataset(np.zeros((3, 4, 4), np.uint8), np.zeros(2), np.zeros(3), CPU)
 
 
 def test_random_generators_differ_by_purpose_and_agree_with_themselves():

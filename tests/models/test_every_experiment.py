@@ -9,6 +9,7 @@ import pytest
 
 from h2a_lib.data.hands import Hands
 from h2a_lib.data.images import prepare
+from h2a_lib.models.state import selection_metric
 from h2a_lib.models.trained import save_run
 from h2a_lib.models.training import train
 from h2a_lib.study import config as study
@@ -32,7 +33,7 @@ def hands_for(config: study.RunConfig) -> Hands:
             "id": [str(i) for i in range(N)],
             "age_months": ages,
             "male": np.arange(N) % 2 == 0,
-            "split": np.where(np.arange(N) % 4 == 0, "validation", "train"),
+            "split": np.resize(["validation", "train", "train", "selection"], N),
         }
     )
     return Hands(np.stack(images), labels, fingerprint="squares")
@@ -41,7 +42,7 @@ def hands_for(config: study.RunConfig) -> Hands:
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", SHEET.experiments)
 def test_an_experiment_trains_and_its_run_can_be_read(experiment, tmp_path):
-    config = SHEET.config("smoke", experiment, seed=1)
+    config = SHEET.run_config("smoke", experiment, seed=1)
     hands = hands_for(config)
     save_run(
         tmp_path,
@@ -54,11 +55,11 @@ def test_an_experiment_trains_and_its_run_can_be_read(experiment, tmp_path):
     assert run.config == config
     assert 1 <= len(run.history) <= config.epochs
     assert run.steps["lr"].between(0, config.lr * 1.0001).all()
-    assert set(run.predictions["split"]) == {"validation"}
-    measured = {"age": "mae_months", "sex": "log_loss", "both": "mae_months"}[config.task]
-    assert math.isfinite(run.metrics["validation"][measured])
-    learnt = round(18 * config.train_fraction)
-    assert run.metrics["n_train"] == len(run.predictions_train) == learnt
+    assert set(run.predictions["split"]) == {"selection", "validation"}
+    assert math.isfinite(run.history[selection_metric(config)].iloc[-1])
+    assert not run.diverged
+    n_train = round(12 * config.train_fraction)
+    assert run.metrics["n_train"] == len(run.predictions_train) == n_train
     if config.schedule.name not in ("constant", "plateau"):
         moves = len(set(run.steps["lr"])) > 1
         late = config.schedule.name == "step" and config.schedule.step_size >= len(run.history)

@@ -32,17 +32,11 @@ def test_a_network_learns_in_mixed_precision(config, hands, tmp_path):
     assert np.isfinite(learnt.predictions["predicted_age_months"]).all()
 
 
-def test_a_compiled_network_learns_as_well(config, hands, tmp_path):
-    learnt = train(config(**FULL, compile=True), hands, tmp_path / "checkpoint.pt")
-    history = learnt.progress.history
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
-
-
 def test_what_does_not_fit_is_streamed_and_shows_the_same_hands(hands, monkeypatch):
     def seen() -> torch.Tensor:
-        hand_set = batches.HandSet.of(hands, torch.device("cuda"))
+        dataset = batches.DeviceDataset.of(hands, torch.device("cuda"))
         random = batches.generator(torch.device("cpu"), 0)
-        shown = list(hand_set.shuffled(np.arange(len(hands.images)), 7, random))
+        shown = list(dataset.shuffled(np.arange(len(hands.images)), 7, random))
         return torch.cat([batch.pixels.mean((1, 2, 3)) + batch.age_months for batch in shown])
 
     resident = seen()

@@ -1,6 +1,5 @@
 """Networks: every combination reads a grey image and learns in every parameter."""
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,12 @@ import torch
 
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks
+from h2a_lib.study.config import NETWORK_GFLOPS
 
 COMBINATIONS = [
-    (name, task, sex_input)
-    for name, task, sex_input in itertools.product(networks.RESNETS, networks.TASKS, (False, True))
-    if not (sex_input and task != "age")
+    *((name, "both", False) for name in networks.TRUNKS),
+    *(("resnet18", task, False) for task in ("age", "sex")),
+    ("resnet18", "age", True),
 ]
 
 
@@ -41,6 +41,59 @@ def test_a_network_that_needs_sex_says_so():
     network = networks.build("resnet18", "age", sex_input=True)
     with pytest.raises(ValueError, match="give `male`"):
         network(torch.randn(2, 1, 64, 64))
+
+
+@pytest.mark.parametrize("name", networks.TRUNKS)
+def test_stages_halve_the_map_and_the_last_is_what_is_pooled(name):
+    network = networks.build(name).eval()
+    images = torch.randn(2, 1, 128, 128)
+    with torch.no_grad(), network.record_maps() as maps:
+        features = network.features(images)
+    assert [maps[stage].shape[-1] for stage in networks.STAGES] == [32, 16, 8, 4]
+    assert features.shape == (2, network.n_features)
+    with torch.no_grad():
+        pooled = network.feature_map(images).mean(dim=(2, 3))
+    if name == "convnext_tiny":  # normalises what is pooled
+        pooled = network.trunk.classifier(pooled[:, :, None, None])
+    torch.testing.assert_close(pooled, features, rtol=1e-3, atol=1e-4)
+    assert not any(stage._forward_hooks for stage in network.stages.values())
+
+
+@pytest.mark.parametrize("name", networks.TRUNKS)
+def test_the_cost_in_the_settings_is_that_of_the_network(name):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = networks.build(name)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.randn(1, 1, 224, 224))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(NETWORK_GFLOPS[name], rel=0.05)
+
+
+def test_every_network_of_the_settings_can_be_built():
+    assert list(networks.TRUNKS) == list(NETWORK_GFLOPS)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_width_multiplies_the_channels_and_a_small_stem_keeps_the_map_large(name):
+    network = networks.build(name, width=0.5, stem="small").eval()
+    whole = networks.build(name)
+    assert network.n_features == whole.n_features / 2
+    n, n_whole = (sum(p.numel() for p in built.parameters()) for built in (network, whole))
+    assert 0.24 < n / n_whole < 0.27
+    with torch.no_grad(), network.record_maps() as maps:
+        network(torch.randn(1, 1, 100, 100))
+    assert [maps[stage].shape[-1] for stage in networks.STAGES] == [50, 25, 13, 7]
+    assert network.stride == 16
+
+
+def test_quantiles_cannot_cross():
+    torch.manual_seed(0)
+    network = networks.build("resnet18", quantiles=True).eval()
+    network.age_head.weight.data *= 100
+    with torch.no_grad():
+        ages = network(torch.randn(20, 1, 64, 64))
+    assert (ages["age_low"] <= ages["age"]).all() and (ages["age"] <= ages["age_high"]).all()
 
 
 def test_a_batch_of_one_is_answered():
@@ -90,7 +143,7 @@ def test_pretrained_weights_read_grey_as_the_colour_network_reads_three_equal_ch
 
     torch.manual_seed(0)
     colour = torchvision.models.resnet18(weights=None)
-    place = tmp_path / "checkpoints" / Path(networks.RESNETS["resnet18"][1].url).name
+    place = tmp_path / "checkpoints" / networks.imagenet_file("resnet18").name
     place.parent.mkdir()
     torch.save(colour.state_dict(), place)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -109,7 +162,7 @@ def test_pretrained_weights_that_hold_code_are_refused_and_the_code_does_not_run
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)
 
-    place = tmp_path / "checkpoints" / Path(networks.RESNETS["resnet18"][1].url).name
+    place = tmp_path / "checkpoints" / networks.imagenet_file("resnet18").name
     place.parent.mkdir()
     torch.save({"conv1.weight": Hostile()}, place)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))

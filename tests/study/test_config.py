@@ -14,7 +14,7 @@ SHEET = Path(__file__).parents[2] / "study.yaml"
 def edited(tmp_path):
     """Return a function that loads study.yaml with one piece of text replaced."""
 
-    def load(old: str, new: str) -> study.Study:
+    def load(old: str, new: str) -> study.StudyConfig:
         text = SHEET.read_text()
         assert old in text, f"the sheet no longer holds {old!r}"
         copy = tmp_path / "study.yaml"
@@ -29,7 +29,7 @@ def test_every_experiment_of_every_profile_is_a_complete_configuration():
     for profile in sheet.profiles:
         runs = list(sheet.runs_of(profile))
         assert len(runs) == len(set(runs)) > 0
-        digests = {sheet.config(profile, *run).digest for run in runs}
+        digests = {sheet.run_config(profile, *run).digest for run in runs}
         assert len(digests) == len(runs)
 
 
@@ -43,7 +43,7 @@ def test_an_experiment_states_only_what_differs_from_the_defaults():
 def test_the_first_experiments_are_the_originals():
     sheet = study.load(SHEET)
     for depth in (18, 34, 50):
-        config = sheet.config("demo", f"resnet{depth}")
+        config = sheet.run_config("demo", f"resnet{depth}")
         assert config.network == f"resnet{depth}"
         assert (config.pixel_norm, config.optimizer.name, config.weight_decay) == (
             "instance",
@@ -95,14 +95,14 @@ def test_a_network_is_not_given_its_own_answer(edited):
 def test_an_unknown_name_lists_the_known_ones():
     sheet = study.load(SHEET)
     with pytest.raises(UserError, match="unknown profile 'huge'; known: smoke, demo"):
-        sheet.config("huge", "resnet18")
+        sheet.run_config("huge", "resnet18")
     with pytest.raises(UserError, match="unknown experiment 'resnet19'; known: resnet18"):
-        sheet.config("smoke", "resnet19")
+        sheet.run_config("smoke", "resnet19")
 
 
 def test_a_key_replaces_the_default_whole(edited):
     sheet = edited("resnet18: {}", "resnet18: {schedule: {name: step, gamma: 0.1, step_size: 4}}")
-    assert sheet.config("demo", "resnet18").schedule == study.Step(
+    assert sheet.run_config("demo", "resnet18").schedule == study.Step(
         name="step", gamma=0.1, step_size=4
     )
 

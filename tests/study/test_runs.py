@@ -50,22 +50,22 @@ def test_what_is_read_is_what_was_written(finished):
     assert run.predictions["id"].tolist() == trained.predictions["id"].tolist()
     assert run.provenance["config_digest"] == config.digest
     assert run.provenance["data_fingerprint"] == hands.fingerprint
-    assert set(run.made_by) >= {"commit", "packages", "machine", "seconds", "lock_sha256"}
+    assert set(run.provenance) >= {"commit", "packages", "machine", "seconds", "lock_sha256"}
 
 
 def test_metrics_are_those_of_the_predictions(finished):
     run = runs.load(finished[0])
-    for name, value in metrics_of(run.predictions).items():
+    for name, value in metrics_of(selection.validation(run)).items():
         assert run.metrics["validation"][name] == pytest.approx(value, abs=1e-5)
 
 
 def test_the_loaded_network_predicts_what_the_run_predicted(finished):
-    folder, _, trained, hands = finished
+    folder, _, _, hands = finished
     run = runs.load(folder)
     rows = hands.rows("validation")
     found = predictor_of(run).predict(hands.images[rows])
     for name, values in found.items():
-        np.testing.assert_allclose(values, trained.predictions[name], atol=2e-3)
+        np.testing.assert_allclose(values, selection.validation(run)[name], atol=2e-3)
     assert predictor_of(run).features(hands.images[rows]).shape == (10, 512)
 
 
@@ -110,4 +110,4 @@ def test_a_run_without_its_weights_tells_all_but_what_the_network_would_say_agai
 def test_weights_that_are_not_this_networks_are_refused(copied):
     (copied / runs.WEIGHTS).write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(UserError, match=runs.WEIGHTS):
-        _ = runs.load(copied).network
+        _ = predictor_of(runs.load(copied)).network

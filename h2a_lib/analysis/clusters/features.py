@@ -1,7 +1,6 @@
 """The representations of hands that question 3 compares."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +40,8 @@ def representations(
         Representation("pixels", pixel_features(images)),
         Representation("untrained network", _of_initial(like, images, pretrained=False)),
     ]
-    if imagenet_is_stored(name):
+    is_standard = like.config.width == 1 and like.config.stem == "imagenet"
+    if is_standard and imagenet_is_stored(name):
         described.append(Representation("ImageNet", _of_initial(like, images, pretrained=True)))
     if (run := self_supervised(runs, like)) is not None:
         described.append(Representation("self-supervised", predictor_of(run).features(images)))
@@ -56,7 +56,7 @@ def representations(
 
 def self_supervised(runs: Iterable[Run], like: Run) -> Run | None:
     """Return the first seed of a run on the same images without labels; None without one."""
-    of_images = (run for run in runs if str(run.config.task) == "ssl" and same_images(run, like))
+    of_images = (run for run in runs if run.config.task == "ssl" and same_images(run, like))
     return min(of_images, key=lambda run: run.config.seed, default=None)
 
 
@@ -67,12 +67,9 @@ def same_images(run: Run, like: Run) -> bool:
 
 def imagenet_is_stored(network: str) -> bool:
     """Whether ImageNet's weights for a network lie in torch's folder already."""
-    import torch
+    from h2a_lib.models.networks import imagenet_file
 
-    from h2a_lib.models.networks import RESNETS
-
-    file = Path(RESNETS[network][1].url).name
-    return (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()
+    return imagenet_file(network).is_file()
 
 
 def _of_initial(
@@ -85,7 +82,7 @@ def _of_initial(
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = networks.build(run.config.network, "age", pretrained=pretrained).eval()
+        network = networks.from_config(run.config, pretrained).eval()
     parts = []
     with torch.no_grad():
         for start in range(0, len(images), batch_size):

@@ -12,9 +12,11 @@ from h2a_lib.study.config import RunConfig, StudyConfig
 from h2a_lib.study.runs import Run
 
 # Settings of the machine, and how long it may take, are not tuned.
-NOT_TUNED = {"epochs", "batch_size", "precision", "compile", "devices", "threads", "image_size_px"}
+NOT_TUNED = {"epochs", "batch_size", "precision", "threads", "image_size_px"}
 SETTINGS = {
     "network": "depth",
+    "width": "width",
+    "stem": "stem",
     "schedule": "schedule of the rate",
     "optimizer": "optimiser",
     "lr": "learning rate",
@@ -206,7 +208,7 @@ def network_table(runs: Sequence[Run]) -> pd.DataFrame:
     from h2a_lib.models import networks
 
     rows = []
-    for name in networks.RESNETS:
+    for name in networks.TRUNKS:
         network = networks.build(name)
         speeds = [
             len(run.predictions_train) * run.metrics["epochs"] / run.provenance["seconds"]
@@ -215,7 +217,7 @@ def network_table(runs: Sequence[Run]) -> pd.DataFrame:
         ]
         rows.append(
             {
-                "network": f"ResNet-{name.removeprefix('resnet')}",
+                "network": networks.title(name),
                 "layers": layers(network),
                 "million_parameters": round(
                     sum(weights.numel() for weights in network.parameters()) / 1e6, 1

@@ -22,7 +22,7 @@ from h2a_lib.analysis.statistics.variance_components import (
 )
 from h2a_lib.analysis.statistics.verdicts import verdicts
 from h2a_lib.errors import UserError
-from h2a_lib.study.config import RunConfig, Step
+from h2a_lib.study.config import NETWORK_GFLOPS, RunConfig, Step
 from h2a_lib.study.runs import Run
 
 # Settings that trade bias for variance, in words.
@@ -44,7 +44,7 @@ def by_experiment(runs: Iterable[Run]) -> Groups:
     """Return the runs that estimate age by experiment, in the order of study.yaml and of seeds."""
     groups: Groups = {}
     for run in runs:
-        if run.config.task in ("age", "both"):
+        if run.config.estimates_age:
             groups.setdefault(run.config.experiment, []).append(run)
     return groups
 
@@ -306,7 +306,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     default = next(run.config for run in runs if run.config.experiment == DEFAULT)
     rows = []
     for run in runs:
-        with_age = run.config.task != "sex"
+        with_age = run.config.estimates_age
         estimate = error(run) if with_age else Estimate(*3 * (math.nan,), len(validation(run)))
         rows.append(
             {
@@ -369,7 +369,7 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
 
 def _rank(setting: str, value: object) -> float:
     if setting == "network":
-        return float(str(value).removeprefix("resnet"))
+        return NETWORK_GFLOPS[str(value)]
     return float(value is not None) if setting == "augment" else float(value)  # type: ignore
 
 
@@ -377,6 +377,8 @@ def _short(setting: str, value: object) -> str:
     """Return a tick's text: the axis names the setting."""
     if setting == "augment":
         return "off" if value is None else "on"
+    if setting == "network":
+        return str(value).removeprefix("resnet")
     return f"{_rank(setting, value):g}"
 
 

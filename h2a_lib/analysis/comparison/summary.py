@@ -224,7 +224,7 @@ def power_law_sentence(law: PowerLaw) -> str:
 
 def errors_verdict(runs: Sequence[Run]) -> str:
     """Return between what the errors of all runs that estimate age lie, for a title."""
-    errors = [error(run).value for run in runs if run.config.task != "sex"]
+    errors = [error(run).value for run in runs if run.config.estimates_age]
     ends = dict.fromkeys(number(end) for end in (min(errors), max(errors)))
     return f"errors of {' to '.join(ends)} months"
 

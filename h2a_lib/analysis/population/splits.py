@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from h2a_lib.analysis.statistics.bootstrap import LEVEL, number
+from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, number
 from h2a_lib.data.hands import Hands
 
 Images = NDArray[np.uint8]
@@ -78,7 +78,7 @@ def auc_half_width(area: float, n_male: int, n_female: int) -> float:
 
 
 def _z() -> float:
-    return float(norm.ppf((1 + LEVEL) / 2))
+    return float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def grad_cam(
     male : Tensor, optional
         (n,), for a network with the sex input.
     layer : str, optional
-        A block of the trunk; see `layer_for`.
+        A stage of the network; see `layer_for`.
 
     Returns
     -------
@@ -86,17 +86,12 @@ def grad_cam(
     import torch
     import torch.nn.functional as F  # noqa: N812 (its usual name)
 
-    seen: list[Tensor] = []
-    block = getattr(network.trunk, layer or layer_for(pixels.shape[-1]))
-    hook = block.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    try:
-        with torch.enable_grad():
-            # A gradient that reaches the activations even if the weights are frozen.
-            value = network(pixels.detach().requires_grad_(), male)[answer]
-            (gradient,) = torch.autograd.grad(value.sum(), seen[0])
-    finally:
-        hook.remove()
-    evidence = (gradient * seen[0]).sum(dim=1, keepdim=True)
+    stage = layer or layer_for(pixels.shape[-1])
+    with network.record_maps(stage) as maps, torch.enable_grad():
+        # A gradient that reaches the activations even if the weights are frozen.
+        value = network(pixels.detach().requires_grad_(), male)[answer]
+        (gradient,) = torch.autograd.grad(value.sum(), maps[stage])
+    evidence = (gradient * maps[stage]).sum(dim=1, keepdim=True)
     if answer == "sex":
         evidence = torch.relu(evidence * torch.sign(value).view(-1, 1, 1, 1))
     evidence = F.interpolate(
@@ -205,8 +200,8 @@ def _parts(network: "HandNet", stage: str) -> "list[nn.Module]":
         heads = ("age_head", "sex_head", "read_sex")
         return [getattr(network, name) for name in heads if hasattr(network, name)]
     if stage == "conv1":
-        return [network.trunk.conv1, network.trunk.bn1]
-    return [getattr(network.trunk, stage)]
+        return network.stem
+    return [network.stages[stage]]
 
 
 def sanity(
