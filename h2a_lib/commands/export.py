@@ -166,16 +166,16 @@ def model_card(run: Run, tier_label: str, file_name: str) -> str:
         " data's. Nothing is known of ancestry, which the standard behind the labels does not"
         " reflect.",
     ]
+    selection = run.predictions[run.predictions["split"] == "selection"]
     for split, hands in seen.groupby("split", sort=True):
         if "predicted_age_months" in hands:
-            parts += _age_part(str(split), hands)
+            parts += _age_part(str(split), hands, selection)
         if "male_probability" in hands:
-            selection = run.predictions[run.predictions["split"] == "selection"]
             parts += _sex_part(str(split), hands, sex.choose_threshold(selection))
     return "\n\n".join(parts) + "\n"
 
 
-def _age_part(split: str, hands) -> list[str]:
+def _age_part(split: str, hands, selection) -> list[str]:
     error = age.error(hands)
     table = age.by_band(hands)
     rows = [
@@ -197,9 +197,9 @@ def _age_part(split: str, hands) -> list[str]:
         f"Few: n below {FEW}, the interval is not to be relied on.",
     ]
     if split == "validation":
-        inside = conformal.coverage(conformal.cross_conformal(hands)).iloc[-1]
+        inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
         lines.append(
-            f"{conformal.LEVEL * 100:g} % conformal intervals, fitted on other folds of the same"
+            f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
             f" hands, held the label of {inside['coverage'] * 100:.1f} % of n = {inside['n']:,}."
         )
     return lines

@@ -12,10 +12,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from h2a_lib.analysis import out_of_distribution as familiarity
+from h2a_lib.analysis.out_of_distribution import Detector, features_of, load_detector
+from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.statistics.bootstrap import number
-from h2a_lib.analysis.statistics.conformal import LEVEL, Conformal
+from h2a_lib.analysis.statistics.conformal import (
+    HIGH,
+    LOW,
+    NOMINAL_COVERAGE,
+    ConformalQuantiles,
+    SplitConformal,
+    has_quantiles,
+)
 from h2a_lib.data import images
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_atomically
@@ -25,7 +33,7 @@ from h2a_lib.study.runs import Run
 # Decoded and answered together; 256 pictures of 224 px are 13 MB.
 TOGETHER = 256
 MOST_EXPLAINED = 24
-# With fewer files a set is not compared with the validation hands; below this p it is unlike them.
+# With fewer files a set is not compared with the selection hands; below this p it is unlike them.
 LEAST_SET = 10
 UNLIKE_P = 0.01
 NOTICE = "Research, not for diagnosis."
@@ -40,14 +48,14 @@ class Reading:
     file : str
         As it was named.
     age_months, low_months, high_months : float or None
-        Bone age and its conformal interval; None from a run that was trained for sex alone. The
-        interval is None where the run has too few validation hands to promise one.
+        Bone age, at least 0, and its conformal interval, which holds it; None from a run that was
+        trained for sex alone. The interval is None where the run has too few selection hands.
     level : float
-        Share of new hands like the validation hands whose interval holds the labelled age.
+        Share of new hands like the selection hands whose interval holds the labelled age.
     male_probability : float or None
         None from a run that was trained for age alone.
     sex : {"male", "female"} or None
-        By the threshold that was chosen on training hands.
+        By the threshold that was chosen on the selection hands.
     distance : float or None
         From the training hands, in units of the threshold: above 1, the picture looks unlike them.
         None where the run has no description of them.
@@ -57,7 +65,7 @@ class Reading:
     age_months: float | None = None
     low_months: float | None = None
     high_months: float | None = None
-    level: float = LEVEL
+    level: float = NOMINAL_COVERAGE
     male_probability: float | None = None
     sex: str | None = None
     distance: float | None = None
@@ -94,7 +102,7 @@ class Reading:
 
     def _interval(self) -> str:
         if self.low_months is None or self.high_months is None:
-            return "no interval (too few validation hands)"
+            return "no interval (too few selection hands)"
         span = f"{number(self.low_months, 0)} to {number(self.high_months, 0)}"
         return f"{self.level * 100:g} % interval {span}"
 
@@ -109,13 +117,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Together:
-    """How a whole set of files compares with the validation hands.
+    """How a whole set of files compares with the selection hands.
 
     Attributes
     ----------
     n : int
     farther : float
-        How often one of them lies farther from the training hands than a validation hand does;
+        How often one of them lies farther from the training hands than a selection hand does;
         0.5 if they are alike.
     p : float
         One-sided, Mann-Whitney.
@@ -133,12 +141,12 @@ class Together:
     def text(self) -> str:
         """Return one line for a person."""
         verdict = (
-            "LOOK UNLIKE the training hands; what is said of them is not what was validated"
+            "LOOK UNLIKE the training hands; the validated error does not apply to them"
             if self.is_unlike_training
             else "look like the training hands"
         )
         return (
-            f"Together the {self.n:,} files {verdict} (farther out than a validation hand "
+            f"Together the {self.n:,} files {verdict} (farther out than a selection hand "
             f"{self.farther * 100:.0f} % of the time, p = {self.p:.2g})"
         )
 
@@ -241,52 +249,66 @@ class _Readers:
     """What turns a run's raw answers into readings; fitted once for all files."""
 
     run: Run
-    conformal: Conformal | None
+    conformal: SplitConformal | ConformalQuantiles | None
     threshold: float
-    familiar: familiarity.Views | None
+    detector: Detector | None
 
     @classmethod
     def of(cls, run: Run) -> "_Readers":
-        seen = run.predictions[run.predictions["split"] == "selection"]
+        selection = predictions_of(run, "selection")
         has_age, has_sex = run.config.task in ("age", "both"), run.config.task in ("sex", "both")
+        kind = ConformalQuantiles if has_quantiles(selection) else SplitConformal
         return cls(
             run,
-            Conformal.fit(seen) if has_age else None,
-            sex.choose_threshold(seen) if has_sex else 0.5,
-            familiarity.recall(run.folder),
+            kind.fit(selection) if has_age else None,
+            sex.choose_threshold(selection) if has_sex else 0.5,
+            load_detector(run.folder),
         )
 
     def together(self, answers: Sequence[Reading]) -> Together | None:
-        if self.familiar is None or len(answers) < LEAST_SET:
+        if self.detector is None or len(answers) < LEAST_SET:
             return None
-        far = np.array([answer.distance for answer in answers], float) * self.familiar.threshold
-        return Together(len(answers), *self.familiar.compare(far))
+        far = np.array([answer.distance for answer in answers], float) * self.detector.threshold
+        return Together(len(answers), *self.detector.compare(far))
 
     def read(
         self, named: Sequence[tuple[str, NDArray[np.uint8]]], male: bool | None
     ) -> list[Reading]:
         pictures = np.stack([picture for _, picture in named])
         sexes = None if male is None else np.full(len(pictures), male)
-        said = predictor_of(self.run).predict(pictures, sexes)
+        predicted = predictor_of(self.run).predict(pictures, sexes)
         columns: dict[str, Sequence[Any]] = {"file": [name for name, _ in named]}
         if self.conformal is not None:
-            months = said["predicted_age_months"]
-            low, high = self.conformal.interval(months)
+            months, low, high = _ages(self.conformal, predicted)
             columns["age_months"] = [round(float(m), 2) for m in months]
-            # An unbounded interval is told by its upper end alone: the lower one is cut off at 0.
+            # An unbounded interval shows in its upper end alone: the lower one is cut off at 0.
             columns["low_months"] = [_finite(e, h) for e, h in zip(low, high, strict=True)]
             columns["high_months"] = [_finite(h, h) for h in high]
-        if "male_probability" in said:
-            columns["male_probability"] = [round(float(p), 4) for p in said["male_probability"]]
-            columns["sex"] = [
-                "male" if p >= self.threshold else "female" for p in said["male_probability"]
+        if "male_probability" in predicted:
+            columns["male_probability"] = [
+                round(float(p), 4) for p in predicted["male_probability"]
             ]
-        if self.familiar is not None:
-            features = familiarity.views(self.run, pictures)
-            far = self.familiar.distances(features) / self.familiar.threshold
+            columns["sex"] = [
+                "male" if p >= self.threshold else "female" for p in predicted["male_probability"]
+            ]
+        if self.detector is not None:
+            features = features_of(self.run, pictures)
+            far = self.detector.distances(features) / self.detector.threshold
             columns["distance"] = [round(float(f), 3) for f in far]
         rows = zip(*columns.values(), strict=True)
         return [Reading(**dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def _ages(
+    conformal: SplitConformal | ConformalQuantiles, predicted: dict[str, NDArray]
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Return estimates, none negative, and intervals that hold them, (n,) each, months."""
+    months = np.maximum(predicted["predicted_age_months"], 0)
+    if isinstance(conformal, ConformalQuantiles):
+        low, high = conformal.interval(predicted[LOW], predicted[HIGH])
+    else:
+        low, high = conformal.interval(months)
+    return months, np.minimum(low, months), np.maximum(high, months)
 
 
 def _finite(end: float, high: float) -> float | None:

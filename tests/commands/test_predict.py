@@ -7,7 +7,7 @@ from dicoms import content, dicom
 from trained import squares_for, trained
 from typer.testing import CliRunner
 
-from h2a_lib.analysis import out_of_distribution as familiarity
+from h2a_lib.analysis import out_of_distribution
 from h2a_lib.commands import app as cli
 from h2a_lib.commands.predict import explain, read_hands
 from h2a_lib.errors import UserError
@@ -96,7 +96,7 @@ def test_the_likeness_to_training_is_not_known_until_it_was_learnt(tmp_path, fil
     (answer,) = read_hands(files[:1], run).answers
     assert answer.is_unlike_training is None
     assert "not known" in answer.text()
-    familiarity.learn(run, squares_for(run.config))
+    out_of_distribution.fit_detector(run, squares_for(run.config))
     strange = tmp_path / "strange.png"
     tiles = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4))) * 255
     cv2.imwrite(str(strange), tiles.astype(np.uint8))
@@ -192,3 +192,16 @@ def test_a_folder_that_is_no_run_is_a_users_mistake(files, tmp_path):
     done = typed(files[0], "--run", tmp_path)
     assert isinstance(done.exception, UserError)
     assert "not a finished run" in str(done.exception)
+
+
+def test_no_age_is_negative_and_every_interval_holds_its_estimate():
+    selection = pd.DataFrame(
+        {"age_months": np.linspace(5, 220, 90), "predicted_age_months": np.linspace(25, 200, 90)}
+    )
+    months = np.array([-20.7, 0.0, 90.0, 260.0])
+    quantiles = {conformal.LOW: months + 50, conformal.HIGH: months + 60}
+    for fitted in (conformal.SplitConformal.fit(selection), conformal.ConformalQuantiles(1.0)):
+        predicted = {"predicted_age_months": months} | quantiles
+        estimates, low, high = predict._ages(fitted, predicted)
+        assert estimates.tolist() == [0, 0, 90, 260]
+        assert (low >= 0).all() and (low <= estimates).all() and (estimates <= high).all()
