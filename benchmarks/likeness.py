@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from h2a_lib.analysis import out_of_distribution
-from h2a_lib.analysis import selection
+from h2a_lib.analysis import out_of_distribution, selection
 from h2a_lib.analysis.age.robustness import blur, changed, noise
 from h2a_lib.commands.predict import LEAST_SET, UNLIKE_P
 from h2a_lib.data import images

@@ -2,13 +2,16 @@ import json
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from dicoms import content, dicom
 from trained import squares_for, trained
 from typer.testing import CliRunner
 
 from h2a_lib.analysis import out_of_distribution
+from h2a_lib.analysis.statistics import conformal
 from h2a_lib.commands import app as cli
+from h2a_lib.commands import predict
 from h2a_lib.commands.predict import explain, read_hands
 from h2a_lib.errors import UserError
 
