@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from h2a_lib.analysis import out_of_distribution as familiarity
-from h2a_lib.analysis import selection
+from h2a_lib.analysis import out_of_distribution, selection
 from h2a_lib.analysis.age.robustness import blur, changed, noise
 from h2a_lib.commands.predict import MIN_SET, SET_P
 from h2a_lib.data import images
@@ -33,7 +32,7 @@ def main() -> None:
     run = runs.load(asked.run)
     study = workspace.locate(asked.run.resolve().parents[1].name)
     hands = load_hands(study, run.config)
-    found = familiarity.learn(run, hands)
+    found = out_of_distribution.fit_detector(run, hands)
     own = selection.pictures(hands, selection.validation(run)["id"])
     config = run.config
     strange = np.stack(
@@ -43,7 +42,7 @@ def main() -> None:
         ]
     )
     for name, pictures in sets(own, strange).items():
-        far = found.distances(familiarity.views(run, pictures))
+        far = found.distances(out_of_distribution.features_of(run, pictures))
         random = np.random.default_rng(0)
         tens = [
             found.compare(random.choice(far, MIN_SET, replace=False))[1] < SET_P

@@ -1,33 +1,34 @@
-"""Does a picture look like those the network learnt from? Five views of it, and their distances.
+"""Out-of-distribution detection: whether a picture is unlike those the network was trained on.
 
-Each block of the network gives a picture the mean and spread of its channels: early blocks know
-shading and grain, late ones shape. The fifth view knows nothing of the network: the picture's
-spectrum, which tells how sharp and how grainy it is whatever its exposure. In each view the
-training hands are described by a normal distribution with few free directions (probabilistic
-principal components: Tipping and Bishop 1999, J. R. Stat. Soc. B 61:611, equations 7 and 8), and a
-picture by its Mahalanobis distance from it (Lee et al. 2018, NeurIPS, section 2.2); the view in
-which it is farthest out decides.
+Five sets of features describe a picture. Each block of the network gives mean and spread of its
+channels: early blocks respond to shading and grain, late ones to shape. The fifth set does not
+depend on the network: the picture's spectrum, which measures sharpness and grain whatever the
+exposure. In each set the training hands are described by a normal distribution with few free
+directions (probabilistic principal components: Tipping and Bishop 1999, J. R. Stat. Soc. B 61:611,
+equations 7 and 8), and a picture by its Mahalanobis distance from it (Lee et al. 2018, NeurIPS,
+section 2.2); the set in which it is farthest out decides. Thresholds are of the selection hands.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from h2a_lib.analysis.statistics.bootstrap import share_interval
 from h2a_lib.data.hands import Hands
 from h2a_lib.files import sha256, write_atomically
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import WEIGHTS, Run
 
-# Earlier versions wrote familiarity.npz and familiarity-blocks.npz, of fewer views.
-NAME = "familiarity-views.npz"
+NAME = "out_of_distribution.npz"
 DIRECTIONS = 50
 # Enough to describe a distribution with 50 directions; all 10,000 would only cost time.
-MOST_HANDS = 2000
-# A hand is called unlike when it is farther out than this share of the validation hands.
+MOST_HANDS = 1000
+# A hand is out of distribution when it lies farther out than this share of the selection hands.
 SHARE = 0.95
 BLOCKS = ("layer1", "layer2", "layer3", "layer4")
 SPECTRUM = "spectrum"
@@ -38,8 +39,8 @@ Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Familiarity:
-    """What the features of a run's training hands look like.
+class FeatureDistribution:
+    """The distribution of one set of features over the training hands.
 
     Attributes
     ----------
@@ -51,9 +52,9 @@ class Familiarity:
     rest : float
         Variance along every other direction.
     threshold : float
-        Distance that 95 % of the validation hands do not exceed.
-    n_train, n_validation : int
-        Hands behind the description and behind the threshold.
+        Distance that 95 % of the selection hands do not exceed.
+    n_train, n_selection : int
+        Hands behind the distribution and behind the threshold.
     """
 
     mean: NDArray[np.float64]
@@ -62,11 +63,11 @@ class Familiarity:
     rest: float
     threshold: float
     n_train: int
-    n_validation: int
+    n_selection: int
 
     @classmethod
-    def fit(cls, train: Features, validation: Features) -> "Familiarity":
-        """Describe features, (n, d), of training hands; set the threshold on validation hands.
+    def fit(cls, train: Features, selection: Features) -> "FeatureDistribution":
+        """Fit to features, (n, d), of training hands; set the threshold on selection hands.
 
         The threshold is not set on training hands, whose features the network has fitted: new
         hands lie farther out.
@@ -81,12 +82,12 @@ class Familiarity:
         rest = float(variances[k:].sum() / max(d - k, 1))
         # Features that never vary are as good as one that varies a millionth as much as the first.
         least = max(float(variances[0]) * 1e-6, 1e-12)
-        found = cls(
+        fitted = cls(
             mean, directions[:k], np.maximum(variances[:k], least), max(rest, least), math.inf, n, 0
         )
-        far = found.distances(validation)
+        far = fitted.distances(selection)
         threshold = float(np.quantile(far, SHARE)) if len(far) else math.inf
-        return replace(found, threshold=threshold, n_validation=len(far))
+        return replace(fitted, threshold=threshold, n_selection=len(far))
 
     def distances(self, features: Features) -> NDArray[np.float64]:
         """Return each hand's distance, (n,); about 1 for a hand like those of the training."""
@@ -98,37 +99,40 @@ class Familiarity:
 
 
 @dataclass(frozen=True)
-class Views:
-    """What the blocks of a network and the spectrum say together.
+class Detector:
+    """The distributions of all sets of features, and a threshold of the farthest.
 
     Attributes
     ----------
-    of : dict of str to Familiarity
+    distributions : dict of str to FeatureDistribution
         One for each of `BLOCKS`, and `SPECTRUM`.
     threshold : float
-        What 95 % of the validation hands do not exceed.
-    validation : ndarray, (n,)
+        What 95 % of the selection hands do not exceed.
+    reference : ndarray, (n,)
         Their distances: what those of a set of hands are compared with.
     """
 
-    of: dict[str, Familiarity]
+    distributions: dict[str, FeatureDistribution]
     threshold: float
-    validation: NDArray[np.float64]
+    reference: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, train: Mapping[str, Features], validation: Mapping[str, Features]) -> "Views":
-        """Describe features, (n, d) in each view, of training hands; see `Familiarity.fit`."""
-        of = {view: Familiarity.fit(train[view], validation[view]) for view in train}
-        far = cls(of, math.inf, np.empty(0)).distances(validation)
-        return cls(of, float(np.quantile(far, SHARE)) if len(far) else math.inf, np.sort(far))
+    def fit(cls, train: Mapping[str, Features], selection: Mapping[str, Features]) -> "Detector":
+        """Fit to the sets of features, (n, d) each; see `FeatureDistribution.fit`."""
+        fitted = {name: FeatureDistribution.fit(train[name], selection[name]) for name in train}
+        far = cls(fitted, math.inf, np.empty(0)).distances(selection)
+        return cls(fitted, float(np.quantile(far, SHARE)) if len(far) else math.inf, np.sort(far))
 
     def distances(self, features: Mapping[str, Features]) -> NDArray[np.float64]:
-        """Return each hand's distance, (n,): in its farthest view, in that view's thresholds."""
-        far = [one.distances(features[view]) / one.threshold for view, one in self.of.items()]
+        """Return each hand's largest distance, (n,), in units of each set's threshold."""
+        far = [
+            fitted.distances(features[name]) / fitted.threshold
+            for name, fitted in self.distributions.items()
+        ]
         return np.max(far, axis=0)
 
     def compare(self, distances: NDArray[np.float64]) -> tuple[float, float]:
-        """Compare a set of hands with the validation hands (Mann-Whitney, one-sided).
+        """Compare a set of hands with the selection hands (Mann-Whitney, one-sided).
 
         Where single pictures hide in the tails, many together do not (Rabanser, Günnemann and
         Lipton 2019, NeurIPS, "Failing Loudly").
@@ -136,13 +140,13 @@ class Views:
         Returns
         -------
         farther, p : float
-            How often one of the set lies farther out than a validation hand (0.5: no difference),
-            and the chance of that or more, were they alike.
+            How often one of the set lies farther out than a selection hand (0.5: no difference),
+            and the one-sided p.
         """
         from scipy.stats import mannwhitneyu
 
-        found = mannwhitneyu(distances, self.validation, alternative="greater")
-        return float(found.statistic / (len(distances) * len(self.validation))), float(found.pvalue)
+        test = mannwhitneyu(distances, self.reference, alternative="greater")
+        return float(test.statistic / (len(distances) * len(self.reference))), float(test.pvalue)
 
 
 def spectrum(images: NDArray[np.uint8]) -> Features:
@@ -175,7 +179,7 @@ def spectrum(images: NDArray[np.uint8]) -> Features:
     return np.log(np.stack(rings, axis=1) + 1e-9)
 
 
-def views(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> dict[str, Features]:
+def features_of(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> dict[str, Features]:
     """Describe pictures by mean and SD of each channel of each block, and by their spectrum.
 
     Parameters
@@ -192,60 +196,84 @@ def views(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> dict[st
     """
     import torch
 
-    found: dict[str, list[Features]] = {block: [] for block in BLOCKS}
+    parts: dict[str, list[Features]] = {name: [] for name in (*BLOCKS, SPECTRUM)}
 
     predictor = predictor_of(run)
     with torch.no_grad(), predictor.network.record_maps() as maps:
         for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            predictor.network.features(predictor.normalise(part))
+            batch = images[start : start + batch_size]
+            predictor.network.features(predictor.normalise(batch))
             for block in BLOCKS:
                 sd, mean = torch.std_mean(maps[block].float(), dim=(2, 3), correction=0)
-                found[block].append(torch.cat([mean, sd], dim=1).numpy())
-            found.setdefault(SPECTRUM, []).append(spectrum(part))
-    return {view: np.concatenate(parts) for view, parts in found.items()}
+                parts[block].append(torch.cat([mean, sd], dim=1).numpy())
+            parts[SPECTRUM].append(spectrum(batch))
+    return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 
-def learn(run: Run, hands: Hands) -> Views:
-    """Describe a run's training hands and keep the description in its folder.
+def fit_detector(run: Run, hands: Hands) -> Detector:
+    """Fit a run's detector on its training and selection hands and save it in its folder.
 
     Parameters
     ----------
     run : Run
     hands : Hands
         Images as the run was given them, with their splits.
-
-    Returns
-    -------
-    Views
     """
     train = hands.training_rows(run.config.train_fraction)[:MOST_HANDS]
-    validation = hands.rows("validation")[:MOST_HANDS]
-    found = Views.fit(*(views(run, np.asarray(hands.images[rows])) for rows in (train, validation)))
-    arrays = {f"{name}.{k}": v for name, one in found.of.items() for k, v in vars(one).items()}
+    selection = hands.rows("selection")[:MOST_HANDS]
+    detector = Detector.fit(
+        *(features_of(run, np.asarray(hands.images[rows])) for rows in (train, selection))
+    )
+    arrays = {
+        f"{name}.{key}": value
+        for name, fitted in detector.distributions.items()
+        for key, value in vars(fitted).items()
+    }
     with write_atomically(run.folder / NAME) as temporary:
         np.savez_compressed(
             temporary,
             weights=sha256(run.folder / WEIGHTS),
-            threshold=found.threshold,
-            validation=np.float32(found.validation),
+            threshold=detector.threshold,
+            reference=np.float32(detector.reference),
             **{key: np.float32(v) if np.ndim(v) else v for key, v in arrays.items()},
         )
-    return found
+    return detector
 
 
-def recall(run_folder: Path) -> Views | None:
-    """Read what `learn` kept; None if there is none, or it is of other weights."""
+def summary(
+    runs: Sequence[Run], detectors: Sequence[Detector], images: NDArray[np.uint8]
+) -> pd.DataFrame:
+    """Say how many hands stand behind each detector, and how many of some images it flags.
+
+    Returns
+    -------
+    DataFrame
+        run, n_train, n_selection, n (images), flagged (their share) with _low and _high.
+    """
+    rows = []
+    for run, detector in zip(runs, detectors, strict=True):
+        first = next(iter(detector.distributions.values()))
+        flagged = share_interval(detector.distances(features_of(run, images)) > detector.threshold)
+        rows.append(
+            {"run": run.name, "n_train": first.n_train, "n_selection": first.n_selection}
+            | {"n": flagged.n}
+            | flagged.row("flagged", digits=3)
+        )
+    return pd.DataFrame(rows)
+
+
+def load_detector(run_folder: Path) -> Detector | None:
+    """Read what `fit_detector` saved; None if there is none, or it is of other weights."""
     file = run_folder / NAME
     if not file.is_file():
         return None
-    with np.load(file) as kept:
-        if str(kept["weights"]) != sha256(run_folder / WEIGHTS):
+    with np.load(file) as saved:
+        if str(saved["weights"]) != sha256(run_folder / WEIGHTS):
             return None
-        of = {
-            view: Familiarity(
-                **{part.name: kept[f"{view}.{part.name}"][()] for part in fields(Familiarity)}
+        distributions = {
+            name: FeatureDistribution(
+                **{key.name: saved[f"{name}.{key.name}"][()] for key in fields(FeatureDistribution)}
             )
-            for view in (*BLOCKS, SPECTRUM)
+            for name in (*BLOCKS, SPECTRUM)
         }
-        return Views(of, float(kept["threshold"]), kept["validation"])
+        return Detector(distributions, float(saved["threshold"]), saved["reference"])

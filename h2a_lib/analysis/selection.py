@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from h2a_lib.analysis.statistics.conformal import has_quantiles
 from h2a_lib.data import measure
 from h2a_lib.data.hands import Hands
 from h2a_lib.errors import UserError
@@ -16,10 +17,10 @@ from h2a_lib.study.runs import Run
 
 
 def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Run]:
-    """Return all seeds of the experiment that answers a question best on the validation hands.
+    """Return all seeds of the experiment that answers a question best on the selection hands.
 
-    Both supervised questions are about the image alone, so runs that are told the sex are taken
-    only if they are asked for by name, or if no other run of the study answers.
+    Both supervised questions are about the image alone, so runs with sex input are taken only by
+    name, or if the study has no other.
 
     Parameters
     ----------
@@ -60,14 +61,12 @@ def estimates(run: Run, answer: str) -> bool:
 
 
 def with_weights(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs whose network can be asked again: of some, only the record may be here."""
+    """Return the runs whose weights are here: of some, only the record may be."""
     return [run for run in runs if run.has_weights]
 
 
 def blind_to_sex(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that neither were told the sex nor learnt it, but the age alone.
-
-    Only what such a network groups by sex, it has found by itself.
+    """Return the runs that had the sex neither as input nor as target, only the age.
 
     Raises
     ------
@@ -77,27 +76,32 @@ def blind_to_sex(runs: Iterable[Run]) -> list[Run]:
     blind = [run for run in runs if run.config.task == "age" and not run.config.sex_input]
     if not blind:
         raise UserError(
-            "every run of the study has seen the sex: add one with task: age and without "
-            "sex_input to the profile's experiments in study.yaml"
+            "every run of the study has the sex as input or target: add one with task: age "
+            "and without sex_input to the profile's experiments in study.yaml"
         )
     return blind
 
 
-def told_the_sex(runs: Iterable[Run]) -> list[Run]:
-    """Return all seeds of the best experiment that is told the sex; none if there is none."""
-    told = [run for run in runs if run.config.sex_input]
-    return _best_group(told, "age") if told else []
+def best_with_sex_input(runs: Iterable[Run]) -> list[Run]:
+    """Return all seeds of the best experiment with sex input; none if there is none."""
+    with_sex_input = [run for run in runs if run.config.sex_input]
+    return _best_group(with_sex_input, "age") if with_sex_input else []
+
+
+def runs_with_quantiles(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs without sex input whose predictions have quantiles of the age."""
+    return [run for run in runs if not run.config.sex_input and has_quantiles(run.predictions)]
 
 
 def _best_group(runs: Iterable[Run], answer: str) -> list[Run]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.config.experiment, []).append(run)
-    best = min(groups.values(), key=lambda group: np.mean([_badness(r, answer) for r in group]))
+    best = min(groups.values(), key=lambda group: np.mean([_loss(r, answer) for r in group]))
     return sorted(best, key=lambda run: run.config.seed)
 
 
-def _badness(run: Run, answer: str) -> float:
+def _loss(run: Run, answer: str) -> float:
     """Return a run's error on the selection hands; lower is better."""
     metrics = run.metrics["selection"]
     if answer == "age":
@@ -107,7 +111,7 @@ def _badness(run: Run, answer: str) -> float:
 
 
 def runs_like(runs: Iterable[Run], answer: str, like: Run) -> Run | None:
-    """Return the best run for an answer that reads the same pictures as another; None if none does.
+    """Return the best run for an answer that was given the same pictures as another, or None.
 
     Features of two runs can only be compared on the same pictures and hands.
     """
@@ -177,10 +181,10 @@ def nuisances(
     dict of str to ndarray
         (n,) each: aspect ratio, size (pixels of the file), exposure (mean grey), background (10th
         percentile of grey: near black from a digital detector, the fog of the film from a scanner)
-        and "film or digital": on phantoms it is known, on other hands told by
+        and "film or digital": on phantoms it is known, on other hands inferred by
         `measure.SCANNED_RULE`, here on the network's pictures.
     """
-    found = {
+    measured = {
         "aspect ratio": (labels["height_px"] / labels["width_px"]).to_numpy(),
         "size": (labels["height_px"] * labels["width_px"]).to_numpy(),
         "exposure": images.mean(axis=(1, 2)),
@@ -189,14 +193,14 @@ def nuisances(
     truth = data_folder / "phantom-truth.csv"
     if is_phantom(data_folder) and truth.is_file():
         kind = read_csv(truth).set_index("id")["kind"]
-        found["film or digital"] = kind.loc[labels["id"]].to_numpy()
+        measured["film or digital"] = kind.loc[labels["id"]].to_numpy()
     else:
-        found["film or digital"] = kinds(images)["scanned or fogged"]
-    return found
+        measured["film or digital"] = kinds(images)["scanned or fogged"]
+    return measured
 
 
 def kinds(images: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
-    """Tell pictures, (n, s, s) uint8, that are hard to read, by the rules of `data.measure`."""
+    """Classify pictures, (n, s, s) uint8, by the rules of `data.measure` for hard ones."""
     measured = pd.DataFrame([measure.measure_one(np.asarray(image)) for image in images])
     flat = measured["contrast_grey"] < measured["contrast_grey"].quantile(0.1)
     return {

@@ -182,16 +182,16 @@ def model_card(run: "Run", tier_label: str, file_name: str) -> str:
         " data contain any); views other than posteroanterior; labels of another standard than the"
         " data's. Ancestry is not recorded, nor does the standard behind the labels reflect it.",
     ]
+    selection = predictions[predictions["split"] == "selection"]
     for split, hands in predictions.groupby("split", sort=True):
         if "predicted_age_months" in hands:
-            parts += _age_part(str(split), hands)
+            parts += _age_part(str(split), hands, selection)
         if "male_probability" in hands:
-            selection = run.predictions[run.predictions["split"] == "selection"]
             parts += _sex_part(str(split), hands, sex.choose_threshold(selection))
     return "\n\n".join(parts) + "\n"
 
 
-def _age_part(split: str, hands: "pd.DataFrame") -> list[str]:
+def _age_part(split: str, hands: "pd.DataFrame", selection: "pd.DataFrame") -> list[str]:
     from h2a_lib.analysis.age import errors as age
     from h2a_lib.analysis.statistics import conformal
     from h2a_lib.analysis.statistics.bootstrap import FEW
@@ -217,9 +217,9 @@ def _age_part(split: str, hands: "pd.DataFrame") -> list[str]:
         f"Few: n below {FEW}; the interval is unreliable.",
     ]
     if split == "validation":
-        inside = conformal.coverage(conformal.cross_conformal(hands)).iloc[-1]
+        inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
         lines.append(
-            f"{conformal.LEVEL * 100:g} % conformal intervals, fitted on other folds of the same"
+            f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
             f" hands, contained the label of {inside['coverage'] * 100:.1f} % of"
             f" n = {inside['n']:,}."
         )

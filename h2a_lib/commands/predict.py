@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from h2a_lib.analysis.out_of_distribution import Views
-    from h2a_lib.analysis.statistics.conformal import Conformal
+    from h2a_lib.analysis.out_of_distribution import Detector
+    from h2a_lib.analysis.sex.calibration import Temperature
+    from h2a_lib.analysis.statistics.conformal import ConformalQuantiles, SplitConformal
     from h2a_lib.study.runs import Run
 
 # Decoded and predicted together; 256 pictures of 224 px are 13 MB.
 BATCH_SIZE = 256
 MAX_EXPLAINED = 24
-# Fewer files are not compared with the validation hands as a set.
+# Fewer files are not compared with the selection hands as a set.
 MIN_SET = 10
 # Below this p a set is called out of distribution.
 SET_P = 0.01
@@ -88,8 +89,8 @@ class Prediction:
     file : str
         As it was named.
     age_months, low_months, high_months : float or None
-        Bone age and its conformal interval; None from a run that was trained for sex alone. The
-        interval is None where the run has too few selection hands for one.
+        Bone age, at least 0, and a conformal interval that contains it; None from a run that was
+        trained for sex alone. The interval is None where the run has too few selection hands for one.
     level : float or None
         Share of hands like the selection hands whose interval contains the labelled age.
     male_probability : float or None
@@ -159,13 +160,13 @@ class UnreadableFile:
 
 @dataclass(frozen=True)
 class SetComparison:
-    """How a whole set of files compares with the validation hands.
+    """How a whole set of files compares with the selection hands.
 
     Attributes
     ----------
     n : int
     farther : float
-        How often one of them lies farther from the training hands than a validation hand does;
+        How often one of them lies farther from the training hands than a selection hand does;
         0.5 if the two sets are alike.
     p : float
         One-sided, Mann-Whitney.
@@ -188,7 +189,7 @@ class SetComparison:
             else "like the training hands"
         )
         return (
-            f"As a set, the {self.n:,} files are {verdict} (farther out than a validation hand "
+            f"As a set, the {self.n:,} files are {verdict} (farther out than a selection hand "
             f"in {self.farther * 100:.0f} % of pairs, p = {self.p:.2g})"
         )
 
@@ -311,32 +312,39 @@ class _FilePredictor:
     """A run's network with its interval, threshold and distances, fitted once for all files."""
 
     run: "Run"
-    conformal: "Conformal | None"
+    conformal: "SplitConformal | ConformalQuantiles | None"
+    temperature: "Temperature | None"
     threshold: float
-    views: "Views | None"
+    detector: "Detector | None"
 
     @classmethod
     def of(cls, run: "Run") -> "_FilePredictor":
-        from h2a_lib.analysis import out_of_distribution
+        from h2a_lib.analysis.out_of_distribution import load_detector
+        from h2a_lib.analysis.selection import predictions_of
         from h2a_lib.analysis.sex import errors as sex
-        from h2a_lib.analysis.statistics.conformal import Conformal
+        from h2a_lib.analysis.sex.calibration import Temperature
+        from h2a_lib.analysis.statistics import conformal
 
-        selection = run.predictions[run.predictions["split"] == "selection"]
+        selection = predictions_of(run, "selection")
+        with_quantiles = conformal.has_quantiles(selection)
+        intervals = conformal.ConformalQuantiles if with_quantiles else conformal.SplitConformal
         has_age, has_sex = run.config.estimates_age, run.config.estimates_sex
+        temperature = Temperature.fit(selection) if has_sex else None
         return cls(
             run,
-            Conformal.fit(selection) if has_age else None,
-            sex.choose_threshold(selection) if has_sex else 0.5,
-            out_of_distribution.recall(run.folder),
+            intervals.fit(selection) if has_age else None,
+            temperature,
+            sex.choose_threshold(temperature.calibrate(selection)) if temperature else 0.5,
+            load_detector(run.folder),
         )
 
     def compare(self, predictions: Sequence[Prediction]) -> SetComparison | None:
         import numpy as np
 
-        if self.views is None or len(predictions) < MIN_SET:
+        if self.detector is None or len(predictions) < MIN_SET:
             return None
         distances = np.array([prediction.distance for prediction in predictions], float)
-        compared = self.views.compare(distances * self.views.threshold)
+        compared = self.detector.compare(distances * self.detector.threshold)
         return SetComparison(len(predictions), *compared)
 
     def predict(
@@ -344,7 +352,8 @@ class _FilePredictor:
     ) -> list[Prediction]:
         import numpy as np
 
-        from h2a_lib.analysis import out_of_distribution
+        from h2a_lib.analysis.out_of_distribution import features_of
+        from h2a_lib.analysis.statistics.conformal import NOMINAL_COVERAGE
         from h2a_lib.models.inference import predictor_of
 
         stacked = np.stack(images)
@@ -352,24 +361,38 @@ class _FilePredictor:
         outputs = predictor_of(self.run).predict(stacked, sexes)
         columns: dict[str, Sequence[Any]] = {"file": names}
         if self.conformal is not None:
-            # A network without bounds may go below birth; an age does not.
-            months = np.maximum(outputs["predicted_age_months"], 0)
-            low, high = self.conformal.interval(months)
+            months, low, high = _ages(self.conformal, outputs)
             columns["age_months"] = [round(float(m), 2) for m in months]
             # The upper end alone shows that an interval is unbounded: the lower stops at 0.
             columns["low_months"] = [_finite(e, h) for e, h in zip(low, high, strict=True)]
             columns["high_months"] = [_finite(h, h) for h in high]
-            columns["level"] = [self.conformal.level] * len(names)
-        if "male_probability" in outputs:
-            probability = outputs["male_probability"]
+            columns["level"] = [NOMINAL_COVERAGE] * len(names)
+        if self.temperature is not None:
+            probability = self.temperature.apply(outputs["male_probability"])
             columns["male_probability"] = [round(float(p), 4) for p in probability]
             columns["sex"] = ["male" if p >= self.threshold else "female" for p in probability]
-        if self.views is not None:
-            features = out_of_distribution.views(self.run, stacked)
-            distances = self.views.distances(features) / self.views.threshold
-            columns["distance"] = [round(float(d), 3) for d in distances]
+        if self.detector is not None:
+            distances = self.detector.distances(features_of(self.run, stacked))
+            columns["distance"] = [round(float(d), 3) for d in distances / self.detector.threshold]
         rows = zip(*columns.values(), strict=True)
         return [Prediction(**dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def _ages(
+    conformal: "SplitConformal | ConformalQuantiles", outputs: "dict[str, NDArray]"
+) -> "tuple[NDArray, NDArray, NDArray]":
+    """Return estimates, none negative, and intervals that contain them, (n,) each, months."""
+    import numpy as np
+
+    from h2a_lib.analysis.statistics.conformal import HIGH, LOW, ConformalQuantiles
+
+    # A network without bounds may go below birth; an age does not.
+    months = np.maximum(outputs["predicted_age_months"], 0)
+    if isinstance(conformal, ConformalQuantiles):
+        low, high = conformal.interval(outputs[LOW], outputs[HIGH])
+    else:
+        low, high = conformal.interval(months)
+    return months, np.minimum(low, months), np.maximum(high, months)
 
 
 def _finite(end: float, high: float) -> float | None:

@@ -2,23 +2,226 @@
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
+from h2a_lib.analysis.age import errors, sex_gap, summary
+from h2a_lib.analysis.age import robustness as robust
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE, BlandAltman
+from h2a_lib.analysis.age.summary import Yardstick
 from h2a_lib.analysis.bands import NAMES, sex_of
-from h2a_lib.analysis.statistics.bootstrap import Estimate, number
+from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
+from h2a_lib.figures import density
 from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons
-from h2a_lib.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SEX_COLOURS, VERMILLION
+from h2a_lib.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    HALF,
+    ORANGE,
+    SEX_COLOURS,
+    VERMILLION,
+    WIDE,
+    radiographs,
+)
+from h2a_lib.study.results import Drawing
 
+WORST_PANELS = (2, 4)
+SHORT_NAMES = [name.removesuffix(" years") for name in NAMES]
 OLDEST_MONTHS = 228
 # A mean of fewer hands would wander.
 LEAST_FOR_A_MEAN = 20
 
 
-def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
+# --- drawings -------------------------------------------------------------------------------------
+
+
+def scatter(
+    predictions: pd.DataFrame,
+    yardsticks: Sequence[Yardstick],
+    answer: str,
+    noise: tuple[float, float] | None = None,
+) -> Drawing:
+    """Draw estimated against labelled age, and the error beside baselines and published results.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of the validation hands.
+    yardsticks : sequence of (name, error, kind)
+        From `summary.yardsticks`.
+    answer : str
+        From `errors.answer`.
+    noise : (low, high), optional
+        The error that the noise of the labels explains, months.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
+    plot_scatter(predictions, axes[0])
+    plot_yardsticks(yardsticks, axes[1], noise)
+    return Drawing(
+        figure,
+        "age_scatter",
+        alt=f"Estimated against labelled bone age, and errors beside baselines. {answer}",
+        caption=f"Left: estimated against labelled age; right: errors; n = {len(predictions):,}"
+        f"{density.key(len(predictions))}",
+        finding=answer,
+    )
+
+
+def agreement(predictions: pd.DataFrame) -> Drawing:
+    """Draw the difference of estimate and label against their mean (Bland and Altman)."""
+    figure, axes = plt.subplots(figsize=HALF)
+    plot_agreement(predictions, errors.bland_altman(predictions), axes)
+    sentence = summary.agreement_sentence(predictions)
+    return Drawing(
+        figure,
+        "age_bland_altman",
+        alt=f"Difference of estimated and labelled age against their mean. {sentence}",
+        caption=f"Agreement of estimated and labelled age, n = {len(predictions):,}"
+        f"{density.key(len(predictions))}",
+        finding=sentence,
+    )
+
+
+def by_band(table: pd.DataFrame) -> Drawing:
+    """Draw the mean absolute error by age band and sex, from `errors.by_band`."""
+    figure, axes = plt.subplots(figsize=HALF)
+    plot_by_band(table, axes)
+    n, sentence = int(table["n"].iloc[-1]), summary.band_sentence(table)
+    return Drawing(
+        figure,
+        "age_by_band",
+        alt="Mean absolute error in months by age band and sex, with the number of hands in each; "
+        f"bands of fewer than 30 hands are pale. {sentence}",
+        caption=f"Error by labelled age and sex, validation, n = {n:,}",
+        finding=sentence,
+    )
+
+
+def gap(table: pd.DataFrame) -> Drawing:
+    """Draw the bias of girls and boys by age band, and the gap between them, from `sex_gap`."""
+    figure, axes = plt.subplots(1, 2, figsize=WIDE, sharey=True)
+    plot_biases(table, axes[0])
+    plot_gaps(table, axes[1])
+    row, sentence = table.iloc[-1], sex_gap.sentence(table)
+    return Drawing(
+        figure,
+        "age_sex_gap",
+        alt="Mean signed error of girls and of boys by age band, and the difference between them. "
+        f"{sentence}",
+        caption="Left: bias of each sex; right: girls minus boys; 95 % CI, pale: fewer than 30; "
+        f"n = {row['n_female']:,} girls and {row['n_male']:,} boys",
+        finding=sentence,
+    )
+
+
+def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
+    """Draw the hands with the largest errors.
+
+    Parameters
+    ----------
+    images : ndarray
+        (n, s, s), uint8.
+    predictions : DataFrame
+        n rows, in the images' order.
+    """
+    figure, axes = plt.subplots(*WORST_PANELS, figsize=(9.6, 5.2), layout="compressed")
+    worst = errors.worst(predictions, axes.size)
+    plot_worst_cases(images[worst], predictions.iloc[worst], axes.ravel())
+    sentence = f"The {len(worst)} largest errors are {summary.worst_verdict(predictions)}."
+    return radiographs(
+        figure,
+        "worst_cases",
+        alt=f"The hands with the largest errors, each with its labelled age in years, sex, and the "
+        f"estimate. {sentence}",
+        caption=f"The largest errors of n = {len(predictions):,}; label, sex → estimate (years)",
+        finding=sentence,
+    )
+
+
+def intervals(
+    by_true: pd.DataFrame, judged: pd.DataFrame, curve: pd.DataFrame, nominal: float
+) -> Drawing:
+    """Draw the coverage of conformal intervals by age band, and the gain from abstention.
+
+    Parameters
+    ----------
+    by_true : DataFrame
+        From `conformal.coverage`.
+    judged : DataFrame
+        From `conformal.compare_intervals`; its first method is drawn.
+    curve : DataFrame
+        From `errors.abstention`.
+    nominal : float
+        The stated coverage.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.25, 1))
+    plot_coverage(judged[judged["method"] == judged["method"].iloc[0]], nominal, axes[0])
+    plot_abstention(curve, axes[1])
+    sentence = summary.conformal_sentence(by_true, nominal)
+    return Drawing(
+        figure,
+        "age_conformal",
+        alt=f"Coverage of prediction intervals by true and by estimated age; error against share "
+        f"answered. {sentence}",
+        caption="Left: coverage, 95 % CI, pale: fewer than 30; right: abstention; "
+        f"n = {int(by_true['n'].iloc[-1]):,}",
+        finding=f"{sentence} {summary.abstention_sentence(curve)}",
+    )
+
+
+def quantiles(judged: pd.DataFrame, nominal: float) -> Drawing | None:
+    """Draw coverage and width of several kinds of intervals; None if there is one kind alone.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        From `conformal.compare_intervals`.
+    nominal : float
+        The stated coverage.
+    """
+    methods = list(dict.fromkeys(judged["method"]))
+    if len(methods) < 2:
+        return None
+    figure, axes = plt.subplots(1, len(methods), figsize=WIDE, sharey=True)
+    for ax, method in zip(axes, methods, strict=True):
+        plot_coverage(judged[judged["method"] == method], nominal, ax)
+        ax.set_title(method, loc="left", pad=28)
+    axes[1].set_ylabel("")
+    axes[1].get_legend().remove()
+    sentence = summary.quantile_sentence(judged)
+    return Drawing(
+        figure,
+        "age_quantile",
+        alt=f"Coverage of each kind of interval by true and by estimated age. {sentence}",
+        caption=f"Coverage by age band, 95 % CI; n = {int(judged['n'].iloc[0]):,}",
+        finding=sentence,
+    )
+
+
+def robustness(table: pd.DataFrame) -> Drawing:
+    """Draw the change in error under every change of the picture, from `robustness.robustness`."""
+    figure, axes = plt.subplots(figsize=(WIDE[0], 4.6))
+    plot_robustness(table, axes)
+    sentence = robust.sentence(table)
+    return Drawing(
+        figure,
+        "robustness",
+        alt=f"Change in error under {len(table)} changes of the picture. {sentence}",
+        caption=f"Change in MAE, paired, n = {table['n'].iloc[0]:,}; black: its 95 % CI lies above "
+        "0, green: below; labelled: the most harmful strength of each kind",
+        finding=sentence,
+    )
+
+
+# --- axes -----------------------------------------------------------------------------------------
+
+
+def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     """Draw estimated against labelled age, with the identity; hexagons where hands are many.
 
     Parameters
@@ -43,10 +246,10 @@ def scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def yardsticks(
-    rows: Sequence[tuple[str, Estimate | float, str]], axes: Axes, floor: float | None = None
+def plot_yardsticks(
+    rows: Sequence[Yardstick], axes: Axes, noise: tuple[float, float] | None = None
 ) -> Axes:
-    """Draw errors one below the other, with intervals, and the label noise as a line.
+    """Draw errors one below the other, with intervals, and the noise of the labels as a band.
 
     Parameters
     ----------
@@ -54,8 +257,8 @@ def yardsticks(
         The error in months, an Estimate or a bare published number; kind is "own" (this study's
         network), "simple" (needs no image), "published", or "heading" (of what follows; no error).
     axes : Axes
-    floor : float, optional
-        Error of a perfect estimate on these labels, months.
+    noise : (low, high), optional
+        Error that the noise of these labels explains, months.
     """
     colours = {"own": BLUE, "simple": ORANGE, "published": GREY}
     for y, (name, error, kind) in enumerate(rows):
@@ -70,35 +273,34 @@ def yardsticks(
             axes.plot([error.low, error.high], [y, y], color=BLACK, lw=1.6)
             top = error.high
         axes.annotate(number(value), (top, y), (5, 0), textcoords="offset points", va="center")
-    if floor is not None:
-        # Of these labels: rows below a heading are judged by others.
+    if noise is not None:
+        # Of these labels: rows below a heading are compared with others.
         last = next((y for y, row in enumerate(rows) if row[2] == "heading"), len(rows)) - 0.5
-        axes.vlines(floor, -1.1, last, color=GREEN, lw=1.6, ls="--")
+        axes.fill_betweenx([-1.1, last], *noise, color=GREEN, alpha=0.25, lw=0, zorder=3)
         axes.annotate(
-            f"noise of the labels, {number(floor)}",
-            (floor, -0.5),
+            f"noise of the labels, {number(noise[0])}–{number(noise[1])}",
+            (noise[1], -0.5),
             (4, 0),
             textcoords="offset points",
             color=GREEN,
             va="bottom",
-            fontsize=12,
         )
     if any(kind == "published" for _, _, kind in rows):
-        said = {"own": "this study", "simple": "without an image", "published": "published"}
-        for kind, name in said.items():
+        names = {"own": "this study", "simple": "without an image", "published": "published"}
+        for kind, name in names.items():
             axes.barh(0, 0, color=colours[kind], label=name)
         axes.legend(loc="lower right", handlelength=1)
     axes.set_yticks(range(len(rows)), ["" if kind == "heading" else name for name, _, kind in rows])
     axes.set(
         xlabel="Mean absolute error (months)",
-        ylim=(len(rows) - 0.35, -0.6 if floor is None else -1.1),
+        ylim=(len(rows) - 0.35, -0.6 if noise is None else -1.1),
     )
     axes.margins(x=0.16)
     axes.grid(axis="y", visible=False)
     return axes
 
 
-def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
+def plot_agreement(frame: pd.DataFrame, agreed: BlandAltman, axes: Axes) -> Axes:
     """Draw the difference against the mean of both ages, with bias and limits of agreement.
 
     Where hands are many, the mean difference of each sex is drawn over their hexagons.
@@ -114,7 +316,7 @@ def bland_altman(frame: pd.DataFrame, found: BlandAltman, axes: Axes) -> Axes:
             middles = [bin.mid for bin in of_each.index]
             axes.plot(middles, of_each, color="white", lw=5)
             axes.plot(middles, of_each, color=SEX_COLOURS[sex], lw=2.8, label=f"{sex}, mean")
-    for line, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
+    for line, style in ((agreed.bias, "-"), (agreed.lower, "--"), (agreed.upper, "--")):
         if np.isnan(line.value):
             continue
         axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)
@@ -155,13 +357,13 @@ def _hands(frame: pd.DataFrame, x: pd.Series, y: pd.Series, axes: Axes) -> None:
         )
 
 
-def by_band(table: pd.DataFrame, axes: Axes) -> Axes:
+def plot_by_band(table: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the error by age band and sex; pale and marked where hands are few.
 
     Parameters
     ----------
     table : DataFrame
-        From `analysis.age.by_band`.
+        From `errors.by_band`.
     axes : Axes
     """
     for offset, sex in ((-0.17, "female"), (0.17, "male")):
@@ -182,7 +384,7 @@ def by_band(table: pd.DataFrame, axes: Axes) -> Axes:
                 fontsize=10, color=BLACK if row["few"] else "white",
             )  # fmt: skip
         axes.bar(0, 0, color=SEX_COLOURS[sex], label=sex)
-    axes.set_xticks(range(len(NAMES)), [name.removesuffix(" years") for name in NAMES])
+    axes.set_xticks(range(len(NAMES)), SHORT_NAMES)
     axes.set(xlabel="Labelled bone age (years); n in the bars", ylabel="Mean abs. error (months)")
     axes.legend(title="pale: n < 30", ncols=2, loc="upper right", handlelength=1)
     axes.margins(y=0.25)
@@ -190,7 +392,7 @@ def by_band(table: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def worst_cases(images: np.ndarray, frame: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
+def plot_worst_cases(images: np.ndarray, frame: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Show hands with what was labelled and what was estimated.
 
     Parameters
@@ -214,69 +416,130 @@ def worst_cases(images: np.ndarray, frame: pd.DataFrame, axes: np.ndarray) -> np
     return axes
 
 
-def coverage(table: pd.DataFrame, level: float, axes: Axes) -> Axes:
-    """Draw achieved coverage of the intervals by true age band, beside what was promised.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `analysis.conformal.coverage`.
-    level : float
-        What was promised.
-    axes : Axes
-    """
-    rows = table[table["sex"] == "both"].set_index("band").loc[[*NAMES, "all"]]
-    for x, (_, row) in enumerate(rows.iterrows()):
-        if row["n"] == 0:
-            continue
-        faint = 0.4 if row["few"] else 1.0
-        axes.plot([x, x], [row["coverage_low"], row["coverage_high"]], color=BLUE, alpha=faint)
-        axes.plot(x, row["coverage"], "o", color=BLUE, ms=9, alpha=faint)
-        width = 2 * row["half_width_months"]
-        text = "∞" if np.isinf(width) else f"{width:.0f}"
-        axes.annotate(text, (x, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=12)
-    axes.axhline(level, color=VERMILLION, ls="--", lw=1.5, label=f"promised: {level * 100:.0f} %")
-    names = [name.removesuffix(" years") for name in NAMES]
-    axes.set_xticks(range(len(rows)), [*names, "all"])
-    low = np.nanmin([rows["coverage_low"].min(), rows["coverage"].min(), level])
-    axes.set(xlabel="Bone age (years); number: median width (mo)", ylabel="Share inside")
-    axes.set_ylim(max(-0.1, low - 0.18), 1.03)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.12))
+def plot_biases(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the mean signed error of each sex by age band, from `sex_gap`."""
+    rows = table[table["band"] != sex_gap.ALL].reset_index(drop=True)
+    for offset, sex, who in ((-0.12, "female", "girls"), (0.12, "male", "boys")):
+        x, name = np.arange(len(rows)) + offset, f"{sex}_bias_months"
+        colour = SEX_COLOURS[sex]
+        axes.plot(x, rows[name], color=colour, lw=1, alpha=0.4)
+        for at, (_, row) in zip(x, rows.iterrows(), strict=True):
+            faint = 0.35 if row[f"n_{sex}"] < FEW else 1.0
+            axes.plot(
+                [at, at], [row[f"{name}_low"], row[f"{name}_high"]], color=colour, alpha=faint
+            )
+            axes.plot(at, row[name], "o", color=colour, ms=9, alpha=faint)
+        # Above the axes, where neither line is ever drawn.
+        at = 0.4 if sex == "female" else 0.6
+        axes.text(at, 1.02, who, color=colour, ha="center", transform=axes.transAxes)
+    axes.axhline(0, color=BLACK, lw=1)
+    axes.set_xticks(range(len(rows)), SHORT_NAMES)
+    axes.set_xlim(-0.5, len(rows) - 0.1)
+    axes.set(xlabel="Labelled bone age (years)", ylabel="Estimate − label (months)")
     return axes
 
 
-def abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
+def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Draw the gap between the sexes by age band and over all ages, from `sex_gap`."""
+    for x, (_, row) in enumerate(table.iterrows()):
+        faint = 0.35 if row["few"] else 1.0
+        ends = [row["gap_months_low"], row["gap_months_high"]]
+        axes.plot([x, x], ends, color=BLACK, alpha=faint)
+        axes.plot(x, row["gap_months"], "D", color=BLACK, ms=9, alpha=faint)
+        if not np.isnan(row["gap_months"]):
+            axes.annotate(sex_gap.signed(row["gap_months"]), (x, row["gap_months"]), (9, 0),
+                          textcoords="offset points", va="center")  # fmt: skip
+    axes.axhline(0, color=BLACK, lw=1)
+    axes.axvline(len(table) - 1.5, color=GREY, lw=0.8)
+    axes.set_xticks(range(len(table)), [*SHORT_NAMES, sex_gap.ALL])
+    axes.set_xlim(-0.5, len(table) - 0.1)
+    axes.set(xlabel="Labelled bone age (years)", ylabel="Girls − boys (months)")
+    axes.yaxis.set_tick_params(labelleft=True)
+    return axes
+
+
+def plot_coverage(judged: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
+    """Draw the coverage of intervals by true and by estimated age band beside the stated one.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        One method's rows of `conformal.compare_intervals`. Bands that fail are drawn in red, those
+        with few hands pale.
+    nominal : float
+        The stated coverage.
+    axes : Axes
+    """
+    everyone = judged[judged["by"] == "all"]
+    for offset, by, fill in ((-0.13, "true age", "full"), (0.13, "estimated age", "none")):
+        rows = pd.concat([judged[judged["by"] == by], everyone])
+        for x, (_, row) in enumerate(rows.iterrows()):
+            if row["n"] == 0 or (by == "estimated age" and row["by"] == "all"):
+                continue
+            colour, faint = (VERMILLION if row["fails"] else BLUE), (0.4 if row["few"] else 1.0)
+            at = x + (offset if row["by"] == by else 0)
+            ends = [row["coverage_low"], row["coverage_high"]]
+            axes.plot([at, at], ends, color=colour, alpha=faint, zorder=2)
+            axes.plot(at, row["coverage"], "o", color=colour, ms=9, alpha=faint, fillstyle=fill,
+                      markerfacecoloralt="white", zorder=3)  # fmt: skip
+            if by == "true age":
+                width = 2 * row["half_width_months"]
+                text = "∞" if np.isinf(width) else f"{width:.0f}"
+                axes.annotate(text, (x, 0.02), xycoords=("data", "axes fraction"), ha="center")
+    axes.axhline(nominal, color=BLACK, ls="--", lw=1.2)
+    axes.set_xticks(range(len(NAMES) + 1), [*SHORT_NAMES, "all"])
+    low = np.nanmin([judged["coverage_low"].min(), judged["coverage"].min(), nominal])
+    axes.set(xlabel="Bone age (years)\nnumber: median width (months)", ylabel="Share inside")
+    axes.set_ylim(max(-0.2, low - 0.2), 1.03)
+    for fill, colour, label in (
+        ("full", BLUE, "by true age"),
+        ("none", BLUE, "by estimated age"),
+        ("full", VERMILLION, f"below {nominal * 100:g} %"),
+    ):
+        axes.plot([], [], "o", color=colour, fillstyle=fill, ms=8, label=label)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, handletextpad=0.1,
+                columnspacing=0.8, borderpad=0)  # fmt: skip
+    return axes
+
+
+def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the error of the hands that are answered against their share.
 
     Parameters
     ----------
     curve : DataFrame
-        From `analysis.age.abstention`.
+        From `errors.abstention`.
     axes : Axes
     """
     x = curve["answered"] * 100
     axes.fill_between(x, curve["mae_months_low"], curve["mae_months_high"], color=BLUE, alpha=0.18)
-    axes.plot(x, curve["mae_months"], color=BLUE, label="least certain left out")
-    axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="if errors were known")
+    axes.plot(x, curve["mae_months"], color=BLUE, label="by uncertainty")
+    axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="by true error")
     axes.axhline(curve["mae_months"].iloc[-1], color=BLACK, lw=1, ls="--", label="at random")
-    axes.set(xlabel="Hands answered (%)", ylabel="Mean abs. error (months)", xlim=(0, 101))
+    axes.set(
+        xlabel="Hands answered (%)\nthe others are left out",
+        ylabel="Mean abs. error (months)",
+        xlim=(0, 101),
+    )
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, handlelength=1.2,
+                handletextpad=0.3, columnspacing=0.8, borderpad=0)  # fmt: skip
     return axes
 
 
-def robustness(table: pd.DataFrame, axes: Axes) -> Axes:
+def plot_robustness(table: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the change in error for every change of the picture, a row for each kind of change.
 
     Parameters
     ----------
     table : DataFrame
-        From `analysis.robustness.robustness`.
+        From `robustness.robustness`.
     axes : Axes
-        The kind that does most harm comes first, and the strength that does it is named.
+        The most harmful kind comes first, and its most harmful strength is labelled.
     """
     change = "mae_change_months"
     families = table.groupby("family", sort=False)[change].max().sort_values(ascending=False).index
+    reach = table.groupby("family")[f"{change}_high"].max()
     y = families.get_indexer(table["family"])
     worse, better = table[f"{change}_low"] > 0, table[f"{change}_high"] < 0
     colours = np.select([worse, better], [BLACK, GREEN], GREY)
@@ -287,11 +550,10 @@ def robustness(table: pd.DataFrame, axes: Axes) -> Axes:
         worst = table.loc[table.loc[table["family"] == family, change].idxmax()]
         axes.annotate(
             worst["strength"].replace("-", "−"),
-            (worst[f"{change}_high"], row),
+            (reach[family], row),
             (8, 0),
             textcoords="offset points",
             va="center",
-            fontsize=12,
         )
     axes.set_yticks(range(len(families)), families)
     axes.set_ylim(len(families) - 0.4, -0.6)

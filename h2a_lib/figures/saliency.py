@@ -1,15 +1,17 @@
-"""Where a network looks, laid over the hands."""
+"""Saliency maps laid over the hands."""
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes
-from h2a_lib.analysis.saliency.summary import Look
-from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION
+from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes, sanity_sentence
+from h2a_lib.analysis.saliency.summary import SaliencyStudy
+from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION, radiographs
+from h2a_lib.study.results import Drawing
 
 # Inches: as wide as a slide.
 PAGE = (11.4, 3.8)
@@ -53,13 +55,13 @@ def bands(
     for ax, (name, n, image, saliency) in zip(axes, averages, strict=True):
         ax.set_axis_off()
         if titled:
-            ax.set_title(f"{name}\nn = {n:,}", fontsize=12)
+            ax.set_title(f"{name}\nn = {n:,}", fontsize=13)
         if n:
             overlay(image, saliency, ax)
 
 
 def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw how alike the maps stay as weights are made random, from the answer downwards.
+    """Draw how similar the maps stay as weights are made random, from the answer downwards.
 
     Parameters
     ----------
@@ -90,26 +92,39 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def page(look: Look, figure: Figure) -> Figure:
-    """Draw all of a study of saliency: averages by band, single hands, the sanity check.
+def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
+    """Draw all of a study of saliency; the figure is called saliency_age or saliency_sex."""
+    sentence = f"{study.regions_sentence()} {sanity_sentence(study.table)}"
+    return radiographs(
+        page(study, plt.figure(figsize=PAGE)),
+        f"saliency_{study.answer}",
+        alt=f"Hands averaged by age band with where the {study.answer} network looks, single "
+        f"hands, and the sanity check. {sentence}",
+        caption=f"Where the {study.answer} network looks, {run_name}, n = {study.n:,}",
+        finding=sentence,
+    )
+
+
+def page(study: SaliencyStudy, figure: Figure) -> Figure:
+    """Draw averages by band, single hands and the sanity check.
 
     Parameters
     ----------
-    look : Look
+    study : SaliencyStudy
     figure : Figure
         Empty, of the size `PAGE`; filled.
     """
     left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1))
-    rows = left.subplots(2, len(look.averages))
-    bands(look.averages, rows[0])
-    bands(look.occluded_averages, rows[1], titled=False)
+    rows = left.subplots(2, len(study.averages))
+    bands(study.averages, rows[0])
+    bands(study.occluded_averages, rows[1], titled=False)
     for axes, name in zip(rows[:, 0], ("Grad-CAM", "occlusion"), strict=True):
         axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
-                      rotation=90, fontsize=12)  # fmt: skip
+                      rotation=90)  # fmt: skip
     upper, lower = right.subfigures(2, 1, height_ratios=(1, 1.45))
-    axes = upper.subplots(1, 2 * len(look.cases), squeeze=False)[0]
-    for i, image in enumerate(look.cases):
-        overlay(image, look.cams[i], axes[2 * i]).set_title("Grad-CAM", fontsize=12)
-        overlay(image, look.occluded[i], axes[2 * i + 1]).set_title("occlusion", fontsize=12)
-    sanity(look.table, lower.subplots())
+    axes = upper.subplots(1, 2 * len(study.cases), squeeze=False)[0]
+    for i, image in enumerate(study.cases):
+        overlay(image, study.cams[i], axes[2 * i]).set_title("CAM", fontsize=13)
+        overlay(image, study.occluded[i], axes[2 * i + 1]).set_title("occlusion", fontsize=13)
+    sanity(study.table, lower.subplots())
     return figure

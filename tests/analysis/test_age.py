@@ -38,28 +38,29 @@ def predicted(frame, errors):
 
 
 def test_a_perfect_predictor_has_no_error_and_an_r2_of_one():
-    found = metrics(predicted(hands(), 0.0))
-    assert found["mae"].value == found["rmse"].value == found["bias"].high == 0
-    assert found["r2"].low == found["within_6"].value == 1
+    result = metrics(predicted(hands(), 0.0))
+    assert result["mae"].value == result["rmse"].value == result["bias"].high == 0
+    assert result["r2"].low == result["within_6"].value == 1
     # 200 right of 200 do not show that none will be wrong.
-    assert found["within_6"].low < found["within_6"].high == 1
+    assert result["within_6"].low < result["within_6"].high == 1
 
 
 def test_metrics_agree_with_scikit_learn():
     frame = predicted(hands(), np.random.default_rng(1).normal(3, 12, 200))
-    found = metrics(frame)
+    result = metrics(frame)
     errors = frame["predicted_age_months"] - frame["age_months"]
-    assert found["r2"].value == pytest.approx(
+    assert result["r2"].value == pytest.approx(
         r2_score(frame["age_months"], frame["predicted_age_months"])
     )
-    assert found["rmse"].value == pytest.approx(np.sqrt((errors**2).mean()))
-    assert found["median"].value == pytest.approx(errors.abs().median())
-    assert found["within_12"].value == pytest.approx(1 - found["beyond_12"].value)
+    assert result["rmse"].value == pytest.approx(np.sqrt((errors**2).mean()))
+    assert result["median"].value == pytest.approx(errors.abs().median())
+    assert result["within_12"].value == pytest.approx(1 - result["beyond_12"].value)
 
 
-def test_the_error_has_one_interval_wherever_it_stands():
+def test_error_and_bias_have_one_interval_wherever_they_stand():
     frame = predicted(hands(), np.random.default_rng(3).normal(0, 9, 200))
     assert metrics(frame)["mae"] == age.error(frame) == age.error(frame[::-1])
+    assert metrics(frame)["bias"] == bland_altman(frame).bias == bland_altman(frame[::-1]).bias
 
 
 def test_the_median_is_the_constant_predictors_answer_and_its_r2_is_not_positive():
@@ -100,11 +101,11 @@ def test_an_empty_band_is_a_row_with_n_0_and_a_single_hand_has_no_interval():
 
 def test_limits_of_agreement_are_the_bias_and_1_96_standard_deviations():
     errors = np.random.default_rng(2).normal(5, 10, 4000)
-    found = bland_altman(predicted(hands(4000), errors))
-    assert found.bias.value == pytest.approx(errors.mean())
-    assert found.upper.value == pytest.approx(errors.mean() + 1.96 * errors.std(ddof=1))
-    assert found.outside == pytest.approx(0.05, abs=0.01)
-    assert found.lower.low < found.lower.value < found.lower.high
+    result = bland_altman(predicted(hands(4000), errors))
+    assert result.bias.value == pytest.approx(errors.mean())
+    assert result.upper.value == pytest.approx(errors.mean() + 1.96 * errors.std(ddof=1))
+    assert result.outside == pytest.approx(0.05, abs=0.01)
+    assert result.lower.low < result.lower.value < result.lower.high
 
 
 def test_a_constant_answer_has_a_bland_altman_slope_of_minus_two():
@@ -153,6 +154,8 @@ def test_the_noise_floor_is_recovered_from_simulated_readers():
 def test_the_noise_floor_is_that_of_the_field_notes_and_phantoms_have_none():
     assert 4.5 <= noise_floor("rsna") <= 5
     assert noise_floor("phantom") is None
+    assert age.noise_range("phantom") is age.noise_range("folder") is None
+    assert age.noise_range("rsna") == (noise_floor("rsna"), 7.0)
 
 
 def test_published_results_on_the_two_kinds_of_labels_are_kept_apart():
@@ -194,10 +197,10 @@ def test_abstention_works_for_a_single_hand():
 
 def test_the_answer_calls_a_tie_a_tie_and_worse_worse():
     train = frame = hands()
-    assert "a tie with" in answer(train, constant(train, frame), "phantom")
+    assert "not distinguishable from" in answer(train, constant(train, frame), "phantom")
     assert "worse than" in answer(train, predicted(frame, 150.0), "phantom")
     errors = np.random.default_rng(0).normal(0, 10, 200)
-    assert "times as much" in answer(train, predicted(frame, errors), "phantom")
+    assert "times that error" in answer(train, predicted(frame, errors), "phantom")
 
 
 def test_an_error_below_the_noise_of_real_labels_is_suspected_of_a_leak():
@@ -206,7 +209,7 @@ def test_an_error_below_the_noise_of_real_labels_is_suspected_of_a_leak():
     assert "leak" not in answer(frame, predicted(frame, 2.0), "phantom")
 
 
-def test_errors_are_told_by_kind_of_picture():
+def test_errors_are_reported_by_kind_of_picture():
     frame = pd.DataFrame({"age_months": [100.0] * 6, "predicted_age_months": [100.0, 101, 99] * 2})
     hard = np.array([False] * 3 + [True] * 3)
     frame.loc[hard, "predicted_age_months"] += 40
@@ -214,6 +217,8 @@ def test_errors_are_told_by_kind_of_picture():
     flat = table[table["kind"] == "flat"].set_index("is_it")
     assert flat["mae_months"].to_dict() == {True: 40, False: pytest.approx(0.67)}
     assert flat["beyond_24"].to_dict() == {True: 1, False: 0}
-    said = age.kinds_sentence(table)
-    assert said == "MAE by kind of picture: flat 40.0 months (n = 3) against 0.7 (n = 3)."
+    sentence = age.kinds_sentence(table)
+    assert sentence == (
+        "MAE by kind of picture: flat 40.0 months (n = 3, few) against 0.7 (n = 3, few)."
+    )
     assert age.kinds_sentence(table[table["kind"] == "never"]) == "All pictures are of a kind."

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from squares import squares
 from trained import squares_for, trained
 
 from h2a_lib.analysis import selection
@@ -14,12 +13,14 @@ from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.age import literature, robustness
 from h2a_lib.analysis.age import summary as age_report
 from h2a_lib.analysis.saliency import maps as saliency
-from h2a_lib.analysis.saliency.summary import Look, look
-from h2a_lib.analysis.statistics import conformal
+from h2a_lib.analysis.saliency.summary import SaliencyStudy, study_saliency
+from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.statistics import calibration, conformal
 from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.errors import UserError
 from h2a_lib.figures import age as draw_age
 from h2a_lib.figures import saliency as draw_saliency
+from h2a_lib.figures import sex as draw_sex
 from h2a_lib.study.results import Results
 
 
@@ -67,17 +68,28 @@ def robust_table(frame):
     return robustness.robustness(lambda i, male: i.mean(axis=(1, 2)), pictures, frame)
 
 
+def numbers_of(frame, tier="rsna", seeds=None, with_sex_input=None):
+    """The numbers of question 1, intervals and correction fitted on other hands."""
+    selection, seeds = hands_of(300, seed=5), seeds or [frame]
+    augmented, corrected = frame.assign(spread_months=1.0), calibration.corrected(selection, frame)
+    ways = age_report.options(frame, augmented, corrected, seeds, with_sex_input)
+    coverage = conformal.coverage(conformal.split_conformal(selection, frame))
+    curve = age.abstention(np.ones(len(frame)), np.ones(len(frame)))
+    return age_report.variables(
+        hands_of(300, seed=9), seeds, ways, coverage, curve, robust_table(frame), tier, 0.9
+    )
+
+
 @pytest.mark.parametrize("n", [1, 2, 20, 700])
 def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, results):
-    train, seen = hands_of(300, seed=9), hands_of(n)
-    augmented = seen.assign(spread_months=1.0)
-    robust = robust_table(seen)
-    numbers = age_report.variables(train, [seen, seen], augmented, robust, "rsna", 0.9)
+    frame = hands_of(n)
+    numbers = numbers_of(frame, seeds=[frame, frame])
     results.variables("age", numbers)
     assert f"n = {n:,}" in numbers["mae"]
     assert ("few" in numbers["mae"]) == (n < 30)
-    assert "4.6 months" in numbers["floor"]
-    assert len(age_report.by_split(seen)) == len(age.metrics(seen))
+    assert numbers["floor"].startswith("4.6 to 7.0 months") and "s41598-025" in numbers["floor"]
+    assert numbers["sex_gap_verdict"] and numbers["sex_gap_sentence"]
+    assert len(age_report.by_split(frame)) == len(age.metrics(frame))
 
 
 def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone():
@@ -91,63 +103,53 @@ def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone()
     assert kinds["rsna"].count("published") == len(of_reports)
 
 
-def test_the_pull_to_the_mean_is_told_with_what_correcting_it_costs():
-    seen = hands_of(700)
-    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen, seen]).set_index(
-        "option"
-    )
+def test_the_pull_to_the_mean_is_reported_with_what_correcting_it_costs():
+    frame, selection = hands_of(700), hands_of(300, seed=5)
+    corrected = calibration.corrected(selection, frame)
+    ways = age_report.options(frame, frame, corrected, [frame, frame]).set_index("option")
     assert ways.loc[age_report.AUGMENTED, "tie"]
     assert ways.loc[age_report.ENSEMBLE, "change_months"] == 0
-    numbers = age_report.variables(
-        seen, [seen], seen.assign(spread_months=0.0), robust_table(seen), "phantom", 0.9
-    )
-    assert numbers["pull_sentence"].startswith("Young hands are read too old")
-    assert "the MAE by" in numbers["pull_sentence"] or "is a tie" in numbers["pull_sentence"]
+    numbers = numbers_of(frame, "phantom")
+    assert numbers["pull_sentence"].startswith("Young hands are overestimated")
+    assert "the MAE" in numbers["pull_sentence"]
     assert "no ensemble" in numbers["ensemble_sentence"]
 
 
-def test_a_constant_answer_is_not_said_to_be_corrected():
-    seen = hands_of(200).assign(predicted_age_months=120.0)
-    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen]).set_index("option")
-    from h2a_lib.analysis.statistics.calibration import measures
-
-    assert "hardly follow" in age_report.pull_sentence(measures(seen)["pull"], ways)
+def test_a_constant_estimate_is_not_said_to_be_corrected():
+    frame = hands_of(200).assign(predicted_age_months=120.0)
+    ways = age_report.options(frame, frame, calibration.corrected(frame, frame), [frame])
+    pull = calibration.measures(frame)["pull"]
+    assert "hardly follow" in age_report.pull_sentence(pull, ways.set_index("option"))
 
 
 def test_unbounded_intervals_are_said_to_be_so():
-    table = conformal.coverage(conformal.cross_conformal(hands_of(6)))
-    assert "6 hands are too few" in age_report.conformal_sentence(table.iloc[-1], 0.9)
+    table = conformal.coverage(conformal.split_conformal(hands_of(6), hands_of(50, seed=1)))
+    assert "selection hands are too few" in age_report.conformal_sentence(table, 0.9)
+    assert "Too few hands" in age_report.conformal_verdict(table, 0.9)
+
+
+def test_a_band_that_its_intervals_fail_is_named():
+    intervals = conformal.split_conformal(hands_of(900), hands_of(600, seed=1))
+    oldest = intervals["age_months"] >= 192
+    table = conformal.coverage(intervals.assign(covered=intervals["covered"] & ~oldest))
+    sentence = age_report.conformal_sentence(table, 0.9)
+    assert "They fail at 16–20 years, with 0.0 %" in sentence
+    assert "fail" not in age_report.conformal_sentence(conformal.coverage(intervals), 0.5)
 
 
 @pytest.mark.parametrize("n", [1, 20, 700])
-def test_every_figure_of_question_1_can_be_drawn_for_any_number_of_hands(n, results):
-    train, seen = hands_of(300, seed=9), hands_of(n)
-    draw_age.scatter(seen, plt.figure().subplots())
-    draw_age.yardsticks(
-        age_report.yardsticks(train, seen, "x", "rsna"), plt.figure().subplots(), 4.6
+def test_every_figure_of_question_2_can_be_drawn_for_any_number_of_hands(n, results):
+    seen = hands_of(n)
+    draw_sex.roc(
+        seen["male"].to_numpy(), {"image": seen["male_probability"]}, plt.figure().subplots()
     )
-    draw_age.bland_altman(seen, age.bland_altman(seen), plt.figure().subplots())
-    draw_age.by_band(age.by_band(seen), plt.figure().subplots())
-    intervals = conformal.coverage(conformal.cross_conformal(seen))
-    draw_age.coverage(intervals, 0.9, plt.figure().subplots())
-    draw_age.abstention(age.abstention(np.ones(n), np.ones(n)), plt.figure().subplots())
-    draw_age.robustness(robust_table(seen), plt.figure().subplots())
+    bands = sex.by_band(seen, 0.5)
+    draw_sex.by_band(bands, plt.figure().subplots(), sex.closest_match(seen).estimate)
+    draw_sex.calibration(sex.calibration_curve(seen), plt.figure().subplots())
+    draw_sex.probabilities(seen, 0.5, plt.figure().subplots())
     for number in plt.get_fignums():
         plt.figure(number).canvas.draw()
-    assert len(plt.get_fignums()) == 7
-
-
-def test_no_estimate_lies_outside_of_its_figure():
-    seen = hands_of(20).assign(predicted_age_months=np.linspace(-52, 300, 20))
-    axes = draw_age.scatter(seen, plt.figure().subplots())
-    low, high = axes.get_ylim()
-    assert low < -52 and high > 300
-
-
-def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
-    axes = plt.figure().subplots(2, 4).ravel()
-    draw_age.worst_cases(squares(3, 1).images, hands_of(3), axes)
-    assert [len(ax.images) for ax in axes] == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert len(plt.get_fignums()) == 4
 
 
 @pytest.mark.parametrize(
@@ -168,13 +170,16 @@ def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, 
 
 @pytest.mark.parametrize("answer", ["age", "sex"])
 def test_saliency_is_studied_and_drawn_for_both_answers(run, images, answer, tmp_path, results):
-    seeing = look([run], images, selection.validation(run), answer, tmp_path)
+    seeing = study_saliency([run], images, selection.validation(run), answer, tmp_path)
     assert seeing.n == len(images)
     assert sum(n for _, n, *_ in seeing.averages) == len(images)
     assert list(seeing.regions) == ["off_hand"]  # squares are no phantoms
-    assert seeing.regions_sentence().startswith("On the hand, by the outline found, lie")
+    assert seeing.regions_sentence().startswith("On the hand, by its estimated outline, lie")
     results.variables("saliency", seeing.variables())
-    draw_saliency.page(seeing, plt.figure(figsize=(11, 5.6))).canvas.draw()
+    drawing = draw_saliency.saliency(seeing, run.name)
+    assert drawing.name == f"saliency_{answer}" and drawing.is_raster
+    assert "Sanity check" in drawing.finding and f"n = {len(images)}" in drawing.caption
+    drawing.figure.canvas.draw()
 
 
 def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
@@ -189,13 +194,13 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     pictures = np.stack(
         [files.prepare(folder / f"boneage-training-dataset/{i}.png", 32) for i in ids]
     )
-    said = look([run], pictures, frame, "age", folder).variables()
+    said = study_saliency([run], pictures, frame, "age", folder).variables()
     assert "of the picture" in said["hand_grad_cam"]
     assert said["regions_sentence"].startswith(("On the hand lie", "No hand is found, or the maps"))
     assert said["regions_verdict"]
 
 
-def looked(on_hand, sanity=0.1, n=100):
+def saliency_study(on_hand, sanity=0.1, n=100):
     """Where a network looks, made up: shares of Grad-CAM and of occlusion on a fifth of it."""
     table = pd.DataFrame({"stage": saliency.STAGES, "similarity": sanity, "n": n})
     table = table.assign(similarity_low=sanity - 0.05, similarity_high=sanity + 0.05)
@@ -203,23 +208,29 @@ def looked(on_hand, sanity=0.1, n=100):
         saliency.Attention(Estimate(share, share - 0.05, share + 0.05, n), 0.2) for share in on_hand
     )
     nothing = np.zeros((0, 4, 4))
-    return Look("age", [], [], nothing, nothing, nothing, table, {"hand": found}, n)
+    return SaliencyStudy("age", [], [], nothing, nothing, nothing, table, {"hand": found}, n)
 
 
 @pytest.mark.parametrize(
     ("seeing", "verdict"),
     [
-        (looked((0.4, 0.5)), "the network looks at the hand more than by chance"),
-        (looked((0.1, 0.1)), "the network looks at the hand less than by chance"),
-        (looked((0.18, 0.24)), "the network looks at the hand as much as by chance"),
-        (looked((0.4, 0.2)), "Grad-CAM and occlusion do not agree on the hand"),
-        (looked((0.4, 0.5), sanity=0.6), "the maps fail their sanity check: they show the picture"),
-        (looked((0.4, 0.5), sanity=np.nan, n=0), "the maps have no contrast and show nothing"),
+        (saliency_study((0.4, 0.5)), "the network looks at the hand more than by chance"),
+        (saliency_study((0.1, 0.1)), "the network looks at the hand less than by chance"),
+        (saliency_study((0.18, 0.24)), "the network looks at the hand as much as by chance"),
+        (saliency_study((0.4, 0.2)), "Grad-CAM and occlusion do not agree on the hand"),
+        (
+            saliency_study((0.4, 0.5), sanity=0.6),
+            "the maps fail their sanity check: they show the picture",
+        ),
+        (
+            saliency_study((0.4, 0.5), sanity=np.nan, n=0),
+            "the maps have no contrast and show nothing",
+        ),
     ],
 )
 def test_a_title_says_of_the_maps_what_their_intervals_and_their_check_allow(seeing, verdict):
     assert seeing.regions_verdict() == verdict
-    off_hand = tuple(map(saliency.elsewhere, seeing.regions["hand"]))
+    off_hand = tuple(map(saliency.complement, seeing.regions["hand"]))
     assert replace(seeing, regions={"off_hand": off_hand}).regions_verdict() == verdict
 
 
@@ -230,7 +241,9 @@ def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_p
         for name in ("a", "b") for seed in (0, 1)
     }  # fmt: skip
     for (name, _), run in made.items():
-        run.metrics["validation"]["mae_months"] = {"a": 12.0, "b": 9.0}[name]
+        # The validation hands, which would choose the other, have no say.
+        run.metrics["validation"]["mae_months"] = {"a": 1.0, "b": 99.0}[name]
+        run.metrics["selection"]["mae_months"] = {"a": 12.0, "b": 9.0}[name]
     found = selection.best_runs(made.values(), "age")
     assert [(run.config.experiment, run.config.seed) for run in found] == [("b", 0), ("b", 1)]
     assert selection.best_runs(made.values(), "age", "a")[0].config.experiment == "a"
@@ -239,23 +252,23 @@ def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_p
     assert selection.runs_like(made.values(), "sex", found[0]) is None
 
 
-def test_a_run_that_is_told_the_sex_answers_only_where_no_other_does(tmp_path):
+def test_a_run_with_sex_input_answers_only_where_no_other_does(tmp_path):
     told = trained(
         tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True, experiment="told"
     )
     blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, experiment="blind")
-    told.metrics["validation"]["mae_months"] = blind.metrics["validation"]["mae_months"] / 2
+    told.metrics["selection"]["mae_months"] = blind.metrics["selection"]["mae_months"] / 2
     assert selection.best_runs([told, blind], "age") == [blind]
-    assert selection.told_the_sex([told, blind]) == [told]
+    assert selection.best_with_sex_input([told, blind]) == [told]
     assert selection.best_runs([told], "age") == [told]
-    assert selection.told_the_sex([blind]) == []
+    assert selection.best_with_sex_input([blind]) == []
 
 
-def test_groups_are_looked_for_by_a_network_that_has_never_seen_the_sex(run, tmp_path):
+def test_hands_are_clustered_by_a_network_without_the_sex_as_input_or_target(run, tmp_path):
     blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1)
     told = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True)
     assert selection.blind_to_sex([run, told, blind]) == [blind]
-    with pytest.raises(UserError, match="every run of the study has seen the sex"):
+    with pytest.raises(UserError, match="every run of the study has the sex as input or target"):
         selection.blind_to_sex([run, told])
 
 
@@ -264,23 +277,21 @@ def test_a_run_for_age_and_sex_answers_both_questions(run):
     assert selection.runs_like([run], "sex", run) is run
 
 
-def test_what_telling_the_sex_adds_is_said_and_shown():
-    seen = hands_of(300)
-    told = seen.assign(predicted_age_months=(seen["predicted_age_months"] + seen["age_months"]) / 2)
-    robust = robust_table(seen)
-    numbers = age_report.variables(
-        seen, [seen], seen.assign(spread_months=0.0), robust, "rsna", 0.9, told
-    )
-    begin = "A network that is told the sex as well errs by"
-    assert numbers["told_sentence"].startswith(f"{begin} {age.error(told).text('months')}. ")
-    assert "Telling the sex lowers the MAE by" in numbers["told_sentence"]
-    ways = age_report.options(seen, seen.assign(spread_months=0.0), [seen], told)
-    way = ways.set_index("option").loc[age_report.TOLD]
-    said = age_report.told_sentence(told, way, "epochs 24 instead of 40")
-    assert "Telling the sex, with epochs 24 instead of 40, lowers the MAE by" in said
-    assert numbers["answer"].startswith("From the image alone")
-    rows = age_report.yardsticks(seen, seen, "x", "phantom", ("y", told))
-    assert [name for name, *_ in rows][:2] == ["x", "y (told the sex)"]
+def test_what_sex_input_adds_is_reported_and_shown():
+    frame = hands_of(300)
+    better = (frame["predicted_age_months"] + frame["age_months"]) / 2
+    with_sex_input = frame.assign(predicted_age_months=better)
+    ways = age_report.options(frame, frame, frame, [frame], with_sex_input)
+    sentence = age_report.sex_input_variables(with_sex_input, ways)["told_sentence"]
+    begin = "A network with sex input has an error of"
+    assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}. ")
+    assert "Sex input lowers the MAE by" in sentence
+    values = age_report.sex_input_variables(with_sex_input, ways, "epochs 24 instead of 40")
+    assert "Sex input, with epochs 24 instead of 40, lowers" in values["told_sentence"]
+    assert age_report.sex_input_variables(None, ways) == {}
+    assert numbers_of(frame)["answer"].startswith("From the image alone")
+    rows = age_report.yardsticks(frame, frame, "x", "phantom", ("y", with_sex_input))
+    assert [name for name, *_ in rows][:2] == ["x", "y (with sex input)"]
 
 
 def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
@@ -292,7 +303,7 @@ def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
         shown = [name for name, _, kind in part if kind == "published"]
         assert shown and all(scale[name] == labels for name in shown)
     assert rows[at + 1][1].n == 40
-    draw_age.yardsticks(rows, plt.figure().subplots(), 4.6)
+    draw_age.plot_yardsticks(rows, plt.figure().subplots(), (4.6, 7.0))
     table = age_report.published(pd.concat([seen, test]), "x", "rsna")
     ours = table[table["ours"]].set_index("labels")
     assert ours["n"].to_dict() == {"one report": 50, "six readings": 40}

@@ -9,6 +9,7 @@ from h2a_lib.analysis.saliency.registration import (
     ROOT_AREA,
     averages_by_band,
     hand_of,
+    known_marker,
     phantom_regions,
     place,
     placement,
@@ -75,6 +76,18 @@ def test_the_regions_of_phantoms_are_those_they_were_drawn_with(tmp_path):
     assert inside > outside + 20
     total = sum(found.values())
     assert total.max() <= 1 + 1e-3
+
+
+def test_the_marker_is_known_on_phantoms_alone(tmp_path):
+    from squares import SETTINGS
+
+    from h2a_lib import phantoms as phantom
+    from h2a_lib.study.config import RunConfig
+
+    config = RunConfig(**SETTINGS)
+    assert known_marker(tmp_path, ["1"], config) is None
+    phantom.write(tmp_path / "p", n=3, seed=3, height_px=80, progress=False)
+    assert known_marker(tmp_path / "p", ["1", "3"], config).shape == (2, 32, 32)
 
 
 def test_phantoms_of_another_version_are_refused(tmp_path):

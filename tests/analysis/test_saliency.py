@@ -234,9 +234,7 @@ def test_maps_of_another_training_are_compared_too(network, pixels):
 
 
 @pytest.mark.slow
-def test_a_network_that_learnt_passes_and_its_map_is_not_of_the_brightest_thing(
-    tmp_path, monkeypatch
-):
+def test_a_trained_network_passes_and_its_map_is_not_of_the_brightest_thing(tmp_path, monkeypatch):
     # A bright square in the lower half says nothing; the grey of a small one in the upper half is
     # the age.
     monkeypatch.setattr("h2a_lib.analysis.saliency.maps.LEAST_GRID", 4)
@@ -250,7 +248,9 @@ def test_a_network_that_learnt_passes_and_its_map_is_not_of_the_brightest_thing(
         y, x = random.integers(2, 10), random.integers(2, 26)
         image[y : y + 5, x : x + 5] = 40 + months / 216 * 120
     labels = pd.DataFrame({"id": np.arange(n).astype(str), "age_months": age, "male": age > 100})
-    labels["split"] = np.where(np.arange(n) < 40, "validation", "train")
+    labels["split"] = np.select(
+        [np.arange(n) < 40, np.arange(n) < 60], ["validation", "selection"], "train"
+    )
     hands = Hands(images, labels, "decoys")
     config = study.RunConfig(**(SETTINGS | {"epochs": 8, "lr": 2e-3, "batch_size": 16}))
     save_run(tmp_path, config, train(config, hands, tmp_path / "c.pt"), "decoys", "decoys")
@@ -282,3 +282,21 @@ def test_maps_without_contrast_pass_nothing(network, pixels, monkeypatch):
     table = sanity(network, pixels, "age", draws=1)
     assert not passes(table)
     assert "explain nothing" in sanity_sentence(table)
+
+
+def test_the_sanity_check_takes_50_hands_and_draws_again_only_where_the_verdict_is(
+    network, monkeypatch
+):
+    from h2a_lib.analysis.saliency import maps as saliency
+
+    drawn = []
+
+    def fake(network, stage, pixels, seed):
+        drawn.append((stage, seed, len(pixels)))
+        return network
+
+    monkeypatch.setattr(saliency, "randomised", fake)
+    many = torch.randn(60, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    table = sanity(network, many, "age")
+    assert table["n"].max() == 50
+    assert drawn == [(s, 0, 50) for s in STAGES] + [("conv1", 1, 50), ("conv1", 2, 50)]

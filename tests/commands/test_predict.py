@@ -100,7 +100,7 @@ def test_what_differs_from_the_training_hands_is_flagged_once_they_were_describe
     (prediction,) = predict_files(files[:1], run).predictions
     assert prediction.out_of_distribution is None
     assert "not checked" in prediction.text()
-    out_of_distribution.learn(run, squares_for(run.config))
+    out_of_distribution.fit_detector(run, squares_for(run.config))
     strange = tmp_path / "strange.png"
     tiles = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4))) * 255
     cv2.imwrite(str(strange), tiles.astype(np.uint8))

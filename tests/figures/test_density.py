@@ -42,8 +42,8 @@ def test_a_hexagon_has_the_mean_of_its_hands_as_colour_and_their_number_as_area(
 
 
 DRAWN = {
-    "scatter": lambda hands, figure: draw_age.scatter(hands, figure.subplots()),
-    "agreement": lambda hands, figure: draw_age.bland_altman(
+    "scatter": lambda hands, figure: draw_age.plot_scatter(hands, figure.subplots()),
+    "agreement": lambda hands, figure: draw_age.plot_agreement(
         hands, age.bland_altman(hands), figure.subplots()
     ),
     "contrast": lambda hands, _: draw_images.contrast_exposure(hands).figure,

@@ -1,4 +1,4 @@
-"""Question 1: how close is the estimated age? Errors with intervals, beside what costs nothing."""
+"""Question 1: errors of estimated ages with intervals, beside predictors that need no image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from h2a_lib.analysis.age import literature
 from h2a_lib.analysis.bands import by_band_and_sex
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
@@ -39,11 +40,13 @@ def metrics(frame: pd.DataFrame) -> dict[str, Estimate]:
         within_6, within_12, within_24 and beyond_12 months.
     """
     columns = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
-    found = {name: bootstrap(measure, *columns) for name, measure in METRICS.items()}
-    size = np.abs(columns[1] - columns[0])
-    found |= {f"within_{months}": share_interval(size <= months) for months in (6, 12, 24)}
+    signed = columns[1] - columns[0]
+    size = np.abs(signed)
+    estimates = {name: bootstrap(measure, *columns) for name, measure in METRICS.items()}
+    estimates |= {f"within_{months}": share_interval(size <= months) for months in (6, 12, 24)}
     # One number has one interval, wherever it stands.
-    return found | {"beyond_12": share_interval(size > 12), "mae": error(frame)}
+    estimates |= {"mae": error(frame), "bias": mean_interval(signed)}
+    return estimates | {"beyond_12": share_interval(size > 12)}
 
 
 def error(frame: pd.DataFrame) -> Estimate:
@@ -59,10 +62,8 @@ def _r2(true: Array, predicted: Array) -> Array:
 
 
 METRICS: dict[str, Callable[[Array, Array], Array]] = {
-    "mae": lambda true, predicted: np.abs(predicted - true).mean(axis=-1),
     "rmse": lambda true, predicted: np.sqrt(((predicted - true) ** 2).mean(axis=-1)),
     "median": lambda true, predicted: np.median(np.abs(predicted - true), axis=-1),
-    "bias": lambda true, predicted: (predicted - true).mean(axis=-1),
     "r2": _r2,
 }
 
@@ -79,10 +80,10 @@ def by_band(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for band, sex, part in by_band_and_sex(frame):
         errors = (part[PREDICTED] - part[TRUE]).to_numpy(float)
-        found, within = mae_interval(errors), share_interval(np.abs(errors) <= 12)
+        mae, within = mae_interval(errors), share_interval(np.abs(errors) <= 12)
         rows.append(
-            {"band": band, "sex": sex, "n": found.n, "few": found.few}
-            | found.row("mae_months", digits=2)
+            {"band": band, "sex": sex, "n": mae.n, "few": mae.few}
+            | mae.row("mae_months", digits=2)
             | mean_interval(errors).row("bias_months", digits=2)
             | {"within_12": round(within.value, 4)}
         )
@@ -115,10 +116,10 @@ def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.D
     for kind, chosen in kinds.items():
         for is_it in (True, False):
             part = errors[np.asarray(chosen, bool) == is_it]
-            found = mae_interval(part)
+            mae = mae_interval(part)
             rows.append(
-                {"kind": kind, "is_it": is_it, "n": found.n, "few": found.few}
-                | found.row("mae_months", digits=2)
+                {"kind": kind, "is_it": is_it, "n": mae.n, "few": mae.few}
+                | mae.row("mae_months", digits=2)
                 | share_interval(part > 24).row("beyond_24", digits=4)
             )
     return pd.DataFrame(rows)
@@ -126,15 +127,21 @@ def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.D
 
 def kinds_sentence(table: pd.DataFrame) -> str:
     """Say how much larger errors are on pictures of a kind, from `by_kind`."""
-    said = []
+    parts = []
     for kind, rows in table.groupby("kind", sort=False):
-        of, others = (rows[rows["is_it"] == is_it].iloc[0] for is_it in (True, False))
-        if of["n"] and others["n"]:
-            said.append(
-                f"{kind} {number(of['mae_months'])} months (n = {of['n']:,}) against "
-                f"{number(others['mae_months'])} (n = {others['n']:,})"
+        of_kind, others = (rows[rows["is_it"] == is_it].iloc[0] for is_it in (True, False))
+        if of_kind["n"] and others["n"]:
+            parts.append(
+                f"{kind} {number(of_kind['mae_months'])} months ({_size(of_kind)}) against "
+                f"{number(others['mae_months'])} ({_size(others)})"
             )
-    return f"MAE by kind of picture: {'; '.join(said)}." if said else "All pictures are of a kind."
+    return (
+        f"MAE by kind of picture: {'; '.join(parts)}." if parts else "All pictures are of a kind."
+    )
+
+
+def _size(row: pd.Series) -> str:
+    return f"n = {row['n']:,}" + (", few" if row["few"] else "")
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ def slope(x: Array, y: Array) -> Array:
     return np.where(spread > 0, product / np.where(spread > 0, spread, 1), np.nan)
 
 
-# --- what costs nothing ---------------------------------------------------------------------------
+# --- without an image -----------------------------------------------------------------------------
 
 
 def constant(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -203,7 +210,7 @@ def constant(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant_by_sex(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Predict each hand by the median training age of its sex; of all, if that sex was not seen."""
+    """Predict each hand by the median training age of its sex; of all, for a sex without one."""
     medians = train.groupby("male")[TRUE].median()
     predicted = frame["male"].map(medians).astype(float).fillna(train[TRUE].median())
     return frame.assign(**{PREDICTED: predicted})
@@ -218,7 +225,7 @@ def single_report_floor(
     squared errors are model + report and model + report / readers; their difference leaves the
     report's. A normal error with standard deviation s has a mean absolute value of s sqrt(2 / pi),
     which cancels. The assumptions are crude (labels are heaped, and the six readings differ in
-    kind from a report), so the result is a mark on a figure and not a measurement.
+    kind from a report), so the result is one end of `noise_range` and not a measurement.
 
     Parameters
     ----------
@@ -242,6 +249,15 @@ def noise_floor(tier: str) -> float | None:
     its age. Of an unknown folder nothing is known: None as well.
     """
     return single_report_floor() if tier == "rsna" else None
+
+
+def noise_range(tier: str) -> tuple[float, float] | None:
+    """Return the range of the MAE that the noise of the labels explains, or None without noise.
+
+    From `noise_floor`, which is an inference, to the least consistent published single reader.
+    """
+    floor = noise_floor(tier)
+    return None if floor is None else (floor, literature.SINGLE_READERS[1])
 
 
 def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -301,14 +317,14 @@ def ensemble(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def abstention(errors: Array, uncertainty: Array) -> pd.DataFrame:
-    """Error of the hands that are left when the most uncertain ones are given back unanswered.
+    """Error of the remaining hands when the most uncertain ones are left unanswered.
 
     Parameters
     ----------
     errors : ndarray, (n,)
         Predicted minus true, months.
     uncertainty : ndarray, (n,)
-        Anything that rises with the error to be expected, and was found without it.
+        Anything that rises with the expected error and was computed without it.
 
     Returns
     -------
@@ -322,10 +338,10 @@ def abstention(errors: Array, uncertainty: Array) -> pd.DataFrame:
     by_error = np.sort(errors)
     rows = []
     for size in sizes[sizes > 0]:
-        kept = mae_interval(by_uncertainty[:size])
+        mae = mae_interval(by_uncertainty[:size])
         rows.append(
             {"answered": size / len(errors), "n": int(size)}
-            | kept.row("mae_months")
+            | mae.row("mae_months")
             | {"oracle_months": by_error[:size].mean()}
         )
     return pd.DataFrame(rows)
@@ -334,20 +350,23 @@ def abstention(errors: Array, uncertainty: Array) -> pd.DataFrame:
 # --- the answer -----------------------------------------------------------------------------------
 
 
-def answer(train: pd.DataFrame, frame: pd.DataFrame, tier: str, told_sex: bool = False) -> str:
+def answer(
+    train: pd.DataFrame, frame: pd.DataFrame, tier: str, with_sex_input: bool = False
+) -> str:
     """Answer question 1 in a sentence or two, chosen by the paired intervals."""
-    own = error(frame)
+    mae = error(frame)
     simple = constant(train, frame)
     gain, yardstick = paired_difference(simple, frame), error(simple)
-    given = "From image and sex" if told_sex else "From the image alone"
-    found = f"{given}, the age is estimated to within {own.text('months')} on average"
-    always = f"always answering the median age ({number(yardstick.value)} months)"
+    given = "From image and sex" if with_sex_input else "From the image alone"
+    result = f"{given}, the age is estimated to within {mae.text('months')} on average"
+    always = f"always predicting the median age ({number(yardstick.value)} months)"
     if gain.is_tie:
-        return f"{found}: a tie with {always}."
+        return f"{result}: not distinguishable from {always}."
     if gain.value < 0:
-        return f"{found}: worse than {always}."
-    sentence = f"{found}; {always} errs {number(yardstick.value / own.value)} times as much."
+        return f"{result}: worse than {always}."
+    ratio = number(yardstick.value / mae.value) if mae.value else "infinitely many"
+    sentence = f"{result}; {always} has {ratio} times that error."
     floor = noise_floor(tier)
-    if floor is not None and own.low < floor:
+    if floor is not None and mae.low < floor:
         sentence += f" Below {number(floor)} months, the noise of the labels, suspect a leak."
     return sentence

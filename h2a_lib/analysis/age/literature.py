@@ -49,15 +49,21 @@ AGE_ERRORS = (
         "Deeplasia",
         3.87,
         "six readings",
-        "Rassmann et al. 2024, doi:10.1007/s00247-023-05789-1; three networks, told the sex",
+        "Rassmann et al. 2024, doi:10.1007/s00247-023-05789-1; three networks, with sex input",
     ),
     Reported(
         "ConvNeXt (2025)",
         3.68,
         "six readings",
-        "Am J Sports Med 2025, doi:10.1177/03635465251359618; five folds, told the sex",
+        "Am J Sports Med 2025, doi:10.1177/03635465251359618; five folds, with sex input",
     ),
 )
+
+
+# Mean absolute difference of single readers from a consensus, lowest and highest reader, months:
+# Scientific Reports 2025, doi:10.1038/s41598-025-20148-w.
+SINGLE_READERS = (4.8, 7.0)
+SINGLE_READERS_SOURCE = "Sci Rep 2025, doi:10.1038/s41598-025-20148-w"
 
 
 def labels_of(split: str) -> str:

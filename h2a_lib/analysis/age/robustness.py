@@ -1,4 +1,4 @@
-"""What happens to the estimates when the picture changes in ways that leave the child the same.
+"""How the estimates change with the picture while the child stays the same.
 
 The changes are made to the images as the network is given them (8-bit, square, at its size), so
 pixels are of that size. What comes in from outside a picture is black, as film is.
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE
-from h2a_lib.analysis.statistics.bootstrap import mean_interval
+from h2a_lib.analysis.statistics.bootstrap import FEW, mean_interval
 
 Images = NDArray[np.uint8]
 Predict = Callable[[Images, NDArray[np.bool_]], NDArray[np.float64]]
@@ -155,7 +155,7 @@ CHANGES: tuple[Change, ...] = (
     Change("marker", "L added", add_marker),
 )  # fmt: skip
 
-# Small enough that a reader would not mind: averaged over at prediction.
+# Small enough not to disturb a human reader: averaged over at prediction.
 AUGMENTATIONS: tuple[Callable, ...] = (
     lambda image, _: image,
     lambda image, _: image[:, ::-1],
@@ -229,16 +229,17 @@ def robustness(
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Say how many changes matter, in the few words that a title has room for."""
+    """Say how many changes raise the error, in the few words that a title has room for."""
     worse = table[table["mae_change_months_low"] > 0]
     return f"{len(worse)} of {len(table)} changes of the picture raise the error"
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Say how many changes matter, and which most."""
+    """Say how many changes raise the error, and which most."""
     worst = table.loc[table["mae_change_months"].idxmax()]
+    few = ", few" if worst["n"] < FEW else ""
     return (
-        f"{verdict(table)} (each by its paired 95 % CI, n = {worst['n']:,}); the worst, "
+        f"{verdict(table)} (each by its paired 95 % CI, n = {worst['n']:,}{few}); the worst, "
         f"“{worst['family']} {worst['strength']}”, by {worst['mae_change_months']:.1f} months."
     )
 
@@ -250,7 +251,7 @@ def augmented(predict: Predict, images: Images, frame: pd.DataFrame) -> pd.DataF
     -------
     DataFrame
         As `frame`, with `predicted_age_months` and `spread_months`, the standard deviation over
-        the changes: an uncertainty found without the label.
+        the changes: an uncertainty that needs no label.
     """
     male = frame["male"].to_numpy(bool)
     months = np.stack([predict(changed(images, change), male) for change in AUGMENTATIONS])

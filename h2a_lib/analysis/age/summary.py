@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.age import literature, robustness
+from h2a_lib.analysis.age import literature, robustness, sex_gap
+from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.statistics import calibration, conformal
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
@@ -15,11 +16,13 @@ from h2a_lib.analysis.statistics.bootstrap import (
     over_seeds,
     paired_difference,
 )
+from h2a_lib.study.runs import Run
 
 AUGMENTED = "averaged over small changes of the picture"
-CORRECTED = "corrected for the pull to the mean"
+CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
-TOLD = "another network that is told the sex"
+SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
+WITH_SEX_INPUT = "another network, with sex input"
 
 
 def by_split(frame: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +43,7 @@ def yardsticks(
     predictions: pd.DataFrame,
     name: str,
     tier: str,
-    told: tuple[str, pd.DataFrame] | None = None,
+    with_sex_input: tuple[str, pd.DataFrame] | None = None,
 ) -> list[Yardstick]:
     """List the errors to be compared in a figure: ours, without an image, published.
 
@@ -59,8 +62,8 @@ def yardsticks(
         Of the network.
     tier : str
         Of the data.
-    told : (name, predictions), optional
-        A network that is told the sex as well.
+    with_sex_input : (name, predictions), optional
+        A network that receives the sex as well.
 
     Returns
     -------
@@ -68,13 +71,14 @@ def yardsticks(
         kind: "own", "simple", "published", or "heading" (its error is NaN).
     """
     own = [(name, age.error(_of(predictions, "validation")), "own")]
-    if told is not None:
-        own.append((f"{told[0]} (told the sex)", age.error(_of(told[1], "validation")), "own"))
-    seen = _of(predictions, "validation")
+    if with_sex_input is not None:
+        error = age.error(_of(with_sex_input[1], "validation"))
+        own.append((f"{with_sex_input[0]} (with sex input)", error, "own"))
+    validation = _of(predictions, "validation")
     rows = [
         *own,
-        ("median of each sex", age.error(age.constant_by_sex(train, seen)), "simple"),
-        ("median age", age.error(age.constant(train, seen)), "simple"),
+        ("median of each sex", age.error(age.constant_by_sex(train, validation)), "simple"),
+        ("median age", age.error(age.constant(train, validation)), "simple"),
     ]
     if tier != "rsna":
         return rows
@@ -107,15 +111,15 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
     """
     rows = [
         {"labels": literature.labels_of(split), "what": f"{name}, {split}", "ours": True}
-        | found.row("mae_months", digits=2)
-        | {"n": found.n}
+        | error.row("mae_months", digits=2)
+        | {"n": error.n}
         for split, part in predictions.groupby("split", sort=True)
-        for found in [age.error(part)]
+        for error in [age.error(part)]
     ]
     rows += [
-        {"labels": one.labels, "what": one.what, "ours": False}
-        | {"mae_months": one.mae_months, "source": one.source}
-        for one in literature.AGE_ERRORS
+        {"labels": reported.labels, "what": reported.what, "ours": False}
+        | {"mae_months": reported.mae_months, "source": reported.source}
+        for reported in literature.AGE_ERRORS
         if tier == "rsna"
     ]
     frame = pd.DataFrame(rows)
@@ -123,39 +127,37 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
 
 
 def options(
-    seen: pd.DataFrame,
+    validation: pd.DataFrame,
     augmented: pd.DataFrame,
-    of_seeds: Sequence[pd.DataFrame],
-    told: pd.DataFrame | None = None,
+    corrected: pd.DataFrame,
+    seeds: Sequence[pd.DataFrame],
+    with_sex_input: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare ways to predict, paired on the same hands.
+    """Compare ways to predict the validation hands, paired on the same hands.
 
     Parameters
     ----------
-    seen, augmented : DataFrame
-        One run's predictions, plain and averaged over small changes of the picture.
-    of_seeds : sequence of DataFrame
+    validation, augmented, corrected : DataFrame
+        One run's predictions: plain, averaged over small changes of the picture, and corrected by
+        the line of the selection hands.
+    seeds : sequence of DataFrame
         Plain predictions of every seed; one alone makes no ensemble.
-    told : DataFrame, optional
-        Predictions of a network that is told the sex as well.
+    with_sex_input : DataFrame, optional
+        Predictions of a network that receives the sex as well.
 
     Returns
     -------
     DataFrame
         option, mae_months and change_months (against the first) with _low and _high, tie, n.
     """
-    ways = {
-        "as it is": seen,
-        AUGMENTED: augmented,
-        CORRECTED: calibration.cross_corrected(seen),
-    }
-    if len(of_seeds) > 1:
-        ways[ENSEMBLE] = age.ensemble(of_seeds)
-    if told is not None:
-        ways[TOLD] = told
+    ways = {"as it is": validation, AUGMENTED: augmented, CORRECTED: corrected}
+    if len(seeds) > 1:
+        ways[ENSEMBLE] = age.ensemble(seeds)
+    if with_sex_input is not None:
+        ways[WITH_SEX_INPUT] = with_sex_input
     rows = []
     for name, frame in ways.items():
-        change, error = paired_difference(frame, seen), age.error(frame)
+        change, error = paired_difference(frame, validation), age.error(frame)
         rows.append(
             {"option": name}
             | error.row("mae_months", digits=2)
@@ -165,53 +167,79 @@ def options(
     return pd.DataFrame(rows)
 
 
-def _bias_by_sex(seen: pd.DataFrame) -> dict[str, Estimate]:
+def _bias_by_sex(frame: pd.DataFrame) -> dict[str, Estimate]:
     """Return the mean error of girls and of boys in months, of those there are."""
-    error = seen["predicted_age_months"] - seen["age_months"]
-    parts = {"girls": error[~seen["male"]], "boys": error[seen["male"]]}
+    error = frame[age.PREDICTED] - frame[age.TRUE]
+    parts = {"girls": error[~frame["male"]], "boys": error[frame["male"]]}
     return {who: mean_interval(part) for who, part in parts.items() if len(part)}
 
 
-def sexes_verdict(seen: pd.DataFrame) -> str:
-    """Say which sex is read too old or too young beyond doubt, in a title's few words."""
-    said = [
+def sexes_verdict(frame: pd.DataFrame) -> str:
+    """Say which sex is over- or underestimated, in a title's few words."""
+    parts = [
         f"{who} {number(abs(bias.value))} months too {'old' if bias.value > 0 else 'young'}"
-        for who, bias in _bias_by_sex(seen).items()
+        for who, bias in _bias_by_sex(frame).items()
         if bias.excludes(0)
     ]
     # The unit once: a title has one line.
     return (
-        ", ".join(said[:1] + [text.replace(" months", "") for text in said[1:]])
-        or f"no bias by sex that {len(seen):,} hands can show"
+        ", ".join(parts[:1] + [text.replace(" months", "") for text in parts[1:]])
+        or f"no bias by sex that {len(frame):,} hands can show"
     )
 
 
-def worst_verdict(seen: pd.DataFrame) -> str:
+def sexes_sentence(frame: pd.DataFrame) -> str:
+    """Give the mean error of each sex, with its interval."""
+    parts = (f"of {who} {bias.text('months')}" for who, bias in _bias_by_sex(frame).items())
+    return f"Mean difference {', '.join(parts)}."
+
+
+def agreement_sentence(frame: pd.DataFrame) -> str:
+    """Give bias, limits of agreement and slope, each with its interval."""
+    agreement = age.bland_altman(frame)
+    return (
+        f"Bias {agreement.bias.text('months')}; 95 % of the differences are expected between "
+        f"{number(agreement.lower.value)} and {number(agreement.upper.value)} months; slope "
+        f"{agreement.slope.text(digits=2)}."
+    )
+
+
+def worst_verdict(frame: pd.DataFrame) -> str:
     """Say how large the largest errors are, and to which side, in a title's few words."""
-    errors = (seen[age.PREDICTED] - seen[age.TRUE]).to_numpy(float)[age.worst(seen)]
+    errors = (frame[age.PREDICTED] - frame[age.TRUE]).to_numpy(float)[age.worst(frame)]
     ends = dict.fromkeys(number(end, 0) for end in (abs(errors).min(), abs(errors).max()))
     old, young = int((errors > 0).sum()), int((errors < 0).sum())
-    side, of_them = ("old", old) if old > young else ("young", young)
-    count = "all" if of_them == len(errors) else f"{of_them} of {len(errors)}"
+    side, n_side = ("old", old) if old > young else ("young", young)
+    count = "all" if n_side == len(errors) else f"{n_side} of {len(errors)}"
     return f"{' to '.join(ends)} months off, {count} too {side}"
 
 
-def sexes_sentence(seen: pd.DataFrame) -> str:
-    """Say the mean error of each sex, with its interval."""
-    said = (f"of {who} {bias.text('months')}" for who, bias in _bias_by_sex(seen).items())
-    return f"Mean difference {', '.join(said)}."
+def band_sentence(bands: pd.DataFrame) -> str:
+    """Say in which age band the error is smallest and largest, from `errors.by_band`."""
+    rows = bands[(bands["sex"] == "both") & (bands["band"] != "all") & ~bands["few"]]
+    if len(rows) < 2:
+        return "Fewer than two age bands have 30 hands: no band can be compared with another."
+    ends = (rows.loc[rows["mae_months"].idxmin()], rows.loc[rows["mae_months"].idxmax()])
+    least, most = (
+        f"{row['band']}, with {_estimate(row, 'mae_months').text('months')}" for row in ends
+    )
+    return f"The error is smallest at {least}, and largest at {most}."
+
+
+def _estimate(row: pd.Series, name: str) -> Estimate:
+    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["n"]))
 
 
 def variables(
     train: pd.DataFrame,
-    of_seeds: Sequence[pd.DataFrame],
-    augmented: pd.DataFrame,
+    seeds: Sequence[pd.DataFrame],
+    ways: pd.DataFrame,
+    coverage: pd.DataFrame,
+    curve: pd.DataFrame,
     robust: pd.DataFrame,
     tier: str,
-    level: float,
-    told: pd.DataFrame | None = None,
-    told_sex: bool = False,
-    told_with: str = "",
+    nominal: float,
+    with_sex_input: bool = False,
 ) -> dict[str, str | int]:
     """Return ready-to-print values.
 
@@ -219,144 +247,200 @@ def variables(
     ----------
     train : DataFrame
         Labels of the training hands.
-    of_seeds : sequence of DataFrame
+    seeds : sequence of DataFrame
         Validation predictions of each seed; the first is the one the figures show.
-    augmented : DataFrame
-        The first, averaged over small changes.
+    ways : DataFrame
+        From `options`.
+    coverage : DataFrame
+        From `conformal.coverage`.
+    curve : DataFrame
+        From `errors.abstention`.
     robust : DataFrame
         From `robustness.robustness`.
     tier : str
         Of the data.
-    level : float
-        Of the conformal intervals.
-    told : DataFrame, optional
-        Validation predictions of a network that is told the sex as well.
-    told_sex : bool
-        Whether the run itself is: no other one answers.
-    told_with : str
-        In what that other network differs besides, from `sheet.changed_besides`.
+    nominal : float
+        Coverage that the conformal intervals are made for.
+    with_sex_input : bool
+        Whether the run receives the sex as well.
     """
-    seen = of_seeds[0]
-    found, ways = age.metrics(seen), options(seen, augmented, of_seeds, told).set_index("option")
-    agreement, measured = age.bland_altman(seen), calibration.measures(seen)
-    inside = conformal.coverage(conformal.cross_conformal(seen, level)).iloc[-1]
-    floor = age.noise_floor(tier)
-    seeds = over_seeds(age.error(frame).value for frame in of_seeds)
-    months = {name: found[name].text("months") for name in ("mae", "rmse", "median", "bias")}
+    frame = seeds[0]
+    metrics, by_option = age.metrics(frame), ways.set_index("option")
+    agreement, calibrated = age.bland_altman(frame), calibration.measures(frame)
+    constant, by_sex = age.constant(train, frame), age.constant_by_sex(train, frame)
+    months = {name: metrics[name].text("months") for name in ("mae", "rmse", "median", "bias")}
     shares = {
-        name: found[name].text("%", scale=100)
+        name: metrics[name].text("%", scale=100)
         for name in ("within_6", "within_12", "within_24", "beyond_12")
     }
-    gain = paired_difference(age.constant(train, seen), seen)
     return {
-        "answer": age.answer(train, seen, tier, told_sex),
-        "given": "image and sex" if told_sex else "image alone",
+        "answer": age.answer(train, frame, tier, with_sex_input),
+        "given": "image and sex" if with_sex_input else "image alone",
         **months,
         **shares,
-        "r2": found["r2"].text(digits=2),
-        "n": len(seen),
-        "over_seeds": seeds.text("months"),
-        "constant_mae": age.error(age.constant(train, seen)).text("months"),
-        "constant_by_sex_mae": age.error(age.constant_by_sex(train, seen)).text("months"),
-        "gain": gain.text("months"),
-        "floor": "none: phantoms are drawn from their label"
-        if tier == "phantom"
-        else "not known for these labels"
-        if floor is None
-        else f"{number(floor)} months",
+        "r2": metrics["r2"].text(digits=2),
+        "n": len(frame),
+        "over_seeds": over_seeds(age.error(of_seed).value for of_seed in seeds).text("months"),
+        "constant_mae": age.error(constant).text("months"),
+        "constant_by_sex_mae": age.error(by_sex).text("months"),
+        "gain": paired_difference(constant, frame).text("months"),
+        "floor": noise_text(tier),
         "limits": f"{number(agreement.lower.value)} to {number(agreement.upper.value)} months",
-        "calibration_slope": measured["calibration_slope"].text(digits=2),
-        "pull": measured["pull"].text("months for each month of age", digits=2),
-        "pull_sentence": pull_sentence(measured["pull"], ways),
-        "sexes_verdict": sexes_verdict(seen),
-        "sexes_sentence": sexes_sentence(seen),
-        "worst_verdict": worst_verdict(seen),
-        "augmented_sentence": _option_sentence("Test-time augmentation", ways.loc[AUGMENTED]),
+        "calibration_slope": calibrated["calibration_slope"].text(digits=2),
+        "pull": calibrated["pull"].text("months for each month of age", digits=2),
+        "pull_sentence": pull_sentence(calibrated["pull"], by_option),
+        "sexes_verdict": sexes_verdict(frame),
+        "sexes_sentence": sexes_sentence(frame),
+        **sex_gap.variables(sex_gap.sex_gap(frame)),
+        "worst_verdict": worst_verdict(frame),
+        "augmented_sentence": _option_sentence("Test-time augmentation", by_option.loc[AUGMENTED]),
         "ensemble_sentence": _option_sentence(
-            f"An ensemble of {len(of_seeds)} seeds", ways.loc[ENSEMBLE]
+            f"An ensemble of {len(seeds)} seeds", by_option.loc[ENSEMBLE]
         )
-        if len(of_seeds) > 1
+        if ENSEMBLE in by_option.index
         else "One seed was trained: no ensemble.",
-        **(
-            {}
-            if told is None
-            else {"told_sentence": told_sentence(told, ways.loc[TOLD], told_with)}
-        ),
-        "conformal_verdict": conformal_verdict(inside, level),
-        "conformal_sentence": conformal_sentence(inside, level),
-        "abstention_sentence": abstention_sentence(seen, augmented),
+        "conformal_verdict": conformal_verdict(coverage, nominal),
+        "conformal_sentence": conformal_sentence(coverage, nominal),
+        "abstention_sentence": abstention_sentence(curve),
         "robustness_verdict": robustness.verdict(robust),
         "robustness_sentence": robustness.sentence(robust),
     }
 
 
-def pull_sentence(pull: Estimate, ways: pd.DataFrame) -> str:
-    """Say whether estimates are drawn to the mean, and what correcting it costs."""
+def noise_text(tier: str) -> str:
+    """Say how much of the error the noise of the labels explains, with its sources."""
+    noise = age.noise_range(tier)
+    if noise is None:
+        return (
+            "none: phantoms are drawn from their label"
+            if tier == "phantom"
+            else "not known for these labels"
+        )
+    low, high = literature.SINGLE_READERS
+    return (
+        f"{number(noise[0])} to {number(noise[1])} months ({number(noise[0])} is inferred from one "
+        f"recipe scored on both kinds of label; single readers {number(low)} to {number(high)}, "
+        f"{literature.SINGLE_READERS_SOURCE})"
+    )
+
+
+def pull_sentence(pull: Estimate, by_option: pd.DataFrame) -> str:
+    """Say whether estimates regress to the mean, and what correcting it costs."""
     if not pull.high < 0:
-        return f"No pull to the mean is shown: slope {pull.text(digits=2)}."
-    row = ways.loc[CORRECTED]
+        return f"No regression to the mean is shown: slope {pull.text(digits=2)}."
+    row = by_option.loc[CORRECTED]
     if row["change_months_low"] == row["change_months_high"] == 0:
         return f"The estimates hardly follow the age: slope {pull.text(digits=2)}."
     return (
-        f"Young hands are read too old and old ones too young (slope {pull.text(digits=2)}). "
+        f"Young hands are overestimated and old ones underestimated (slope {pull.text(digits=2)}). "
         f"{_option_sentence('Correcting it', row)}"
     )
 
 
 def _option_sentence(what: str, row: pd.Series) -> str:
-    change = Estimate(
-        row["change_months"], row["change_months_low"], row["change_months_high"], int(row["n"])
-    )
+    change = _estimate(row, "change_months")
     if change.is_tie:
-        return f"{what} is a tie: MAE changes by {change.text('months', digits=2)}."
+        return (
+            f"{what} makes no demonstrable difference: the MAE changes by "
+            f"{change.text('months', digits=2)}."
+        )
     verb = "raises" if change.value > 0 else "lowers"
-    size = change
     if change.value < 0:
-        size = Estimate(-change.value, -change.high, -change.low, change.n)
-    return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
+        change = Estimate(-change.value, -change.high, -change.low, change.n)
+    return f"{what} {verb} the MAE by {change.text('months', digits=2)}."
 
 
-def told_sentence(told: pd.DataFrame, way: pd.Series, told_with: str = "") -> str:
-    """Say how close a network comes that is told the sex, and what that adds, tie or not."""
-    what = f"Telling the sex, with {told_with}," if told_with else "Telling the sex"
-    change = _option_sentence(what, way)
-    return (
-        f"A network that is told the sex as well errs by {age.error(told).text('months')}. {change}"
-    )
+def sex_input_variables(
+    predictions: pd.DataFrame | None, ways: pd.DataFrame, differences: str = ""
+) -> dict[str, str]:
+    """Say how close a network with sex input comes; nothing where there is none.
+
+    Parameters
+    ----------
+    predictions : DataFrame or None
+        Its validation predictions.
+    ways : DataFrame
+        From `options`.
+    differences : str
+        In what it differs besides, from `hyperparameters.changed_besides`.
+    """
+    if predictions is None:
+        return {}
+    what = f"Sex input, with {differences}," if differences else "Sex input"
+    change = _option_sentence(what, ways.set_index("option").loc[WITH_SEX_INPUT])
+    error = age.error(predictions).text("months")
+    return {"told_sentence": f"A network with sex input has an error of {error}. {change}"}
 
 
-def conformal_verdict(inside: pd.Series, level: float) -> str:
+def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
     """Say how wide the conformal intervals are, in the few words that a title has room for."""
+    width = 2 * coverage.iloc[-1]["half_width_months"]
+    if not math.isfinite(width):
+        return f"Too few hands for {nominal * 100:g} % intervals"
+    return f"{nominal * 100:g} % intervals are {number(width)} months wide"
+
+
+def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
+    """Say how often the conformal intervals hold, how wide they are, and where they fail.
+
+    Parameters
+    ----------
+    coverage : DataFrame
+        From `conformal.coverage`: by true age and sex, the last row over all.
+    """
+    inside = coverage.iloc[-1]
     width = 2 * inside["half_width_months"]
     if not math.isfinite(width):
-        return f"Too few hands for {level * 100:g} % intervals"
-    return f"{level * 100:g} % intervals are {number(width)} months wide"
-
-
-def conformal_sentence(inside: pd.Series, level: float) -> str:
-    """Say how often the conformal intervals hold, and how wide they are."""
-    width = 2 * inside["half_width_months"]
-    if not math.isfinite(width):
-        return f"{int(inside['n'])} hands are too few for {level * 100:g} % intervals."
-    covered = Estimate(
-        inside["coverage"], inside["coverage_low"], inside["coverage_high"], int(inside["n"])
+        return f"The selection hands are too few for {nominal * 100:g} % intervals."
+    sentence = (
+        f"Intervals made to hold {nominal * 100:g} % of the labels hold "
+        f"{_estimate(inside, 'coverage').text('%', scale=100)}; the median one is {number(width)} "
+        "months wide."
     )
-    return (
-        f"Intervals made to hold {level * 100:g} % of the labels hold "
-        f"{covered.text('%', scale=100)}; the median one is {number(width)} months wide."
+    by_band = coverage[(coverage["sex"] == "both") & (coverage["band"] != "all")]
+    failing = [
+        f"{row['band']}, with {_estimate(row, 'coverage').text('%', scale=100)}"
+        for _, row in by_band[by_band["fails"]].iterrows()
+    ]
+    return f"{sentence} They fail at {' and at '.join(failing)}." if failing else sentence
+
+
+def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.DataFrame]:
+    """Return conformalised quantiles of the first run that estimates quantiles, by method.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Intervals of its validation hands, fitted on its selection hands; empty if no run does.
+    """
+    if not runs:
+        return {}
+    selection, validation = (predictions_of(runs[0], part) for part in ("selection", "validation"))
+    return {QUANTILES: conformal.quantile_conformal(selection, validation, nominal)}
+
+
+def quantile_sentence(judged: pd.DataFrame) -> str:
+    """Compare the widths of two kinds of intervals, from `conformal.compare_intervals`."""
+    rows = judged[judged["by"] == "all"].set_index("method")
+    if not rows["mean_width_months"].map(math.isfinite).all():
+        return "The selection hands are too few to compare the two kinds of intervals."
+    parts = (
+        f"{method}: {_estimate(row, 'coverage').text('%', scale=100)} covered, mean width "
+        f"{number(row['mean_width_months'])} months, interval score "
+        f"{number(row['interval_score_months'])}"
+        for method, row in rows.iterrows()
     )
+    best = rows["interval_score_months"].idxmin()
+    return f"{'; '.join(parts)}. The lower (better) score is that of {best}."
 
 
-def abstention_sentence(seen: pd.DataFrame, augmented: pd.DataFrame, answered: float = 0.8) -> str:
-    """Say what leaving the least certain fifth unanswered would gain."""
-    errors = (seen[age.PREDICTED] - seen[age.TRUE]).to_numpy(float)
-    curve = age.abstention(errors, augmented["spread_months"].to_numpy(float))
+def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
+    """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
-    kept = Estimate(row["mae_months"], row["mae_months_low"], row["mae_months_high"], int(row["n"]))
-    everyone = curve["mae_months"].iloc[-1]
-    verdict = "a gain" if kept.high < everyone else "no gain that these hands can show"
+    remaining, everyone = _estimate(row, "mae_months"), curve["mae_months"].iloc[-1]
+    gain = "a gain" if remaining.high < everyone else "no gain that these hands can show"
     return (
         f"Answering only the {row['answered'] * 100:.0f} % of hands that change least under small "
-        f"changes of the picture: {kept.text('months')}, against {number(everyone)} for all: "
-        f"{verdict}."
+        f"changes of the picture: {remaining.text('months')}, against {number(everyone)} for all: "
+        f"{gain}."
     )

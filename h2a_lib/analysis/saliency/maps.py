@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM, occlusion, and whether the maps are worth anything.
+"""Saliency maps: Grad-CAM, occlusion, and sanity checks of both.
 
 A map is (s, s), not negative, and sums to one over the picture, so that the part that falls on a
 region is a share. A map that is zero everywhere stays zero.
@@ -26,15 +26,17 @@ Maps = NDArray[np.float32]
 # A coarser grid than ImageNet's 7 x 7 says little about a hand. Pictures of less than 224 pixels
 # are therefore explained by an earlier layer than the usual last one.
 LEAST_GRID = 7
-# Along each side of a picture, of occlusion.
-PATCHES = 8
+# Along each side of a picture, of occlusion: as fine as the grid of Grad-CAM, or a little coarser.
+PATCHES = 6
 LAYERS = ("layer4", "layer3", "layer2", "layer1")
 # Randomised from the answer down to the picture (Adebayo et al. 2018, section 4.1, "cascading").
 STAGES = ("head", "layer4", "layer3", "layer2", "layer1", "conv1")
-# A map that keeps half of its ranks when nothing learnt is left shows the picture, not the network.
+# A map with half of its ranks left when all weights are random shows the picture, not the network.
 MOST_SIMILAR = 0.5
-# Random networks differ among each other: one draw of weights says little.
+# Of the fully random network, on which the verdict rests: one draw of weights says little.
 DRAWS = 3
+# Enough hands for the interval of a mean rank correlation; 100 cost twice the time.
+SANITY_HANDS = 50
 
 
 def layer_for(size_px: int) -> str:
@@ -104,14 +106,14 @@ def occlusion(
     predict: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
     images: NDArray[np.uint8],
 ) -> Maps:
-    """Map how far an answer moves when a patch is covered (Zeiler and Fergus 2014, section 4.2).
+    """Map how far a prediction moves when a patch is covered (Zeiler and Fergus 2014, section 4.2).
 
     Parameters
     ----------
     predict : callable
         (m, s, s) uint8 -> (m,).
     images : ndarray
-        (n, s, s), uint8. Each is cut into 8 x 8 patches, which are covered in turn by the picture's
+        (n, s, s), uint8. Each is cut into 6 x 6 patches, which are covered in turn by the picture's
         median grey.
 
     Returns
@@ -159,7 +161,7 @@ def randomised(
     """Return a copy with initial weights from the answer down to `last_stage` of `STAGES`.
 
     The weights are drawn as a new network's are. The batch-norm statistics are measured on the
-    pictures, as training measures them before it judges a network: with statistics of other
+    pictures, as training measures them before it evaluates a network: with statistics of other
     weights, or with none, all channels of a random network carry the picture's brightness, and the
     check would be of that.
 
@@ -219,38 +221,41 @@ def sanity(
     network, pixels, answer, male
         As for `grad_cam`.
     retrained : sequence of HandNet
-        The same network trained with other seeds: how alike maps are that were learnt alike
-        (reproducibility: Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267).
+        The same network trained with other seeds: how reproducible the maps are
+        (Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267).
     draws : int
-        Of random weights; a hand's likeness is the mean over them.
+        Of the fully random network's weights; a hand's similarity is the mean over them. Of the
+        stages before it, which only show the way there, one.
 
     Returns
     -------
     DataFrame
         stage, similarity with _low and _high, n (hands with maps that have contrast). First
-        "other hands" (the likeness that comes of hands being in the same place) and, if there is
-        any, "other seeds"; then `STAGES`.
+        "other hands" (the similarity that comes of hands being in the same place) and, if there is
+        any, "other seeds"; then `STAGES`. Of at most `SANITY_HANDS` hands.
     """
+    pixels, male = pixels[:SANITY_HANDS], None if male is None else male[:SANITY_HANDS]
     layer = layer_for(pixels.shape[-1])
     original = grad_cam(network, pixels, answer, male, layer)
 
-    def likeness(networks: "Iterable[HandNet]") -> NDArray[np.float64]:
+    def mean_similarity(networks: "Iterable[HandNet]") -> NDArray[np.float64]:
         return np.stack(
             [similarity(original, grad_cam(n, pixels, answer, male, layer)) for n in networks]
         ).mean(axis=0)
 
     rows = [_row("other hands", similarity(original, np.roll(original, 1, axis=0)))]
     if retrained:
-        rows.append(_row("other seeds", likeness(retrained)))
+        rows.append(_row("other seeds", mean_similarity(retrained)))
     for stage in STAGES:
-        drawn = (randomised(network, stage, pixels, seed) for seed in range(draws))
-        rows.append(_row(stage, likeness(drawn)))
+        seeds = range(draws if stage == STAGES[-1] else 1)
+        networks = (randomised(network, stage, pixels, seed) for seed in seeds)
+        rows.append(_row(stage, mean_similarity(networks)))
     return pd.DataFrame(rows)
 
 
 def _row(stage: str, values: NDArray[np.float64]) -> dict[str, object]:
-    found = mean_interval(values[~np.isnan(values)])
-    return {"stage": stage} | found.row("similarity", digits=3) | {"n": found.n}
+    mean = mean_interval(values[~np.isnan(values)])
+    return {"stage": stage} | mean.row("similarity", digits=3) | {"n": mean.n}
 
 
 def has_contrast(table: pd.DataFrame) -> bool:
@@ -259,33 +264,33 @@ def has_contrast(table: pd.DataFrame) -> bool:
 
 
 def passes(table: pd.DataFrame) -> bool:
-    """Whether the maps depend on what was learnt: little is left when all weights are random."""
+    """Whether the maps depend on the weights: little is left when all of them are random."""
     last = table.set_index("stage").loc[STAGES[-1]]
     return bool(last["similarity"] < MOST_SIMILAR and not last["similarity_high"] >= MOST_SIMILAR)
 
 
 def sanity_sentence(table: pd.DataFrame) -> str:
-    """Say whether the maps may be read as an explanation."""
+    """Say whether the maps can serve as an explanation."""
     by_stage = table.set_index("stage")
     last = by_stage.loc[STAGES[-1]]
     if not has_contrast(table):
         return "Sanity check: the maps have no contrast, so they explain nothing."
-    found = Estimate(
+    correlation = Estimate(
         last["similarity"], last["similarity_low"], last["similarity_high"], int(last["n"])
     )
     verdict = (
-        "the maps depend on what was learnt"
+        "the maps depend on the trained weights"
         if passes(table)
-        else "failed: the maps show the picture rather than what was learnt"
+        else "failed: the maps show the picture rather than the trained network"
     )
-    beside = [f"another hand's map {number(by_stage.loc['other hands', 'similarity'], 2)}"]
+    references = [f"another hand's map {number(by_stage.loc['other hands', 'similarity'], 2)}"]
     if "other seeds" in by_stage.index:
         seeds = number(by_stage.loc["other seeds", "similarity"], 2)
-        beside.append(f"the same network trained with another seed {seeds}")
-    kept = f"maps keep a rank correlation of {found.text(digits=2)}"
+        references.append(f"the same network trained with another seed {seeds}")
+    kept = f"maps keep a rank correlation of {correlation.text(digits=2)}"
     return (
         f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
-        f"{'; '.join(beside)}."
+        f"{'; '.join(references)}."
     )
 
 
@@ -331,15 +336,16 @@ def attention(maps: Maps, region: NDArray[np.floating]) -> Attention:
     return Attention(mean_interval(share), area)
 
 
-def elsewhere(found: Attention) -> Attention:
+def complement(attention: Attention) -> Attention:
     """Turn the share on a region into the share on the rest of the picture."""
-    share = found.share
+    share = attention.share
     rest = Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n, share.level)
-    return Attention(rest, 1 - found.area)
+    return Attention(rest, 1 - attention.area)
 
 
-def beside_chance(found: Attention) -> str:
-    """Compare a share with that of the area, which maps that know nothing would give."""
-    if found.share.low > found.area:
+def against_chance(attention: Attention) -> str:
+    """Compare a share with that of the area, which uninformative maps would have."""
+    if attention.share.low > attention.area:
         return "more than by chance"
-    return "less than by chance" if found.share.high < found.area else "as much as by chance"
+    below = attention.share.high < attention.area
+    return "less than by chance" if below else "as much as by chance"

@@ -1,6 +1,7 @@
-"""Bring hands to one place, so that what is laid over them can be averaged; and phantoms' truth."""
+"""Register hands, so that maps laid over them can be averaged; and phantoms' regions."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -9,13 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.bands import NAMES, band_of
+from h2a_lib.analysis.selection import is_phantom
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json
+from h2a_lib.study.config import RunConfig
 
 Images = NDArray[np.uint8]
 # Where a registered hand's centre lies, and the root of its area; shares of the side.
 CENTRE, ROOT_AREA = (0.5, 0.52), 0.55
-# A hand is laid upright by at most this much: beyond it the axis found is not the hand's.
+# A hand is laid upright by at most this much: beyond it the axis is not the hand's.
 MOST_DEGREES = 40
 # A field has four sides, and they rarely hang together in more than two pieces.
 MOST_BORDERS = 3
@@ -114,19 +117,28 @@ def averages_by_band(
     placements = np.stack([placement(image) for image in images])
     placed_images, placed_maps = place(images, placements), place(maps, placements)
     band = band_of(age_months)
-    found = []
+    averages = []
     for i, name in enumerate(NAMES):
         here, n = band == i, int((band == i).sum())
         nothing = np.zeros(images.shape[1:], np.float32)
         mean_image, mean_map = (
             p[here].mean(0) if n else nothing for p in (placed_images, placed_maps)
         )
-        found.append((name, n, mean_image, mean_map))
-    return found
+        averages.append((name, n, mean_image, mean_map))
+    return averages
 
 
 def phantom_regions(
     data_folder: Path, ids: Sequence[str], size_px: int, geometry: str
+) -> dict[str, NDArray[np.float32]]:
+    """Return where things are in phantoms; see `_regions`, whose last result is kept."""
+    return _regions(data_folder, tuple(ids), size_px, geometry)
+
+
+# The notebook needs them twice, and drawing a hundred phantoms takes seconds.
+@lru_cache(maxsize=1)
+def _regions(
+    data_folder: Path, ids: tuple[str, ...], size_px: int, geometry: str
 ) -> dict[str, NDArray[np.float32]]:
     """Return where things are in phantoms, in the pictures that a network is given.
 
@@ -136,7 +148,7 @@ def phantom_regions(
     ----------
     data_folder : Path
         Holds phantom.json.
-    ids : sequence of str
+    ids : tuple of str
     size_px, geometry
         Of the network's pictures.
 
@@ -155,21 +167,32 @@ def phantom_regions(
     from h2a_lib.data import images
     from h2a_lib.phantoms.writing import render_arguments
 
-    made = read_json(data_folder / "phantom.json")
-    if made["version"] != phantom.VERSION:
+    companion = read_json(data_folder / "phantom.json")
+    if companion["version"] != phantom.VERSION:
         raise UserError(f"{data_folder}: made by another version of the phantoms; draw it again")
     wanted = {
         "marker": (phantom.MARKER,),
         "border": (phantom.BORDER,),
         "hand": (phantom.SOFT_TISSUE, phantom.BONE),
     }
-    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
+    regions: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
     for name in ids:
-        drawn = phantom.render(*render_arguments(made["seed"], int(name)), made["height_px"])
+        drawn = phantom.render(
+            *render_arguments(companion["seed"], int(name)), companion["height_px"]
+        )
         for region, codes in wanted.items():
             mask = np.where(np.isin(drawn.regions, codes), 255, 0).astype(np.uint8)
-            found[region].append(images.resize(mask, size_px, geometry).astype(np.float32) / 255)
-    return {name: np.stack(masks) for name, masks in found.items()}
+            regions[region].append(images.resize(mask, size_px, geometry).astype(np.float32) / 255)
+    return {name: np.stack(masks) for name, masks in regions.items()}
+
+
+def known_marker(
+    data_folder: Path, ids: Sequence[str], config: RunConfig
+) -> NDArray[np.float32] | None:
+    """Return where the lead marker of phantoms is, (n, s, s); None for other hands."""
+    if not is_phantom(data_folder):
+        return None
+    return phantom_regions(data_folder, ids, config.image_size_px, config.geometry)["marker"]
 
 
 def subset(frame: pd.DataFrame, most: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""All that is said of where one network looks: maps, their sanity, and what they fall on."""
+"""Where one network looks: its maps, their sanity check, and the regions they fall on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from h2a_lib.analysis.saliency.maps import (
     Answer,
     Attention,
     Maps,
+    against_chance,
     attention,
-    beside_chance,
-    elsewhere,
+    complement,
     grad_cam,
     has_contrast,
     occlusion,
@@ -34,7 +34,7 @@ COLUMNS = {"age": "predicted_age_months", "sex": "male_probability"}
 
 
 @dataclass(frozen=True)
-class Look:
+class SaliencyStudy:
     """Where a network looks.
 
     Attributes
@@ -68,12 +68,12 @@ class Look:
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""
-        known = {
-            f"{region}_{kind}": found.text()
+        shares = {
+            f"{region}_{kind}": share.text()
             for region, pair in self.regions.items()
-            for kind, found in zip(("grad_cam", "occlusion"), pair, strict=True)
+            for kind, share in zip(("grad_cam", "occlusion"), pair, strict=True)
         }
-        return known | {
+        return shares | {
             "n": self.n,
             "sanity_sentence": sanity_sentence(self.table),
             "regions_verdict": self.regions_verdict(),
@@ -89,75 +89,72 @@ class Look:
         on_hand = self._on_hand()
         if not on_hand[0].share.n:
             return "no hand is found to lay the maps on"
-        said = {beside_chance(found) for found in on_hand}
-        if len(said) > 1:
+        verdicts = {against_chance(share) for share in on_hand}
+        if len(verdicts) > 1:
             return "Grad-CAM and occlusion do not agree on the hand"
-        return f"the network looks at the hand {said.pop()}"
+        return f"the network looks at the hand {verdicts.pop()}"
 
     def regions_sentence(self) -> str:
-        """Say how much of the attention falls on the hand, and on what else is known of."""
+        """Say how much of the maps falls on the hand, and on other known regions."""
         cams, occluded = self._on_hand()
         if not cams.share.n:
             return "No hand is found, or the maps have no contrast."
-        shares = [found.share.text("%", scale=100) for found in (cams, occluded)]
-        outline = ", by the outline found," if OFF_HAND in self.regions else ""
-        said = (
+        shares = [of.share.text("%", scale=100) for of in (cams, occluded)]
+        outline = ", by its estimated outline," if OFF_HAND in self.regions else ""
+        sentence = (
             f"On the hand{outline} lie {cams.area * 100:.1f} % of the picture, {shares[0]} of "
             f"Grad-CAM and {shares[1]} of occlusion"
         )
         around = [
-            f"{found.share.text('%', scale=100)} on the {region} ({found.area * 100:.1f} %), "
-            f"{beside_chance(found)}"
-            for region, (found, _) in self.regions.items()
-            if region in ("marker", "border") and found.share.n
+            f"{cam.share.text('%', scale=100)} on the {region} ({cam.area * 100:.1f} %), "
+            f"{against_chance(cam)}"
+            for region, (cam, _) in self.regions.items()
+            if region in ("marker", "border") and cam.share.n
         ]
-        return f"{said}; of Grad-CAM {', and '.join(around)}." if around else f"{said}."
+        return f"{sentence}; of Grad-CAM {', and '.join(around)}." if around else f"{sentence}."
 
     def _on_hand(self) -> tuple[Attention, Attention]:
         if OFF_HAND not in self.regions:
             return self.regions["hand"]
         cams, occluded = self.regions[OFF_HAND]
-        return elsewhere(cams), elsewhere(occluded)
+        return complement(cams), complement(occluded)
 
 
-def look(
-    of_seeds: Sequence[Run],
+def study_saliency(
+    runs: Sequence[Run],
     images: NDArray[np.uint8],
     frame: pd.DataFrame,
     answer: Answer,
     data_folder: Path,
-) -> Look:
+) -> SaliencyStudy:
     """Study where a run looks on some hands that it was not trained on.
 
     Parameters
     ----------
-    of_seeds : sequence of Run
-        The first is studied; the others, trained alike, say how far maps are reproduced.
+    runs : sequence of Run
+        The first is studied; the others, its other seeds, show how reproducible maps are.
     images : ndarray
-        (n, s, s), uint8. Occlusion asks the network 64 times for each.
+        (n, s, s), uint8. Occlusion evaluates the network 36 times for each.
     frame : DataFrame
         n rows in the images' order: id, age_months, male.
     answer : {"age", "sex"}
     data_folder : Path
         If it holds phantoms, their regions are known.
-
-    Returns
-    -------
-    Look
     """
     import torch
 
-    run, *others = of_seeds
+    run, *others = runs
+    predictor = predictor_of(run)
     sexes = frame["male"].to_numpy(bool)
-    told = torch.as_tensor(sexes.astype(np.float32)) if run.config.sex_input else None
-    pixels = predictor_of(run).normalise(images)
+    male_input = torch.as_tensor(sexes.astype(np.float32)) if run.config.sex_input else None
+    pixels = predictor.normalise(images)
 
-    def answers(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def predict(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         male = sexes if run.config.sex_input else None
-        return predictor_of(run).predict(pictures, male)[COLUMNS[answer]]
+        return predictor.predict(pictures, male)[COLUMNS[answer]]
 
-    cams = grad_cam(predictor_of(run).network, pixels, answer, told)
-    occluded = occlusion(answers, images)
+    cams = grad_cam(predictor.network, pixels, answer, male_input)
+    occluded = occlusion(predict, images)
     if is_phantom(data_folder):
         size, geometry = run.config.image_size_px, run.config.geometry
         masks = phantom_regions(data_folder, frame["id"], size, geometry)
@@ -169,7 +166,7 @@ def look(
     regions = {
         name: (attention(cams, mask), attention(occluded, mask)) for name, mask in masks.items()
     }
-    return Look(
+    return SaliencyStudy(
         answer=answer,
         averages=averages_by_band(images, cams, frame["age_months"]),
         occluded_averages=averages_by_band(images, occluded, frame["age_months"]),
@@ -177,10 +174,10 @@ def look(
         cams=cams[:CASES],
         occluded=occluded[:CASES],
         table=sanity(
-            predictor_of(run).network,
+            predictor.network,
             pixels,
             answer,
-            told,
+            male_input,
             [predictor_of(other).network for other in others],
         ),
         regions=regions,

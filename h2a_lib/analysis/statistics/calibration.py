@@ -1,4 +1,4 @@
-"""Regression to the mean of age estimates: seen, measured, and corrected without peeking."""
+"""Regression to the mean of age estimates: measured, and corrected by a line of other hands."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE, slope
 from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap
 
-FOLDS = 5
-# A slope below this says that the answers hardly follow the age; dividing by it would blow up
-# their noise tenfold, so such answers are left as they are.
+# Estimates with a flatter slope hardly follow the age; dividing by it would multiply their noise by
+# more than ten, so they are left as they are.
 LEAST_SLOPE = 0.1
 
 
@@ -26,16 +25,18 @@ class Line:
     def fit(cls, frame: pd.DataFrame) -> "Line":
         """Fit on hands whose age is known."""
         true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
-        fitted = float(slope(true, predicted)) if len(frame) > 1 else np.nan
+        if len(frame) < 2:
+            return cls(np.nan, np.nan)
+        fitted = float(slope(true, predicted))
         return cls(fitted, float(predicted.mean() - fitted * true.mean()))
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is a line that can be turned around."""
+        """Whether the line can be inverted."""
         return bool(self.slope >= LEAST_SLOPE)
 
-    def corrected(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo the pull to the mean: (predicted - intercept) / slope. Needs no true age."""
+    def invert(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (predicted - intercept) / slope, which needs no true age."""
         return (predicted - self.intercept) / self.slope if self.is_usable else predicted
 
 
@@ -45,9 +46,9 @@ def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
     Returns
     -------
     dict of str to Estimate
-        calibration_slope: of the true age on the predicted one (1 if predictions mean what they
-        say; TRIPOD+AI item 12e). pull: of the error on the true age (0 without regression to the
-        mean, -1 for a constant answer).
+        calibration_slope: of the true age on the predicted one (1 if calibrated; TRIPOD+AI item
+        12e). pull: of the error on the true age (0 without regression to the mean, -1 for a
+        constant predictor).
     """
     true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
     return {
@@ -56,50 +57,17 @@ def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
     }
 
 
-def folds_of(ids: pd.Series, folds: int = FOLDS, seed: int = 0) -> NDArray[np.int64]:
-    """Deal hands into folds of nearly equal size, by id alone.
+def corrected(selection: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Correct regression to the mean by the line of the selection hands.
 
-    Parameters
-    ----------
-    ids : Series of str, (n,)
-    folds : int
-        Fewer if there are fewer hands.
-    seed : int
-
-    Returns
-    -------
-    ndarray
-        (n,), the fold of each hand; it does not depend on the order of the rows.
-    """
-    n = len(ids)
-    dealt = np.arange(n) % max(1, min(folds, n))
-    in_order = np.argsort(ids.astype(str).to_numpy(), kind="stable")
-    fold = np.empty(n, dtype=np.int64)
-    fold[in_order] = np.random.default_rng(seed).permutation(dealt)
-    return fold
-
-
-def cross_corrected(frame: pd.DataFrame) -> pd.DataFrame:
-    """Correct regression to the mean; no hand's own label has a part in its correction.
-
-    The line is fitted on the other folds of the same hands. It is turned around, which leaves
-    the error at every age unbiased but widens its scatter: the mean absolute error may rise.
-    (Corrections that take the true age as an input, common with brain ages, know the answer.)
-
-    Parameters
-    ----------
-    frame : DataFrame
-        `id`, `age_months`, `predicted_age_months`.
+    Inverting the line leaves the error at every age unbiased but widens its scatter: the mean
+    absolute error may rise. (Corrections that take the true age as an input, common with brain
+    ages, know the answer.)
 
     Returns
     -------
     DataFrame
-        As `frame`, predictions corrected; unchanged where the answers do not follow the age.
+        As `frame`, predictions corrected; unchanged where the estimates do not follow the age.
     """
-    fold = folds_of(frame["id"])
-    predicted = frame[PREDICTED].to_numpy(float).copy()
-    for k in np.unique(fold):
-        others, held_out = frame[fold != k], fold == k
-        if len(others) > 1:
-            predicted[held_out] = Line.fit(others).corrected(predicted[held_out])
-    return frame.assign(**{PREDICTED: predicted})
+    line = Line.fit(selection)
+    return frame.assign(**{PREDICTED: line.invert(frame[PREDICTED].to_numpy(float))})

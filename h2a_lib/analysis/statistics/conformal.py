@@ -1,19 +1,21 @@
-"""Split-conformal intervals: how far off an estimate may be, with a stated chance of being right.
+"""Conformal intervals: how far off an estimate may be, with a stated coverage.
 
-Vovk, Gammerman and Shafer 2005, *Algorithmic Learning in a Random World*, chapter 4.5 ("Mondrian",
-by label); Lei et al. 2018, JASA 113:1094, section 2.2 (split).
+Both kinds are fitted on the selection hands, so that the coverage that the validation hands show
+is that of hands which had no part in the fit.
 
-The promise is kept in each band of *true* age. It is not known when a hand is read, but an age can
-be tried: it is possible if the estimate is no farther off than it usually is for hands of that age,
-and the interval spans all possible ages. With bands of the estimate instead, 90 % intervals of the
-study on real radiographs held 64 % of the labels from 16 years on, since old hands are read too
-young; these hold 90 %, and are 6 % wider on average.
+Split conformal (Lei et al. 2018, JASA 113:1094, section 2.2), in bands (Vovk, Gammerman and Shafer
+2005, *Algorithmic Learning in a Random World*, chapter 4.5, "Mondrian"). The bands are of the true
+*and* of the estimated age: an age is in the interval where the error would not exceed the larger of
+the two bands' quantiles. The union of two intervals covers at least as often as either, so both
+promises hold at once. (Gibbs, Cherian and Candès 2023, arXiv:2305.12616, give the general theory.)
 
-The residuals are those of validation hands: of training hands they would be too small. The
-network's best epoch was chosen on the same hands, so they are still a little optimistic.
+Conformalised quantile regression (Romano, Patterson and Candès 2019, NeurIPS, equations 6 to 8)
+starts from a network's own quantiles, so that each hand has a width of its own.
 """
 
+import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,73 +23,112 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE
-from h2a_lib.analysis.bands import EDGES_MONTHS, by_band_and_sex
+from h2a_lib.analysis.bands import EDGES_MONTHS, NAMES, band_of, by_band_and_sex
 from h2a_lib.analysis.statistics.bootstrap import FEW, share_interval
-from h2a_lib.analysis.statistics.calibration import folds_of
 
-LEVEL = 0.9
+NOMINAL_COVERAGE = 0.9
+LOW, HIGH = "predicted_age_low_months", "predicted_age_high_months"
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Conformal:
-    """How far off estimates are, by true age.
+class BandErrors:
+    """The error that a stated share of the hands of each age band does not exceed.
 
     Attributes
     ----------
-    level : float
-        Share of new hands, in each band, whose true age is inside.
     edges_months : tuple of float
-        Between the bands: those of `bands`, a band with fewer than 30 hands joined to the
-        smaller of its neighbours.
+        Between the bands: those of `bands`, a band with fewer than 30 hands joined to the smaller
+        of its neighbours.
     error_months : tuple of float
-        One for each band: the error that `level` of its hands do not exceed. Infinite where too
-        few hands were seen in all to promise the level.
+        One for each band; infinite where all hands together are too few.
     n : tuple of int
         Hands behind each.
     """
 
-    level: float
     edges_months: tuple[float, ...]
     error_months: tuple[float, ...]
     n: tuple[int, ...]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, level: float = LEVEL) -> "Conformal":
-        """Fit on hands that the network was not trained on.
+    def fit(cls, ages: Array, errors: Array, nominal: float) -> "BandErrors":
+        """Fit on the absolute errors, (n,), of hands of some ages, (n,), true or estimated."""
+        edges = _joined(ages, list(EDGES_MONTHS[1:-1]))
+        band = np.searchsorted(edges, ages, side="right")
+        parts = [errors[band == i] for i in range(len(edges) + 1)]
+        errors_of_bands = tuple(conformal_quantile(part, nominal) for part in parts)
+        return cls(tuple(edges), errors_of_bands, tuple(map(len, parts)))
 
-        Parameters
-        ----------
-        frame : DataFrame
-            `age_months`, `predicted_age_months`.
-        level : float
-            Between 0 and 1.
-        """
-        true = frame[TRUE].to_numpy(float)
-        errors = np.abs(frame[PREDICTED].to_numpy(float) - true)
-        edges = _joined(true, list(EDGES_MONTHS[1:-1]))
-        band = np.searchsorted(edges, true, side="right")
-        own = [errors[band == i] for i in range(len(edges) + 1)]
-        return cls(
-            level, tuple(edges), tuple(quantile(e, level) for e in own), tuple(map(len, own))
+    def at(self, ages: Array) -> Array:
+        """Return the error of the band of each age, (n,)."""
+        return np.array(self.error_months)[np.searchsorted(self.edges_months, ages, side="right")]
+
+
+@dataclass(frozen=True)
+class SplitConformal:
+    """Intervals around an estimate, by true and by estimated age."""
+
+    by_true: BandErrors
+    by_estimate: BandErrors
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, nominal: float = NOMINAL_COVERAGE) -> "SplitConformal":
+        """Fit on predictions, columns `age_months` and `predicted_age_months`, of other hands."""
+        true, estimate = frame[TRUE].to_numpy(float), _ages(frame[PREDICTED])
+        errors = np.abs(estimate - true)
+        return cls(BandErrors.fit(true, errors, nominal), BandErrors.fit(estimate, errors, nominal))
+
+    def interval(self, predicted_age_months: ArrayLike) -> tuple[Array, Array]:
+        """Return lower and upper ends, (n,) each, months, around the estimate cut off at 0."""
+        estimate = _ages(predicted_age_months)
+        error = np.maximum(
+            np.array(self.by_true.error_months), self.by_estimate.at(estimate)[:, None]
         )
-
-    def interval(
-        self, predicted_age_months: ArrayLike
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return lower and upper ends, (n,) each, months; none is below 0, as no age is."""
-        predicted = np.asarray(predicted_age_months, float)[:, None]
-        errors = np.array(self.error_months)
-        # (n, bands): the part of each band that is possible, if any is. The outermost bands are
-        # open, so every estimate lies in a band and has at least itself.
-        low = np.maximum(predicted - errors, [-np.inf, *self.edges_months])
-        high = np.minimum(predicted + errors, [*self.edges_months, np.inf])
+        # (n, bands): the part of each band of true age that is possible, if any is. The outermost
+        # bands are open, so every estimate lies in a band and is in its own interval.
+        low = np.maximum(estimate[:, None] - error, [-np.inf, *self.by_true.edges_months])
+        high = np.minimum(estimate[:, None] + error, [*self.by_true.edges_months, np.inf])
         possible = low <= high
         lowest = np.where(possible, low, np.inf).min(axis=1)
-        highest = np.where(possible, high, -np.inf).max(axis=1)
-        return np.maximum(lowest, 0), np.maximum(highest, 0)
+        return np.maximum(lowest, 0), np.where(possible, high, -np.inf).max(axis=1)
 
 
-def _joined(ages: NDArray[np.float64], edges: list[float]) -> list[float]:
+@dataclass(frozen=True)
+class ConformalQuantiles:
+    """A network's own lower and upper quantile, both moved outwards by the same margin.
+
+    Attributes
+    ----------
+    margin_months : float
+        Negative where the network's intervals were too wide; infinite where hands were too few.
+    """
+
+    margin_months: float
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, nominal: float = NOMINAL_COVERAGE) -> "ConformalQuantiles":
+        """Fit on predictions with the quantile columns, of hands not trained on."""
+        true = frame[TRUE].to_numpy(float)
+        outside = np.maximum(frame[LOW].to_numpy(float) - true, true - frame[HIGH].to_numpy(float))
+        return cls(conformal_quantile(outside, nominal))
+
+    def interval(self, low_months: ArrayLike, high_months: ArrayLike) -> tuple[Array, Array]:
+        """Return lower and upper ends, (n,) each, months; none is negative."""
+        low, high = np.asarray(low_months, float), np.asarray(high_months, float)
+        # A negative margin may turn a narrow interval inside out: then it is its middle alone.
+        middle = (low + high) / 2
+        low = np.minimum(low - self.margin_months, middle)
+        high = np.maximum(high + self.margin_months, middle)
+        return np.maximum(low, 0), np.maximum(high, 0)
+
+
+def _ages(months: ArrayLike) -> Array:
+    """Cut estimates off at 0: no age is negative."""
+    return np.maximum(np.asarray(months, float), 0)
+
+
+def _joined(ages: Array, edges: list[float]) -> list[float]:
     """Take out edges until no band has fewer than 30 of the ages, (n,), or one band is left."""
     while edges:
         n = np.bincount(np.searchsorted(edges, ages, side="right"), minlength=len(edges) + 1)
@@ -101,33 +142,45 @@ def _joined(ages: NDArray[np.float64], edges: list[float]) -> list[float]:
     return edges
 
 
-def quantile(errors: NDArray[np.float64], level: float) -> float:
-    """Return the ceil((n + 1) level)-th smallest error; infinite if there are too few.
+def conformal_quantile(scores: Array, nominal: float) -> float:
+    """Return the ceil((n + 1) nominal)-th smallest score; infinite if there are too few.
 
-    With this rank a new error, exchangeable with these, is no larger with a chance of at least
-    `level` whatever their distribution (Lei et al. 2018, theorem 2.2).
+    With this rank a new score, exchangeable with these, is no larger with a probability of at
+    least `nominal` whatever their distribution (Lei et al. 2018, theorem 2.2).
     """
     # The tolerance keeps 0.9 * 10 = 9.000000000000002 from asking for the tenth.
-    rank = math.ceil((len(errors) + 1) * level - 1e-9)
-    return float(np.sort(errors)[rank - 1]) if rank <= len(errors) else math.inf
+    rank = math.ceil((len(scores) + 1) * nominal - 1e-9)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
 
 
-def cross_conformal(frame: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """Give each validation hand an interval that was fitted on the other folds.
-
-    So the coverage is measured on hands that had no part in the interval.
+def split_conformal(
+    selection: pd.DataFrame, frame: pd.DataFrame, nominal: float = NOMINAL_COVERAGE
+) -> pd.DataFrame:
+    """Give hands intervals that were fitted on the selection hands.
 
     Returns
     -------
     DataFrame
         As `frame`, with low_months, high_months, half_width_months and covered.
     """
-    fold = folds_of(frame["id"])
-    low, high = np.zeros(len(frame)), np.full(len(frame), np.inf)
-    for k in np.unique(fold):
-        own = fold == k
-        fitted = Conformal.fit(frame[~own], level)
-        low[own], high[own] = fitted.interval(frame.loc[own, PREDICTED])
+    ends = SplitConformal.fit(selection, nominal).interval(frame[PREDICTED])
+    return _with_intervals(frame, *ends)
+
+
+def quantile_conformal(
+    selection: pd.DataFrame, frame: pd.DataFrame, nominal: float = NOMINAL_COVERAGE
+) -> pd.DataFrame:
+    """Conformalise a network's own quantiles on the selection hands; see `split_conformal`."""
+    ends = ConformalQuantiles.fit(selection, nominal).interval(frame[LOW], frame[HIGH])
+    return _with_intervals(frame, *ends)
+
+
+def has_quantiles(frame: pd.DataFrame) -> bool:
+    """Whether predictions have a lower and an upper quantile of their own."""
+    return {LOW, HIGH} <= set(frame)
+
+
+def _with_intervals(frame: pd.DataFrame, low: Array, high: Array) -> pd.DataFrame:
     return frame.assign(
         low_months=low,
         high_months=high,
@@ -136,26 +189,77 @@ def cross_conformal(frame: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     )
 
 
-def coverage(intervals: pd.DataFrame) -> pd.DataFrame:
-    """Sum up achieved coverage and width by true age band and sex.
+def interval_score(intervals: pd.DataFrame, nominal: float) -> Array:
+    """Return the interval score of each hand, (n,), months; lower is better.
 
-    Parameters
-    ----------
-    intervals : DataFrame
-        From `cross_conformal`.
+    The width, and 2 / (1 - nominal) times what the label lies outside: proper for central
+    intervals (Gneiting and Raftery 2007, JASA 102:359, equation 43).
+    """
+    low, high, true = (
+        intervals[name].to_numpy(float) for name in ("low_months", "high_months", TRUE)
+    )
+    outside = np.maximum(low - true, 0) + np.maximum(true - high, 0)
+    return high - low + 2 / (1 - nominal) * outside
+
+
+def coverage(intervals: pd.DataFrame, nominal: float = NOMINAL_COVERAGE) -> pd.DataFrame:
+    """Measure coverage and width by true age band and sex.
 
     Returns
     -------
     DataFrame
-        band, sex, n, few, coverage with _low and _high, half_width_months (median).
+        band, sex, n, few, coverage with _low and _high, fails (the interval of the coverage lies
+        below what was stated), half_width_months (median).
+    """
+    return pd.DataFrame(
+        {"band": band, "sex": sex} | _coverage_row(part, nominal)
+        for band, sex, part in by_band_and_sex(intervals)
+    )
+
+
+def _coverage_row(part: pd.DataFrame, nominal: float) -> dict[str, object]:
+    covered = share_interval(part["covered"])
+    width = float(part["half_width_months"].median()) if len(part) else math.nan
+    return (
+        {"n": covered.n, "few": covered.few}
+        | covered.row("coverage", digits=4)
+        | {"fails": bool(covered.high < nominal), "half_width_months": round(width, 2)}
+    )
+
+
+def compare_intervals(
+    methods: Mapping[str, pd.DataFrame], nominal: float = NOMINAL_COVERAGE
+) -> pd.DataFrame:
+    """Compare kinds of intervals for hands by their coverage, width and interval score.
+
+    Parameters
+    ----------
+    methods : mapping of str to DataFrame
+        From `split_conformal` or `quantile_conformal`.
+    nominal : float
+
+    Returns
+    -------
+    DataFrame
+        method, by ("all", "true age", "estimated age"), band, n, few, coverage with _low and _high,
+        fails, half_width_months, mean_width_months, interval_score_months.
     """
     rows = []
-    for band, sex, part in by_band_and_sex(intervals):
-        covered = share_interval(part["covered"])
-        width = float(part["half_width_months"].median()) if len(part) else math.nan
-        rows.append(
-            {"band": band, "sex": sex, "n": covered.n, "few": covered.few}
-            | covered.row("coverage", digits=4)
-            | {"half_width_months": round(width, 2)}
-        )
+    for method, intervals in methods.items():
+        scores = interval_score(intervals, nominal)
+        bands = {"true age": TRUE, "estimated age": PREDICTED}
+        everyone = np.ones(len(intervals), bool)
+        parts = [("all", "all", everyone)] + [
+            (by, name, band_of(intervals[column]) == i)
+            for (by, column), (i, name) in itertools.product(bands.items(), enumerate(NAMES))
+        ]
+        for by, band, rows_of_band in parts:
+            part = intervals[rows_of_band]
+            width = (part["high_months"] - part["low_months"]).mean()
+            score = scores[rows_of_band].mean() if len(part) else math.nan
+            rows.append(
+                {"method": method, "by": by, "band": band}
+                | _coverage_row(part, nominal)
+                | {"mean_width_months": round(width, 2), "interval_score_months": round(score, 2)}
+            )
     return pd.DataFrame(rows)

@@ -1,0 +1,123 @@
+"""For whom is the estimate wrong? Signed errors of girls and boys of the same labelled age."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from h2a_lib.analysis.age.errors import PREDICTED, TRUE
+from h2a_lib.analysis.bands import NAMES, band_of
+from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, bootstrap, mean_interval, number
+
+ALL = "all"
+
+
+def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare the mean signed error of girls and boys by age band.
+
+    Girls and boys differ in age, and young hands tend to be overestimated. So the gap over all ages
+    is the mean of the bands' gaps, each weighted by its hands.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `age_months`, `predicted_age_months`, `male`.
+
+    Returns
+    -------
+    DataFrame
+        band (the last is "all"), n_female, n_male, few (either sex below 30), female_bias_months,
+        male_bias_months and gap_months (girls minus boys), each with _low and _high; NaN where a
+        sex has no hand.
+    """
+    errors = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
+    male, band = frame["male"].to_numpy(bool), band_of(frame[TRUE])
+    parts = [(name, band == i) for i, name in enumerate(NAMES)]
+    rows = []
+    for name, rows_of_band in [*parts, (ALL, np.ones(len(frame), bool))]:
+        girls, boys = errors[rows_of_band & ~male], errors[rows_of_band & male]
+        gap = _gap(errors[rows_of_band], male[rows_of_band], band[rows_of_band])
+        rows.append(
+            {"band": name, "n_female": len(girls), "n_male": len(boys)}
+            | {"few": min(len(girls), len(boys)) < FEW}
+            | mean_interval(girls).row("female_bias_months", digits=2)
+            | mean_interval(boys).row("male_bias_months", digits=2)
+            | gap.row("gap_months", digits=2)
+        )
+    return pd.DataFrame(rows)
+
+
+def _gap(errors: NDArray[np.float64], male: NDArray[np.bool_], band: NDArray[np.int64]) -> Estimate:
+    """Mean error of girls minus that of boys, averaged over the bands that have both."""
+    shared = [b for b in np.unique(band) if 0 < male[band == b].sum() < (band == b).sum()]
+    inside = np.isin(band, shared)
+    errors, male, band = errors[inside], male[inside], band[inside]
+
+    def gap(e: NDArray, m: NDArray, b: NDArray) -> NDArray[np.float64]:
+        total = np.zeros(e.shape[:-1])
+        for one_band in shared:
+            girls, boys = (b == one_band) & (m == 0), (b == one_band) & (m == 1)
+            difference = (e * girls).sum(-1) / girls.sum(-1) - (e * boys).sum(-1) / boys.sum(-1)
+            total = total + difference * (band == one_band).mean()
+        return total
+
+    # Each sex of each band keeps its size in every resample.
+    return bootstrap(gap, errors, male.astype(int), band, strata=2 * band + male)
+
+
+def gap_of(table: pd.DataFrame, band: str = ALL) -> Estimate:
+    """Return the gap of a band, from `sex_gap`."""
+    row = table.set_index("band").loc[band]
+    n = int(row["n_female"] + row["n_male"])
+    return Estimate(row["gap_months"], row["gap_months_low"], row["gap_months_high"], n)
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """Say in a title's few words for whom the estimate is wrong."""
+    gap = gap_of(table)
+    if np.isnan(gap.value):
+        return "no gap between the sexes can be measured"
+    if gap.is_tie:
+        return f"no gap between the sexes that {gap.n:,} hands can show"
+    who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
+    return f"{who} are estimated {number(abs(gap.value))} months older than {other} of the same age"
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """Give the gap over all ages, and the band in which it is largest among those with hands."""
+    gap = gap_of(table)
+    if np.isnan(gap.value):
+        return "One sex has no hand at the ages of the other: the gap cannot be measured."
+    who, other = ("girls", "boys") if gap.value >= 0 else ("boys", "girls")
+    if gap.value < 0:
+        gap = Estimate(-gap.value, -gap.high, -gap.low, gap.n)
+    verb = "are not demonstrably" if gap.is_tie else "are"
+    text = (
+        f"At the same labelled age, {who} {verb} estimated older than {other}: by "
+        f"{gap.text('months')}."
+    )
+    bands = table[(table["band"] != ALL) & ~table["few"]]
+    if bands.empty:
+        return f"{text} No age band has {FEW} hands of each sex."
+    row = bands.loc[bands["gap_months"].abs().idxmax()]
+    biases = (
+        f"{who} {signed(row[f'{sex}_bias_months'])} months "
+        f"({signed(row[f'{sex}_bias_months_low'])} to {signed(row[f'{sex}_bias_months_high'])}, "
+        f"n = {row[f'n_{sex}']:,})"
+        for who, sex in (("girls", "female"), ("boys", "male"))
+    )
+    return f"{text} The gap is largest at {row['band']}: bias of {' and of '.join(biases)}."
+
+
+def signed(value: float) -> str:
+    """Print a number with its sign: "+7.7", "−6.0"."""
+    text = number(value)
+    return text if text.startswith("−") or text in ("0.0", "–") else f"+{text}"
+
+
+def variables(table: pd.DataFrame) -> dict[str, str]:
+    """Return the gap as ready-to-print values."""
+    return {
+        "sex_gap": gap_of(table).text("months"),
+        "sex_gap_verdict": verdict(table),
+        "sex_gap_sentence": sentence(table),
+    }

@@ -1,0 +1,83 @@
+"""Browse validation hands by the size of their error."""
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Image
+from matplotlib.figure import Figure
+
+from h2a_lib.analysis.age.errors import PREDICTED, TRUE, worst
+from h2a_lib.analysis.age.sex_gap import signed
+from h2a_lib.analysis.bands import sex_of
+from h2a_lib.analysis.saliency.maps import grad_cam
+from h2a_lib.analysis.statistics.bootstrap import number
+from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.saliency import overlay
+from h2a_lib.models.inference import predictor_of
+from h2a_lib.study.runs import Run
+
+
+def browse_errors(run: Run, images: np.ndarray, intervals: pd.DataFrame) -> widgets.Widget | Image:
+    """Show hands with label, estimate, interval and Grad-CAM; a slider goes from worst to best.
+
+    Parameters
+    ----------
+    run : Run
+        Whose estimates they are.
+    images : ndarray
+        (n, s, s), uint8.
+    intervals : DataFrame
+        n rows in the images' order, from `conformal.split_conformal`.
+    """
+    order = worst(intervals, len(intervals))
+
+    def draw(rank: int) -> Figure:
+        at = order[rank - 1]
+        return hand_with_error(run, images[at], intervals.iloc[at], f"{rank} of {len(order):,}")
+
+    rank = widgets.IntSlider(
+        value=1, min=1, max=len(order), description="error rank", continuous_update=False
+    )
+    return interact(
+        draw, "A hand with its labelled and estimated age, beside its saliency map.", rank=rank
+    )
+
+
+def hand_with_error(run: Run, image: np.ndarray, row: pd.Series, rank: str) -> Figure:
+    """Draw one hand, its label, estimate and interval, and where the network looks.
+
+    Parameters
+    ----------
+    run : Run
+    image : ndarray
+        (s, s), uint8.
+    row : Series
+        Of `conformal.split_conformal`.
+    rank : str
+        Of the size of its error.
+    """
+    predictor = predictor_of(run)
+    male = torch.tensor([float(row["male"])]) if run.config.sex_input else None
+    (cam,) = grad_cam(predictor.network, predictor.normalise(image[None]), "age", male)
+    figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.8), width_ratios=(1, 1, 1.3))
+    axes[0].imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes[0].set_axis_off()
+    axes[0].set_title(f"id {row['id']}, {sex_of([row['male']])[0]}", parse_math=False)
+    overlay(image, cam, axes[1]).set_title("Grad-CAM")
+    low, high = row["low_months"], row["high_months"]
+    bounded = np.isfinite(high)
+    axes[2].plot([low, high if bounded else 240], [0, 0], lw=8, color="#8A8A8A", alpha=0.5)
+    axes[2].plot(row[TRUE], 0, "D", ms=11, color="#222222")
+    axes[2].plot(row[PREDICTED], 0, "o", ms=11, color="#0072B2")
+    axes[2].annotate(f"label {number(row[TRUE])}", (row[TRUE], 0), (0, 14), ha="center",
+                     textcoords="offset points")  # fmt: skip
+    axes[2].annotate(f"estimate {number(row[PREDICTED])}", (row[PREDICTED], 0), (0, -24),
+                     ha="center", textcoords="offset points", color="#0072B2")  # fmt: skip
+    span = f"interval {number(low, 0)} to {number(high, 0)}" if bounded else "no finite interval"
+    error = signed(row[PREDICTED] - row[TRUE])
+    axes[2].set_title(f"error {error} months, {rank}\n{span} months", loc="left")
+    axes[2].set(xlim=(-20, 260), ylim=(-1, 1), yticks=[], xlabel="Bone age (months)")
+    axes[2].spines["left"].set_visible(False)
+    return figure

@@ -1,0 +1,67 @@
+"""For whom the estimate is wrong, on estimators whose gap is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from h2a_lib.analysis.age import sex_gap
+from h2a_lib.analysis.bands import NAMES
+
+
+def hands(n=2000, seed=0, girls_older_by=0.0, slope=1.0, girls_mean=127.0):
+    """A sex-blind estimator of children whose girls mature `girls_older_by` months earlier."""
+    rng = np.random.default_rng(seed)
+    male = rng.random(n) < 0.5
+    age = np.clip(rng.normal(np.where(male, 127, girls_mean), 45, n), 2, 230)
+    maturity = age + np.where(male, -0.5, 0.5) * girls_older_by
+    estimate = 127 + slope * (maturity - 127) + rng.normal(0, 10, n)
+    return pd.DataFrame({"age_months": age, "male": male, "predicted_age_months": estimate})
+
+
+@pytest.mark.parametrize("planted", [12.0, -12.0])
+def test_a_planted_gap_is_found_in_every_band_and_named(planted):
+    table = sex_gap.sex_gap(hands(girls_older_by=planted))
+    gap = sex_gap.gap_of(table)
+    assert gap.low <= planted <= gap.high and not gap.is_tie
+    bands = table[~table["few"]]
+    assert (bands["gap_months"] - planted).abs().max() < 6
+    older, younger = ("girls", "boys") if planted > 0 else ("boys", "girls")
+    assert f"{older} are estimated 1" in sex_gap.verdict(table)
+    assert f"months older than {younger} of the same age" in sex_gap.verdict(table)
+    assert f"{older} are estimated older than {younger}" in sex_gap.sentence(table)
+
+
+def test_a_fair_estimator_has_no_gap_in_19_of_20_studies():
+    ties = [sex_gap.gap_of(sex_gap.sex_gap(hands(300, seed))).is_tie for seed in range(40)]
+    assert np.mean(ties) >= 0.85
+
+
+def test_regression_to_the_mean_of_younger_girls_is_no_gap_between_the_sexes():
+    frame = hands(6000, slope=0.6, girls_mean=100)
+    table = sex_gap.sex_gap(frame)
+    everyone = table.iloc[-1]
+    between_means = everyone["female_bias_months"] - everyone["male_bias_months"]
+    assert between_means > 8
+    assert abs(everyone["gap_months"]) < between_means / 3
+
+
+def test_a_gap_in_one_band_alone_is_named_with_both_biases():
+    frame = hands(girls_older_by=0)
+    inside = frame["age_months"].between(96, 143)
+    frame.loc[inside & ~frame["male"], "predicted_age_months"] += 7.7
+    frame.loc[inside & frame["male"], "predicted_age_months"] -= 6.0
+    sentence = sex_gap.sentence(sex_gap.sex_gap(frame))
+    assert "largest at 8–12 years: bias of girls +" in sentence and "of boys −" in sentence
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 9])
+def test_hardly_any_hands_are_no_error(n):
+    table = sex_gap.sex_gap(hands(n))
+    assert table["band"].tolist() == [*NAMES, sex_gap.ALL]
+    assert all(sex_gap.variables(table).values())
+
+
+def test_one_sex_alone_has_no_gap():
+    table = sex_gap.sex_gap(hands(50).assign(male=True))
+    assert sex_gap.verdict(table) == "no gap between the sexes can be measured"
+    assert "cannot be measured" in sex_gap.sentence(table)

@@ -1,0 +1,171 @@
+"""The figures of question 1: what they show, say and describe."""
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.display import Image
+from matplotlib.colors import to_hex
+from squares import squares
+from trained import squares_for, trained
+
+from h2a_lib.analysis import selection
+from h2a_lib.analysis.age import errors, robustness, sex_gap, summary
+from h2a_lib.analysis.statistics import conformal
+from h2a_lib.figures import age as draw
+from h2a_lib.figures.explore import live
+from h2a_lib.figures.explore.age import browse_errors
+from h2a_lib.figures.style import VERMILLION
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def hands_of(n, seed=0):
+    rng = np.random.default_rng(seed)
+    true, male = rng.uniform(5, 225, n), rng.random(n) < 0.5
+    estimate = 127 + 0.9 * (true - 127) + np.where(male, -5, 5) + rng.normal(0, 10, n)
+    return pd.DataFrame(
+        {"id": [str(i) for i in range(n)], "age_months": true, "male": male, "split": "validation",
+         "predicted_age_months": estimate, conformal.LOW: estimate - 20,
+         conformal.HIGH: estimate + 20}
+    )  # fmt: skip
+
+
+def drawings(n):
+    """Every figure of question 1 for n hands."""
+    frame, chosen_on = hands_of(n), hands_of(300, seed=1)
+    grey = np.repeat(frame["age_months"].to_numpy().astype(np.uint8)[:, None, None], 20, 1)
+    pictures = np.repeat(grey, 20, 2)
+    methods = {
+        summary.SPLIT: conformal.split_conformal(chosen_on, frame),
+        summary.QUANTILES: conformal.quantile_conformal(chosen_on, frame),
+    }
+    judged = conformal.compare_intervals(methods)
+    signed = (frame["predicted_age_months"] - frame["age_months"]).to_numpy()
+    curve, coverage = (
+        errors.abstention(signed, np.abs(signed)),
+        conformal.coverage(methods["split conformal"]),
+    )
+    robust = robustness.robustness(lambda i, male: i.mean(axis=(1, 2)), pictures, frame)
+    yardsticks = summary.yardsticks(chosen_on, frame, "x", "rsna")
+    made = [
+        draw.scatter(frame, yardsticks, errors.answer(chosen_on, frame, "rsna"), (4.6, 7.0)),
+        draw.agreement(frame),
+        draw.by_band(errors.by_band(frame)),
+        draw.gap(sex_gap.sex_gap(frame)),
+        draw.worst_cases(pictures, frame),
+        draw.intervals(coverage, judged, curve, 0.9),
+        draw.quantiles(judged, 0.9),
+        draw.robustness(robust),
+    ]
+    return {drawing.name: drawing for drawing in made}
+
+
+@pytest.mark.parametrize("n", [1, 20, 700])
+def test_every_figure_is_drawn_captioned_and_described_for_any_number_of_hands(n):
+    made = drawings(n)
+    assert set(made) == {"age_scatter", "age_bland_altman", "age_by_band", "age_sex_gap",
+                         "worst_cases", "age_conformal", "age_quantile", "robustness"}  # fmt: skip
+    for name, drawing in made.items():
+        drawing.figure.canvas.draw()
+        assert drawing.finding.endswith(".") and not drawing.caption.endswith("."), name
+        assert "\n" not in drawing.caption
+        assert drawing.finding.split(";")[0][:20] in drawing.alt
+        if name != "age_sex_gap":
+            assert f"n = {n}" in drawing.caption, name
+    girls = int((~hands_of(n)["male"]).sum())
+    assert f"n = {girls} girls and {n - girls} boys" in made["age_sex_gap"].caption
+
+
+def test_the_findings_are_those_of_the_data():
+    made = drawings(700)
+    assert "girls are estimated older than boys: by" in made["age_sex_gap"].finding
+    assert "hold 9" in made["age_conformal"].finding
+    assert "times that error" in made["age_scatter"].finding
+    assert "too old" in made["worst_cases"].finding or "too young" in made["worst_cases"].finding
+
+
+def test_no_estimate_lies_outside_of_its_figure():
+    frame = hands_of(20).assign(predicted_age_months=np.linspace(-52, 300, 20))
+    axes = draw.plot_scatter(frame, plt.figure().subplots())
+    low, high = axes.get_ylim()
+    assert low < -52 and high > 300
+
+
+def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
+    drawing = draw.worst_cases(squares(3, 1).images, hands_of(3))
+    assert [len(axes.images) for axes in drawing.figure.axes] == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert drawing.is_raster
+
+
+def test_a_band_that_fails_is_drawn_in_red_and_others_are_not():
+    intervals = conformal.split_conformal(hands_of(900), hands_of(600, seed=1))
+    oldest = intervals["age_months"] >= 192
+    colours = []
+    for covered in (intervals["covered"], intervals["covered"] & ~oldest):
+        judged = conformal.compare_intervals({"x": intervals.assign(covered=covered)})
+        judged = judged[judged["by"] != "estimated age"].assign(fails=judged["fails"])
+        axes = draw.plot_coverage(judged, 0.9, plt.figure().subplots())
+        dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
+        colours.append([to_hex(dot.get_color()) for dot in dots])
+    assert VERMILLION.lower() not in colours[0]
+    assert VERMILLION.lower() in colours[1]
+
+
+def test_one_kind_of_intervals_alone_makes_no_comparison():
+    judged = conformal.compare_intervals(
+        {"x": conformal.split_conformal(hands_of(90), hands_of(9))}
+    )
+    assert draw.quantiles(judged, 0.9) is None
+
+
+def test_the_noise_of_the_labels_is_a_band():
+    rows = summary.yardsticks(hands_of(50), hands_of(50), "x", "rsna")
+    axes = draw.plot_yardsticks(rows, plt.figure().subplots(), (4.6, 7.0))
+    (band,) = axes.collections
+    assert band.get_datalim(axes.transData).intervalx == pytest.approx([4.6, 7.0])
+    assert "4.6–7.0" in " ".join(text.get_text() for text in axes.texts)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "age", epochs=1)
+
+
+def view_of(run):
+    frame = selection.validation(run)
+    images = selection.pictures(squares_for(run.config), frame["id"])
+    intervals = conformal.split_conformal(selection.predictions_of(run, "selection"), frame)
+    return browse_errors(run, images, intervals), frame
+
+
+def test_a_slider_goes_from_the_worst_estimate_to_the_best(run, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    titles = []
+    original = draw.plt.close
+    monkeypatch.setattr(
+        live.plt, "close",
+        lambda figure: (titles.append(figure.axes[2].get_title(loc="left")), original(figure)),
+    )  # fmt: skip
+    view, frame = view_of(run)
+    (rank,), picture = view.children[0].children, view.children[1]
+    assert isinstance(rank, widgets.IntSlider) and rank.max == len(frame)
+    before = picture.value
+    rank.value = rank.max
+    assert picture.value != before and bytes(picture.value).startswith(b"\x89PNG")
+    size = (frame["predicted_age_months"] - frame["age_months"]).abs()
+    shown = [float(t.split()[1].replace("−", "-")) for t in titles]
+    assert np.abs(shown) == pytest.approx([size.max(), size.min()], abs=0.06)
+    assert f"1 of {len(frame)}" in titles[0]
+
+
+def test_a_batch_run_shows_the_worst_estimate(run, monkeypatch):
+    for name in live.LIVE:
+        monkeypatch.delenv(name, raising=False)
+    view, _ = view_of(run)
+    assert isinstance(view, Image)
