@@ -90,7 +90,7 @@ class Prediction:
         As it was named.
     age_months, low_months, high_months : float or None
         Bone age, at least 0, and a conformal interval that contains it; None from a run that was
-        trained for sex alone. The interval is None where the run has too few selection hands for one.
+        trained for sex alone. The interval is None if the run has too few selection hands.
     level : float or None
         Share of hands like the selection hands whose interval contains the labelled age.
     male_probability : float or None

@@ -75,6 +75,7 @@ def use_style() -> None:
     The user's own matplotlibrc plays no part.
     """
     pd.set_option("display.max_colwidth", None)
+    pd.set_option("display.precision", 3)
     mpl.rcdefaults()
     mpl.rcParams.update(
         {
