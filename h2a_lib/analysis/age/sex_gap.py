@@ -12,22 +12,10 @@ ALL = "all"
 
 
 def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
-    """Compare the mean signed error of girls and boys by age band.
+    """Compare the mean signed error of girls and boys by age band; the last row is "all".
 
     Girls and boys differ in age, and young hands tend to be overestimated. So the gap over all ages
-    is the mean of the bands' gaps, each weighted by its hands.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        `age_months`, `predicted_age_months`, `male`.
-
-    Returns
-    -------
-    DataFrame
-        band (the last is "all"), n_female, n_male, few (either sex below 30), female_bias_months,
-        male_bias_months and gap_months (girls minus boys), each with _low and _high; NaN where a
-        sex has no hand.
+    (girls minus boys) is the mean of the bands' gaps, each weighted by its hands.
     """
     errors = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
     male, band = frame["male"].to_numpy(bool), band_of(frame[TRUE])

@@ -45,30 +45,12 @@ def yardsticks(
     tier: str,
     with_sex_input: tuple[str, pd.DataFrame] | None = None,
 ) -> list[Yardstick]:
-    """List the errors to be compared in a figure: ours, without an image, published.
+    """List the errors to be compared in a figure as (name, error, kind): ours, simple, published.
 
-    Published errors stand under ours on the same kind of label alone: those of validation hands
-    are compared with one report, those of the official test hands, where they are read, with the
+    Published errors stand under ours on the same kind of label alone: those of validation hands are
+    compared with one report, those of the official test hands, where they are predicted, with the
     mean of six readings. Beside phantoms, or hands of unknown origin, no published result is shown:
-    it would invite a comparison that says nothing.
-
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands.
-    predictions : DataFrame
-        Of all hands that were not trained on, with their `split`.
-    name : str
-        Of the network.
-    tier : str
-        Of the data.
-    with_sex_input : (name, predictions), optional
-        A network that receives the sex as well.
-
-    Returns
-    -------
-    list of (name, error, kind)
-        kind: "own", "simple", "published", or "heading" (its error is NaN).
+    it would invite a comparison that says nothing. A "heading" has no error (NaN).
     """
     own = [(name, age.error(_of(predictions, "validation")), "own")]
     if with_sex_input is not None:
@@ -101,14 +83,7 @@ def _published(labels: str) -> list[Yardstick]:
 
 
 def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
-    """Put our errors beside published ones, each on its own kind of label.
-
-    Returns
-    -------
-    DataFrame
-        labels, what, ours, mae_months with _low and _high (NaN of published ones), n, source (of
-        published ones). Only ours for other hands than RSNA's.
-    """
+    """Put our errors beside published ones, each on its own kind of label; only ours off RSNA."""
     rows = [
         {"labels": literature.labels_of(split), "what": f"{name}, {split}", "ours": True}
         | error.row("mae_months", digits=2)
@@ -133,23 +108,7 @@ def options(
     seeds: Sequence[pd.DataFrame],
     with_sex_input: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare ways to predict the validation hands, paired on the same hands.
-
-    Parameters
-    ----------
-    validation, augmented, corrected : DataFrame
-        One run's predictions: plain, averaged over small changes of the picture, and corrected by
-        the line of the selection hands.
-    seeds : sequence of DataFrame
-        Plain predictions of every seed; one alone makes no ensemble.
-    with_sex_input : DataFrame, optional
-        Predictions of a network that receives the sex as well.
-
-    Returns
-    -------
-    DataFrame
-        option, mae_months and change_months (against the first) with _low and _high, tie, n.
-    """
+    """Compare ways to predict the validation hands: MAE and its paired change from the first."""
     ways = {"as it is": validation, AUGMENTED: augmented, CORRECTED: corrected}
     if len(seeds) > 1:
         ways[ENSEMBLE] = age.ensemble(seeds)
@@ -241,29 +200,7 @@ def variables(
     nominal: float,
     with_sex_input: bool = False,
 ) -> dict[str, str | int]:
-    """Return ready-to-print values.
-
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands.
-    seeds : sequence of DataFrame
-        Validation predictions of each seed; the first is the one the figures show.
-    ways : DataFrame
-        From `options`.
-    coverage : DataFrame
-        From `conformal.coverage`.
-    curve : DataFrame
-        From `errors.abstention`.
-    robust : DataFrame
-        From `robustness.robustness`.
-    tier : str
-        Of the data.
-    nominal : float
-        Coverage that the conformal intervals are made for.
-    with_sex_input : bool
-        Whether the run receives the sex as well.
-    """
+    """Return ready-to-print values; of the seeds' validation predictions figures show the first."""
     frame = seeds[0]
     metrics, by_option = age.metrics(frame), ways.set_index("option")
     agreement, calibrated = age.bland_altman(frame), calibration.measures(frame)
@@ -353,17 +290,7 @@ def _option_sentence(what: str, row: pd.Series) -> str:
 def sex_input_variables(
     predictions: pd.DataFrame | None, ways: pd.DataFrame, differences: str = ""
 ) -> dict[str, str]:
-    """Say how close a network with sex input comes; nothing where there is none.
-
-    Parameters
-    ----------
-    predictions : DataFrame or None
-        Its validation predictions.
-    ways : DataFrame
-        From `options`.
-    differences : str
-        In what it differs besides, from `hyperparameters.changed_besides`.
-    """
+    """Say how close a network with sex input comes; nothing where there is none."""
     if predictions is None:
         return {}
     what = f"Sex input, with {differences}," if differences else "Sex input"
@@ -381,13 +308,7 @@ def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
 
 
 def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
-    """Say how often the conformal intervals hold, how wide they are, and where they fail.
-
-    Parameters
-    ----------
-    coverage : DataFrame
-        From `conformal.coverage`: by true age and sex, the last row over all.
-    """
+    """Say how often the conformal intervals hold, how wide they are, and where they fail."""
     inside = coverage.iloc[-1]
     width = 2 * inside["half_width_months"]
     if not math.isfinite(width):
@@ -406,13 +327,7 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
 
 
 def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.DataFrame]:
-    """Return conformalised quantiles of the first run that estimates quantiles, by method.
-
-    Returns
-    -------
-    dict of str to DataFrame
-        Intervals of its validation hands, fitted on its selection hands; empty if no run does.
-    """
+    """Return conformalised quantiles of the first run that estimates quantiles, by method."""
     if not runs:
         return {}
     selection, validation = (predictions_of(runs[0], part) for part in ("selection", "validation"))

@@ -31,18 +31,7 @@ Statistic = Callable[..., NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, the interval around it and how many children it comes from.
-
-    Attributes
-    ----------
-    value, low, high : float
-        The estimate and its interval, in one unit. NaN where there is nothing to estimate from:
-        all three when n is 0, the interval when n is 1.
-    n : int
-        Number of children.
-    level : float
-        Of the interval.
-    """
+    """A number with its interval at `level`, from `n` children; NaN where not estimable."""
 
     value: float
     low: float
@@ -65,17 +54,7 @@ class Estimate:
         return bool(self.low > value or self.high < value)
 
     def text(self, unit: str = "", digits: int = 1, scale: float = 1.0) -> str:
-        """Print as "11.3 months (95 % CI 10.9–11.8, n = 2,611)".
-
-        Parameters
-        ----------
-        unit : str
-            Written after the number; may be empty.
-        digits : int
-            After the decimal point.
-        scale : float
-            Multiplies value and interval: 100 for percent.
-        """
+        """Print as "11.3 months (95 % CI 10.9–11.8, n = 2,611)"; a scale of 100 gives percent."""
         size = f"n = {self.n:,}" + (", few" if self.few and self.n > 0 else "")
         if math.isnan(self.value):
             return f"not estimable ({size})"
@@ -98,16 +77,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Seeds:
-    """One figure of merit over repeated trainings that differ by their seed alone.
-
-    Attributes
-    ----------
-    mean : float
-    spread : float
-        Standard deviation over seeds (n - 1 in the denominator); NaN for one seed.
-    n : int
-        Number of seeds.
-    """
+    """Mean and standard deviation (n - 1 in the denominator; NaN for one seed) over n seeds."""
 
     mean: float
     spread: float
@@ -149,26 +119,11 @@ def bootstrap(
     ----------
     statistic : callable
         Takes one array (..., n) per column, returns (...,): it must reduce the last axis.
+        Resamples on which it is NaN are left out of the interval.
     *columns : array_like, (n,)
-        What is known of each child; a resample takes the same children from every column.
-    seed : int
-        Of the resamples.
-    resamples : int
-        Number of resamples.
-    level : float
-        Of the interval.
+        A resample takes the same children from every column.
     strata : array_like, (n,), optional
         Groups that keep their size in every resample: the sexes, for an AUC.
-
-    Returns
-    -------
-    Estimate
-        Resamples on which the statistic is undefined (NaN) are left out of the interval.
-
-    Raises
-    ------
-    ValueError
-        If the columns differ in length.
     """
     arrays = [np.asarray(column) for column in columns]
     n = len(arrays[0])
@@ -192,20 +147,7 @@ def bootstrap(
 
 
 def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Mean absolute error with its bootstrap interval.
-
-    Parameters
-    ----------
-    errors : array_like, (n,)
-        Predicted minus true, signed or not, in any unit (months).
-    seed, resamples
-        See `bootstrap`.
-
-    Returns
-    -------
-    Estimate
-        In the unit of the errors.
-    """
+    """Mean absolute value of errors, (n,), with its bootstrap interval."""
     return mean_interval(np.abs(np.asarray(errors, dtype=float)), seed, resamples)
 
 
@@ -215,19 +157,9 @@ def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) 
 
 
 def share_interval(values: ArrayLike) -> Estimate:
-    """Share of what is true, with its score interval (Wilson 1927, JASA 22:209).
+    """Share of what is true in (n,), with its score interval (Wilson 1927, JASA 22:209).
 
     Unlike the bootstrap's it has a width where all are true, or none.
-
-    Parameters
-    ----------
-    values : array_like of bool, (n,)
-        One for each child.
-
-    Returns
-    -------
-    Estimate
-        From 0 to 1.
     """
     from scipy.stats import binomtest
 
@@ -240,23 +172,7 @@ def share_interval(values: ArrayLike) -> Estimate:
 
 
 def paired_difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> Estimate:
-    """Difference in mean absolute error of two sets of predictions for the same children.
-
-    Parameters
-    ----------
-    frame_a, frame_b : DataFrame
-        Columns `id`, `age_months` and `predicted_age_months`. Joined by id, one to one.
-
-    Returns
-    -------
-    Estimate
-        MAE of a minus MAE of b, in months: below zero, a is better. `is_tie` says that neither is.
-
-    Raises
-    ------
-    UserError
-        If an id is missing from one, occurs twice, or has another age in the other.
-    """
+    """MAE of a minus MAE of b, months, on the same children by id: below zero, a is better."""
     return mean_interval(_worse_by(join(frame_a, frame_b)))
 
 
@@ -264,25 +180,10 @@ def paired_over_seeds(
     frames_a: Sequence[pd.DataFrame],
     frames_b: Sequence[pd.DataFrame],
 ) -> Estimate:
-    """Difference in MAE of two settings, each trained with the same seeds.
+    """Difference in MAE of two settings, each trained with the same seeds, in one order.
 
     Seeds and children are both drawn anew in every resample, so the interval holds the noise of
     training as well as that of the children.
-
-    Parameters
-    ----------
-    frames_a, frames_b : sequence of DataFrame
-        One per seed, in the same order of seeds; see `paired_difference`.
-
-    Returns
-    -------
-    Estimate
-        MAE of a minus MAE of b, averaged over seeds. n counts children.
-
-    Raises
-    ------
-    UserError
-        If the number of seeds differs, or the children do.
     """
     if len(frames_a) != len(frames_b) or not frames_a:
         raise UserError(
@@ -305,13 +206,7 @@ def paired_over_seeds(
 
 
 def over_seeds(values: Iterable[float]) -> Seeds:
-    """Mean and standard deviation of one figure over seeds.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Mean and standard deviation of one figure over seeds."""
     array = np.array([float(value) for value in values])
     if array.size == 0:
         raise ValueError("no seed to average over")
@@ -320,18 +215,10 @@ def over_seeds(values: Iterable[float]) -> Seeds:
 
 
 def join(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
-    """Join two tables of the same children by id, one to one.
+    """Join two tables of the same children by id, one to one, in the order of the first.
 
-    Returns
-    -------
-    DataFrame
-        `id`, then the other columns with the suffixes `_a` and `_b` where both have them;
-        in the order of `frame_a`.
-
-    Raises
-    ------
-    UserError
-        Naming the ids that are missing on one side, occur twice, or differ in `age_months`.
+    Columns of both get the suffixes `_a` and `_b`. A UserError names the ids that are missing on
+    one side, occur twice, or differ in `age_months`.
     """
     wrong = []
     for side, frame in (("first", frame_a), ("second", frame_b)):

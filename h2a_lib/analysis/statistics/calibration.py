@@ -41,14 +41,11 @@ class Line:
 
 
 def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure calibration of age estimates.
+    """Return calibration_slope and pull of age estimates.
 
-    Returns
-    -------
-    dict of str to Estimate
-        calibration_slope: of the true age on the predicted one (1 if calibrated; TRIPOD+AI item
-        12e). pull: of the error on the true age (0 without regression to the mean, -1 for a
-        constant predictor).
+    The slope is of the true age on the predicted one: 1 if calibrated (TRIPOD+AI item 12e). The
+    pull is of the error on the true age: 0 without regression to the mean, -1 for a constant
+    predictor.
     """
     true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
     return {
@@ -60,14 +57,8 @@ def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
 def corrected(selection: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Correct regression to the mean by the line of the selection hands.
 
-    Inverting the line leaves the error at every age unbiased but widens its scatter: the mean
-    absolute error may rise. (Corrections that take the true age as an input, common with brain
-    ages, know the answer.)
-
-    Returns
-    -------
-    DataFrame
-        As `frame`, predictions corrected; unchanged where the estimates do not follow the age.
+    Inverting the line leaves the error at every age unbiased but widens its scatter: the MAE may
+    rise. (Corrections that take the true age as an input, common with brain ages, know the answer.)
     """
     line = Line.fit(selection)
     return frame.assign(**{PREDICTED: line.invert(frame[PREDICTED].to_numpy(float))})
