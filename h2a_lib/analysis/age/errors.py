@@ -216,15 +216,23 @@ def noise_range(tier: str) -> tuple[float, float] | None:
 
 def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Compare predictions with constants; gain_months is the constant's MAE minus the network's."""
+    ways = {"median age": constant, "median age of each sex": constant_by_sex}
+    frames = {name: predict(train, frame) for name, predict in ways.items()}
+    return compare(frames, frame, "name", "gain_months")
+
+
+def compare(
+    frames: Mapping[str, pd.DataFrame], reference: pd.DataFrame, label: str, difference: str
+) -> pd.DataFrame:
+    """Compare predictions by their MAE, and by its paired difference from that of a reference."""
     rows = []
-    for name, predict in (("median age", constant), ("median age of each sex", constant_by_sex)):
-        simple = predict(train, frame)
-        simple_error, gain = error(simple), paired_difference(simple, frame)
+    for name, frame in frames.items():
+        change = paired_difference(frame, reference)
         rows.append(
-            {"name": name}
-            | simple_error.row("mae_months", digits=2)
-            | gain.row("gain_months", digits=2)
-            | {"tie": gain.is_tie, "n": gain.n}
+            {label: name}
+            | error(frame).row("mae_months", digits=2)
+            | change.row(difference, digits=2)
+            | {"tie": change.is_tie, "n": change.n}
         )
     return pd.DataFrame(rows)
 

@@ -114,16 +114,7 @@ def options(
         ways[ENSEMBLE] = age.ensemble(seeds)
     if with_sex_input is not None:
         ways[WITH_SEX_INPUT] = with_sex_input
-    rows = []
-    for name, frame in ways.items():
-        change, error = paired_difference(frame, validation), age.error(frame)
-        rows.append(
-            {"option": name}
-            | error.row("mae_months", digits=2)
-            | change.row("change_months", digits=2)
-            | {"tie": change.is_tie, "n": change.n}
-        )
-    return pd.DataFrame(rows)
+    return age.compare(ways, validation, "option", "change_months")
 
 
 def _bias_by_sex(frame: pd.DataFrame) -> dict[str, Estimate]:
@@ -180,13 +171,9 @@ def band_sentence(bands: pd.DataFrame) -> str:
         return "Fewer than two age bands have 30 hands: no band can be compared with another."
     ends = (rows.loc[rows["mae_months"].idxmin()], rows.loc[rows["mae_months"].idxmax()])
     least, most = (
-        f"{row['band']}, with {_estimate(row, 'mae_months').text('months')}" for row in ends
+        f"{row['band']}, with {Estimate.of(row, 'mae_months').text('months')}" for row in ends
     )
     return f"The error is smallest at {least}, and largest at {most}."
-
-
-def _estimate(row: pd.Series, name: str) -> Estimate:
-    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["n"]))
 
 
 def variables(
@@ -275,16 +262,15 @@ def pull_sentence(pull: Estimate, by_option: pd.DataFrame) -> str:
 
 
 def _option_sentence(what: str, row: pd.Series) -> str:
-    change = _estimate(row, "change_months")
+    change = Estimate.of(row, "change_months")
     if change.is_tie:
         return (
             f"{what} makes no demonstrable difference: the MAE changes by "
             f"{change.text('months', digits=2)}."
         )
     verb = "raises" if change.value > 0 else "lowers"
-    if change.value < 0:
-        change = Estimate(-change.value, -change.high, -change.low, change.n)
-    return f"{what} {verb} the MAE by {change.text('months', digits=2)}."
+    size = -change if change.value < 0 else change
+    return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
 
 
 def sex_input_variables(
@@ -315,12 +301,12 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
         return f"The selection hands are too few for {nominal * 100:g} % intervals."
     sentence = (
         f"Intervals made to hold {nominal * 100:g} % of the labels hold "
-        f"{_estimate(inside, 'coverage').text('%', scale=100)}; the median one is {number(width)} "
-        "months wide."
+        f"{Estimate.of(inside, 'coverage').text('%', scale=100)}; the median one is "
+        f"{number(width)} months wide."
     )
     by_band = coverage[(coverage["sex"] == "both") & (coverage["band"] != "all")]
     failing = [
-        f"{row['band']}, with {_estimate(row, 'coverage').text('%', scale=100)}"
+        f"{row['band']}, with {Estimate.of(row, 'coverage').text('%', scale=100)}"
         for _, row in by_band[by_band["fails"]].iterrows()
     ]
     return f"{sentence} They fail at {' and at '.join(failing)}." if failing else sentence
@@ -340,7 +326,7 @@ def quantile_sentence(judged: pd.DataFrame) -> str:
     if not rows["mean_width_months"].map(math.isfinite).all():
         return "The selection hands are too few to compare the two kinds of intervals."
     parts = (
-        f"{method}: {_estimate(row, 'coverage').text('%', scale=100)} covered, mean width "
+        f"{method}: {Estimate.of(row, 'coverage').text('%', scale=100)} covered, mean width "
         f"{number(row['mean_width_months'])} months, interval score "
         f"{number(row['interval_score_months'])}"
         for method, row in rows.iterrows()
@@ -352,7 +338,7 @@ def quantile_sentence(judged: pd.DataFrame) -> str:
 def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
-    remaining, everyone = _estimate(row, "mae_months"), curve["mae_months"].iloc[-1]
+    remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
     gain = "a gain" if remaining.high < everyone else "no gain that these hands can show"
     return (
         f"Answering only the {row['answered'] * 100:.0f} % of hands that change least under small "

@@ -183,13 +183,11 @@ def closest_match(frame: pd.DataFrame) -> Matched:
 
     The caliper is chosen by the ages alone, so not by what comes out; the widest if none will do.
     """
-    boys = frame.loc[frame["male"].astype(bool), "age_months"].to_numpy(float)
-    girls = frame.loc[~frame["male"].astype(bool), "age_months"].to_numpy(float)
     for caliper in CALIPERS_MONTHS:
-        near = np.abs(boys[:, None] - girls[None, :]) <= caliper
-        if near.any(axis=1).sum() >= FEW and near.any(axis=0).sum() >= FEW:
+        matched = age_matched(frame, caliper)
+        if matched.fewest >= FEW:
             break
-    return age_matched(frame, caliper)
+    return matched
 
 
 # --- what the label alone implies ----------------------------------------------------------------

@@ -111,8 +111,7 @@ class Maturity:
         def text(name: str) -> str:
             if name not in value.index:
                 return "not estimable"
-            row = value.loc[name]
-            return Estimate(row["auc"], row["auc_low"], row["auc_high"], int(row["n"])).text("", 3)
+            return Estimate.of(value.loc[name], "auc").text("", 3)
 
         return {
             "maturity_sentence": f"{self.sentence()}.",

@@ -7,7 +7,7 @@ Wilson's interval.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +31,20 @@ Statistic = Callable[..., NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval at `level`, from `n` children; NaN where not estimable."""
+    """A number with its 95 % interval, from `n` children; NaN where not estimable."""
 
     value: float
     low: float
     high: float
     n: int
-    level: float = CONFIDENCE
+
+    @classmethod
+    def of(cls, row: pd.Series, name: str) -> "Estimate":
+        """Return the estimate that `row` of this class put into a table beside its n."""
+        return cls(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["n"]))
+
+    def __neg__(self) -> "Estimate":
+        return Estimate(-self.value, -self.high, -self.low, self.n)
 
     @property
     def few(self) -> bool:
@@ -47,7 +54,7 @@ class Estimate:
     @property
     def is_tie(self) -> bool:
         """Whether the interval holds zero (or does not exist): for a difference, no winner."""
-        return not (self.low > 0 or self.high < 0)
+        return not self.excludes(0)
 
     def excludes(self, value: float) -> bool:
         """Whether `value` lies outside the interval. False where there is no interval."""
@@ -61,8 +68,7 @@ class Estimate:
         value = " ".join(filter(None, [number(self.value * scale, digits), unit]))
         if math.isnan(self.low) or math.isnan(self.high):
             return f"{value} (no interval, {size})"
-        level = f"{self.level * 100:g} %"
-        return f"{value} ({level} CI {self.span(digits, scale)}, {size})"
+        return f"{value} ({CONFIDENCE * 100:g} % CI {self.span(digits, scale)}, {size})"
 
     def span(self, digits: int = 1, scale: float = 1.0) -> str:
         """Print the interval alone: "10.9–11.8", or "−0.4 to 0.2" where a dash would mislead."""
@@ -110,7 +116,6 @@ def bootstrap(
     *columns: ArrayLike,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
     strata: ArrayLike | None = None,
 ) -> Estimate:
     """Estimate `statistic` with its percentile bootstrap interval.
@@ -131,19 +136,21 @@ def bootstrap(
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(f"columns must be one-dimensional and equally long, got {shapes}")
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0, level)
+        return Estimate(math.nan, math.nan, math.nan, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(statistic(*arrays))
         if n == 1:
-            return Estimate(value, math.nan, math.nan, 1, level)
+            return Estimate(value, math.nan, math.nan, 1)
         drawn = np.concatenate(
             [
                 statistic(*(array[indices] for array in arrays))
                 for indices in _draws(n, seed, resamples, strata)
             ]
         )
-    low, high = _percentiles(drawn, level)
-    return Estimate(value, low, high, n, level)
+    drawn = drawn[~np.isnan(drawn)]
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(drawn, tails).tolist() if drawn.size else (math.nan, math.nan)
+    return Estimate(value, low, high, n)
 
 
 def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
@@ -153,7 +160,8 @@ def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -
 
 def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean with its bootstrap interval. The order of values is no matter."""
-    return bootstrap(_mean, np.sort(np.asarray(values, float)), seed=seed, resamples=resamples)
+    ordered = np.sort(np.asarray(values, float))
+    return bootstrap(lambda v: v.mean(axis=-1), ordered, seed=seed, resamples=resamples)
 
 
 def share_interval(values: ArrayLike) -> Estimate:
@@ -173,36 +181,10 @@ def share_interval(values: ArrayLike) -> Estimate:
 
 def paired_difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> Estimate:
     """MAE of a minus MAE of b, months, on the same children by id: below zero, a is better."""
-    return mean_interval(_worse_by(join(frame_a, frame_b)))
-
-
-def paired_over_seeds(
-    frames_a: Sequence[pd.DataFrame],
-    frames_b: Sequence[pd.DataFrame],
-) -> Estimate:
-    """Difference in MAE of two settings, each trained with the same seeds, in one order.
-
-    Seeds and children are both drawn anew in every resample, so the interval holds the noise of
-    training as well as that of the children.
-    """
-    if len(frames_a) != len(frames_b) or not frames_a:
-        raise UserError(
-            f"a paired comparison needs the same seeds on both sides, "
-            f"got {len(frames_a)} and {len(frames_b)}"
-        )
-    joined = [join(a, b) for a, b in zip(frames_a, frames_b, strict=True)]
-    for other in joined[1:]:
-        join(joined[0][["id"]], other[["id"]])
-    worse = np.stack([_worse_by(both.sort_values("id")) for both in joined])  # (seeds, n)
-    seeds, n = worse.shape
-    if n < 2:
-        return Estimate(float(_mean(worse.ravel())), math.nan, math.nan, n)
-    rng = np.random.default_rng(0)
-    seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    child_counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    drawn = ((seed_counts @ worse) * child_counts).sum(axis=1) / (seeds * n)
-    low, high = _percentiles(drawn, CONFIDENCE)
-    return Estimate(float(worse.mean()), low, high, n)
+    both = join(frame_a, frame_b)
+    error_a = (both["predicted_age_months_a"] - both["age_months_a"]).abs()
+    error_b = (both["predicted_age_months_b"] - both["age_months_b"]).abs()
+    return mean_interval(error_a - error_b)
 
 
 def over_seeds(values: Iterable[float]) -> Seeds:
@@ -239,13 +221,6 @@ def join(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def _worse_by(both: pd.DataFrame) -> NDArray[np.float64]:
-    """Absolute error of a minus that of b, per child."""
-    error_a = (both["predicted_age_months_a"] - both["age_months_a"]).abs()
-    error_b = (both["predicted_age_months_b"] - both["age_months_b"]).abs()
-    return (error_a - error_b).to_numpy(dtype=float)
-
-
 def _draws(
     n: int, seed: int, resamples: int, strata: ArrayLike | None
 ) -> Iterable[NDArray[np.int64]]:
@@ -269,18 +244,6 @@ def _draws(
             ],
             axis=1,
         )
-
-
-def _percentiles(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:
-    defined = drawn[~np.isnan(drawn)]
-    if defined.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values.mean(axis=-1)
 
 
 def _few_names(ids: Iterable[object], most: int = 5) -> str:

@@ -1,10 +1,6 @@
 """Regression to the mean of age estimates: measured, and corrected by a line of other hands."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE, slope
 from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap
@@ -12,32 +8,6 @@ from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap
 # Estimates with a flatter slope hardly follow the age; dividing by it would multiply their noise by
 # more than ten, so they are left as they are.
 LEAST_SLOPE = 0.1
-
-
-@dataclass(frozen=True)
-class Line:
-    """predicted = intercept + slope * true, fitted by least squares."""
-
-    slope: float
-    intercept: float
-
-    @classmethod
-    def fit(cls, frame: pd.DataFrame) -> "Line":
-        """Fit on hands whose age is known."""
-        true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
-        if len(frame) < 2:
-            return cls(np.nan, np.nan)
-        fitted = float(slope(true, predicted))
-        return cls(fitted, float(predicted.mean() - fitted * true.mean()))
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the line can be inverted."""
-        return bool(self.slope >= LEAST_SLOPE)
-
-    def invert(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (predicted - intercept) / slope, which needs no true age."""
-        return (predicted - self.intercept) / self.slope if self.is_usable else predicted
 
 
 def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
@@ -60,5 +30,8 @@ def corrected(selection: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     Inverting the line leaves the error at every age unbiased but widens its scatter: the MAE may
     rise. (Corrections that take the true age as an input, common with brain ages, know the answer.)
     """
-    line = Line.fit(selection)
-    return frame.assign(**{PREDICTED: line.invert(frame[PREDICTED].to_numpy(float))})
+    true, predicted = (selection[name].to_numpy(float) for name in (TRUE, PREDICTED))
+    if len(selection) < 2 or not (of_line := float(slope(true, predicted))) >= LEAST_SLOPE:
+        return frame.assign(**{PREDICTED: frame[PREDICTED].astype(float)})
+    intercept = predicted.mean() - of_line * true.mean()
+    return frame.assign(**{PREDICTED: (frame[PREDICTED] - intercept) / of_line})

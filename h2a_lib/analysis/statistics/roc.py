@@ -52,8 +52,5 @@ def _variance(boys: Array, girls: Array) -> float:
 
 def _wald(value: float, variance: float, n: int, within: tuple[float, float]) -> Estimate:
     half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
-    low, high = (
-        min(max(end, within[0]), within[1]) if math.isfinite(end) else math.nan
-        for end in (value - half, value + half)
-    )
+    low, high = np.clip([value - half, value + half], *within).tolist()
     return Estimate(value, low, high, n)

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from h2a_lib.analysis.statistics.bootstrap import Estimate
-
-CONFIDENCE = 0.95
+from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, Estimate
 
 Errors = NDArray[np.float64]
 """(seeds, n): the absolute error of each child by each run of one experiment."""
