@@ -19,18 +19,7 @@ class Conv2d(nn.Conv2d):
     padding: tuple[int, ...]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Convolve.
-
-        Parameters
-        ----------
-        images : Tensor
-            (n, channels in, h, w).
-
-        Returns
-        -------
-        Tensor
-            (n, channels out, h', w'), channels last where the product was used.
-        """
+        """Convolve (n, channels in, h, w); the product gives its result channels last."""
         if images.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(images)
         sides = [

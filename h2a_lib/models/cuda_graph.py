@@ -10,21 +10,12 @@ from h2a_lib.models.networks import HandNet
 
 
 class Graphed(nn.Module):
-    """A network that replays its forward and backward pass for batches of one size.
+    """A network that replays its forward and backward pass for batches of one size, on the GPU.
 
     A step of ResNet-18 launches over a thousand kernels, and for small batches a large GPU computes
     them in a fraction of the time that a processor takes to launch them (docs/performance.md).
     Batches of another size, such as the last of an epoch, go through the network itself. For
     training alone: the network as it is answers in evaluation mode.
-
-    Parameters
-    ----------
-    network : HandNet
-        In training mode, on the GPU.
-    batch_size, image_size_px : int
-        Of the batches that are replayed.
-    fabric : Fabric
-        In whose precision it is recorded.
     """
 
     def __init__(self, network: HandNet, batch_size: int, image_size_px: int, fabric: Fabric):

@@ -20,21 +20,10 @@ RESIDENT_SHARE = 0.5
 
 
 def generator(device: torch.device, *purpose: int | str) -> torch.Generator:
-    """Return a random generator that is fixed by what it is for.
+    """Return a random generator that is fixed by what it is for, such as (seed, purpose, epoch).
 
     A training that goes on after a kill draws what the uninterrupted one drew, because the draw
-    depends on (seed, purpose, epoch) and not on how often was drawn before.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where it draws.
-    *purpose : int or str
-        For example a seed, a word and an epoch.
-
-    Returns
-    -------
-    torch.Generator
+    does not depend on how often was drawn before.
     """
     digest = hashlib.sha256(repr(purpose).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -68,24 +57,10 @@ def normalise(
     statistics: PixelStatistics,
     training: bool,
 ) -> Tensor:
-    """Centre and scale pixel values.
+    """Centre and scale pixels, (n, 1, h, w), 0 to 1, by image, by batch or by the training set.
 
-    Parameters
-    ----------
-    pixels : Tensor
-        (n, 1, h, w), float, 0 to 1.
-    how : {"instance", "batch", "dataset"}
-        By each image's own mean and standard deviation, by the batch's, or by the training set's.
-    statistics : PixelStatistics
-        Of the training set.
-    training : bool
-        Outside training "batch" uses the training set's statistics: what is read from a hand must
-        not depend on the other hands that happen to be in its batch.
-
-    Returns
-    -------
-    Tensor
-        As `pixels`.
+    Outside training "batch" uses the training set's statistics: the prediction for a hand must not
+    depend on the other hands in its batch.
     """
     if how == "dataset" or (how == "batch" and not training):
         return (pixels - statistics.mean) / statistics.sd
@@ -97,21 +72,10 @@ def normalise(
 
 
 def augment(pixels: Tensor, how: Augment, random: torch.Generator) -> Tensor:
-    """Change each image at random: one affine resampling, then brightness and contrast.
+    """Change each image, (n, 1, h, w), 0 to 1: one affine resampling, brightness, contrast.
 
-    Parameters
-    ----------
-    pixels : Tensor
-        (n, 1, h, w), float, 0 to 1.
-    how : Augment
-        The ranges; every change is uniform in its range.
-    random : torch.Generator
-        On the images' device.
-
-    Returns
-    -------
-    Tensor
-        As `pixels`; what comes in from outside the picture is black, as film is.
+    Every change is uniform in its range. What comes in from outside the picture is black, as film
+    is.
     """
     n = len(pixels)
 
@@ -152,17 +116,7 @@ def augment(pixels: Tensor, how: Augment, random: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some hands on the device.
-
-    Attributes
-    ----------
-    pixels : Tensor
-        (n, 1, s, s), float32, 0 to 1.
-    age_months : Tensor
-        (n,), float32.
-    male : Tensor
-        (n,), float32, 1 or 0.
-    """
+    """Some hands on the device: pixels, (n, 1, s, s), 0 to 1; labels, (n,), male as 1 or 0."""
 
     pixels: Tensor
     age_months: Tensor
@@ -170,21 +124,9 @@ class Batch:
 
 
 class DeviceDataset:
-    """All images of a data set with their labels, on the device if they fit, else streamed.
+    """All images, (n, s, s), uint8, with their labels, on the device if they fit, else streamed.
 
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8; an array, or a memory map that is then read batch by batch in file order.
-    age_months, male : ndarray
-        (n,), in the images' order.
-    device : torch.device
-        Where batches are wanted.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ.
+    A memory map is read batch by batch in file order. A ValueError says that lengths differ.
     """
 
     def __init__(

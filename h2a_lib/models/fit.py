@@ -19,19 +19,10 @@ def fit(
     again: bool,
     on_epoch: Callable[[Progress, RunConfig], None],
 ) -> Run:
-    """Return the run of these settings, training it if it is missing.
+    """Return the run of these settings, training it if it is missing, or `again`.
 
-    Parameters
-    ----------
-    study : Study
-    config : RunConfig
-        Settings other than study.yaml's are kept in the study's `scratch/`.
-    hands : Hands
-    again : bool
-        Whether to train although there is a finished run. A training that was interrupted goes on
-        from its checkpoint.
-    on_epoch : callable
-        See `train`.
+    Settings other than study.yaml's are kept in the study's `scratch/`. A training that was
+    interrupted goes on from its checkpoint.
     """
     folder = study.folder_of(config)
     if not again and (run := _finished(study, config)):

@@ -68,17 +68,10 @@ class Setup:
 def calibrate_batch_norm(network: nn.Module, setup: Setup, rows: np.ndarray) -> None:
     """Measure the statistics of the batch-norm layers anew, on training hands as they are.
 
-    The running averages that training leaves lag behind the weights, hold the noise of the last
-    few small batches, and are of augmented images; evaluated with them, the error of one epoch
-    could be twice that of the one before. See Wu and Johnson 2021, "Rethinking 'Batch' in
-    BatchNorm", section 3.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Changed in place; its weights are not.
-    rows : ndarray
-        (n,), training hands; the first `CALIBRATION_HANDS` are used.
+    The running averages that training leaves lag behind the weights, hold the noise of the last few
+    small batches, and are of augmented images; evaluated with them, the error of one epoch could be
+    twice that of the one before. See Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm",
+    section 3.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
     momenta = [layer.momentum for layer in layers]
@@ -94,13 +87,7 @@ def calibrate_batch_norm(network: nn.Module, setup: Setup, rows: np.ndarray) -> 
 
 @torch.no_grad()
 def predict(network: networks.HandNet, setup: Setup, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Predict some hands in evaluation mode.
-
-    Returns
-    -------
-    dict of str to ndarray
-        See `to_predictions`, in the order of `rows`; nothing of a self-supervised network.
-    """
+    """Return the columns of `to_predictions` for some hands; none of a self-supervised network."""
     if setup.config.task == "ssl":
         return {}
     network.eval()
@@ -120,14 +107,7 @@ def _forward(network: nn.Module, batch: Batch, setup: Setup) -> dict[str, Tensor
 
 
 def to_predictions(outputs: dict[str, list[Tensor]], scales: Scales) -> dict[str, np.ndarray]:
-    """Turn a network's outputs, in batches, into months and probabilities.
-
-    Returns
-    -------
-    dict of str to ndarray
-        predicted_age_months, with quantiles predicted_age_low_months and
-        predicted_age_high_months; male_probability; as far as the network has them, each (n,).
-    """
+    """Turn a network's outputs, in batches, into columns of predictions.csv, (n,) each."""
     columns = {}
     joined = {name: torch.cat(parts).cpu() for name, parts in outputs.items()}
     for name, column in AGE_COLUMNS.items():
@@ -140,13 +120,7 @@ def to_predictions(outputs: dict[str, list[Tensor]], scales: Scales) -> dict[str
 
 
 class Predictor:
-    """The network of a finished run, ready to predict.
-
-    Parameters
-    ----------
-    run : Run
-        Its weights are read when first needed.
-    """
+    """The network of a finished run, ready to predict; its weights are loaded when first needed."""
 
     def __init__(self, run: Run):
         self.run = run
@@ -161,10 +135,7 @@ class Predictor:
     def network(self) -> networks.HandNet:
         """The network with the weights of its best epoch, in evaluation mode, on the CPU.
 
-        Raises
-        ------
-        UserError
-            If the weights are not there, damaged, or another network's.
+        A UserError says that the weights are not there, damaged, or another network's.
         """
         file = self.run.folder / WEIGHTS
         network = networks.from_config(self.config, pretrained=False)

@@ -14,17 +14,7 @@ INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 
 
 def compute_loss(outputs: dict[str, Tensor], batch: Batch, scales: Scales, age_loss: str) -> Tensor:
-    """Return the sum of the losses of a network's outputs, a scalar.
-
-    Parameters
-    ----------
-    outputs : dict of str to Tensor
-        From `HandNet.forward`.
-    batch : Batch
-        With the labels.
-    scales : Scales
-    age_loss : {"l1", "smooth_l1", "quantile"}
-    """
+    """Return the sum of the losses of a network's outputs, a scalar."""
     loss = torch.zeros((), device=batch.pixels.device)
     if "age" in outputs:
         target = (batch.age_months - scales.age_mean_months) / scales.age_sd_months
@@ -52,15 +42,10 @@ def pinball(estimate: Tensor, target: Tensor, quantile: float) -> Tensor:
 
 
 def vicreg(first: Tensor, second: Tensor) -> Tensor:
-    """Return the loss of the embeddings of two views (Bardes et al. 2022, ICLR, equation 6).
+    """Return the loss of two views' embeddings, (n, d) (Bardes et al. 2022, ICLR, equation 6).
 
     Views of an image are to be embedded alike; each feature varies over images, and differs from
     the others.
-
-    Parameters
-    ----------
-    first, second : Tensor
-        (n, d), row by row of the same images.
     """
     loss = INVARIANCE * F.mse_loss(first, second)
     for embedding in (first, second):

@@ -29,18 +29,11 @@ EMBEDDING_FEATURES = 256
 
 
 class Trunk(NamedTuple):
-    """A network without its classifier.
+    """A network without its classifier, from (n, 1, h, w) to (n, n_features).
 
-    Attributes
-    ----------
-    module : nn.Module
-        From (n, 1, h, w) to (n, n_features).
-    n_features : int
-    stem : tuple of str
-        Paths of the submodules that come before the first stage.
-    stages : tuple of str
-        Paths of the submodules that end the four stages, each of half the resolution of the one
-        before; the last gives the map that is pooled.
+    `stem` holds the paths of the submodules before the first stage, `stages` of those that end the
+    four stages, each of half the resolution of the one before; the last gives the map that is
+    pooled.
     """
 
     module: nn.Module
@@ -50,17 +43,12 @@ class Trunk(NamedTuple):
 
 
 class HandNet(nn.Module):
-    """A trunk with a head for each output.
+    """A trunk with a head for each output of the task.
 
     Parameters
     ----------
-    trunk : Trunk
     task : {"age", "sex", "both", "ssl"}
         Which heads there are; "ssl" has the projector of self-supervised training alone.
-    sex_input : bool
-        Whether the age head takes the sex.
-    quantiles : bool
-        Whether the age head estimates a lower and an upper quantile beside the median.
     stride : int
         Pixels of the picture for one place of the last map.
     """
@@ -119,13 +107,7 @@ class HandNet(nn.Module):
 
     @contextmanager
     def record_maps(self, *names: str) -> Iterator[dict[str, Tensor]]:
-        """Keep the maps of some stages (all by default) of the latest forward pass.
-
-        Yields
-        ------
-        dict of str to Tensor
-            (n, channels, h, w) of each stage, filled by each forward pass within the block.
-        """
+        """Keep the maps, (n, channels, h, w), of stages (default: all) of the latest pass."""
         maps: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[..., None]:
@@ -146,40 +128,15 @@ class HandNet(nn.Module):
         return maps[STAGES[-1]]
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the input of the heads, without the sex input.
-
-        Parameters
-        ----------
-        images : Tensor
-            (n, 1, h, w), float, normalised.
-
-        Returns
-        -------
-        Tensor
-            (n, n_features): 512 for ResNet-18 and 34, 2048 for ResNet-50.
-        """
+        """Return the input of the heads, (n, n_features), without the sex input."""
         return self.trunk(images)
 
     def forward(self, images: Tensor, male: Tensor | None = None) -> dict[str, Tensor]:
-        """Estimate what the task asks for.
+        """Estimate what the task asks for, from normalised images, (n, 1, h, w).
 
-        Parameters
-        ----------
-        images : Tensor
-            (n, 1, h, w), float, normalised.
-        male : Tensor, optional
-            (n,), 1 for male and 0 for female; needed when the network has the sex input.
-
-        Returns
-        -------
-        dict of str to Tensor
-            "age" and with quantiles "age_low" and "age_high": (n,), months standardised by the
-            training labels; "sex": (n,), logit of male; "embedding": (n, `EMBEDDING_FEATURES`).
-
-        Raises
-        ------
-        ValueError
-            If the network has the sex input and `male` is not given.
+        A network with sex input needs `male`, (n,), 1 or 0 for female. Each output is (n,): "age"
+        and with quantiles "age_low" and "age_high", months standardised by the training labels;
+        "sex", logit of male; "embedding", (n, `EMBEDDING_FEATURES`).
         """
         features = self.features(images)
         outputs: dict[str, Tensor] = {}
@@ -318,15 +275,10 @@ def build(
     stem: Stem = "imagenet",
     quantiles: bool = False,
 ) -> HandNet:
-    """Build a network.
+    """Build a network; a UserError lists the known names, or says that weights cannot be reached.
 
     Parameters
     ----------
-    name : str
-        A key of `TRUNKS`.
-    task : {"age", "sex", "both", "ssl"}
-    sex_input : bool
-        Whether the age head takes the sex.
     pretrained : bool
         Start from ImageNet's weights, the first layer summed over its three colour channels.
         Otherwise initial weights come from torch's global generator; seed it before.
@@ -334,13 +286,6 @@ def build(
         Multiple of a ResNet's channels.
     stem : {"imagenet", "small"}
         Of a ResNet: 7 x 7 with stride 2 and max pooling, or 3 x 3 with stride 2 alone.
-    quantiles : bool
-        Whether age is estimated with a lower and an upper quantile.
-
-    Raises
-    ------
-    UserError
-        If the name or task is not known, or the ImageNet weights are neither stored nor reachable.
     """
     if name not in TRUNKS:
         raise unknown("network", name, TRUNKS)

@@ -32,16 +32,9 @@ WINDOW_DECADES = 1.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The loss as the rate rises, and the rate that it suggests.
+    """The loss as the rate rises (lr, loss, smoothed of each batch), and the rate that it suggests.
 
-    Attributes
-    ----------
-    curve : DataFrame
-        lr, loss (of each batch), smoothed.
-    suggestion : float
-        The highest of the rates at which the loss is lowest: where a schedule may begin to fall.
-    diverged : bool
-        Whether the test ended because the loss exploded, and not because rates ran out.
+    `diverged` says that the test ended because the loss exploded, and not because rates ran out.
     """
 
     curve: pd.DataFrame
@@ -56,22 +49,9 @@ def range_test(
     highest: float = 1.0,
     n_steps: int = 100,
 ) -> RangeTest:
-    """Run the test on a run's own network, optimiser, images and augmentation.
+    """Run the test on a run's own network, optimiser, training images and augmentation.
 
-    Parameters
-    ----------
-    config : RunConfig
-        Its schedule is not used.
-    hands : Hands
-        Only training hands are seen.
-    lowest, highest : float
-        The range of rates.
-    n_steps : int
-        Batches; the hands are gone through as often as that needs.
-
-    Returns
-    -------
-    RangeTest
+    Its schedule is not used, and the hands are gone through as often as `n_steps` batches need.
     """
     torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -105,24 +85,6 @@ def sweep(
 
     The network, the optimiser and torch's random state are afterwards what they were, to the bit
     (Lightning's finder leaves the weights changed: its issues 6675 and 10557).
-
-    Parameters
-    ----------
-    network : nn.Module
-        What would be trained.
-    optimizer : torch.optim.Optimizer
-        Over the network's parameters.
-    loss : callable
-        (network, batch) -> scalar.
-    batches : iterable
-        At least `n_steps` of what `loss` takes.
-    lowest, highest : float
-        First and last rate.
-    n_steps : int
-
-    Returns
-    -------
-    RangeTest
     """
     rates = np.geomspace(lowest, highest, n_steps)
     network, optimizer = copy.deepcopy((network, optimizer))
@@ -154,17 +116,8 @@ def suggest(curve: pd.DataFrame) -> float:
     """Return the highest rate of the decade of rates in which the loss is lowest, in the mean.
 
     A batch's loss is noisy, hence the decade. The steepest fall, the more usual rule, lies a decade
-    lower, and networks trained with it were worse (docs/performance.md).
-
-    Parameters
-    ----------
-    curve : DataFrame
-        lr and loss.
-
-    Returns
-    -------
-    float
-        The lowest rate of the curve if the loss never falls.
+    lower, and networks trained with it were worse (docs/performance.md). It is the lowest rate of
+    the curve if the loss never falls.
     """
     finite = curve[np.isfinite(curve["loss"])]
     decades, losses = np.log10(finite["lr"].to_numpy()), finite["loss"].to_numpy()

@@ -11,23 +11,7 @@ from h2a_lib.study import config as study
 def build_optimizer(
     config: study.Optimizer, network: nn.Module, lr: float, weight_decay: float
 ) -> optim.Optimizer:
-    """Build an optimiser over all parameters of a network.
-
-    Parameters
-    ----------
-    config : study.SGD, study.Adam or study.AdamW
-        Which, with its own settings.
-    network : nn.Module
-        Whose parameters it changes.
-    lr : float
-        The (highest) learning rate.
-    weight_decay : float
-        L2 penalty (SGD, Adam) or decoupled decay (AdamW).
-
-    Returns
-    -------
-    torch.optim.Optimizer
-    """
+    """Build an optimiser over all parameters of a network; AdamW's weight decay is decoupled."""
     parameters = network.parameters()
     match config:
         case study.SGD():
@@ -69,20 +53,9 @@ class LearningRate:
 def build_schedule(
     config: study.Schedule, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int
 ) -> LearningRate:
-    """Build the schedule of an optimiser's learning rate.
+    """Build a schedule that starts from the optimiser's present rate as the highest it reaches.
 
-    Parameters
-    ----------
-    config : one of study's schedules
-        Which, with its own settings.
-    optimizer : torch.optim.Optimizer
-        Its present rate is the highest that the schedule reaches.
-    epochs, steps_per_epoch : int
-        Length of the training; schedules given in epochs but moving every step are scaled by it.
-
-    Returns
-    -------
-    LearningRate
+    Schedules given in epochs but moving every step are scaled by `steps_per_epoch`.
     """
     lr = optimizer.param_groups[0]["lr"]
     match config:

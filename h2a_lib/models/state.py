@@ -26,14 +26,8 @@ from h2a_lib.study.config import RunConfig
 class TrainState:
     """Networks, optimiser, schedule and progress of one training.
 
-    Attributes
-    ----------
-    network : HandNet
-        Whose weights the optimiser changes.
-    ema_network : HandNet or None
-        With the exponential moving average of its weights.
-    model : Any
-        What a step calls: the network, on a GPU replayed as a CUDA graph.
+    `ema_network` has the exponential moving average of the network's weights; `model` is what a
+    step calls: the network, on a GPU replayed as a CUDA graph.
     """
 
     config: RunConfig
@@ -117,13 +111,7 @@ def copy_of_weights(network: nn.Module) -> dict[str, Tensor]:
 class Checkpoint:
     """The file that holds a training's state between epochs.
 
-    Parameters
-    ----------
-    path : Path
-    key : dict of str to str
-        What identifies the run; a file with another key is another run's.
-    seconds_between : float
-        Least time between two writings; the first is after the first epoch.
+    One with another `key` is another run's. At least `seconds_between` lie between two writings.
     """
 
     def __init__(self, path: Path, key: dict[str, str], seconds_between: float):

@@ -39,23 +39,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training.
+    """A finished training: the network has the weights of the best epoch, in evaluation mode.
 
-    Attributes
-    ----------
-    network : nn.Module
-        With the weights of the best epoch, in evaluation mode.
-    best_weights, last_weights : dict of str to Tensor
-        State dictionaries.
-    scales : Scales
-    progress : Progress
-    predictions, predictions_train : DataFrame
-        id, age_months, male, split and the columns of `inference.to_predictions`, by the best
-        weights; for all hands that were not trained on, and for those that were.
-    precision : str
-        Of the training's arithmetic: "32-true" or "bf16-mixed".
-    code : dict
-        From `provenance.code`, when the training began.
+    `predictions` are of all hands that were not trained on, and `predictions_train` of those that
+    were, by the best weights.
     """
 
     network: networks.HandNet
@@ -72,19 +59,7 @@ class Trained:
 def save_run(
     folder: Path, config: RunConfig, trained: Trained, fingerprint: str, tier_label: str
 ) -> None:
-    """Write a finished training.
-
-    Parameters
-    ----------
-    folder : Path
-        `runs/<study>/<experiment>/seed-<k>`.
-    config : RunConfig
-        What was trained.
-    trained : Trained
-        What came out.
-    fingerprint, tier_label : str
-        Of the data set.
-    """
+    """Write a finished training to `runs/<study>/<experiment>/seed-<k>`."""
     remove(folder / "metrics.json")
     write_yaml(folder / "config.yaml", config.model_dump(mode="json"))
     progress = trained.progress

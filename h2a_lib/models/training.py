@@ -48,22 +48,11 @@ def train(
     on_epoch: Callable[[Progress, RunConfig], None] = lambda progress, config: None,
     seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
 ) -> Trained:
-    """Train one network, from its checkpoint if there is one.
+    """Train one network, from its checkpoint if there is one; the selection hands choose the epoch.
 
     An interrupted and resumed training gives the same weights, to the bit on a CPU, as an
-    uninterrupted one: every random draw is fixed by (seed, purpose, epoch).
-
-    Parameters
-    ----------
-    config : RunConfig
-    hands : Hands
-        Only the "train" split is trained on; the "selection" split chooses the epoch.
-    checkpoint : Path
-        File that holds the state between epochs; the caller removes it when all is kept elsewhere.
-    on_epoch : callable
-        Called with the progress after each epoch.
-    seconds_between_checkpoints : float
-        Least time between two writings of the checkpoint; the first is after the first epoch.
+    uninterrupted one: every random draw is fixed by (seed, purpose, epoch). The caller removes the
+    checkpoint when all is kept elsewhere.
     """
     code = provenance.code()
     torch.set_num_threads(config.threads)

@@ -18,7 +18,6 @@ from h2a_lib.analysis.statistics.bootstrap import (
     number,
     over_seeds,
     paired_difference,
-    paired_over_seeds,
     share_interval,
 )
 from h2a_lib.errors import UserError
@@ -181,28 +180,6 @@ def test_an_age_that_differs_between_the_two_is_named():
     b.loc[1, "age_months"] += 1
     with pytest.raises(UserError, match="different ages for id 1"):
         join(a, b)
-
-
-def test_a_pair_of_one_seed_gives_nearly_the_interval_of_children_alone():
-    rng = np.random.default_rng(4)
-    a, b = predictions(rng.normal(0, 9, 400)), predictions(rng.normal(0, 12, 400))
-    alone, one_seed = paired_difference(a, b), paired_over_seeds([a], [b])
-    assert one_seed.value == pytest.approx(alone.value)
-    assert one_seed.low == pytest.approx(alone.low, abs=0.2)
-    assert one_seed.high == pytest.approx(alone.high, abs=0.2)
-
-
-def test_a_difference_that_only_one_seed_shows_is_a_tie():
-    zero, lucky = predictions(np.full(200, 10.0)), predictions(np.full(200, 9.0))
-    unlucky = predictions(np.full(200, 11.0))
-    assert not paired_difference(lucky, zero).is_tie
-    assert paired_over_seeds([lucky, unlucky], [zero, zero]).is_tie
-
-
-def test_seeds_must_pair_up():
-    frame = predictions([1, 2, 3])
-    with pytest.raises(UserError, match="got 2 and 1"):
-        paired_over_seeds([frame, frame], [frame])
 
 
 def test_seeds_are_summed_up_by_mean_and_standard_deviation():

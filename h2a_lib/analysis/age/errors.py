@@ -1,4 +1,9 @@
-"""Question 1: errors of estimated ages with intervals, beside predictors that need no image."""
+"""Question 1: errors of estimated ages with intervals, beside predictors that need no image.
+
+A `frame` of predictions has a row for each hand: id, male, age_months, predicted_age_months. In the
+tables, a number stands with the ends of its 95 % interval, _low and _high, and `few` marks those of
+fewer than 30 hands.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,19 +31,7 @@ Array = NDArray[np.float64]
 
 
 def metrics(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure predictions of age, each figure with its interval.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        `age_months`, `predicted_age_months`.
-
-    Returns
-    -------
-    dict of str to Estimate
-        mae, rmse, median, bias (predicted minus true; all in months), r2, and the shares (0 to 1)
-        within_6, within_12, within_24 and beyond_12 months.
-    """
+    """Measure mae, rmse, median, bias (months), r2, and shares within_ and beyond_ some months."""
     columns = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
     signed = columns[1] - columns[0]
     size = np.abs(signed)
@@ -69,14 +62,7 @@ METRICS: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def by_band(frame: pd.DataFrame) -> pd.DataFrame:
-    """Errors by age band and sex.
-
-    Returns
-    -------
-    DataFrame
-        band, sex, n, few (n below 30), mae with _low and _high, bias with _low and _high,
-        within_12; NaN where there is no hand.
-    """
+    """Errors by age band and sex; NaN where there is no hand."""
     rows = []
     for band, sex, part in by_band_and_sex(frame):
         errors = (part[PREDICTED] - part[TRUE]).to_numpy(float)
@@ -97,20 +83,7 @@ def worst(frame: pd.DataFrame, most: int = 8) -> NDArray[np.int64]:
 
 
 def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
-    """Errors of pictures of a kind, and of those that are not.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Predictions of n hands.
-    kinds : mapping of str to ndarray of bool, (n,)
-        Whether each picture is of it.
-
-    Returns
-    -------
-    DataFrame
-        kind, is_it, n, few, mae_months and beyond_24 (share of errors) with _low and _high.
-    """
+    """Errors of pictures of each kind, (n,) bool, and of those that are not of it."""
     errors = (frame[PREDICTED] - frame[TRUE]).abs().to_numpy(float)
     rows = []
     for kind, chosen in kinds.items():
@@ -146,19 +119,11 @@ def _size(row: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class BlandAltman:
-    """Agreement of estimated and labelled age (Bland and Altman 1986, Lancet 327:307).
+    """Agreement of estimated and labelled age in months (Bland and Altman 1986, Lancet 327:307).
 
-    Attributes
-    ----------
-    bias : Estimate
-        Mean of predicted minus true, months.
-    lower, upper : Estimate
-        Limits of agreement: bias -+ 1.96 standard deviations of the difference, months.
-    slope : Estimate
-        Change of the difference for each month of the mean of the two; 0 if errors do not depend on
-        age.
-    outside : float
-        Share of the hands outside the limits.
+    Bias and limits (bias -+ 1.96 SD) are of predicted minus true; `slope` is its slope on the mean
+    of the two, 0 if errors do not depend on age; `outside` is the share of hands outside the
+    limits.
     """
 
     bias: Estimate
@@ -219,25 +184,14 @@ def constant_by_sex(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 def single_report_floor(
     out_of_fold_months: float = 6.3, on_six_months: float = 4.7, readers: int = 6
 ) -> float:
-    """Error that a perfect estimate would still show against labels from one clinical report.
+    """Mean absolute error, months, of a perfect estimate against labels from one clinical report.
 
-    The rule: one recipe was scored on both kinds of labels. With independent normal errors the
-    squared errors are model + report and model + report / readers; their difference leaves the
-    report's. A normal error with standard deviation s has a mean absolute value of s sqrt(2 / pi),
-    which cancels. The assumptions are crude (labels are heaped, and the six readings differ in
-    kind from a report), so the result is one end of `noise_range` and not a measurement.
-
-    Parameters
-    ----------
-    out_of_fold_months, on_six_months : float
-        MAE of one recipe on labels of one report and on the mean of `readers` readings. The
-        defaults are those of one public recipe, as its author reported them.
-    readers : int
-
-    Returns
-    -------
-    float
-        MAE in months: 4.6 with the defaults.
+    The rule: one public recipe, as its author reported it, was scored on both kinds of labels. With
+    independent normal errors the squared errors are model + report and model + report / readers;
+    their difference leaves the report's. A normal error with standard deviation s has a mean
+    absolute value of s sqrt(2 / pi), which cancels. The assumptions are crude (labels are heaped,
+    and the six readings differ in kind from a report), so the result is one end of `noise_range`
+    and not a measurement.
     """
     return float(np.sqrt((out_of_fold_months**2 - on_six_months**2) / (1 - 1 / readers)))
 
@@ -261,30 +215,24 @@ def noise_range(tier: str) -> tuple[float, float] | None:
 
 
 def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Compare predictions with those that need no image, paired on the same hands.
+    """Compare predictions with constants; gain_months is the constant's MAE minus the network's."""
+    ways = {"median age": constant, "median age of each sex": constant_by_sex}
+    frames = {name: predict(train, frame) for name, predict in ways.items()}
+    return compare(frames, frame, "name", "gain_months")
 
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands: what the constants are fitted on.
-    frame : DataFrame
-        Predictions.
 
-    Returns
-    -------
-    DataFrame
-        name, mae_months with _low and _high, gain_months with _low and _high (how much the network
-        is better; paired), tie, n.
-    """
+def compare(
+    frames: Mapping[str, pd.DataFrame], reference: pd.DataFrame, label: str, difference: str
+) -> pd.DataFrame:
+    """Compare predictions by their MAE, and by its paired difference from that of a reference."""
     rows = []
-    for name, predict in (("median age", constant), ("median age of each sex", constant_by_sex)):
-        simple = predict(train, frame)
-        simple_error, gain = error(simple), paired_difference(simple, frame)
+    for name, frame in frames.items():
+        change = paired_difference(frame, reference)
         rows.append(
-            {"name": name}
-            | simple_error.row("mae_months", digits=2)
-            | gain.row("gain_months", digits=2)
-            | {"tie": gain.is_tie, "n": gain.n}
+            {label: name}
+            | error(frame).row("mae_months", digits=2)
+            | change.row(difference, digits=2)
+            | {"tie": change.is_tie, "n": change.n}
         )
     return pd.DataFrame(rows)
 
@@ -293,19 +241,7 @@ def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ensemble(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Average the predictions of several runs, joined by id.
-
-    Returns
-    -------
-    DataFrame
-        As the first, with the mean as `predicted_age_months` and `spread_months`, the standard
-        deviation between runs (0 for one run).
-
-    Raises
-    ------
-    UserError
-        If the runs do not predict the same hands, or there is none.
-    """
+    """Average the predictions of several runs, joined by id; spread_months is their SD."""
     if not frames:
         raise UserError("an ensemble needs at least one run")
     first = frames[0]
@@ -317,20 +253,10 @@ def ensemble(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def abstention(errors: Array, uncertainty: Array) -> pd.DataFrame:
-    """Error of the remaining hands when the most uncertain ones are left unanswered.
+    """Error of the remaining hands when the most uncertain ones, (n,), are left unanswered.
 
-    Parameters
-    ----------
-    errors : ndarray, (n,)
-        Predicted minus true, months.
-    uncertainty : ndarray, (n,)
-        Anything that rises with the expected error and was computed without it.
-
-    Returns
-    -------
-    DataFrame
-        answered (share, in 20 even steps up to 1; fewer with few hands), n, mae_months with _low
-        and _high, oracle_months (had the largest errors been known).
+    `answered` rises to 1 in 20 steps (fewer with few hands); oracle_months is the error had the
+    largest errors been known.
     """
     errors = np.abs(np.asarray(errors, float))
     by_uncertainty = errors[np.argsort(uncertainty, kind="stable")]

@@ -7,15 +7,8 @@ from dataclasses import dataclass
 class Reported:
     """A result of others, on the scale it was measured on.
 
-    Attributes
-    ----------
-    what : str
-    mae_months : float
-    labels : {"one report", "six readings"}
-        What the predictions were compared with. Errors on the two are not comparable: the mean of
-        six readings is nearer to the truth than one clinical report.
-    source : str
-        Who reported it, and how it was made where that matters.
+    Errors on the two kinds of `labels` are not comparable: the mean of "six readings" is nearer to
+    the truth than "one report".
     """
 
     what: str

@@ -22,17 +22,7 @@ CLINICAL_MONTHS = 12
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a picture.
-
-    Attributes
-    ----------
-    family : str
-        What is changed.
-    strength : str
-        By how much, in words.
-    apply : callable
-        (s, s) uint8 and a random generator -> (s, s) uint8.
-    """
+    """A change of a picture: `apply` takes (s, s), uint8, and a generator, and returns (s, s)."""
 
     family: str
     strength: str
@@ -172,15 +162,7 @@ def changed(images: Images, change: Callable, seed: int = 0) -> Images:
 
 
 def covered(images: Images, region: NDArray[np.float64]) -> Images:
-    """Cover a known region with each picture's 10th percentile: the marker of a phantom.
-
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-    region : ndarray
-        (n, s, s), the share of each pixel that belongs to it.
-    """
+    """Cover a region, (n, s, s), with each picture's 10th percentile: the marker of a phantom."""
     dark = np.quantile(images, 0.1, axis=(1, 2), keepdims=True)
     return np.where(region > 0, dark, images).astype(np.uint8)
 
@@ -193,22 +175,9 @@ def robustness(
 ) -> pd.DataFrame:
     """Predict the same hands under every change, paired with the unchanged ones.
 
-    Parameters
-    ----------
-    predict : callable
-        (images, male) -> months, (n,).
-    images : ndarray
-        (n, s, s), uint8, in the order of `frame`.
-    frame : DataFrame
-        n rows: `age_months`, `male`.
-    marker : ndarray, optional
-        (n, s, s): where the lead marker is known to be; covered as one more change.
-
-    Returns
-    -------
-    DataFrame
-        family, strength, n, mae_months, then with _low and _high mae_change_months and
-        beyond_12_change (of the share of errors above 12 months).
+    `predict` takes (images, male) and returns months, (n,); `marker`, (n, s, s), is where the lead
+    marker is known to be, covered as one more change. beyond_12_change is of the share of errors
+    above 12 months.
     """
     true, male = frame[TRUE].to_numpy(float), frame["male"].to_numpy(bool)
     before = np.abs(predict(images, male) - true)
@@ -247,11 +216,7 @@ def sentence(table: pd.DataFrame) -> str:
 def augmented(predict: Predict, images: Images, frame: pd.DataFrame) -> pd.DataFrame:
     """Predict each hand as the mean over small changes (test-time augmentation).
 
-    Returns
-    -------
-    DataFrame
-        As `frame`, with `predicted_age_months` and `spread_months`, the standard deviation over
-        the changes: an uncertainty that needs no label.
+    spread_months, the standard deviation over the changes, is an uncertainty that needs no label.
     """
     male = frame["male"].to_numpy(bool)
     months = np.stack([predict(changed(images, change), male) for change in AUGMENTATIONS])

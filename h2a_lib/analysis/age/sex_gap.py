@@ -12,22 +12,10 @@ ALL = "all"
 
 
 def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
-    """Compare the mean signed error of girls and boys by age band.
+    """Compare the mean signed error of girls and boys by age band; the last row is "all".
 
     Girls and boys differ in age, and young hands tend to be overestimated. So the gap over all ages
-    is the mean of the bands' gaps, each weighted by its hands.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        `age_months`, `predicted_age_months`, `male`.
-
-    Returns
-    -------
-    DataFrame
-        band (the last is "all"), n_female, n_male, few (either sex below 30), female_bias_months,
-        male_bias_months and gap_months (girls minus boys), each with _low and _high; NaN where a
-        sex has no hand.
+    (girls minus boys) is the mean of the bands' gaps, each weighted by its hands.
     """
     errors = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
     male, band = frame["male"].to_numpy(bool), band_of(frame[TRUE])
@@ -66,9 +54,8 @@ def _gap(errors: NDArray[np.float64], male: NDArray[np.bool_], band: NDArray[np.
 
 def gap_of(table: pd.DataFrame, band: str = ALL) -> Estimate:
     """Return the gap of a band, from `sex_gap`."""
-    row = table.set_index("band").loc[band]
-    n = int(row["n_female"] + row["n_male"])
-    return Estimate(row["gap_months"], row["gap_months_low"], row["gap_months_high"], n)
+    row = table.assign(n=table["n_female"] + table["n_male"]).set_index("band").loc[band]
+    return Estimate.of(row, "gap_months")
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -88,8 +75,7 @@ def sentence(table: pd.DataFrame) -> str:
     if np.isnan(gap.value):
         return "One sex has no hand at the ages of the other: the gap cannot be measured."
     who, other = ("girls", "boys") if gap.value >= 0 else ("boys", "girls")
-    if gap.value < 0:
-        gap = Estimate(-gap.value, -gap.high, -gap.low, gap.n)
+    gap = -gap if gap.value < 0 else gap
     verb = "are not demonstrably" if gap.is_tie else "are"
     text = (
         f"At the same labelled age, {who} {verb} estimated older than {other}: by "

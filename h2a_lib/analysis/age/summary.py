@@ -45,30 +45,12 @@ def yardsticks(
     tier: str,
     with_sex_input: tuple[str, pd.DataFrame] | None = None,
 ) -> list[Yardstick]:
-    """List the errors to be compared in a figure: ours, without an image, published.
+    """List the errors to be compared in a figure as (name, error, kind): ours, simple, published.
 
-    Published errors stand under ours on the same kind of label alone: those of validation hands
-    are compared with one report, those of the official test hands, where they are read, with the
+    Published errors stand under ours on the same kind of label alone: those of validation hands are
+    compared with one report, those of the official test hands, where they are predicted, with the
     mean of six readings. Beside phantoms, or hands of unknown origin, no published result is shown:
-    it would invite a comparison that says nothing.
-
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands.
-    predictions : DataFrame
-        Of all hands that were not trained on, with their `split`.
-    name : str
-        Of the network.
-    tier : str
-        Of the data.
-    with_sex_input : (name, predictions), optional
-        A network that receives the sex as well.
-
-    Returns
-    -------
-    list of (name, error, kind)
-        kind: "own", "simple", "published", or "heading" (its error is NaN).
+    it would invite a comparison that says nothing. A "heading" has no error (NaN).
     """
     own = [(name, age.error(_of(predictions, "validation")), "own")]
     if with_sex_input is not None:
@@ -101,14 +83,7 @@ def _published(labels: str) -> list[Yardstick]:
 
 
 def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
-    """Put our errors beside published ones, each on its own kind of label.
-
-    Returns
-    -------
-    DataFrame
-        labels, what, ours, mae_months with _low and _high (NaN of published ones), n, source (of
-        published ones). Only ours for other hands than RSNA's.
-    """
+    """Put our errors beside published ones, each on its own kind of label; only ours off RSNA."""
     rows = [
         {"labels": literature.labels_of(split), "what": f"{name}, {split}", "ours": True}
         | error.row("mae_months", digits=2)
@@ -133,38 +108,13 @@ def options(
     seeds: Sequence[pd.DataFrame],
     with_sex_input: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare ways to predict the validation hands, paired on the same hands.
-
-    Parameters
-    ----------
-    validation, augmented, corrected : DataFrame
-        One run's predictions: plain, averaged over small changes of the picture, and corrected by
-        the line of the selection hands.
-    seeds : sequence of DataFrame
-        Plain predictions of every seed; one alone makes no ensemble.
-    with_sex_input : DataFrame, optional
-        Predictions of a network that receives the sex as well.
-
-    Returns
-    -------
-    DataFrame
-        option, mae_months and change_months (against the first) with _low and _high, tie, n.
-    """
+    """Compare ways to predict the validation hands: MAE and its paired change from the first."""
     ways = {"as it is": validation, AUGMENTED: augmented, CORRECTED: corrected}
     if len(seeds) > 1:
         ways[ENSEMBLE] = age.ensemble(seeds)
     if with_sex_input is not None:
         ways[WITH_SEX_INPUT] = with_sex_input
-    rows = []
-    for name, frame in ways.items():
-        change, error = paired_difference(frame, validation), age.error(frame)
-        rows.append(
-            {"option": name}
-            | error.row("mae_months", digits=2)
-            | change.row("change_months", digits=2)
-            | {"tie": change.is_tie, "n": change.n}
-        )
-    return pd.DataFrame(rows)
+    return age.compare(ways, validation, "option", "change_months")
 
 
 def _bias_by_sex(frame: pd.DataFrame) -> dict[str, Estimate]:
@@ -221,13 +171,9 @@ def band_sentence(bands: pd.DataFrame) -> str:
         return "Fewer than two age bands have 30 hands: no band can be compared with another."
     ends = (rows.loc[rows["mae_months"].idxmin()], rows.loc[rows["mae_months"].idxmax()])
     least, most = (
-        f"{row['band']}, with {_estimate(row, 'mae_months').text('months')}" for row in ends
+        f"{row['band']}, with {Estimate.of(row, 'mae_months').text('months')}" for row in ends
     )
     return f"The error is smallest at {least}, and largest at {most}."
-
-
-def _estimate(row: pd.Series, name: str) -> Estimate:
-    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["n"]))
 
 
 def variables(
@@ -241,29 +187,7 @@ def variables(
     nominal: float,
     with_sex_input: bool = False,
 ) -> dict[str, str | int]:
-    """Return ready-to-print values.
-
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands.
-    seeds : sequence of DataFrame
-        Validation predictions of each seed; the first is the one the figures show.
-    ways : DataFrame
-        From `options`.
-    coverage : DataFrame
-        From `conformal.coverage`.
-    curve : DataFrame
-        From `errors.abstention`.
-    robust : DataFrame
-        From `robustness.robustness`.
-    tier : str
-        Of the data.
-    nominal : float
-        Coverage that the conformal intervals are made for.
-    with_sex_input : bool
-        Whether the run receives the sex as well.
-    """
+    """Return ready-to-print values; of the seeds' validation predictions figures show the first."""
     frame = seeds[0]
     metrics, by_option = age.metrics(frame), ways.set_index("option")
     agreement, calibrated = age.bland_altman(frame), calibration.measures(frame)
@@ -338,32 +262,21 @@ def pull_sentence(pull: Estimate, by_option: pd.DataFrame) -> str:
 
 
 def _option_sentence(what: str, row: pd.Series) -> str:
-    change = _estimate(row, "change_months")
+    change = Estimate.of(row, "change_months")
     if change.is_tie:
         return (
             f"{what} makes no demonstrable difference: the MAE changes by "
             f"{change.text('months', digits=2)}."
         )
     verb = "raises" if change.value > 0 else "lowers"
-    if change.value < 0:
-        change = Estimate(-change.value, -change.high, -change.low, change.n)
-    return f"{what} {verb} the MAE by {change.text('months', digits=2)}."
+    size = -change if change.value < 0 else change
+    return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
 
 
 def sex_input_variables(
     predictions: pd.DataFrame | None, ways: pd.DataFrame, differences: str = ""
 ) -> dict[str, str]:
-    """Say how close a network with sex input comes; nothing where there is none.
-
-    Parameters
-    ----------
-    predictions : DataFrame or None
-        Its validation predictions.
-    ways : DataFrame
-        From `options`.
-    differences : str
-        In what it differs besides, from `hyperparameters.changed_besides`.
-    """
+    """Say how close a network with sex input comes; nothing where there is none."""
     if predictions is None:
         return {}
     what = f"Sex input, with {differences}," if differences else "Sex input"
@@ -381,38 +294,26 @@ def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
 
 
 def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
-    """Say how often the conformal intervals hold, how wide they are, and where they fail.
-
-    Parameters
-    ----------
-    coverage : DataFrame
-        From `conformal.coverage`: by true age and sex, the last row over all.
-    """
+    """Say how often the conformal intervals hold, how wide they are, and where they fail."""
     inside = coverage.iloc[-1]
     width = 2 * inside["half_width_months"]
     if not math.isfinite(width):
         return f"The selection hands are too few for {nominal * 100:g} % intervals."
     sentence = (
         f"Intervals made to hold {nominal * 100:g} % of the labels hold "
-        f"{_estimate(inside, 'coverage').text('%', scale=100)}; the median one is {number(width)} "
-        "months wide."
+        f"{Estimate.of(inside, 'coverage').text('%', scale=100)}; the median one is "
+        f"{number(width)} months wide."
     )
     by_band = coverage[(coverage["sex"] == "both") & (coverage["band"] != "all")]
     failing = [
-        f"{row['band']}, with {_estimate(row, 'coverage').text('%', scale=100)}"
+        f"{row['band']}, with {Estimate.of(row, 'coverage').text('%', scale=100)}"
         for _, row in by_band[by_band["fails"]].iterrows()
     ]
     return f"{sentence} They fail at {' and at '.join(failing)}." if failing else sentence
 
 
 def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.DataFrame]:
-    """Return conformalised quantiles of the first run that estimates quantiles, by method.
-
-    Returns
-    -------
-    dict of str to DataFrame
-        Intervals of its validation hands, fitted on its selection hands; empty if no run does.
-    """
+    """Return conformalised quantiles of the first run that estimates quantiles, by method."""
     if not runs:
         return {}
     selection, validation = (predictions_of(runs[0], part) for part in ("selection", "validation"))
@@ -425,7 +326,7 @@ def quantile_sentence(judged: pd.DataFrame) -> str:
     if not rows["mean_width_months"].map(math.isfinite).all():
         return "The selection hands are too few to compare the two kinds of intervals."
     parts = (
-        f"{method}: {_estimate(row, 'coverage').text('%', scale=100)} covered, mean width "
+        f"{method}: {Estimate.of(row, 'coverage').text('%', scale=100)} covered, mean width "
         f"{number(row['mean_width_months'])} months, interval score "
         f"{number(row['interval_score_months'])}"
         for method, row in rows.iterrows()
@@ -437,7 +338,7 @@ def quantile_sentence(judged: pd.DataFrame) -> str:
 def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
-    remaining, everyone = _estimate(row, "mae_months"), curve["mae_months"].iloc[-1]
+    remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
     gain = "a gain" if remaining.high < everyone else "no gain that these hands can show"
     return (
         f"Answering only the {row['answered'] * 100:.0f} % of hands that change least under small "

@@ -339,7 +339,7 @@ def attention(maps: Maps, region: NDArray[np.floating]) -> Attention:
 def complement(attention: Attention) -> Attention:
     """Turn the share on a region into the share on the rest of the picture."""
     share = attention.share
-    rest = Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n, share.level)
+    rest = Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n)
     return Attention(rest, 1 - attention.area)
 
 

@@ -25,15 +25,7 @@ class Temperature:
     """What the log odds are divided by, so that probabilities are calibrated.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2. Above 1 the network
-    was overconfident. It changes no ranking.
-
-    Attributes
-    ----------
-    value : float
-    n : int
-        Hands it was fitted on.
-    note : str
-        Why nothing was fitted; empty where something was.
+    was overconfident. It changes no ranking. `note` says why nothing was fitted.
     """
 
     value: float = 1.0
@@ -85,13 +77,10 @@ def _log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Share of boys against the estimated probability, in ten bins of about as many hands.
+    """Share of boys against the mean estimated probability, in ten bins of about as many hands.
 
-    Returns
-    -------
-    DataFrame
-        probability (mean), male with _low and _high (Wilson), n, calibrated (whether the interval
-        holds the mean probability); fewer bins where there are fewer than 10 hands for each.
+    A bin is `calibrated` if Wilson's interval of its share holds the mean probability; there are
+    fewer bins where there are fewer than 10 hands for each.
     """
     bins = max(1, min(BINS, len(predictions) // 10))
     ordered = predictions.sort_values(PROBABILITY, kind="stable")

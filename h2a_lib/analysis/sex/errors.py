@@ -1,4 +1,9 @@
-"""Question 2: can sex be classified from the image, beyond what the label of age implies?"""
+"""Question 2: can sex be classified from the image, beyond what the label of age implies?
+
+A `frame` of predictions has a row for each hand: id, age_months, male, male_probability. `train`
+holds the labels of the training hands. In the tables, a number stands with the ends of its 95 %
+interval, _low and _high, and `few` marks those of fewer than 30 hands.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -32,7 +37,7 @@ def choose_threshold(selection: pd.DataFrame) -> float:
     """Choose the probability from which a hand is classified as male, on selection hands.
 
     The one with the highest balanced accuracy; of a whole range that is equally good, its middle;
-    0.5 where there is one sex only. Columns: `male`, `male_probability`.
+    0.5 where there is one sex only.
     """
     male = selection["male"].to_numpy(bool)
     if male.all() or not male.any():
@@ -50,15 +55,7 @@ def choose_threshold(selection: pd.DataFrame) -> float:
 
 
 def metrics(frame: pd.DataFrame, threshold: float) -> dict[str, Estimate]:
-    """Measure predictions of sex (`male`, `male_probability`), each figure with its interval.
-
-    Returns
-    -------
-    dict of str to Estimate
-        auc (DeLong); accuracy, found_male and found_female, the share of each sex that is
-        classified as such (Wilson); balanced_accuracy, average_precision (male as the positive
-        class) and brier (bootstrap).
-    """
+    """Measure predictions of sex; found_male, found_female: each sex's share classified as such."""
     male, score = frame["male"].to_numpy(bool), frame[PROBABILITY].to_numpy(float)
     called = score >= threshold
     return {
@@ -91,14 +88,7 @@ def _share(of: NDArray[np.bool_], among: NDArray[np.bool_]) -> Array:
 
 
 def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """AUC and accuracy by age band, beside the majority's share in the band.
-
-    Returns
-    -------
-    DataFrame
-        band, n, n_male, few, auc with _low and _high, accuracy with _low and _high, majority.
-        A band with one sex has no AUC, an empty one nothing.
-    """
+    """AUC and accuracy by age band, beside the majority's share; a band of one sex has no AUC."""
     band = band_of(frame["age_months"])
     rows = []
     parts = [(name, frame[band == i]) for i, name in enumerate(NAMES)] + [("all", frame)]
@@ -122,16 +112,9 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
 class Matched:
     """How often the boy of a pair of about one age receives the higher score.
 
-    Attributes
-    ----------
-    estimate : Estimate
-        Share of pairs, ties counting half: 0.5 if the image adds nothing to what is matched. Its n
-        counts the hands that are in a pair.
-    pairs : int
-    caliper_months : float
-        Largest difference in labelled age within a pair; at 0 the label carries no information.
-    fewest : int
-        Hands in pairs, of the sex that has fewer.
+    In `estimate` ties count half (0.5 if the image adds nothing to what is matched), and n counts
+    the hands in a pair; `fewest` counts those of the sex that has fewer. At a caliper of 0 the
+    label carries no information.
     """
 
     estimate: Estimate
@@ -153,18 +136,11 @@ class Matched:
 
 
 def matched_pairs(frame: pd.DataFrame, calipers: Mapping[str, float]) -> Matched:
-    """Compare every girl with every boy who is near in each of some columns.
+    """Compare every girl with every boy within a caliper in each column, "age_months" among them.
 
-    At a caliper of 0 this is the AUC within each value, pooled over values by their number of
-    pairs (a stratified Mann-Whitney statistic): what the column says of sex is the same for both
-    of a pair and drops out. The interval is a bootstrap over children.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        `male`, `male_probability` and the columns.
-    calipers : mapping of str to float
-        The largest difference in each column; "age_months" is one of them.
+    At a caliper of 0 this is the AUC within each value, pooled over values by their number of pairs
+    (a stratified Mann-Whitney statistic): what the column says of sex is the same for both of a
+    pair and drops out. The interval is a bootstrap over children.
     """
     male = frame["male"].to_numpy(bool)
     boys, girls = frame[male], frame[~male]
@@ -207,13 +183,11 @@ def closest_match(frame: pd.DataFrame) -> Matched:
 
     The caliper is chosen by the ages alone, so not by what comes out; the widest if none will do.
     """
-    boys = frame.loc[frame["male"].astype(bool), "age_months"].to_numpy(float)
-    girls = frame.loc[~frame["male"].astype(bool), "age_months"].to_numpy(float)
     for caliper in CALIPERS_MONTHS:
-        near = np.abs(boys[:, None] - girls[None, :]) <= caliper
-        if near.any(axis=1).sum() >= FEW and near.any(axis=0).sum() >= FEW:
+        matched = age_matched(frame, caliper)
+        if matched.fewest >= FEW:
             break
-    return age_matched(frame, caliper)
+    return matched
 
 
 # --- what the label alone implies ----------------------------------------------------------------
@@ -229,15 +203,8 @@ def majority(train: pd.DataFrame, frame: pd.DataFrame) -> Array:
 def by_label(train: pd.DataFrame, frame: pd.DataFrame, width_months: float = 1) -> Array:
     """Probability of male for the label's bin: the share of boys among training hands in it.
 
-    One pseudo-hand of the overall share is added to each bin, so that a bin of one training hand
-    is not certain and an empty one falls back on the overall share.
-
-    Parameters
-    ----------
-    train, frame : DataFrame
-        `age_months`, and of the training hands `male`.
-    width_months : float
-        Of the bins: 1 for the exact month, 12 for years.
+    One pseudo-hand of the overall share is added to each bin, so that a bin of one training hand is
+    not certain and an empty one falls back on the overall share.
     """
     overall = float(train["male"].mean())
     bins = np.floor(train["age_months"].to_numpy(float) / width_months)
@@ -268,21 +235,7 @@ BASELINES: dict[str, Baseline] = {
 
 
 def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Compare the image with what labels alone imply, paired on the same hands.
-
-    Parameters
-    ----------
-    train : DataFrame
-        `age_months`, `male` of the training hands: all that the baselines are fitted on.
-    frame : DataFrame
-        `age_months`, `male`, `male_probability`.
-
-    Returns
-    -------
-    DataFrame
-        name, auc with _low and _high, accuracy (at 0.5), gain (AUC of the image minus this one's)
-        with _low and _high, tie, n.
-    """
+    """Compare the image with what labels alone imply; gain: the image's AUC minus this one's."""
     male, score = frame["male"].to_numpy(bool), frame[PROBABILITY].to_numpy(float)
     rows = []
     for name, baseline in BASELINES.items():

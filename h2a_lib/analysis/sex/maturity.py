@@ -59,22 +59,11 @@ def with_estimates(run: Run, age: Run | None, split: str) -> pd.DataFrame:
 class Maturity:
     """Which part of the AUC maturity explains.
 
-    Attributes
-    ----------
-    table : DataFrame
-        name, auc with _low and _high, n, for `LABEL`, `MATURITY`, `IMAGE`, `ALL`.
-    remaining : Estimate
-        AUC of the image minus that of label and estimated age (DeLong, paired).
-    added : Estimate
-        What the image adds to label and estimated age (DeLong, paired).
-    same_label, same_maturity : Matched
-        Pairs of a girl and a boy of equal label; and of equal label and about equal estimate.
-    estimate_caliper_months : float
-        Of `same_maturity`.
-    maturity_alone : Estimate
-        Share of the pairs of equal label in which `MATURITY` scores the boy higher.
-    problem : str
-        Why nothing of this could be measured; empty where it was.
+    `table` has the AUC of `LABEL`, `MATURITY`, `IMAGE` and `ALL`. `remaining` is the AUC of the
+    image minus that of label and estimated age, `added` what the image adds to these two (DeLong,
+    paired). Pairs of a girl and a boy are of equal label (`same_label`), or also of an estimate
+    within `estimate_caliper_months` (`same_maturity`); `maturity_alone` is the share of the former
+    in which `MATURITY` scores the boy higher. `problem` says why nothing could be measured.
     """
 
     table: pd.DataFrame
@@ -122,8 +111,7 @@ class Maturity:
         def text(name: str) -> str:
             if name not in value.index:
                 return "not estimable"
-            row = value.loc[name]
-            return Estimate(row["auc"], row["auc_low"], row["auc_high"], int(row["n"])).text("", 3)
+            return Estimate.of(value.loc[name], "auc").text("", 3)
 
         return {
             "maturity_sentence": f"{self.sentence()}.",
@@ -150,14 +138,8 @@ def signed(difference: Estimate) -> str:
 def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) -> Maturity:
     """Compare the image with what label and an age estimate blind to sex say of sex.
 
-    Logistic regressions are fitted on the selection hands and evaluated on `frame`.
-
-    Parameters
-    ----------
-    train : DataFrame
-        `age_months`, `male` of the training hands.
-    selection, frame : DataFrame
-        From `with_estimates`: `age_months`, `male`, `male_probability`, `predicted_age_months`.
+    Logistic regressions are fitted on the selection hands and evaluated on `frame`, both from
+    `with_estimates`.
     """
     same_label = closest_match(frame)
     problem = _problem(selection, frame)

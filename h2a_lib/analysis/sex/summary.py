@@ -37,17 +37,7 @@ def calipers(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(train: pd.DataFrame, predictions: pd.DataFrame, maturity: Maturity) -> str:
-    """Answer question 2 in two or three sentences, chosen by the intervals.
-
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands.
-    predictions : DataFrame
-        Of the validation hands.
-    maturity : Maturity
-        From `maturity.maturity`, of the same hands.
-    """
+    """Answer question 2 in two or three sentences, chosen by the intervals."""
     area = auc(predictions["male"], predictions[sex.PROBABILITY])
     if math.isnan(area.value):
         return f"Sex cannot be assessed: all {area.n:,} hands are of one sex."
@@ -86,20 +76,10 @@ def variables(
     temperature: Temperature,
     maturity: Maturity,
 ) -> dict[str, str | int]:
-    """Return ready-to-print values.
+    """Return ready-to-print values; the threshold is one of calibrated probabilities.
 
-    Parameters
-    ----------
-    train : DataFrame
-        Labels of the training hands.
-    seeds : sequence of DataFrame
-        Uncalibrated validation predictions of each seed; the figures show the first.
-    threshold : float
-        On calibrated probabilities, chosen on selection hands.
-    temperature : Temperature
-        Of the first seed, fitted on selection hands.
-    maturity : Maturity
-        Of the first seed.
+    `seeds` holds uncalibrated validation predictions of each seed; figures show the first, which
+    `temperature` and `maturity` belong to.
     """
     raw = seeds[0]
     predictions = temperature.calibrate(raw)

@@ -18,24 +18,13 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of groups with classes.
+    """Agreement of groups with classes; `null_..._95` is the 95th percentile over permutations.
 
-    Attributes
-    ----------
-    ari : float
-        Adjusted Rand index (Hubert and Arabie 1985): 1 for the same partition, 0 by chance.
-    nmi : float
-        Mutual information over the mean of the two entropies.
-    homogeneity, completeness : float
-        Rosenberg and Hirschberg 2007: each group of one class; each class in one group.
-    accuracy : float
-        Share of hands whose group is matched to their class, under the best one-to-one matching.
-    majority : float
-        Share of the largest class: what one single group would reach.
-    null_ari_95, null_accuracy_95 : float
-        95th percentile over permutations of the classes.
-    p : float
-        One-sided p of the ARI, (1 + permutations at least as high) / (1 + permutations).
+    `ari`: adjusted Rand index (Hubert and Arabie 1985), 1 for the same partition and 0 by chance,
+    with its one-sided `p`. `nmi`: mutual information over the mean of the entropies. `homogeneity`,
+    `completeness`: each group of one class, each class in one group (Rosenberg and Hirschberg
+    2007). `accuracy`: share of hands in the group matched to their class, one to one. `majority`:
+    share of the largest class.
     """
 
     ari: float
@@ -58,10 +47,7 @@ def agreement(
 ) -> Agreement:
     """Compare groups, (n,), with classes, (n,), and with permuted classes.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ or there is nothing to compare.
+    A ValueError says that the lengths differ or there is nothing to compare.
     """
     from sklearn.metrics import homogeneity_completeness_v_measure
 
@@ -90,15 +76,7 @@ def agreement(
 
 @dataclass(frozen=True)
 class MinP:
-    """Several comparisons of groups with classes, adjusted for their number.
-
-    Attributes
-    ----------
-    p : ndarray, (m,)
-        Adjusted p of each: the chance that the smallest of m p values is as small.
-    critical : ndarray, (m,)
-        The statistic of each that reaches an adjusted p of 0.05.
-    """
+    """Adjusted p of m comparisons, (m,), and the statistic of each that reaches 0.05, (m,)."""
 
     p: Floats
     critical: Floats
@@ -108,22 +86,12 @@ Pairs = Sequence[tuple[ArrayLike, ArrayLike]]
 
 
 def min_p(pairs: Pairs, permutations: int = 1000, seed: int = 0) -> MinP:
-    """Test the ARI of several clusterings, adjusted for picking the best of them.
+    """Test the ARI of several (classes, groups) of the same hands, adjusted for their number.
 
     Single-step minP (Westfall and Young 1993, *Resampling-Based Multiple Testing*, section 2.3):
     each ARI is ranked among its own permutations first, so that a comparison with a wide null (few
     hands in a class) does not hide one with a narrow null, as it does under maxT. One permutation
     of the hands serves all comparisons, which keeps their correlation.
-
-    Parameters
-    ----------
-    pairs : sequence of (classes, groups), each array_like, (n,)
-        Of the same hands in the same order.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to compare.
     """
     pairs = _coded(pairs)
     statistics = np.empty((permutations + 1, len(pairs)))
@@ -138,18 +106,12 @@ def min_p(pairs: Pairs, permutations: int = 1000, seed: int = 0) -> MinP:
 
 @dataclass(frozen=True)
 class Stratified:
-    """Association of binary groups with a binary class within strata.
+    """Association of binary groups with a binary class within strata, (m,) each.
 
-    Attributes
-    ----------
-    difference : ndarray, (m,)
-        Mantel-Haenszel difference in shares: how much more often, within strata, the second class
-        is in the second group than the first class is. Groups have no order, so its sign is that
-        of their names. NaN where no stratum has both classes.
-    p : ndarray, (m,)
-        Two-sided, adjusted for m comparisons by minP.
-    expected_ari : ndarray, (m,)
-        Mean ARI of permutations within strata: what the strata alone carry.
+    `difference` is the Mantel-Haenszel one of shares: how much more often, within strata, the
+    second class is in the second group than the first class is. Groups have no order, so its sign
+    is that of their names; NaN where no stratum has both classes. `p` is two-sided and adjusted by
+    minP; `expected_ari` is the mean ARI of permutations within strata: what the strata alone carry.
     """
 
     difference: Floats
@@ -160,17 +122,11 @@ class Stratified:
 def stratified(
     pairs: Pairs, strata: ArrayLike, permutations: int = 1000, seed: int = 0
 ) -> Stratified:
-    """Test whether two groups and two classes are associated among hands of equal stratum.
+    """Test whether binary groups and classes, (n,), are associated within strata, (n,).
 
     The statistic is that of Cochran, Mantel and Haenszel (Mantel and Haenszel 1959, JNCI 22:719),
     two-sided, its null by permutation within strata. The ARI of the whole table would not do: an
     association within strata that opposes the one between them lowers it.
-
-    Parameters
-    ----------
-    pairs : sequence of (classes, groups), each array_like, (n,)
-        Of the same hands; two values at most in each.
-    strata : array_like, (n,)
     """
     pairs, strata = _coded(pairs), _codes(strata)
     size = np.bincount(strata)

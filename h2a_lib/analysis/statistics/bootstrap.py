@@ -7,7 +7,7 @@ Wilson's interval.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,24 +31,20 @@ Statistic = Callable[..., NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, the interval around it and how many children it comes from.
-
-    Attributes
-    ----------
-    value, low, high : float
-        The estimate and its interval, in one unit. NaN where there is nothing to estimate from:
-        all three when n is 0, the interval when n is 1.
-    n : int
-        Number of children.
-    level : float
-        Of the interval.
-    """
+    """A number with its 95 % interval, from `n` children; NaN where not estimable."""
 
     value: float
     low: float
     high: float
     n: int
-    level: float = CONFIDENCE
+
+    @classmethod
+    def of(cls, row: pd.Series, name: str) -> "Estimate":
+        """Return the estimate that `row` of this class put into a table beside its n."""
+        return cls(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["n"]))
+
+    def __neg__(self) -> "Estimate":
+        return Estimate(-self.value, -self.high, -self.low, self.n)
 
     @property
     def few(self) -> bool:
@@ -58,32 +54,21 @@ class Estimate:
     @property
     def is_tie(self) -> bool:
         """Whether the interval holds zero (or does not exist): for a difference, no winner."""
-        return not (self.low > 0 or self.high < 0)
+        return not self.excludes(0)
 
     def excludes(self, value: float) -> bool:
         """Whether `value` lies outside the interval. False where there is no interval."""
         return bool(self.low > value or self.high < value)
 
     def text(self, unit: str = "", digits: int = 1, scale: float = 1.0) -> str:
-        """Print as "11.3 months (95 % CI 10.9–11.8, n = 2,611)".
-
-        Parameters
-        ----------
-        unit : str
-            Written after the number; may be empty.
-        digits : int
-            After the decimal point.
-        scale : float
-            Multiplies value and interval: 100 for percent.
-        """
+        """Print as "11.3 months (95 % CI 10.9–11.8, n = 2,611)"; a scale of 100 gives percent."""
         size = f"n = {self.n:,}" + (", few" if self.few and self.n > 0 else "")
         if math.isnan(self.value):
             return f"not estimable ({size})"
         value = " ".join(filter(None, [number(self.value * scale, digits), unit]))
         if math.isnan(self.low) or math.isnan(self.high):
             return f"{value} (no interval, {size})"
-        level = f"{self.level * 100:g} %"
-        return f"{value} ({level} CI {self.span(digits, scale)}, {size})"
+        return f"{value} ({CONFIDENCE * 100:g} % CI {self.span(digits, scale)}, {size})"
 
     def span(self, digits: int = 1, scale: float = 1.0) -> str:
         """Print the interval alone: "10.9–11.8", or "−0.4 to 0.2" where a dash would mislead."""
@@ -98,16 +83,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Seeds:
-    """One figure of merit over repeated trainings that differ by their seed alone.
-
-    Attributes
-    ----------
-    mean : float
-    spread : float
-        Standard deviation over seeds (n - 1 in the denominator); NaN for one seed.
-    n : int
-        Number of seeds.
-    """
+    """Mean and standard deviation (n - 1 in the denominator; NaN for one seed) over n seeds."""
 
     mean: float
     spread: float
@@ -140,7 +116,6 @@ def bootstrap(
     *columns: ArrayLike,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
     strata: ArrayLike | None = None,
 ) -> Estimate:
     """Estimate `statistic` with its percentile bootstrap interval.
@@ -149,26 +124,11 @@ def bootstrap(
     ----------
     statistic : callable
         Takes one array (..., n) per column, returns (...,): it must reduce the last axis.
+        Resamples on which it is NaN are left out of the interval.
     *columns : array_like, (n,)
-        What is known of each child; a resample takes the same children from every column.
-    seed : int
-        Of the resamples.
-    resamples : int
-        Number of resamples.
-    level : float
-        Of the interval.
+        A resample takes the same children from every column.
     strata : array_like, (n,), optional
         Groups that keep their size in every resample: the sexes, for an AUC.
-
-    Returns
-    -------
-    Estimate
-        Resamples on which the statistic is undefined (NaN) are left out of the interval.
-
-    Raises
-    ------
-    ValueError
-        If the columns differ in length.
     """
     arrays = [np.asarray(column) for column in columns]
     n = len(arrays[0])
@@ -176,58 +136,38 @@ def bootstrap(
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(f"columns must be one-dimensional and equally long, got {shapes}")
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0, level)
+        return Estimate(math.nan, math.nan, math.nan, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(statistic(*arrays))
         if n == 1:
-            return Estimate(value, math.nan, math.nan, 1, level)
+            return Estimate(value, math.nan, math.nan, 1)
         drawn = np.concatenate(
             [
                 statistic(*(array[indices] for array in arrays))
                 for indices in _draws(n, seed, resamples, strata)
             ]
         )
-    low, high = _percentiles(drawn, level)
-    return Estimate(value, low, high, n, level)
+    drawn = drawn[~np.isnan(drawn)]
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(drawn, tails).tolist() if drawn.size else (math.nan, math.nan)
+    return Estimate(value, low, high, n)
 
 
 def mae_interval(errors: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Mean absolute error with its bootstrap interval.
-
-    Parameters
-    ----------
-    errors : array_like, (n,)
-        Predicted minus true, signed or not, in any unit (months).
-    seed, resamples
-        See `bootstrap`.
-
-    Returns
-    -------
-    Estimate
-        In the unit of the errors.
-    """
+    """Mean absolute value of errors, (n,), with its bootstrap interval."""
     return mean_interval(np.abs(np.asarray(errors, dtype=float)), seed, resamples)
 
 
 def mean_interval(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean with its bootstrap interval. The order of values is no matter."""
-    return bootstrap(_mean, np.sort(np.asarray(values, float)), seed=seed, resamples=resamples)
+    ordered = np.sort(np.asarray(values, float))
+    return bootstrap(lambda v: v.mean(axis=-1), ordered, seed=seed, resamples=resamples)
 
 
 def share_interval(values: ArrayLike) -> Estimate:
-    """Share of what is true, with its score interval (Wilson 1927, JASA 22:209).
+    """Share of what is true in (n,), with its score interval (Wilson 1927, JASA 22:209).
 
     Unlike the bootstrap's it has a width where all are true, or none.
-
-    Parameters
-    ----------
-    values : array_like of bool, (n,)
-        One for each child.
-
-    Returns
-    -------
-    Estimate
-        From 0 to 1.
     """
     from scipy.stats import binomtest
 
@@ -240,78 +180,15 @@ def share_interval(values: ArrayLike) -> Estimate:
 
 
 def paired_difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> Estimate:
-    """Difference in mean absolute error of two sets of predictions for the same children.
-
-    Parameters
-    ----------
-    frame_a, frame_b : DataFrame
-        Columns `id`, `age_months` and `predicted_age_months`. Joined by id, one to one.
-
-    Returns
-    -------
-    Estimate
-        MAE of a minus MAE of b, in months: below zero, a is better. `is_tie` says that neither is.
-
-    Raises
-    ------
-    UserError
-        If an id is missing from one, occurs twice, or has another age in the other.
-    """
-    return mean_interval(_worse_by(join(frame_a, frame_b)))
-
-
-def paired_over_seeds(
-    frames_a: Sequence[pd.DataFrame],
-    frames_b: Sequence[pd.DataFrame],
-) -> Estimate:
-    """Difference in MAE of two settings, each trained with the same seeds.
-
-    Seeds and children are both drawn anew in every resample, so the interval holds the noise of
-    training as well as that of the children.
-
-    Parameters
-    ----------
-    frames_a, frames_b : sequence of DataFrame
-        One per seed, in the same order of seeds; see `paired_difference`.
-
-    Returns
-    -------
-    Estimate
-        MAE of a minus MAE of b, averaged over seeds. n counts children.
-
-    Raises
-    ------
-    UserError
-        If the number of seeds differs, or the children do.
-    """
-    if len(frames_a) != len(frames_b) or not frames_a:
-        raise UserError(
-            f"a paired comparison needs the same seeds on both sides, "
-            f"got {len(frames_a)} and {len(frames_b)}"
-        )
-    joined = [join(a, b) for a, b in zip(frames_a, frames_b, strict=True)]
-    for other in joined[1:]:
-        join(joined[0][["id"]], other[["id"]])
-    worse = np.stack([_worse_by(both.sort_values("id")) for both in joined])  # (seeds, n)
-    seeds, n = worse.shape
-    if n < 2:
-        return Estimate(float(_mean(worse.ravel())), math.nan, math.nan, n)
-    rng = np.random.default_rng(0)
-    seed_counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    child_counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    drawn = ((seed_counts @ worse) * child_counts).sum(axis=1) / (seeds * n)
-    low, high = _percentiles(drawn, CONFIDENCE)
-    return Estimate(float(worse.mean()), low, high, n)
+    """MAE of a minus MAE of b, months, on the same children by id: below zero, a is better."""
+    both = join(frame_a, frame_b)
+    error_a = (both["predicted_age_months_a"] - both["age_months_a"]).abs()
+    error_b = (both["predicted_age_months_b"] - both["age_months_b"]).abs()
+    return mean_interval(error_a - error_b)
 
 
 def over_seeds(values: Iterable[float]) -> Seeds:
-    """Mean and standard deviation of one figure over seeds.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Mean and standard deviation of one figure over seeds."""
     array = np.array([float(value) for value in values])
     if array.size == 0:
         raise ValueError("no seed to average over")
@@ -320,18 +197,10 @@ def over_seeds(values: Iterable[float]) -> Seeds:
 
 
 def join(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
-    """Join two tables of the same children by id, one to one.
+    """Join two tables of the same children by id, one to one, in the order of the first.
 
-    Returns
-    -------
-    DataFrame
-        `id`, then the other columns with the suffixes `_a` and `_b` where both have them;
-        in the order of `frame_a`.
-
-    Raises
-    ------
-    UserError
-        Naming the ids that are missing on one side, occur twice, or differ in `age_months`.
+    Columns of both get the suffixes `_a` and `_b`. A UserError names the ids that are missing on
+    one side, occur twice, or differ in `age_months`.
     """
     wrong = []
     for side, frame in (("first", frame_a), ("second", frame_b)):
@@ -350,13 +219,6 @@ def join(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
         if len(differs):
             raise UserError(f"the two tables give different ages for id {_few_names(differs)}")
     return both
-
-
-def _worse_by(both: pd.DataFrame) -> NDArray[np.float64]:
-    """Absolute error of a minus that of b, per child."""
-    error_a = (both["predicted_age_months_a"] - both["age_months_a"]).abs()
-    error_b = (both["predicted_age_months_b"] - both["age_months_b"]).abs()
-    return (error_a - error_b).to_numpy(dtype=float)
 
 
 def _draws(
@@ -382,18 +244,6 @@ def _draws(
             ],
             axis=1,
         )
-
-
-def _percentiles(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:
-    defined = drawn[~np.isnan(drawn)]
-    if defined.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values.mean(axis=-1)
 
 
 def _few_names(ids: Iterable[object], most: int = 5) -> str:

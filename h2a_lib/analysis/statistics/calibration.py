@@ -1,10 +1,6 @@
 """Regression to the mean of age estimates: measured, and corrected by a line of other hands."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE, slope
 from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap
@@ -14,41 +10,12 @@ from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap
 LEAST_SLOPE = 0.1
 
 
-@dataclass(frozen=True)
-class Line:
-    """predicted = intercept + slope * true, fitted by least squares."""
-
-    slope: float
-    intercept: float
-
-    @classmethod
-    def fit(cls, frame: pd.DataFrame) -> "Line":
-        """Fit on hands whose age is known."""
-        true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
-        if len(frame) < 2:
-            return cls(np.nan, np.nan)
-        fitted = float(slope(true, predicted))
-        return cls(fitted, float(predicted.mean() - fitted * true.mean()))
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the line can be inverted."""
-        return bool(self.slope >= LEAST_SLOPE)
-
-    def invert(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (predicted - intercept) / slope, which needs no true age."""
-        return (predicted - self.intercept) / self.slope if self.is_usable else predicted
-
-
 def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Measure calibration of age estimates.
+    """Return calibration_slope and pull of age estimates.
 
-    Returns
-    -------
-    dict of str to Estimate
-        calibration_slope: of the true age on the predicted one (1 if calibrated; TRIPOD+AI item
-        12e). pull: of the error on the true age (0 without regression to the mean, -1 for a
-        constant predictor).
+    The slope is of the true age on the predicted one: 1 if calibrated (TRIPOD+AI item 12e). The
+    pull is of the error on the true age: 0 without regression to the mean, -1 for a constant
+    predictor.
     """
     true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
     return {
@@ -60,14 +27,11 @@ def measures(frame: pd.DataFrame) -> dict[str, Estimate]:
 def corrected(selection: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Correct regression to the mean by the line of the selection hands.
 
-    Inverting the line leaves the error at every age unbiased but widens its scatter: the mean
-    absolute error may rise. (Corrections that take the true age as an input, common with brain
-    ages, know the answer.)
-
-    Returns
-    -------
-    DataFrame
-        As `frame`, predictions corrected; unchanged where the estimates do not follow the age.
+    Inverting the line leaves the error at every age unbiased but widens its scatter: the MAE may
+    rise. (Corrections that take the true age as an input, common with brain ages, know the answer.)
     """
-    line = Line.fit(selection)
-    return frame.assign(**{PREDICTED: line.invert(frame[PREDICTED].to_numpy(float))})
+    true, predicted = (selection[name].to_numpy(float) for name in (TRUE, PREDICTED))
+    if len(selection) < 2 or not (of_line := float(slope(true, predicted))) >= LEAST_SLOPE:
+        return frame.assign(**{PREDICTED: frame[PREDICTED].astype(float)})
+    intercept = predicted.mean() - of_line * true.mean()
+    return frame.assign(**{PREDICTED: (frame[PREDICTED] - intercept) / of_line})

@@ -36,15 +36,8 @@ Array = NDArray[np.float64]
 class BandErrors:
     """The error that a stated share of the hands of each age band does not exceed.
 
-    Attributes
-    ----------
-    edges_months : tuple of float
-        Between the bands: those of `bands`, a band with fewer than 30 hands joined to the smaller
-        of its neighbours.
-    error_months : tuple of float
-        One for each band; infinite where all hands together are too few.
-    n : tuple of int
-        Hands behind each.
+    A band with fewer than 30 of the `n` hands is joined to the smaller of its neighbours; the error
+    is infinite where all hands together are too few.
     """
 
     edges_months: tuple[float, ...]
@@ -98,10 +91,8 @@ class SplitConformal:
 class ConformalQuantiles:
     """A network's own lower and upper quantile, both moved outwards by the same margin.
 
-    Attributes
-    ----------
-    margin_months : float
-        Negative where the network's intervals were too wide; infinite where hands were too few.
+    The margin is negative where the network's intervals were too wide, infinite where hands were
+    few.
     """
 
     margin_months: float
@@ -156,13 +147,7 @@ def conformal_quantile(scores: Array, nominal: float) -> float:
 def split_conformal(
     selection: pd.DataFrame, frame: pd.DataFrame, nominal: float = NOMINAL_COVERAGE
 ) -> pd.DataFrame:
-    """Give hands intervals that were fitted on the selection hands.
-
-    Returns
-    -------
-    DataFrame
-        As `frame`, with low_months, high_months, half_width_months and covered.
-    """
+    """Add low_months, high_months, half_width_months and covered, fitted on the selection hands."""
     ends = SplitConformal.fit(selection, nominal).interval(frame[PREDICTED])
     return _with_intervals(frame, *ends)
 
@@ -203,13 +188,9 @@ def interval_score(intervals: pd.DataFrame, nominal: float) -> Array:
 
 
 def coverage(intervals: pd.DataFrame, nominal: float = NOMINAL_COVERAGE) -> pd.DataFrame:
-    """Measure coverage and width by true age band and sex.
+    """Measure coverage and median half width by true age band and sex.
 
-    Returns
-    -------
-    DataFrame
-        band, sex, n, few, coverage with _low and _high, fails (the interval of the coverage lies
-        below what was stated), half_width_months (median).
+    A band `fails` where the whole interval of its coverage lies below what was stated.
     """
     return pd.DataFrame(
         {"band": band, "sex": sex} | _coverage_row(part, nominal)
@@ -230,20 +211,7 @@ def _coverage_row(part: pd.DataFrame, nominal: float) -> dict[str, object]:
 def compare_intervals(
     methods: Mapping[str, pd.DataFrame], nominal: float = NOMINAL_COVERAGE
 ) -> pd.DataFrame:
-    """Compare kinds of intervals for hands by their coverage, width and interval score.
-
-    Parameters
-    ----------
-    methods : mapping of str to DataFrame
-        From `split_conformal` or `quantile_conformal`.
-    nominal : float
-
-    Returns
-    -------
-    DataFrame
-        method, by ("all", "true age", "estimated age"), band, n, few, coverage with _low and _high,
-        fails, half_width_months, mean_width_months, interval_score_months.
-    """
+    """Compare methods by coverage, width and interval score, by true and by estimated age band."""
     rows = []
     for method, intervals in methods.items():
         scores = interval_score(intervals, nominal)

@@ -12,21 +12,10 @@ Array = NDArray[np.float64]
 
 
 def auc(male: ArrayLike, score: ArrayLike) -> Estimate:
-    """Area under the ROC curve with DeLong's 95 % interval, cut off at 0 and 1.
+    """Area under the ROC curve with DeLong's 95 % interval, cut off at 0 and 1; NaN of one sex.
 
-    DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; by ranks, Sun and Xu 2014, IEEE
-    Signal Processing Letters 21:1389.
-
-    Parameters
-    ----------
-    male : array_like of bool, (n,)
-    score : array_like, (n,)
-        Higher means male.
-
-    Returns
-    -------
-    Estimate
-        NaN where there is only one sex.
+    A higher score, (n,), means male. DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; by
+    ranks, Sun and Xu 2014, IEEE Signal Processing Letters 21:1389.
     """
     male, score = np.asarray(male, dtype=bool), np.asarray(score, dtype=float)
     boys, girls = _placements(male, score)
@@ -35,18 +24,7 @@ def auc(male: ArrayLike, score: ArrayLike) -> Estimate:
 
 
 def auc_difference(male: ArrayLike, score_a: ArrayLike, score_b: ArrayLike) -> Estimate:
-    """AUC of a minus that of b on the same hands, with DeLong's paired 95 % interval.
-
-    Parameters
-    ----------
-    male : array_like of bool, (n,)
-    score_a, score_b : array_like, (n,)
-
-    Returns
-    -------
-    Estimate
-        Above zero: a is better.
-    """
+    """AUC of a minus that of b on the same hands, with DeLong's paired 95 % interval."""
     male = np.asarray(male, dtype=bool)
     boys_a, girls_a = _placements(male, np.asarray(score_a, dtype=float))
     boys_b, girls_b = _placements(male, np.asarray(score_b, dtype=float))
@@ -74,8 +52,5 @@ def _variance(boys: Array, girls: Array) -> float:
 
 def _wald(value: float, variance: float, n: int, within: tuple[float, float]) -> Estimate:
     half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
-    low, high = (
-        min(max(end, within[0]), within[1]) if math.isfinite(end) else math.nan
-        for end in (value - half, value + half)
-    )
+    low, high = np.clip([value - half, value + half], *within).tolist()
     return Estimate(value, low, high, n)

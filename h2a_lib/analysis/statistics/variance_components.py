@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from h2a_lib.analysis.statistics.bootstrap import Estimate
-
-CONFIDENCE = 0.95
+from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, Estimate
 
 Errors = NDArray[np.float64]
 """(seeds, n): the absolute error of each child by each run of one experiment."""
@@ -25,12 +23,8 @@ Errors = NDArray[np.float64]
 class RunNoise:
     """How much the mean error of a run varies from seed to seed, pooled over experiments.
 
-    Attributes
-    ----------
-    mean_square : float
-        Variance over seeds of the mean error within an experiment; NaN without a second seed.
-    degrees : int
-        Degrees of freedom: seeds less experiments.
+    `mean_square` is the variance within an experiment, NaN without a second seed; the degrees of
+    freedom are seeds less experiments.
     """
 
     mean_square: float
@@ -63,18 +57,9 @@ def run_noise(experiments: Iterable[Errors]) -> RunNoise:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two mean errors, with a t distribution around it.
+    """A difference of two mean errors over n children, with a t distribution; below zero is better.
 
-    Attributes
-    ----------
-    value, standard_error : float
-        In the unit of the errors; below zero, the first is better.
-    degrees : int
-        Degrees of freedom.
-    n : int
-        Children.
-    holds_noise : bool
-        Whether the standard error holds the noise of training, or only that of the children.
+    `holds_noise`: whether the standard error holds the noise of training as well as the children's.
     """
 
     value: float
@@ -105,15 +90,7 @@ class Difference:
 
 
 def difference(errors: Errors, reference: Errors, noise: RunNoise) -> Difference:
-    """Compare two experiments on the same children, each with one seed or more.
-
-    Parameters
-    ----------
-    errors, reference : ndarray
-        (seeds, n), with the children in one order.
-    noise : RunNoise
-        Of all experiments: it gives those with a single seed an interval too.
-    """
+    """Compare two experiments on the same children; `noise` gives single seeds an interval too."""
     of_children = errors.mean(axis=0) - reference.mean(axis=0)
     n = len(of_children)
     children = float(of_children.var(ddof=1)) / n

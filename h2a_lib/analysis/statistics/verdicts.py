@@ -12,13 +12,7 @@ BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecid
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p values so that any false rejection is as rare as alpha (Holm 1979).
-
-    Parameters
-    ----------
-    p : array_like
-        (m,)
-    """
+    """Adjust p values, (m,), so that any false rejection is as rare as alpha (Holm 1979)."""
     values = np.asarray(p, float)
     order = np.argsort(values)
     steps = (len(values) - np.arange(len(values))) * values[order]
@@ -28,26 +22,19 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def verdicts(differences: Sequence[Difference], margin: float) -> list[str]:
-    """Return a verdict for each comparison of one family.
+    """Return a verdict for each comparison of one family; differences below zero are better.
 
-    Equivalent comes first: the margin is the smallest difference that matters, so one that is
-    surely smaller is neither better nor worse. Both families of tests are adjusted by Holm.
-
-    Parameters
-    ----------
-    differences : sequence of Difference
-        Below zero is better.
-    margin : float
-        Stated before the data were seen, in the unit of the differences.
+    Equivalent comes first: the margin, stated before the data were seen, is the smallest difference
+    that matters. Both kinds of tests are adjusted by Holm.
     """
     different = holm([d.p_different for d in differences])
     equivalent = holm([d.p_equivalent(margin) for d in differences])
-    found = []
+    results = []
     for d, p_different, p_equivalent in zip(differences, different, equivalent, strict=True):
         verdict = BETTER if d.value < 0 else WORSE
         if p_equivalent < ALPHA:
             verdict = EQUIVALENT
         elif p_different >= ALPHA:
             verdict = UNDECIDED
-        found.append(verdict)
-    return found
+        results.append(verdict)
+    return results
