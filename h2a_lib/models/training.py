@@ -72,7 +72,7 @@ def train(
     # As many training hands as selection hands: the training error of an epoch.
     eval_rows = {"train": train_rows[: len(selection_rows)], "selection": selection_rows}
 
-    fabric = _fabric(precision.resolve(config.precision))
+    fabric = new_fabric(precision.resolve(config.precision))
     dataset = DeviceDataset.of(hands, fabric.device)
     setup = Setup(config, dataset, measure_scales(hands, train_rows), fabric)
     state = TrainState.initial(config, fabric, steps_per_epoch(len(train_rows), config.batch_size))
@@ -183,7 +183,7 @@ def _finish(
     network.load_state_dict(best_weights)
     labels = hands.labels
     # In full precision, as whoever loads the weights will predict.
-    exact = Setup(setup.config, setup.dataset, setup.scales, _fabric("32-true"))
+    exact = Setup(setup.config, setup.dataset, setup.scales, new_fabric("32-true"))
 
     def predictions(rows: np.ndarray) -> Any:
         frame = labels.iloc[rows][["id", "age_months", "male", "split"]]
@@ -202,7 +202,7 @@ def _finish(
     )
 
 
-def _fabric(precision: Any) -> Fabric:
+def new_fabric(precision: Any) -> Fabric:
     """Return what places networks and batches: on the GPU, if there is one."""
     # A hint for whoever starts Python by hand in a job of Slurm.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
