@@ -1,7 +1,7 @@
 """How a notebook shows a table: estimates with their intervals, no needless digits, no index."""
 
 import math
-import numbers
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
@@ -63,7 +63,7 @@ def _readable(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 def _common_decimals(values: list[Any]) -> int | None:
     """Return how many decimals suit all numbers of a column; None if they differ too much."""
-    sizes = [abs(x) for x in values if isinstance(x, numbers.Real) and math.isfinite(x) and x]
+    sizes = [abs(float(x)) for x in values if isinstance(x, Real) and math.isfinite(x) and x]
     if not sizes or all(size == round(size) for size in sizes):
         return 0
     decimals = _decimals(max(sizes))
@@ -74,10 +74,13 @@ def _text(value: Any, decimals: int | None) -> str:
     """Return a cell's text: three significant digits, "yes" or "no", a dash for what is absent."""
     if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy's too
         return "yes" if value else "no"
-    if value is None or (isinstance(value, numbers.Real) and math.isnan(value)):
+    if value is None:
         return ABSENT
-    if not isinstance(value, numbers.Real):
+    if not isinstance(value, Real):
         return str(value)
+    value = float(value)
+    if math.isnan(value):
+        return ABSENT
     if decimals is None:
         return f"{value:.{DIGITS}g}"
     if math.isinf(value):
