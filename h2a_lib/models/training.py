@@ -1,5 +1,6 @@
 """The training loop, written out: read it from top to bottom."""
 
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -206,4 +207,6 @@ def new_fabric(precision: Any) -> Fabric:
     """Return what places networks and batches: on the GPU, if there is one."""
     # A hint for whoever starts Python by hand in a job of Slurm.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
+    # "Using bfloat16 Automatic Mixed Precision": the configuration says so.
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     return Fabric(accelerator="auto", devices=1, precision=precision)

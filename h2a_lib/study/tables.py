@@ -1,6 +1,7 @@
 """How a notebook shows a table: estimates with their intervals, no needless digits, no index."""
 
 import math
+import re
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ DIGITS = 3
 # Of a longer table, the first and the last rows are shown.
 MOST_ROWS = 60
 ABSENT = "–"
+HEADING = re.compile(r"<th>.*?</th>")
 NO_ROWS = "No rows: there is nothing to list here."
 
 
@@ -37,9 +39,9 @@ class Table:
         import pandas as pd
 
         with pd.option_context("display.max_colwidth", None):
-            return self.frame.to_html(
-                index=False, border=0, justify="left", max_rows=MOST_ROWS, classes="h2a-table"
-            )
+            html = self.frame.to_html(index=False, border=0, justify="left", max_rows=MOST_ROWS)
+        # Long headings may be broken, so that the table is not wider than the page.
+        return HEADING.sub(lambda heading: heading[0].replace("_", "_<wbr>"), html)
 
 
 def _readable(frame: "pd.DataFrame") -> "pd.DataFrame":
