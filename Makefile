@@ -6,13 +6,16 @@ UV := 0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env report deck test test-gpu lint lock licences clean
+.PHONY: help env report lab deck test test-gpu lint lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
 	@$(BIN)/h2a report --profile "$(or $(PROFILE),demo)"
+
+lab: .venv/.ready ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_population.ipynb
 
 deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks keeps it
 	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins

@@ -210,7 +210,7 @@ def features_of(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> d
     return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 
-def fit_detector(run: Run, hands: Hands) -> Detector:
+def fit_detector(run: Run, hands: Hands, save: bool = True) -> Detector:
     """Fit a run's detector on its training and selection hands and save it in its folder.
 
     Parameters
@@ -218,12 +218,16 @@ def fit_detector(run: Run, hands: Hands) -> Detector:
     run : Run
     hands : Hands
         Images as the run was given them, with their splits.
+    save : bool
+        False where somebody explores: only the pipeline writes to a run.
     """
     train = hands.training_rows(run.config.train_fraction)[:MOST_HANDS]
     selection = hands.rows("selection")[:MOST_HANDS]
     detector = Detector.fit(
         *(features_of(run, np.asarray(hands.images[rows])) for rows in (train, selection))
     )
+    if not save:
+        return detector
     arrays = {
         f"{name}.{key}": value
         for name, fitted in detector.distributions.items()

@@ -24,7 +24,7 @@ def fit(
     Settings other than study.yaml's are kept in the study's `scratch/`. A training that was
     interrupted goes on from its checkpoint.
     """
-    folder = study.folder_of(config)
+    folder = study.training_folder(config)
     if not again and (run := _finished(study, config)):
         return run
     trained = train(config, hands, folder / runs.CHECKPOINT, on_epoch=on_epoch)
@@ -33,9 +33,12 @@ def fit(
 
 
 def _finished(study: Study, config: RunConfig) -> Run | None:
-    try:
-        run = runs.load(study.folder_of(config))
-    except UserError:
-        return None
-    is_of_today = run.config == config and run.model["data_fingerprint"] == study.fingerprint
-    return run if is_of_today else None
+    own = study.run_folder(config.experiment, config.seed)
+    for folder in (own, study.scratch_run_folder(config)):
+        try:
+            run = runs.load(folder)
+        except UserError:
+            continue
+        if run.config == config and run.model["data_fingerprint"] == study.fingerprint:
+            return run
+    return None

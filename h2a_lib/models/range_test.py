@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn, optim
 
 from h2a_lib.data.hands import Hands
@@ -17,7 +16,7 @@ from h2a_lib.models import networks
 from h2a_lib.models.dataset import Batch, DeviceDataset, generator
 from h2a_lib.models.inference import Setup, measure_scales
 from h2a_lib.models.schedules import build_optimizer
-from h2a_lib.models.training import batch_loss
+from h2a_lib.models.training import batch_loss, new_fabric
 from h2a_lib.study.config import RunConfig
 
 # Weight of the past in the running mean of the loss: about the last ten steps.
@@ -57,8 +56,7 @@ def range_test(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = hands.training_rows(config.train_fraction)
     dataset = DeviceDataset.of(hands, device)
-    fabric = Fabric(accelerator="auto", devices=1)
-    setup = Setup(config, dataset, measure_scales(hands, rows), fabric)
+    setup = Setup(config, dataset, measure_scales(hands, rows), new_fabric("32-true"))
     network = networks.initial(config, device)
     optimizer = build_optimizer(config.optimizer, network, lowest, config.weight_decay)
     random = generator(device, config.seed, "range test")

@@ -1,5 +1,6 @@
 """The training loop, written out: read it from top to bottom."""
 
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def train(
     # As many training hands as selection hands: the training error of an epoch.
     eval_rows = {"train": train_rows[: len(selection_rows)], "selection": selection_rows}
 
-    fabric = _fabric(precision.resolve(config.precision))
+    fabric = new_fabric(precision.resolve(config.precision))
     dataset = DeviceDataset.of(hands, fabric.device)
     setup = Setup(config, dataset, measure_scales(hands, train_rows), fabric)
     state = TrainState.initial(config, fabric, steps_per_epoch(len(train_rows), config.batch_size))
@@ -172,7 +173,7 @@ def _finish(
     network.load_state_dict(best_weights)
     labels = hands.labels
     # In full precision, as whoever loads the weights will predict.
-    exact = Setup(setup.config, setup.dataset, setup.scales, _fabric("32-true"))
+    exact = Setup(setup.config, setup.dataset, setup.scales, new_fabric("32-true"))
 
     def predictions(rows: np.ndarray) -> Any:
         frame = labels.iloc[rows][["id", "age_months", "male", "split"]]
@@ -191,8 +192,10 @@ def _finish(
     )
 
 
-def _fabric(precision: Any) -> Fabric:
+def new_fabric(precision: Any) -> Fabric:
     """Return what places networks and batches: on the GPU, if there is one."""
     # A hint for whoever starts Python by hand in a job of Slurm.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
+    # "Using bfloat16 Automatic Mixed Precision": the configuration says so.
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     return Fabric(accelerator="auto", devices=1, precision=precision)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from h2a_lib.errors import UserError, require_file
-from h2a_lib.study.workspace import Study, locate
+from h2a_lib.study.workspace import Study, locate, newest_profile
 
 
 def open_study(
@@ -25,7 +25,7 @@ def open_study(
     notebook : str
         Its own name: "05_train".
     profile : str
-        A profile of study.yaml.
+        A profile of study.yaml; if empty, that of the newest report, or smoke where there is none.
     data : str or Path, optional
         A folder of radiographs instead of the profile's own.
     interactive : bool
@@ -35,10 +35,10 @@ def open_study(
         What must be there: the data, or all runs of the profile too.
     """
     show_user_errors_in_one_line()
-    study = locate(profile, data, notebook=notebook)
+    study = locate(profile or newest_profile(), data, notebook=notebook)
     if interactive:
         _prepare(study, needs)
-    require_file(study.data_file, f"run `h2a report --profile {profile}` first")
+    require_file(study.data_file, f"run `h2a report --profile {study.profile_name}` first")
     return dataclasses.replace(study, is_scratch=interactive)
 
 

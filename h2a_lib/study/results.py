@@ -16,6 +16,7 @@ from h2a_lib.files import (
     write_json,
     write_yaml,
 )
+from h2a_lib.study.tables import Table
 
 if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
     import pandas as pd
@@ -161,19 +162,19 @@ class Results:
                 remove(description.with_name(content["file"]))
                 remove(description)
 
-    def table(self, frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
-        """Save a table as CSV and return it, to be displayed."""
+    def table(self, frame: "pd.DataFrame", name: str, shown: "pd.DataFrame | None" = None) -> Table:
+        """Save a table as CSV and return it, or the part to be shown, as a notebook displays it."""
         _check_name(name)
         write_csv(self.folder / "tables" / f"{name}.csv", frame)
         self._record_maker(f"{name}.csv")
-        return frame
+        return Table(frame if shown is None else shown)
 
-    def variables(self, group: str, values: Mapping[str, str | int]) -> "pd.DataFrame":
+    def variables(self, group: str, values: Mapping[str, str | int]) -> Table:
         """Save a group of ready-to-print values; slides show them as `{{< var group.key >}}`.
 
         Returns
         -------
-        DataFrame
+        Table
             One row a value, to be displayed.
 
         Raises
@@ -192,7 +193,7 @@ class Results:
         texts = {key: str(value) for key, value in values.items()}
         write_yaml(self.folder / "variables" / f"{group}.yml", texts)
         self._record_maker(f"{group}.yml")
-        return pd.DataFrame({"value": texts})
+        return Table(pd.DataFrame({"variable": list(texts), "value": list(texts.values())}))
 
     def makers(self) -> dict[str, str]:
         """Return the notebook that wrote each table and group of variables, by file name."""

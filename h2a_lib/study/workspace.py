@@ -14,6 +14,7 @@ from h2a_lib.files import read_csv, read_json
 from h2a_lib.study import config, runs
 from h2a_lib.study.config import Profile, RunConfig, Settings, StudyConfig
 from h2a_lib.study.results import Drawing, Results
+from h2a_lib.study.tables import Table
 
 if TYPE_CHECKING:
     from h2a_lib.study.runs import Run
@@ -26,6 +27,8 @@ TIER_LABELS = {
 }
 # The report: the deck and the article, each as a page and as a PDF.
 REPORT_FILES = ("slides.html", "slides.pdf", "paper.html", "paper.pdf")
+# Of which at least one is there when a report is finished.
+REPORT_PAGES = ("index.html", "slides.html")
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,19 @@ class Study:
         """Return where a run is kept."""
         return self.root / "runs" / self.name / experiment / f"seed-{seed}"
 
-    def folder_of(self, settings: RunConfig) -> Path:
-        """Return where a run of these settings is kept: in `scratch/` if they are not its own."""
+    def scratch_run_folder(self, settings: RunConfig) -> Path:
+        """Return where a run of these settings is kept that the report does not use."""
+        return self.run_folder(f"scratch/{settings.experiment}-{settings.digest}", settings.seed)
+
+    def training_folder(self, settings: RunConfig) -> Path:
+        """Return where a run of these settings is trained.
+
+        Only the pipeline, with study.yaml's settings, trains what the report uses.
+        """
         experiment, seed = settings.experiment, settings.seed
-        if settings == self.run_config(experiment, seed):
-            return self.run_folder(experiment, seed)
-        return self.run_folder(f"scratch/{experiment}-{settings.digest}", seed)
+        if self.is_scratch or settings != self.run_config(experiment, seed):
+            return self.scratch_run_folder(settings)
+        return self.run_folder(experiment, seed)
 
     @property
     def missing_file(self) -> Path:
@@ -230,15 +240,18 @@ class Study:
         inputs = [run.folder / "predictions.csv" for run in shown] or [self.data_file]
         self.results.show(drawing, inputs)
 
-    def display(self, drawing: Drawing) -> None:
-        """Display a figure of a single run, which the report does not have."""
-        self.results.display(drawing)
+    def display(self, shown: Drawing | pd.DataFrame) -> Table | None:
+        """Display a figure or a table that the report does not have."""
+        if isinstance(shown, pd.DataFrame):
+            return Table(shown)
+        self.results.display(shown)
+        return None
 
-    def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Save a table and return it, to be displayed."""
-        return self.results.table(frame, name)
+    def table(self, frame: pd.DataFrame, name: str, shown: pd.DataFrame | None = None) -> Table:
+        """Save a table and return it, or only some of it, to be displayed."""
+        return self.results.table(frame, name, shown)
 
-    def variables(self, group: str, values: Mapping[str, str | int]) -> pd.DataFrame:
+    def variables(self, group: str, values: Mapping[str, str | int]) -> Table:
         """Save ready-to-print values for the slides and return them as a table."""
         return self.results.variables(group, values)
 
@@ -260,6 +273,19 @@ def project_root() -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     raise UserError(f"no {CONFIG_FILE} in {start} or above: go to the project's folder")
+
+
+def newest_profile() -> str:
+    """Return the profile whose report was made last; smoke where there is none."""
+    root = project_root()
+    made = {}
+    for name in config.load(root / CONFIG_FILE).profiles:
+        pages = [root / "report" / "_output" / name / page for page in REPORT_PAGES]
+        times = [page.stat().st_mtime for page in pages if page.is_file()]
+        # A report of published results has no runs here.
+        if times and (root / "runs" / name).is_dir():
+            made[name] = max(times)
+    return max(made, key=made.__getitem__, default="smoke")
 
 
 def locate(
