@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,8 +84,6 @@ def _from_git(name: str, out: Path) -> Path:
 
 
 def _print(difference: "StudyDifference") -> None:
-    import pandas as pd
-
     from h2a_lib.analysis.comparison.studies import MEASURES
     from h2a_lib.analysis.statistics.bootstrap import number
 
@@ -94,24 +92,24 @@ def _print(difference: "StudyDifference") -> None:
         a, b = f"{a} (A)", f"{b} (B)"
     if difference.is_empty:
         typer.echo(f"no difference in settings, data and numbers between {a} and {b}")
-    if difference.settings:
-        rows = [(c.of, c.name, c.a, c.b) for c in difference.settings]
-        print_frame(pd.DataFrame(rows, columns=["run", "setting", a, b]), "settings")
-    for title in ("data", "versions"):
-        if changes := getattr(difference, title):
-            rows = [(c.name, c.a, c.b) for c in changes]
-            print_frame(pd.DataFrame(rows, columns=["", a, b]), title)
-    if difference.metrics:
-        rows = []
-        for change in difference.metrics:
-            digits = 1 if MEASURES[change.measure] else 3
-            values = (number(change.a, digits), number(change.b, digits))
-            rows.append((change.run, change.measure, *values, change.text()))
-        columns = ["run", "validation", a, b, "B minus A"]
-        print_frame(pd.DataFrame(rows, columns=columns), "errors")
+    settings = [(c.of, c.name, c.a, c.b) for c in difference.settings]
+    _print_rows("settings", ["run", "setting", a, b], settings)
+    _print_rows("data", ["", a, b], [(c.name, c.a, c.b) for c in difference.data])
+    _print_rows("versions", ["", a, b], [(c.name, c.a, c.b) for c in difference.versions])
+    metrics = []
+    for change in difference.metrics:
+        digits = 1 if MEASURES[change.measure] else 3
+        values = (number(change.a, digits), number(change.b, digits))
+        metrics.append((change.run, change.measure, *values, change.text()))
+    _print_rows("errors", ["run", "validation", a, b, "B minus A"], metrics)
     short = [c for c in difference.variables if max(len(c.a), len(c.b)) <= LONGEST]
-    if short:
-        rows = [(c.name, c.a, c.b) for c in short]
-        print_frame(pd.DataFrame(rows, columns=["variable", a, b]), "numbers of the report")
+    _print_rows("numbers of the report", ["variable", a, b], [(c.name, c.a, c.b) for c in short])
     if left := len(difference.variables) - len(short):
         typer.echo(f"{left} sentences of the report differ as well: --json has them")
+
+
+def _print_rows(title: str, columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:
+    import pandas as pd
+
+    if rows:
+        print_frame(pd.DataFrame(rows, columns=columns), title)
