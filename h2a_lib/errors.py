@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -47,7 +48,7 @@ class DataError(UserError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
-    """Say that a name is not known, and list those that are.
+    """Say that a name is not known, which one may be meant, and list those that are.
 
     Parameters
     ----------
@@ -63,7 +64,16 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     UserError
         To be raised by the caller.
     """
-    return UserError(f"unknown {kind} {str(name)!r}; known: {', '.join(map(str, known))}")
+    names = list(map(str, known))
+    hint = suggestion(name, names)
+    return UserError(f"unknown {kind} {str(name)!r}{hint}; known: {', '.join(names)}")
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """Return " (did you mean 'resnet18'?)" where a known name is close to this one, else ""."""
+    lower = {str(other).lower(): str(other) for other in known}
+    close = get_close_matches(str(name).lower(), lower, n=1)
+    return f" (did you mean {lower[close[0]]!r}?)" if close else ""
 
 
 def require_file(path: Path, hint: str) -> Path:

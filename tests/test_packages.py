@@ -7,7 +7,11 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {
+    "pytorch": "torch",
+    "py-opencv": "opencv-python-headless",
+    "snakemake-minimal": "snakemake",
+}
 ONLY_CONDA = {"python", "pip", "quarto"}
 
 

@@ -10,6 +10,7 @@ import typer
 
 from h2a_lib.commands import (
     data,
+    diff,
     doctor,
     export,
     predict,
@@ -33,6 +34,7 @@ for name, module in {
     "train": train,
     "predict": predict,
     "status": status,
+    "diff": diff,
     "doctor": doctor,
     "render": render,
     "export": export,

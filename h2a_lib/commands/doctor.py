@@ -2,18 +2,30 @@
 
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
+from h2a_lib.errors import UserError
+
 
 def command() -> None:
     """Show what this machine has and what it lacks; exit code 1 if something needed is missing."""
-    from h2a_lib.study.workspace import project_root
+    from h2a_lib.study.workspace import CONFIG_FILE, project_root
 
-    raise typer.Exit(1 if examine(project_root()) else 0)
+    try:
+        root = project_root()
+    except UserError:
+        root = Path.cwd()
+    table = [*machine_findings(root)]
+    if (root / CONFIG_FILE).is_file():
+        table += data_findings(root)
+    else:
+        remedy = "clone the project; `h2a predict` and `h2a data` work without"
+        table.append(Finding("study", f"no {CONFIG_FILE} here or above", False, remedy))
+    raise typer.Exit(1 if show(table) else 0)
 
 
 @dataclass(frozen=True)
@@ -37,18 +49,10 @@ class Finding:
     needed: bool = False
 
 
-def findings(root: Path) -> Iterator[Finding]:
-    """Check Python, processor, GPU, memory, disk, Quarto and data.
-
-    Parameters
-    ----------
-    root : Path
-        The project's folder.
-    """
+def machine_findings(root: Path) -> Iterator[Finding]:
+    """Check Python, processor, GPU, memory, the disk that holds `root`, and Quarto."""
     from h2a_lib.pipeline import gpus
-    from h2a_lib.study import config
     from h2a_lib.study.provenance import describe_machine, machine
-    from h2a_lib.study.workspace import CONFIG_FILE
 
     yield Finding("Python", platform.python_version())
     yield Finding("machine", describe_machine(machine()))
@@ -64,8 +68,14 @@ def findings(root: Path) -> Iterator[Finding]:
     yield Finding(
         "Quarto", quarto or "not found", bool(quarto), "not needed: Pandoc and Typst render instead"
     )
-    sheet = config.load(root / CONFIG_FILE)
-    for name, profile in sheet.profiles.items():
+
+
+def data_findings(root: Path) -> Iterator[Finding]:
+    """Check which data the profiles of the project in `root` have."""
+    from h2a_lib.study import config
+    from h2a_lib.study.workspace import CONFIG_FILE
+
+    for name, profile in config.load(root / CONFIG_FILE).profiles.items():
         if profile.data is None:
             yield Finding(f"data of {name}", "synthetic, drawn when needed")
             continue
@@ -78,7 +88,7 @@ def findings(root: Path) -> Iterator[Finding]:
         )
 
 
-def examine(root: Path) -> bool:
+def show(findings: Iterable[Finding]) -> bool:
     """Print the findings; return whether something needed is missing."""
     from rich.console import Console
     from rich.markup import escape
@@ -86,7 +96,7 @@ def examine(root: Path) -> bool:
 
     table = Table("", "what", "found", "what to do")
     missing = False
-    for finding in findings(root):
+    for finding in findings:
         mark = "ok" if finding.good else "missing" if finding.needed else "–"
         missing |= finding.needed and not finding.good
         remedy = "" if finding.good else finding.remedy

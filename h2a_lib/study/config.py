@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from h2a_lib.errors import UserError, unknown
+from h2a_lib.errors import UserError, suggestion, unknown
 
 MOST_BYTES = 50_000  # the whole study has 6,000; a million would take half a minute to parse
 # Of ASCII letters, and not ".", ".." or an option.
@@ -48,7 +48,8 @@ NETWORK_GFLOPS = {
 
 def _known_network(name: str) -> str:
     if name not in NETWORK_GFLOPS:
-        raise ValueError(f"unknown network; known: {', '.join(NETWORK_GFLOPS)}")
+        known = ", ".join(NETWORK_GFLOPS)
+        raise ValueError(f"unknown network{suggestion(name, NETWORK_GFLOPS)}; known: {known}")
     return name
 
 
@@ -437,15 +438,18 @@ def _explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
     where = ".".join([place, *map(str, first["loc"])]).strip(".")
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, first["loc"][:-1])
-        return f"{where}: unknown key; known: {', '.join(known)}"
+        hint = suggestion(first["loc"][-1], known)
+        return f"{where}: unknown key{hint}; known: {', '.join(known)}"
     if first["type"] == "missing":
         return f"{where}: missing"
     if first["type"] == "union_tag_invalid":
         tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "")
-        return f"{where}: unknown name {tag!r}; known: {known}"
+        hint = suggestion(tag, known.split(", "))
+        return f"{where}: unknown name {tag!r}{hint}; known: {known}"
     if first["type"] == "literal_error":
         known = first["ctx"]["expected"].replace("'", "")
-        return f"{where}: unknown value {reprlib.repr(first['input'])}; known: {known}"
+        hint = suggestion(first["input"], known.replace(" or ", ", ").split(", "))
+        return f"{where}: unknown value {reprlib.repr(first['input'])}{hint}; known: {known}"
     message = first["msg"].removeprefix("Value error, ")
     # Not the whole: aliases of aliases can make a value of a few bytes as long as a library.
     return f"{where}: {message[0].lower()}{message[1:]} (got {reprlib.repr(first['input'])})"

@@ -272,7 +272,10 @@ def project_root() -> Path:
     for folder in (start, *start.parents):
         if (folder / CONFIG_FILE).is_file():
             return folder
-    raise UserError(f"no {CONFIG_FILE} in {start} or above: go to the project's folder")
+    raise UserError(
+        f"no {CONFIG_FILE} in {start} or above: go to the project's folder, a clone of its "
+        "repository; the installed package alone has no study"
+    )
 
 
 def newest_profile() -> str:

@@ -57,10 +57,13 @@ def folder_of_hands(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
         (["report", "--profile", "huge"], "unknown profile 'huge'; known: smoke, demo, rsna"),
         (["predict", "a.png", "--run", "no/such"], "no/such is not a folder"),
         (["predict", "a.png", "--run", ".", "--json", "--csv"], "choose one of --json and --csv"),
-        (["train", "resnet19"], "unknown experiment 'resnet19'; known: resnet18, resnet34"),
+        (["train", "Resnet18"], "'Resnet18' (did you mean 'resnet18'?); known: resnet18, resnet34"),
         (["report", "--renderer", "latex"], "unknown renderer 'latex'; known: auto, quarto"),
         (["report", "--data", "no/such/folder"], "no/such/folder is not a folder"),
-        (["report", "--executor", "slrum"], "unknown executor 'slrum'; known: slurm; for another"),
+        (
+            ["report", "--executor", "slrum"],
+            "'slrum' (did you mean 'slurm'?); known: slurm; for another",
+        ),
         (["train", "sex", "--workflow-profile", "no/profile"], "no/profile does not exist"),
         (
             ["predict", "a.png", "--run", ".", "--explain", "b.pdf"],

@@ -11,6 +11,8 @@ from trained import squares_for, trained
 from typer.testing import CliRunner
 
 from h2a_lib.analysis import out_of_distribution
+from h2a_lib.analysis.selection import predictions_of
+from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.commands import app as cli
 from h2a_lib.commands.predict import draw_explanation, predict_files
 from h2a_lib.errors import UserError
@@ -39,7 +41,10 @@ def files(tmp_path_factory, hands):
 
 def test_a_file_gets_the_prediction_its_hand_got_in_the_run(run, hands, files):
     done = predict_files(files[:40], run)
-    of_run = run.predictions.set_index("id").loc[hands.labels["id"][:40]]
+    temperature = Temperature.fit(predictions_of(run, "selection"))
+    assert temperature.value != 1
+    calibrated = temperature.calibrate(run.predictions)
+    of_run = calibrated.set_index("id").loc[hands.labels["id"][:40]]
     months = [prediction.age_months for prediction in done.predictions]
     assert months == pytest.approx(of_run["predicted_age_months"].tolist(), abs=0.05)
     probability = [prediction.male_probability for prediction in done.predictions]
@@ -253,7 +258,8 @@ def test_no_age_is_negative_and_each_lies_in_its_interval(run, files, monkeypatc
         type(predictor_of(run)),
         "predict",
         lambda self, images, male=None: {
-            "predicted_age_months": np.full(len(images), -20.7, np.float32)
+            "predicted_age_months": np.full(len(images), -20.7, np.float32),
+            "male_probability": np.full(len(images), 0.5, np.float32),
         },
     )
     (prediction,) = predict_files(files[:1], run).predictions

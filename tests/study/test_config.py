@@ -96,7 +96,9 @@ def test_an_unknown_name_lists_the_known_ones():
     sheet = study.load(SHEET)
     with pytest.raises(UserError, match="unknown profile 'huge'; known: smoke, demo"):
         sheet.run_config("huge", "resnet18")
-    with pytest.raises(UserError, match="unknown experiment 'resnet19'; known: resnet18"):
+    with pytest.raises(
+        UserError, match=r"experiment 'resnet19' \(did you mean 'resnet18'\?\); known: resnet18"
+    ):
         sheet.run_config("smoke", "resnet19")
 
 
