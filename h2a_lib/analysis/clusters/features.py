@@ -17,23 +17,11 @@ OF_IMAGES = ("image_size_px", "geometry", "contrast")
 def representations(
     images: NDArray[np.uint8], runs: Sequence[Run], like: Run
 ) -> list[Representation]:
-    """Describe hands in every way that the study has.
+    """Describe hands, (n, s, s) uint8, in every way that the study has.
 
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-    runs : sequence of Run
-        Of the study.
-    like : Run
-        Trained for age. Its preparation of images, and its network, are those of all others.
-
-    Returns
-    -------
-    list of Representation
-        Without labels: pixels; the network untrained; with ImageNet's weights (where they are
-        stored on this machine: nothing is downloaded); trained on the images alone (a run with
-        task "ssl"). With labels, as upper bounds: trained for age, trained for sex.
+    Without labels: pixels; the network of `like` (trained for age) untrained, with ImageNet's
+    weights where they are stored on this machine (nothing is downloaded), and trained on the images
+    alone (task "ssl"). With labels, as upper bounds: trained for age, trained for sex.
     """
     name = like.config.network
     described = [

@@ -1,4 +1,7 @@
-"""The numbers of question 3, as the slides print them."""
+"""The numbers of question 3, as the slides print them.
+
+Tables are from `groups.compare`; the baseline, of one age threshold, is from `groups.age_baseline`.
+"""
 
 from collections.abc import Sequence
 
@@ -21,15 +24,7 @@ def label_free(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
-    """Answer question 3 from label-free representations alone.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `groups.compare`.
-    baseline : Agreement or None
-        Of one age threshold with sex, from `groups.age_baseline`.
-    """
+    """Answer question 3 from label-free representations alone."""
     rows = label_free(table)
     by_sex = rows[rows["truth"] == "sex"]
     if by_sex.empty or baseline is None:
@@ -161,17 +156,7 @@ def variables(
     baseline: Agreement | None,
     tier: str,
 ) -> dict[str, str | int]:
-    """Return ready-to-print values.
-
-    Parameters
-    ----------
-    table, stability : DataFrame
-        From `groups.compare`; and of all clusterings, one below the other.
-    baseline : Agreement or None
-        From `groups.age_baseline`.
-    tier : str
-        Of the data.
-    """
+    """Return ready-to-print values; `stability` is of all clusterings, one below the other."""
     sentences: dict[str, str | int] = {
         "answer": answer(table, baseline),
         "groups_verdict": groups_verdict(table),

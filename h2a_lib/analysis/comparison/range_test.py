@@ -17,13 +17,6 @@ def suggestion_interval(curve: pd.DataFrame, seed: int = 0) -> tuple[float, floa
 
     Residuals around the running mean keep their rate and change their sign at random, because they
     grow as the loss explodes (the wild bootstrap: Wu 1986, Annals of Statistics 14:1261).
-
-    Parameters
-    ----------
-    curve : DataFrame
-        lr and loss, see `RangeTest`.
-    seed : int
-        Of the resamples.
     """
     finite = curve[np.isfinite(curve["loss"])]
     loss = finite["loss"]

@@ -12,16 +12,7 @@ from h2a_lib.data.labels import id_order
 
 @dataclass(frozen=True)
 class Extreme:
-    """A hand that stands out.
-
-    Attributes
-    ----------
-    kind : str
-        "darkest", "brightest", "flattest", "smallest" or "largest".
-    id : str
-    measurement : str
-        The value by which it stands out, formatted.
-    """
+    """A hand that stands out ("darkest"), and the value by which it does, formatted."""
 
     kind: str
     id: str

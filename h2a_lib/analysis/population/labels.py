@@ -1,4 +1,7 @@
-"""Age and sex of the children, and how much the labels reveal without any image."""
+"""Age and sex of the children, and how much the labels reveal without any image.
+
+`labels` has a row for each hand: id, age_months, male, split.
+"""
 
 import math
 from dataclasses import dataclass
@@ -26,19 +29,7 @@ SPLITS = ("train", "selection", "validation", "test")
 
 
 def counts(labels: pd.DataFrame) -> pd.DataFrame:
-    """Count and describe each split, by sex and in all.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male, split.
-
-    Returns
-    -------
-    DataFrame
-        split, sex, n, age_mean, age_sd, age_median, age_min, age_max (months, one decimal; SD with
-        n - 1). A split or sex without hands has no row.
-    """
+    """Count and describe each split that has hands, by sex and in all (months; SD with n - 1)."""
     names = [name for name in SPLITS if (labels["split"] == name).any()]
     rows = []
     for split in [*names, "all"]:
@@ -57,19 +48,9 @@ def _moments(part: pd.DataFrame) -> dict[str, float]:
 
 
 def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
-    """Error of predicting the training hands' median age for every validation hand.
+    """MAE in months of predicting the training hands' median age for every validation hand.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male, split.
-    by_sex : bool
-        Predict the median of each sex instead: what is known without an image if sex is.
-
-    Returns
-    -------
-    Estimate
-        Mean absolute error in months.
+    With `by_sex` the median of each sex: what is known without an image if sex is.
     """
     train, held_out = (labels[labels["split"] == name] for name in ("train", "validation"))
     predict = constant_by_sex if by_sex else constant
@@ -83,15 +64,8 @@ def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
 class Heaping:
     """How far the labels are heaped on round ages.
 
-    Attributes
-    ----------
-    multiples_of_6, multiples_of_12 : Estimate
-        Share of labels that are multiples of so many months. Evenly spread whole months would give
-        1/6 and 1/12.
-    distinct : int
-        Different values.
-    top_20 : float
-        Share of labels that have one of the 20 most frequent values.
+    Of evenly spread whole months, 1/6 and 1/12 would be multiples of 6 and 12. `top_20` is the
+    share of labels that have one of the 20 most frequent of the `distinct` values.
     """
 
     multiples_of_6: Estimate
@@ -113,29 +87,13 @@ def heaping(labels: pd.DataFrame) -> Heaping:
 
 
 def sex_by_label(labels: pd.DataFrame, least: int = 1) -> pd.DataFrame:
-    """Count the children and the share of boys at each value of the label.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male.
-    least : int
-        Values with fewer children are left out.
-
-    Returns
-    -------
-    DataFrame
-        age_months, n, share_male, in the order of age.
-    """
+    """Count children and the share of boys at each label that at least so many have."""
     by_age = labels.groupby("age_months")["male"].agg(n="size", share_male="mean").reset_index()
     return by_age[by_age["n"] >= least].reset_index(drop=True)
 
 
 def single_sex_labels(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return the values of the label that nearly all belong to one sex, the most frequent first.
-
-    Values with at least 30 children of whom at least 90 % are of one sex.
-    """
+    """Return the labels of 30 or more children, 90 % of them of one sex; most frequent first."""
     by_label = sex_by_label(labels, MIN_PER_LABEL)
     is_single = (by_label["share_male"] - 0.5).abs() >= SINGLE_SEX_SHARE - 0.5
     return by_label[is_single].sort_values("n", ascending=False).reset_index(drop=True)
@@ -173,18 +131,8 @@ def heaping_sentence(labels: pd.DataFrame) -> str:
 def predict_sex_from_label(labels: pd.DataFrame) -> pd.DataFrame:
     """Predict sex from the age label alone, cross-validated in five folds.
 
-    Each child is predicted from the other folds: by the majority, the best single age threshold,
-    the share of boys in its 12-month bin, and the share of boys at its exact month.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male.
-
-    Returns
-    -------
-    DataFrame
-        name, auc (Estimate, DeLong's interval; of the majority, 0.5), accuracy (Estimate).
+    Each child is predicted from the other folds: by the majority (its AUC is 0.5), the best single
+    age threshold, the share of boys in its 12-month bin, and the share of boys at its exact month.
     """
     male = labels["male"].to_numpy(bool)
     fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
@@ -253,16 +201,8 @@ def sex_age_sentence(labels: pd.DataFrame) -> str:
 class Balance:
     """How alike the hands of a split and the training hands are: split minus training.
 
-    Attributes
-    ----------
-    age_months : Estimate
-        Difference of mean ages.
-    share_male : Estimate
-        Difference of the shares of boys.
-    ks : float
-        Largest distance between the two distributions of age (Kolmogorov-Smirnov).
-    ks_p_value : float
-        Of that distance, were the split independent of age.
+    `age_months` and `share_male` are differences of means; `ks` is the Kolmogorov-Smirnov distance
+    of the ages, with its p-value.
     """
 
     age_months: Estimate
@@ -319,15 +259,7 @@ def balance_sentence(labels: pd.DataFrame) -> str:
 
 
 def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
-    """Format what the report says about the population.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        id, age_months, male, split.
-    fingerprint : str
-        Of the data set; its first 12 digits are shown.
-    """
+    """Format what the report says about the population."""
     age, male = labels["age_months"], labels["male"]
     heaps, validation = heaping(labels), balance(labels)
     split = labels["split"].value_counts()
