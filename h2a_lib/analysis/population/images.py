@@ -144,7 +144,5 @@ def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
         "crop_hand_cut": f"{100 * hand_cut.median():.1f} %",
         "crop_hand_cut_most": f"{100 * hand_cut.max():.0f} %",
         "crop_hands_losing_5_percent": share_interval(hand_cut > 0.05).text("%", 0, 100),
-        "pad_black": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
         "squash_stretch": f"{number((longer / shorter).median(), 2)}",
-        "squash_stretch_most": f"{number((longer / shorter).max(), 2)}",
     }

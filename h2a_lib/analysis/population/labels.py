@@ -9,15 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from h2a_lib.analysis.age.errors import constant, constant_by_sex, error
 from h2a_lib.analysis.sex.errors import BASELINES
-from h2a_lib.analysis.statistics.agreement import adjusted_rand
 from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap, number, share_interval
 from h2a_lib.analysis.statistics.roc import auc
 
 FOLDS = 5
-# Beyond this age one cut agrees best with sex, of all cuts through the RSNA training labels.
-THRESHOLD_MONTHS = 144
 # A label counts as nearly single-sex from here on, if enough children have it.
 SINGLE_SEX_SHARE = 0.9
 MIN_PER_LABEL = 30
@@ -47,43 +43,12 @@ def _moments(part: pd.DataFrame) -> dict[str, float]:
     return dict(zip(names, age.round(1), strict=True))
 
 
-def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
-    """MAE in months of predicting the training hands' median age for every validation hand.
-
-    With `by_sex` the median of each sex: what is known without an image if sex is.
-    """
-    train, held_out = (labels[labels["split"] == name] for name in ("train", "validation"))
-    predict = constant_by_sex if by_sex else constant
-    return error(predict(train, held_out))
-
-
 # --- heaping -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Heaping:
-    """How far the labels are heaped on round ages.
-
-    Of evenly spread whole months, 1/6 and 1/12 would be multiples of 6 and 12. `top_20` is the
-    share of labels that have one of the 20 most frequent of the `distinct` values.
-    """
-
-    multiples_of_6: Estimate
-    multiples_of_12: Estimate
-    distinct: int
-    top_20: float
-
-
-def heaping(labels: pd.DataFrame) -> Heaping:
-    """Measure how far the labels are heaped on round ages."""
-    age = labels["age_months"]
-    frequent = age.value_counts()
-    return Heaping(
-        share_interval(age % 6 == 0),
-        share_interval(age % 12 == 0),
-        len(frequent),
-        float(frequent.head(20).sum() / len(age)),
-    )
+def share_of_multiples_of_6(labels: pd.DataFrame) -> Estimate:
+    """Return how far the labels are heaped: evenly spread whole months would give 1/6."""
+    return share_interval(labels["age_months"] % 6 == 0)
 
 
 def sex_by_label(labels: pd.DataFrame, least: int = 1) -> pd.DataFrame:
@@ -111,7 +76,7 @@ def format_single_sex_labels(labels: pd.DataFrame) -> str:
 
 def heaping_sentence(labels: pd.DataFrame) -> str:
     """State how many labels are round, and which of them nearly give the sex away."""
-    share = heaping(labels).multiples_of_6.text("%", 1, 100)
+    share = share_of_multiples_of_6(labels).text("%", 1, 100)
     single = single_sex_labels(labels)
     if single.empty:
         sexes = "No label with at least 30 children belongs to one sex alone"
@@ -159,14 +124,6 @@ def format_baselines(table: pd.DataFrame) -> pd.DataFrame:
             "accuracy": [share.text("%", 1, 100) for share in table["accuracy"]],
         }
     )
-
-
-def threshold_agreement(labels: pd.DataFrame) -> float:
-    """Return the adjusted Rand index between "older than `THRESHOLD_MONTHS`" and sex.
-
-    A clustering that has found nothing but one cut through age reaches this.
-    """
-    return adjusted_rand(labels["male"], labels["age_months"] > THRESHOLD_MONTHS)
 
 
 # --- differences between groups ------------------------------------------------------------------
@@ -261,54 +218,23 @@ def balance_sentence(labels: pd.DataFrame) -> str:
 def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
     """Format what the report says about the population."""
     age, male = labels["age_months"], labels["male"]
-    heaps, validation = heaping(labels), balance(labels)
     split = labels["split"].value_counts()
+    auc_by_label = predict_sex_from_label(labels).set_index("name")["auc"]
     return {
         "n_total": f"{len(labels):,}",
-        "n_train": f"{split.get('train', 0):,}",
-        "n_selection": f"{split.get('selection', 0):,}",
-        "n_validation": f"{split.get('validation', 0):,}",
-        "n_test": f"{split.get('test', 0):,}",
+        **{f"n_{name}": f"{split.get(name, 0):,}" for name in SPLITS},
         "age_mean": number(age.mean(), 1),
         "age_sd": number(age.std(), 1),
         "age_median": f"{age.median():g}",
         "age_range": f"{age.min():g}–{age.max():g}",
         "n_male": f"{male.sum():,}",
         "n_female": f"{(~male).sum():,}",
-        "share_male": f"{100 * male.mean():.1f} %",
         "fingerprint": fingerprint[:12],
-        "multiples_of_6": _percent(heaps.multiples_of_6.value),
-        "multiples_of_12": _percent(heaps.multiples_of_12.value),
-        "distinct_ages": str(heaps.distinct),
-        "top_20_ages": _percent(heaps.top_20),
-        "single_sex_plates": format_single_sex_labels(labels),
-        "constant_mae_months": constant_error(labels).text("months"),
-        "constant_by_sex_mae_months": constant_error(labels, by_sex=True).text("months"),
-        "threshold_ari": number(threshold_agreement(labels), 3),
-        "split_age_difference": validation.age_months.text("months"),
-        "split_male_difference": validation.share_male.text("percentage points", scale=100),
-        "split_ks": f"{validation.ks:.3f} (p = {validation.ks_p_value:.2f})",
-    } | _baseline_variables(predict_sex_from_label(labels))
-
-
-def _baseline_variables(table: pd.DataFrame) -> dict[str, str]:
-    keys = {
-        "majority": "majority",
-        "one age threshold": "threshold",
-        "label in years": "bins",
-        "label in months": "month",
+        "multiples_of_6": f"{100 * share_of_multiples_of_6(labels).value:.1f} %",
+        "split_age_difference": balance(labels).age_months.text("months"),
+        "label_sex_auc_bins": auc_by_label["label in years"].text("", 3),
+        "label_sex_auc_month": auc_by_label["label in months"].text("", 3),
     }
-    values = {}
-    for row in table.itertuples():
-        key = keys[row.name]
-        values[f"label_sex_accuracy_{key}"] = row.accuracy.text("%", 1, 100)
-        if key != "majority":
-            values[f"label_sex_auc_{key}"] = row.auc.text("", 3)
-    return values
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _share_of_one_sex(share_male: float) -> str:
