@@ -91,14 +91,14 @@ def runs_like(runs: Iterable[Run], answer: str, like: Run) -> Run | None:
 
     Features of two runs can only be compared on the same pictures and hands.
     """
-    of_picture = ("image_size_px", "geometry", "contrast")
-    same = [
-        run
-        for run in runs
-        if estimates(run, answer)
-        and all(getattr(run.config, key) == getattr(like.config, key) for key in of_picture)
-    ]
+    same = [run for run in runs if estimates(run, answer) and same_images(run, like)]
     return best_runs(same, answer)[0] if same else None
+
+
+def same_images(run: Run, like: Run) -> bool:
+    """Whether two runs are given the same pictures."""
+    keys = ("image_size_px", "geometry", "contrast")
+    return all(getattr(run.config, key) == getattr(like.config, key) for key in keys)
 
 
 def predictions_of(run: Run, split: str) -> pd.DataFrame:

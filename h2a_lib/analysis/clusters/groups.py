@@ -25,9 +25,6 @@ Features = NDArray[np.float32]
 SEEDS = (0, 1, 2)
 NEIGHBOURS = (5, 15, 50)
 NEIGHBOURS_SHOWN = 15
-KS = (2, 3, 4, 5, 6, 8)
-# The silhouette compares every pair; this many hands pin it down to about 0.01.
-SILHOUETTE_HANDS = 2000
 COMPONENTS = 50
 # To which pictures shrink: 1,024 numbers a hand keep 12,611 hands in 52 MB.
 SIDE_PX = 32
@@ -96,22 +93,6 @@ def k_means(features: Features, k: int, seed: int = 0) -> NDArray[np.int64]:
 
     k = min(k, len(features))
     return KMeans(k, n_init=10, random_state=seed).fit_predict(features).astype(np.int64)
-
-
-def silhouettes(features: Features, seed: int = 0) -> pd.Series:
-    """Mean silhouette (Rousseeuw 1987) by number of groups; empty for fewer than four hands."""
-    from sklearn.metrics import pairwise_distances, silhouette_score
-
-    size = min(SILHOUETTE_HANDS, len(features))
-    sample = np.random.default_rng(seed).permutation(len(features))[:size]
-    distances = pairwise_distances(features[sample])
-    np.fill_diagonal(distances, 0)
-    scores = {}
-    for k in KS:
-        groups = k_means(features, k, seed)[sample] if k < size else np.zeros(1)
-        if 1 < len(np.unique(groups)) < len(groups):
-            scores[k] = float(silhouette_score(distances, groups, metric="precomputed"))
-    return pd.Series(scores, dtype=float, name="silhouette")
 
 
 def stability(groupings: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
@@ -194,7 +175,7 @@ class Clustering:
 
     `embeddings` are by UMAP with `NEIGHBOURS_SHOWN`, one for each seed (of an upper bound the first
     alone). `groups` are by K-means, first seed, by space ("features", "UMAP") and k: 2, and one
-    group for each age band that occurs. `best_k` has the highest silhouette. `table` has a row for
+    group for each age band that occurs. `table` has a row for
     each space and known class (see `cluster`), `stability` for each space; it is empty for an upper
     bound.
     """
@@ -202,7 +183,6 @@ class Clustering:
     representation: Representation
     embeddings: list[Features]
     groups: dict[tuple[str, int], NDArray[np.int64]]
-    best_k: int
     table: pd.DataFrame
     stability: pd.DataFrame
 
@@ -228,7 +208,7 @@ def cluster(
     n = len(representation.features)
     if n < MIN_HANDS:
         nothing = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=STABILITY_COLUMNS)
-        return Clustering(representation, [], {}, 1, *nothing)
+        return Clustering(representation, [], {}, *nothing)
     if not representation.is_label_free:
         seeds, neighbours = seeds[:1], ()
     reduced = principal_components(representation.features)
@@ -245,12 +225,10 @@ def cluster(
                 | {"space": space, "truth": name, "k": k, "n": n}
                 | agreement(known, groups[space, k], permutations=permutations).row()
             )
-    curve = silhouettes(reduced, seed=seeds[0])
     return Clustering(
         representation=representation,
         embeddings=embeddings,
         groups=groups,
-        best_k=int(curve.idxmax()) if len(curve) else 1,
         table=pd.DataFrame(rows, columns=COLUMNS),
         stability=_stability_table(representation, reduced, embeddings, seeds, neighbours),
     )
