@@ -33,17 +33,9 @@ def power_of_ten(value: float) -> str:
     return f"{digit}\u00a0×\u00a010{str(int(exponent)).translate(RAISED)}"
 
 
-def interval_text(low: float, high: float) -> str:
-    """Write an interval of rates: "2 × 10⁻⁵ to 6 × 10⁻⁴"."""
-    return f"{power_of_ten(low)} to {power_of_ten(high)}"
-
-
-def variables(result: RangeTest, config: RunConfig) -> dict[str, str | int]:
+def variables(result: RangeTest, config: RunConfig) -> dict[str, str]:
     """Return what the deck says of the range test, ready to print."""
     return {
         "suggestion": power_of_ten(result.suggestion),
-        "interval": interval_text(*suggestion_interval(result.curve)),
         "default_lr": power_of_ten(config.lr),
-        "experiment": config.experiment,
-        "n_batches": len(result.curve),
     }

@@ -14,6 +14,7 @@ import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label
+from h2a_lib.analysis.selection import validation
 from h2a_lib.analysis.statistics.bootstrap import Estimate, join, over_seeds
 from h2a_lib.analysis.statistics.variance_components import (
     Errors,
@@ -36,6 +37,8 @@ TRADES = {
 
 
 Groups = dict[str, list[Run]]
+COLUMNS = ["experiment", "label", "difference_months", "difference_months_low"]
+COLUMNS += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
 
 
 # --- which runs ---
@@ -116,11 +119,6 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
 # --- how well ---
 
 
-def validation(run: Run) -> pd.DataFrame:
-    """Return a run's predictions on the validation set."""
-    return run.predictions[run.predictions["split"] == "validation"]
-
-
 def error(run: Run) -> Estimate:
     """Return a run's validation MAE in months, computed from its predictions."""
     return age.error(validation(run))
@@ -132,7 +130,7 @@ def constant_error(run: Run) -> Estimate:
 
 
 def train_error(run: Run) -> float:
-    """Return the MAE in months of the kept weights on the hands they were trained on."""
+    """Return the MAE in months of the selected weights on the hands they were trained on."""
     trained_on = run.predictions_train
     return float((trained_on["predicted_age_months"] - trained_on["age_months"]).abs().mean())
 
@@ -203,11 +201,6 @@ class Comparison:
         """The settings of each experiment."""
         return configs_of(self.groups)
 
-    @property
-    def runs(self) -> list[Run]:
-        """All runs that are compared."""
-        return [run for group in self.groups.values() for run in group]
-
 
 def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
     """Compare every experiment that estimates age with the default.
@@ -244,9 +237,7 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
                 "n": estimate.n,
             }
         )
-    columns = ["experiment", "label", "difference_months", "difference_months_low"]
-    columns += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     table = table.sort_values("difference_months", ignore_index=True)
     return Comparison(groups, table, noise, margin_months)
 
@@ -383,11 +374,3 @@ def power_law(groups: Groups) -> PowerLaw:
         }
     )
     return PowerLaw(points, float(-fit.slope), line)
-
-
-def parameters_in_millions(runs: Sequence[Run]) -> dict[str, float]:
-    """Return the number of parameters of each network of some runs, in millions."""
-    from h2a_lib.models import networks
-
-    names = dict.fromkeys(run.config.network for run in runs)
-    return {name: sum(p.numel() for p in networks.build(name).parameters()) / 1e6 for name in names}
