@@ -92,15 +92,13 @@ def _boxes(hand: np.ndarray, skeleton, view, lead: Marker | None) -> dict:
 class Plate:
     """A hand as an atlas shows it: no individual variation, no markers, no noise.
 
-    `bone_mm` (compact plus trabecular) and `soft_tissue_mm` are thicknesses, (h, w).
+    `bone_mm`, (h, w), is the thickness of compact plus trabecular bone.
     """
 
     image: np.ndarray
     bone_mm: np.ndarray
-    soft_tissue_mm: np.ndarray
     view: View
     skeleton: Skeleton
-    growth: Growth
 
 
 def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
@@ -119,7 +117,7 @@ def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
         solid.draw(view, bone)
     frame = Frame(view, right_hand=False, field=None)
     image = expose(soft, bone, frame, None, Style.plain(), Stream(0, "atlas"))
-    return Plate(image, bone.compact + bone.trabecular, soft, view, skeleton, growth)
+    return Plate(image, bone.compact + bone.trabecular, view, skeleton)
 
 
 class _MeanStream(Stream):

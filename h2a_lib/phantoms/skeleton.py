@@ -236,6 +236,5 @@ def _forearm(growth: Growth, direction: np.ndarray, scale: float, stream: Stream
         origin = side * across * scale * growth.breadth + direction * along * scale
         turn = np.deg2rad(lean)
         axis = np.cos(turn) * direction - np.sin(turn) * side
-        parts = long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
-        bones += parts
+        bones += long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
     return bones
