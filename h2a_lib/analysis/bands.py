@@ -14,17 +14,9 @@ SEXES = ("female", "male")
 
 
 def band_of(age_months: ArrayLike) -> NDArray[np.int64]:
-    """Return the band each age falls in.
+    """Return the band each age falls in, (n,), positions in `NAMES`; it holds its lower edge.
 
-    Parameters
-    ----------
-    age_months : array_like, (n,)
-        What lies outside 0 to 240 (a prediction may) belongs to the outermost band.
-
-    Returns
-    -------
-    ndarray
-        (n,), positions in `NAMES`. A band holds its lower edge and not its upper one.
+    What lies outside 0 to 240 months (a prediction may) belongs to the outermost band.
     """
     inner = EDGES_MONTHS[1:-1]
     return np.searchsorted(inner, np.asarray(age_months, dtype=float), side="right")
@@ -36,18 +28,9 @@ def sex_of(male: ArrayLike) -> NDArray[np.str_]:
 
 
 def by_band_and_sex(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Cut a table of hands into age bands and sexes, and their totals.
+    """Cut hands into (band, sex, part), with the totals "all" and "both".
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns `age_months` and `male`.
-
-    Returns
-    -------
-    list of (band, sex, part)
-        Every band (and "all") with every sex (and "both"), the empty ones too: a subgroup without
-        hands is a finding, not a gap.
+    Empty parts are kept: a subgroup without hands is a finding, not a gap.
     """
     band, sex = band_of(frame["age_months"]), sex_of(frame["male"])
     bands = [(name, band == i) for i, name in enumerate(NAMES)]

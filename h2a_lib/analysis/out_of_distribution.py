@@ -40,21 +40,10 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeatureDistribution:
-    """The distribution of one set of features over the training hands.
+    """The distribution of one set of features, (n, d), over the training hands.
 
-    Attributes
-    ----------
-    mean : ndarray, (d,)
-    directions : ndarray, (k, d)
-        Orthonormal principal directions.
-    variances : ndarray, (k,)
-        Along them.
-    rest : float
-        Variance along every other direction.
-    threshold : float
-        Distance that 95 % of the selection hands do not exceed.
-    n_train, n_selection : int
-        Hands behind the distribution and behind the threshold.
+    `directions`, (k, d), are orthonormal; `variances` are along them, `rest` along every other one.
+    95 % of the selection hands do not exceed the distance `threshold`.
     """
 
     mean: NDArray[np.float64]
@@ -69,8 +58,8 @@ class FeatureDistribution:
     def fit(cls, train: Features, selection: Features) -> "FeatureDistribution":
         """Fit to features, (n, d), of training hands; set the threshold on selection hands.
 
-        The threshold is not set on training hands, whose features the network has fitted: new
-        hands lie farther out.
+        The threshold is not set on training hands, whose features the network has fitted: new hands
+        lie farther out.
         """
         train = np.asarray(train, np.float64)
         n, d = train.shape
@@ -102,14 +91,7 @@ class FeatureDistribution:
 class Detector:
     """The distributions of all sets of features, and a threshold of the farthest.
 
-    Attributes
-    ----------
-    distributions : dict of str to FeatureDistribution
-        One for each of `BLOCKS`, and `SPECTRUM`.
-    threshold : float
-        What 95 % of the selection hands do not exceed.
-    reference : ndarray, (n,)
-        Their distances: what those of a set of hands are compared with.
+    95 % of the selection hands do not exceed it; `reference`, (n,), are their distances.
     """
 
     distributions: dict[str, FeatureDistribution]
@@ -132,16 +114,11 @@ class Detector:
         return np.max(far, axis=0)
 
     def compare(self, distances: NDArray[np.float64]) -> tuple[float, float]:
-        """Compare a set of hands with the selection hands (Mann-Whitney, one-sided).
+        """Compare a set of hands with the selection hands (Mann-Whitney).
 
         Where single pictures hide in the tails, many together do not (Rabanser, Günnemann and
-        Lipton 2019, NeurIPS, "Failing Loudly").
-
-        Returns
-        -------
-        farther, p : float
-            How often one of the set lies farther out than a selection hand (0.5: no difference),
-            and the one-sided p.
+        Lipton 2019, NeurIPS, "Failing Loudly"). Returns how often one of the set lies farther out
+        than a selection hand (0.5: no difference), and the one-sided p.
         """
         from scipy.stats import mannwhitneyu
 
@@ -150,18 +127,9 @@ class Detector:
 
 
 def spectrum(images: NDArray[np.uint8]) -> Features:
-    """Describe pictures by how much of their contrast is coarse and how much is fine.
+    """Describe pictures, (n, s, s) uint8, by the log of the mean power in each ring of frequency.
 
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-
-    Returns
-    -------
-    ndarray
-        (n, rings), float32: logarithm of the mean power in each ring of spatial frequency, of the
-        picture freed of its own brightness and contrast.
+    Each picture is freed of its own brightness and contrast. Returns (n, rings), float32.
     """
     from scipy.fft import fftfreq, rfft2, rfftfreq
 
@@ -180,20 +148,7 @@ def spectrum(images: NDArray[np.uint8]) -> Features:
 
 
 def features_of(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> dict[str, Features]:
-    """Describe pictures by mean and SD of each channel of each block, and by their spectrum.
-
-    Parameters
-    ----------
-    run : Run
-    images : ndarray
-        (n, s, s), uint8.
-    batch_size : int
-
-    Returns
-    -------
-    dict of str to ndarray
-        (n, 2 channels), float32, for each of `BLOCKS`; (n, rings) for `SPECTRUM`.
-    """
+    """Describe pictures by mean and SD of each channel of each block, and by their spectrum."""
     import torch
 
     parts: dict[str, list[Features]] = {name: [] for name in (*BLOCKS, SPECTRUM)}
@@ -211,15 +166,9 @@ def features_of(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> d
 
 
 def fit_detector(run: Run, hands: Hands, save: bool = True) -> Detector:
-    """Fit a run's detector on its training and selection hands and save it in its folder.
+    """Fit a run's detector on its training and selection hands.
 
-    Parameters
-    ----------
-    run : Run
-    hands : Hands
-        Images as the run was given them, with their splits.
-    save : bool
-        False where somebody explores: only the pipeline writes to a run.
+    It is saved in the run's folder, but where somebody explores: only the pipeline writes there.
     """
     train = hands.training_rows(run.config.train_fraction)[:MOST_HANDS]
     selection = hands.rows("selection")[:MOST_HANDS]
@@ -247,13 +196,7 @@ def fit_detector(run: Run, hands: Hands, save: bool = True) -> Detector:
 def summary(
     runs: Sequence[Run], detectors: Sequence[Detector], images: NDArray[np.uint8]
 ) -> pd.DataFrame:
-    """Say how many hands stand behind each detector, and how many of some images it flags.
-
-    Returns
-    -------
-    DataFrame
-        run, n_train, n_selection, n (images), flagged (their share) with _low and _high.
-    """
+    """Say how many hands stand behind each detector, and which share of some images it flags."""
     rows = []
     for run, detector in zip(runs, detectors, strict=True):
         first = next(iter(detector.distributions.values()))

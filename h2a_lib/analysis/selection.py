@@ -17,29 +17,11 @@ from h2a_lib.study.runs import Run
 
 
 def best_runs(runs: Iterable[Run], answer: str, experiment: str = "") -> list[Run]:
-    """Return all seeds of the experiment that answers a question best on the selection hands.
+    """Return all seeds of the experiment that answers "age" or "sex" best on the selection hands.
 
-    Both supervised questions are about the image alone, so runs with sex input are taken only by
-    name, or if the study has no other.
-
-    Parameters
-    ----------
-    runs : iterable of Run
-        Of one study.
-    answer : {"age", "sex"}
-        Lowest MAE, or highest AUC (lowest log loss where there is no AUC), mean over seeds.
-    experiment : str
-        Take this one instead.
-
-    Returns
-    -------
-    list of Run
-        In the order of seeds.
-
-    Raises
-    ------
-    UserError
-        If no run of the study answers the question.
+    Best is the lowest MAE, or the highest AUC (lowest log loss where there is none), mean over
+    seeds. Both questions are about the image alone, so runs with sex input are taken only by name,
+    or if the study has no other. A UserError if no run answers the question.
     """
     able = [
         run
@@ -66,13 +48,7 @@ def with_weights(runs: Iterable[Run]) -> list[Run]:
 
 
 def blind_to_sex(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that had the sex neither as input nor as target, only the age.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
+    """Return the runs trained on age alone, without sex input; a UserError if there is none."""
     blind = [run for run in runs if run.config.task == "age" and not run.config.sex_input]
     if not blind:
         raise UserError(
@@ -115,25 +91,18 @@ def runs_like(runs: Iterable[Run], answer: str, like: Run) -> Run | None:
 
     Features of two runs can only be compared on the same pictures and hands.
     """
-    of_picture = ("image_size_px", "geometry", "contrast")
-    same = [
-        run
-        for run in runs
-        if estimates(run, answer)
-        and all(getattr(run.config, key) == getattr(like.config, key) for key in of_picture)
-    ]
+    same = [run for run in runs if estimates(run, answer) and same_images(run, like)]
     return best_runs(same, answer)[0] if same else None
 
 
-def predictions_of(run: Run, split: str) -> pd.DataFrame:
-    """Return a run's predictions of one split, rows numbered anew.
+def same_images(run: Run, like: Run) -> bool:
+    """Whether two runs are given the same pictures."""
+    keys = ("image_size_px", "geometry", "contrast")
+    return all(getattr(run.config, key) == getattr(like.config, key) for key in keys)
 
-    Parameters
-    ----------
-    run : Run
-    split : {"selection", "validation", "test"}
-        What is chosen is chosen on "selection"; "validation" reports.
-    """
+
+def predictions_of(run: Run, split: str) -> pd.DataFrame:
+    """Return a run's predictions of one split, rows numbered anew."""
     return run.predictions[run.predictions["split"] == split].reset_index(drop=True)
 
 
@@ -143,13 +112,7 @@ def validation(run: Run) -> pd.DataFrame:
 
 
 def pictures(hands: Hands, ids: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the images of some ids, (n, s, s), uint8, in the order of the ids.
-
-    Raises
-    ------
-    UserError
-        Naming an id that has no image.
-    """
+    """Return the images of some ids, (n, s, s), in their order; a UserError for an unknown id."""
     index = pd.Index(hands.labels["id"])
     rows = index.get_indexer(list(ids))
     if (rows < 0).any():
@@ -165,24 +128,12 @@ def age_estimator(run: Run) -> Callable[[NDArray[np.uint8], NDArray], NDArray[np
 def nuisances(
     labels: pd.DataFrame, images: NDArray[np.uint8], data_folder: Path
 ) -> dict[str, NDArray]:
-    """Measure what hands might be grouped by other than sex and age.
+    """Measure what hands might be grouped by other than sex and age, (n,) each.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        n rows with width_px and height_px, of the files.
-    images : ndarray
-        (n, s, s), uint8, in the rows' order.
-    data_folder : Path
-        Of phantoms it holds how each was taken.
-
-    Returns
-    -------
-    dict of str to ndarray
-        (n,) each: aspect ratio, size (pixels of the file), exposure (mean grey), background (10th
-        percentile of grey: near black from a digital detector, the fog of the film from a scanner)
-        and "film or digital": on phantoms it is known, on other hands inferred by
-        `measure.SCANNED_RULE`, here on the network's pictures.
+    Size is in pixels of the file, exposure the mean grey, background the 10th percentile of grey
+    (near black from a digital detector, the fog of the film from a scanner). "film or digital" is
+    known of phantoms, and inferred of other hands by `measure.SCANNED_RULE` on the network's
+    pictures.
     """
     measured = {
         "aspect ratio": (labels["height_px"] / labels["width_px"]).to_numpy(),

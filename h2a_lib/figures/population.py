@@ -80,11 +80,11 @@ def label_audit(labels: pd.DataFrame) -> Drawing:
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
     _draw_heaps(labels, left)
     _draw_sex_by_label(labels, right)
-    heaping = population.heaping(labels)
+    round_labels = population.share_of_multiples_of_6(labels).value
     return Drawing(
         figure,
         "label_audit",
-        alt=f"Left: hands with each label in months; {heaping.multiples_of_6.value:.0%} are "
+        alt=f"Left: hands with each label in months; {round_labels:.0%} are "
         "multiples of 6. Right: the share of boys at each label, from all girls to all boys; "
         f"nearly single-sex labels: {population.format_single_sex_labels(labels)}.",
         caption=f"Labels by month and the share of boys at each, n = {len(labels):,}; "

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from h2a_lib.analysis.comparison.range_test import interval_text, power_of_ten, suggestion_interval
+from h2a_lib.analysis.comparison.range_test import power_of_ten, suggestion_interval
 from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION, WIDE
 from h2a_lib.models.range_test import RangeTest
 from h2a_lib.study.config import RunConfig
@@ -79,7 +79,8 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
         caption=f"Range test of {config.experiment}: {len(curve)} batches of {config.batch_size}; "
         "band: 95 % interval of the suggestion",
         finding=f"The test suggests {power_of_ten(suggestion)}, with a 95 % interval of "
-        f"{interval_text(low, high)}. The study's default is {power_of_ten(config.lr)}: "
+        f"{power_of_ten(low)} to {power_of_ten(high)}. The study's default is "
+        f"{power_of_ten(config.lr)}: "
         f"{'inside' if low <= config.lr <= high else 'outside'} the interval.",
     )
 

@@ -26,17 +26,10 @@ _HAND_MM = {
 
 @dataclass(frozen=True)
 class Centre:
-    """One ossification centre: when it is first seen, and when it is fused or full-grown.
+    """One ossification centre: when, in months, it appears, and when it is fused or full-grown.
 
-    Attributes
-    ----------
-    name, kind : str
-        The bone it belongs to; "carpal", "sesamoid" or "epiphysis".
-    appear, fuse : dict of str to float
-        Months, by "girls" and "boys". A carpal or sesamoid does not fuse: there `fuse` is the
-        age at which it has its adult size and shape.
-    source : str
-        Where the months come from.
+    `kind` is "carpal", "sesamoid" or "epiphysis"; `appear` and `fuse` are by "girls" and "boys". A
+    carpal or sesamoid does not fuse: there `fuse` is when it has its adult size and shape.
     """
 
     name: str
@@ -48,13 +41,7 @@ class Centre:
 
 @functools.cache
 def centres() -> dict[str, Centre]:
-    """Read the table of ossification centres (centres.csv).
-
-    Returns
-    -------
-    dict of str to Centre
-        By name, in the order of the table.
-    """
+    """Read the table of ossification centres (centres.csv), by name."""
     text = files(__package__).joinpath("centres.csv").read_text(encoding="utf-8")
     return {
         row["centre"]: Centre(
@@ -72,24 +59,12 @@ def centres() -> dict[str, Centre]:
 class Growth:
     """The state of one hand.
 
-    Attributes
-    ----------
-    age_months : float
-        The bone age.
-    male : bool
-        The sex.
-    progress : dict of str to float
-        For each centre how far it is from its appearance (0) to fusion or full size (1); below 0
-        it is not there yet, above 1 it is done.
-    length_mm : float
-        Wrist to tip of the middle finger.
-    breadth, index_length, robustness, plumpness : float
-        Relative to an adult man (1): breadth over length of the hand, length of the second ray,
-        width of the bones, thickness of the soft tissue.
-    cortex : float
-        Share of a tubular bone's half-width that is cortex at its waist.
-    density : float
-        Mineral of trabecular bone relative to an adult.
+    `progress` of each centre runs from its appearance (0) to fusion or full size (1); below 0 it is
+    not there yet, above 1 it is done. `length_mm` is from the wrist to the tip of the middle
+    finger. `breadth` (over length), `index_length` (of the second ray), `robustness` (width of the
+    bones) and `plumpness` (thickness of soft tissue) are relative to an adult man. `cortex` is the
+    share of a tubular bone's half-width at its waist; `density` of trabecular bone is relative to
+    an adult.
     """
 
     age_months: float
@@ -110,22 +85,9 @@ class Growth:
 
 
 def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
-    """Grow a hand to a bone age.
+    """Grow a hand to a bone age of 0 to 228 months.
 
-    Parameters
-    ----------
-    age_months : float
-        Bone age, 0 to 228.
-    male : bool
-        The sex.
-    stream : Stream, optional
-        Individual variation: how far this hand's centres deviate from the table. Without it the
-        hand is the table's own.
-
-    Returns
-    -------
-    Growth
-        The state of the hand.
+    The stream draws how far this hand's centres deviate from the table; without it they do not.
     """
     sex = "boys" if male else "girls"
     years = age_months / 12
@@ -171,21 +133,10 @@ def grow(age_months: float, male: bool, stream: Stream | None = None) -> Growth:
 
 
 def relative_size(progress: float, exponent: float = 0.5) -> float:
-    """Return the size of an ossification centre relative to its final size.
+    """Return the size of an ossification centre relative to its final size, from its progress.
 
     A centre grows fast at first: capitate and hamate have reached four tenths of their adult
-    breadth at two years and nearly nine tenths at nine (our reading of radiographs).
-
-    Parameters
-    ----------
-    progress : float
-        From appearance (0) to fusion or full size (1).
-    exponent : float
-        Power of the progress: the smaller, the earlier the growth.
-
-    Returns
-    -------
-    float
-        0 (not there) to 1.
+    breadth at two years and nearly nine tenths at nine (our reading of radiographs). The smaller
+    the exponent, the earlier the growth.
     """
     return 0.0 if progress <= 0 else min(1.0, 0.06 + 0.94 * progress**exponent)

@@ -23,30 +23,15 @@ USUAL_PX_PER_MM = 3.0
 class Style:
     """How one image was exposed, read out and windowed.
 
-    Attributes
-    ----------
-    kind : str
-        "digital", "dim" (windowed for the lead, so that the hand is dark) or "film".
-    bone : float
-        Contrast of bone, relative to the mean beam: tubes and filters differ, children too.
-    quanta : float
-        Per pixel of a third of a millimetre in the open beam.
-    scatter : float
-        Scatter-to-primary ratio in the open beam.
-    heel : (float, float)
-        Relative change of intensity from the centre to the lower and to the right edge.
-    blur_px : float
-        Standard deviation of focal spot and detector together.
-    sharpen : float
-        Strength of the edge enhancement; negative for a film that blurs.
-    black, white, gamma : float
-        Grey level of the open beam, of the brightest bone, and the curve between.
-    lead : float
-        Grey level of lead.
-    veil : float
-        Glow around the hand, from off-focus radiation and the console's processing.
-    shutter, rim : float
-        Grey level outside the exposed field, and how much brighter its edge line is.
+    `kind` is "digital", "dim" (windowed for the lead, so that the hand is dark) or "film". `bone`
+    is its contrast relative to the mean beam: tubes and filters differ, children too. `quanta` are
+    per pixel of a third of a millimetre in the open beam, `scatter` its scatter-to-primary ratio.
+    `heel` is the relative change of intensity to the lower and to the right edge. `blur_px` (SD) is
+    of focal spot and detector together; `sharpen` is negative for a film that blurs. `black` is the
+    grey level of the open beam, `white` of the brightest bone, `gamma` the curve between; `lead`
+    and `shutter` (outside the exposed field) are grey levels too, and `rim` is how much brighter
+    the field's edge line is. `veil` is a glow around the hand, from off-focus radiation and the
+    console's processing.
     """
 
     kind: str
@@ -133,24 +118,7 @@ def expose(
     style: Style,
     stream: Stream,
 ) -> np.ndarray:
-    """Take the radiograph.
-
-    Parameters
-    ----------
-    soft_mm : ndarray
-        (h, w): thickness of soft tissue.
-    bone : Thickness
-        Of bone.
-    frame, marker, style
-        The exposed field, the lead letters, and how the image was taken.
-    stream : Stream
-        Quantum noise.
-
-    Returns
-    -------
-    ndarray
-        (h, w), uint8.
-    """
+    """Take the radiograph, (h, w) uint8, of soft tissue, (h, w) mm, bone and lead letters."""
     height, width = soft_mm.shape
     excess = COMPACT * bone.compact + TRABECULAR * bone.trabecular
     attenuation = SOFT * soft_mm + style.bone * excess

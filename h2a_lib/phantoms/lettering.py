@@ -24,22 +24,10 @@ _STROKES = {
 
 
 def distance_to_text(text: str, x: np.ndarray, y: np.ndarray, height: float) -> np.ndarray:
-    """Return how far each point is from the strokes of a line of text.
+    """Return how far points are from the strokes of a line of capitals, digits, ``-/.`` and spaces.
 
-    Parameters
-    ----------
-    text : str
-        Capital letters, digits, ``-/.`` and spaces.
-    x, y : ndarray
-        Points in the text's own frame: x to the right from the middle of the line, y upwards
-        from its base; in the unit of `height`.
-    height : float
-        Height of a capital.
-
-    Returns
-    -------
-    ndarray
-        Same shape as `x`; a stroke of width w is where this is below w / 2.
+    x runs to the right from the middle of the line, y upwards from its base, in the unit of
+    `height`, that of a capital. A stroke of width w is where the distance is below w / 2.
     """
     unit = height / 6
     advance = 5.8 * unit

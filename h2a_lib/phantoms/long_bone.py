@@ -53,20 +53,10 @@ DEPTH = 0.85
 class _GrowingEnd:
     """How far the growing end of a bone is; lengths in mm from its joint.
 
-    Attributes
-    ----------
-    size : float
-        Of the ossification centre: 0 not there yet, 1 as wide as the shaft.
-    fused : float
-        0 apart from the shaft, 1 one bone with it.
-    length : float
-        Of cartilage and bone together.
-    plate : float
-        Thickness of the growth plate, at the end of `length`.
-    gap, far : float
-        Cartilage at this joint and at the other end of the bone.
-    young : float
-        1 at birth, falling with the years.
+    `size` of the ossification centre: 0 not there yet, 1 as wide as the shaft; `fused`: 1 one bone
+    with it. `length` is of cartilage and bone together, `plate` the thickness of the growth plate
+    at its end, `gap` and `far` the cartilage at this joint and at the other end. `young` is 1 at
+    birth and falls.
     """
 
     size: float
@@ -107,25 +97,9 @@ def long_bone(
 ) -> list[Tube]:
     """Return shaft and, once it is there, epiphysis of a tubular bone.
 
-    Parameters
-    ----------
-    name : str
-        Of the ossification centre, as in `centres.csv`.
-    kind : str
-        A key of `PROFILES`.
-    origin, axis : ndarray
-        (2,) each: the growing joint in mm, and the unit direction from it along the bone.
-    length, half : float
-        Length and half-width at the widest, mm.
-    growth : Growth
-        How old the bone is.
-    stream : Stream
-        Bow and trabecular pattern of this bone.
-
-    Returns
-    -------
-    list of Tube
-        One or two.
+    `origin` and `axis` are the growing joint in mm and the unit direction from it along the bone;
+    `length` and `half`, the half-width at the widest, are in mm. The stream draws bow and
+    trabeculae.
     """
     end = _GrowingEnd.of(name, kind, length, half, growth)
     u = np.linspace(0, length, SAMPLES)

@@ -27,15 +27,10 @@ PLATES = {
 
 @functools.cache
 def quantiles() -> dict[str, tuple[float, ...]]:
-    """Read the quantiles of bone age by sex (population.csv).
+    """Read the quantiles of bone age in months by sex (population.csv): "percent", "girls", "boys".
 
     They are aggregates of the RSNA training labels, smoothed over +-6 months so that the atlas
     plates on which real labels sit are spread out again.
-
-    Returns
-    -------
-    dict of str to tuple of float
-        "percent", "girls", "boys": columns of equal length, months.
     """
     text = files(__package__).joinpath("population.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
@@ -43,15 +38,7 @@ def quantiles() -> dict[str, tuple[float, ...]]:
 
 
 def sample_child(stream: Stream) -> tuple[float, bool]:
-    """Draw a bone age in months and a sex.
-
-    Returns
-    -------
-    age_months : float
-        1 to 228.
-    male : bool
-        True with the share of boys in the RSNA training set.
-    """
+    """Draw bone age in months (1 to 228) and whether male, as in the RSNA training set."""
     male = stream.chance(SHARE_MALE)
     table = quantiles()
     percent = stream.uniform(0, 100)
@@ -61,24 +48,11 @@ def sample_child(stream: Stream) -> tuple[float, bool]:
 def simulate_label(
     age_months: float, male: bool, heaping: float, reader_noise_months: float, stream: Stream
 ) -> int:
-    """Simulate the label that a radiologist would give to a hand.
+    """Simulate the label, in whole months, that a radiologist would give to a hand.
 
-    Parameters
-    ----------
-    age_months : float
-        The true bone age.
-    male : bool
-        The sex: the atlas has different plates for girls and boys.
-    heaping : float
-        Probability that the reader gives the age of the nearest plate (about 0.9 in the real
-        labels) and not the month.
-    reader_noise_months : float
-        Standard deviation of the reader's error.
-
-    Returns
-    -------
-    int
-        Whole months, 1 to 228.
+    With the probability `heaping` (about 0.9 in the real labels) it is the age of the nearest plate
+    of the atlas, which differs by sex, and not the month. The reader's error has an SD of
+    `reader_noise_months`.
     """
     estimate = age_months + stream.normal(0, reader_noise_months)
     if stream.chance(heaping):

@@ -18,24 +18,13 @@ BACKGROUND, SOFT_TISSUE, BONE, MARKER, BORDER = range(5)
 
 @dataclass(frozen=True)
 class PhantomImage:
-    """A synthetic radiograph with its ground truth.
+    """A synthetic radiograph, (h, w) uint8, with its ground truth.
 
-    Attributes
-    ----------
-    image : ndarray
-        (h, w), uint8.
-    regions : ndarray
-        (h, w), uint8: BACKGROUND 0, SOFT_TISSUE 1, BONE 2, MARKER 3 (lead and plate), BORDER 4
-        (outside the exposed field, or the white rim of a cassette).
-    boxes : dict of str to (int, int, int, int)
-        x0, y0, x1, y1 in pixels, end exclusive: "hand", "marker" where there is one, and every
-        bone and epiphysis that is there, clipped to the image.
-    growth : Growth
-        The state of the hand: age, sex, progress of each centre.
-    right_hand : bool
-        Mirrored (rare).
-    kind : str
-        "digital", "dim" or "film".
+    `regions`, (h, w) uint8, holds BACKGROUND, SOFT_TISSUE, BONE, MARKER (lead and plate) and BORDER
+    (outside the exposed field, or the white rim of a cassette). `boxes` are x0, y0, x1, y1 in
+    pixels, end exclusive: "hand", "marker" where there is one, and every bone and epiphysis that is
+    there, clipped to the image. `right_hand` (rare) is mirrored; `kind` is "digital", "dim" or
+    "film".
     """
 
     image: np.ndarray
@@ -47,28 +36,10 @@ class PhantomImage:
 
 
 def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> PhantomImage:
-    """Draw the hand of a child.
+    """Draw the hand of a child; the arguments fix every pixel.
 
-    Parameters
-    ----------
-    age_months : float
-        Bone age, 0 to 228.
-    male : bool
-        The sex.
-    seed : int
-        Fixes every pixel, together with the other arguments.
-    height_px : int
-        Median long side of images; this one's own size varies around it.
-
-    Returns
-    -------
-    PhantomImage
-        The image with its ground truth.
-
-    Raises
-    ------
-    ValueError
-        If the age is outside 0 to 228 months.
+    `height_px` is the median long side of images; this one's own size varies around it. A
+    ValueError if the age is outside 0 to 228 months.
     """
     if not (math.isfinite(age_months) and 0 <= age_months <= OLDEST_MONTHS):
         raise ValueError(
@@ -121,44 +92,19 @@ def _boxes(hand: np.ndarray, skeleton, view, lead: Marker | None) -> dict:
 class Plate:
     """A hand as an atlas shows it: no individual variation, no markers, no noise.
 
-    Attributes
-    ----------
-    image : ndarray
-        (h, w), uint8.
-    bone_mm, soft_tissue_mm : ndarray
-        (h, w): thickness of bone (compact plus trabecular) and of soft tissue.
-    view : View
-        From mm to pixels; the scale is the same at every age.
-    skeleton : Skeleton
-        The bones.
-    growth : Growth
-        The state of the hand.
+    `bone_mm`, (h, w), is the thickness of compact plus trabecular bone.
     """
 
     image: np.ndarray
     bone_mm: np.ndarray
-    soft_tissue_mm: np.ndarray
     view: View
     skeleton: Skeleton
-    growth: Growth
 
 
 def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
     """Draw the hand that the table of centres describes, in a neutral pose, to scale.
 
-    Parameters
-    ----------
-    age_months : float
-        Bone age, 0 to 228.
-    male : bool
-        The sex.
-    px_per_mm : float
-        Scale.
-
-    Returns
-    -------
-    Plate
-        An image of 255 x 175 mm, so that plates of all ages can stand side by side.
+    The image is of 255 x 175 mm, so that plates of all ages can stand side by side.
     """
     growth = grow(age_months, male)
     skeleton = build(growth, Pose.neutral(), _MeanStream())
@@ -171,7 +117,7 @@ def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
         solid.draw(view, bone)
     frame = Frame(view, right_hand=False, field=None)
     image = expose(soft, bone, frame, None, Style.plain(), Stream(0, "atlas"))
-    return Plate(image, bone.compact + bone.trabecular, soft, view, skeleton, growth)
+    return Plate(image, bone.compact + bone.trabecular, view, skeleton)
 
 
 class _MeanStream(Stream):

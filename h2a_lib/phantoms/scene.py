@@ -18,16 +18,8 @@ SHARE_WITH_STRIP = 0.10
 class Frame:
     """The image and what of it was exposed.
 
-    Attributes
-    ----------
-    view : View
-        Where the hand lies.
-    right_hand : bool
-        The image is mirrored.
-    field : ndarray or None
-        (4, 2) corners of the exposed field in pixels; None when all of the image was exposed.
-    strip : (slice, slice) or None
-        Rows and columns along one edge that are white: the rim of a cassette or of a scan.
+    `field` are the corners, (4, 2) in pixels, of the exposed field; None when all was exposed.
+    `strip` are rows and columns along one edge that are white: the rim of a cassette or of a scan.
     """
 
     view: View
@@ -39,21 +31,8 @@ class Frame:
 def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream) -> Frame:
     """Choose size and shape of the image, and lay the hand into it.
 
-    Parameters
-    ----------
-    skeleton : Skeleton
-        The posed hand.
-    plumpness : float
-        Relative thickness of soft tissue.
-    height_px : int
-        Median long side of the images.
-    stream : Stream
-        Decides the rest.
-
-    Returns
-    -------
-    Frame
-        With fingers and wrist inside the image; the forearm runs out of it.
+    Fingers and wrist are inside; the forearm runs out. `height_px` is the median long side of
+    images.
     """
     # Spread of sizes and shapes as measured on 96 real images (docs/phantoms.md).
     # Pixels of a detector have one size, so images of large hands have more of them.
@@ -144,15 +123,7 @@ def distance_inside_field(field: np.ndarray, height: int, width: int) -> np.ndar
 
 @dataclass(frozen=True)
 class Marker:
-    """A lead marker.
-
-    Attributes
-    ----------
-    lead, plate : ndarray
-        (rows, columns): share of the pixel covered by lead, and by the plate that carries it.
-    patch : (slice, slice)
-        Where in the image.
-    """
+    """A lead marker: the share of each pixel of a patch covered by lead and by its plate."""
 
     lead: np.ndarray
     plate: np.ndarray
@@ -160,21 +131,9 @@ class Marker:
 
 
 def place_marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker | None:
-    """Place a marker where there is room: the side's letter, initials, sometimes a date.
+    """Place a marker where there is room: the side's letter, initials, sometimes a date; else None.
 
-    Parameters
-    ----------
-    depth_px : ndarray
-        (h, w): how far inside the skin each pixel is, in pixels, negative outside.
-    frame : Frame
-        The image.
-    stream : Stream
-        Decides letters, size, place and turn.
-
-    Returns
-    -------
-    Marker or None
-        None where there is no room, or none was used.
+    `depth_px`, (h, w), is how far inside the skin each pixel is, negative outside.
     """
     height, width = depth_px.shape
     if stream.chance(0.04):

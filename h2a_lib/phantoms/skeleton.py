@@ -57,18 +57,9 @@ CARPALS = {
 class Pose:
     """How the hand lies: angles in degrees, towards the thumb positive.
 
-    Attributes
-    ----------
-    spread : dict of int to float
-        Turn of each finger (2-5) and of the thumb (1) at its knuckle.
-    thumb : float
-        Turn of the whole thumb ray.
-    forearm : float
-        Turn of the forearm against the hand.
-    crook : dict of int to float
-        Sideways turn at each further joint of a ray.
-    flexion : dict of int to float
-        Foreshortening of the fingers, as an angle out of the plane.
+    `spread` is the turn of each finger (2-5) and of the thumb (1) at its knuckle, `crook` at each
+    further joint of a ray; `thumb` turns the whole ray, `forearm` the forearm against the hand.
+    `flexion` foreshortens the fingers: an angle out of the plane.
     """
 
     spread: dict[int, float]
@@ -104,16 +95,9 @@ class Pose:
 class Skeleton:
     """The bones of a posed hand.
 
-    Attributes
-    ----------
-    solids : list of Tube and Blob
-        All there is of bone.
-    joints : dict of int to ndarray
-        (4 or 5, 2) for each ray: base of the metacarpal, the joints, the tip of the bone; mm.
-    forearm : ndarray
-        (2,): direction of the forearm, away from the hand.
-    scale : float
-        Length of this hand relative to an adult man's.
+    `joints` are (4 or 5, 2) for each ray: base of the metacarpal, the joints, the tip of the bone;
+    mm. `forearm` is its direction away from the hand; `scale` the length relative to an adult man's
+    hand.
     """
 
     solids: list
@@ -123,22 +107,7 @@ class Skeleton:
 
 
 def build(growth: Growth, pose: Pose, stream: Stream) -> Skeleton:
-    """Place every bone of a hand.
-
-    Parameters
-    ----------
-    growth : Growth
-        Which bones there are and how large.
-    pose : Pose
-        How the hand lies.
-    stream : Stream
-        Small individual differences of length, width and bow of each bone.
-
-    Returns
-    -------
-    Skeleton
-        Bones and joints in the hand's frame.
-    """
+    """Place every bone of a hand; the stream draws small differences of length, width and bow."""
     scale = growth.length_mm / ADULT_HAND_MM
     joints: dict[int, np.ndarray] = {}
     solids: list = []
@@ -267,6 +236,5 @@ def _forearm(growth: Growth, direction: np.ndarray, scale: float, stream: Stream
         origin = side * across * scale * growth.breadth + direction * along * scale
         turn = np.deg2rad(lean)
         axis = np.cos(turn) * direction - np.sin(turn) * side
-        parts = long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
-        bones += parts
+        bones += long_bone(name, name, origin, axis, 190 * scale, half * wide, growth, stream)
     return bones

@@ -23,14 +23,7 @@ _TILE = 512
 class View:
     """Where the hand lies in the image: pixel = matrix @ mm + shift.
 
-    Attributes
-    ----------
-    matrix : ndarray
-        (2, 2): rotation, scale and mirror; y points down in the image.
-    shift : ndarray
-        (2,): pixel of the wrist.
-    height, width : int
-        Of the image.
+    The matrix holds rotation, scale and mirror (y points down in the image); `shift` is the wrist.
     """
 
     matrix: np.ndarray
@@ -66,21 +59,9 @@ class View:
     def local(
         self, patch: tuple[slice, slice], origin: np.ndarray, axis: np.ndarray, stride: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return coordinates along and across an axis, in mm, of the pixels of a patch.
+        """Return coordinates along and across an axis, in mm, of each `stride`-th pixel of a patch.
 
-        Parameters
-        ----------
-        patch : (slice, slice)
-            Rows and columns.
-        origin, axis : ndarray
-            (2,): where the coordinate is 0, and the unit vector along it, in mm.
-        stride : int
-            Step in pixels.
-
-        Returns
-        -------
-        along, across : ndarray
-            (rows, columns), float64. Across is positive to the right of the axis.
+        Across is positive to the right of the unit vector `axis`.
         """
         rows = np.arange(patch[0].start, patch[0].stop, stride, dtype=float) - self.shift[1]
         columns = np.arange(patch[1].start, patch[1].stop, stride, dtype=float) - self.shift[0]
@@ -94,13 +75,7 @@ class View:
 
 @dataclass
 class Thickness:
-    """Thickness of bone along the rays, in mm, for each pixel.
-
-    Attributes
-    ----------
-    compact, trabecular : ndarray
-        (h, w): cortical bone; trabecular bone times its relative density.
-    """
+    """Thickness of bone along the rays, (h, w) in mm; trabecular times its relative density."""
 
     compact: np.ndarray
     trabecular: np.ndarray
@@ -115,29 +90,12 @@ class Thickness:
 class Tube:
     """A solid of revolution (flattened by `depth`) along an axis, with a shell and a core.
 
-    Attributes
-    ----------
-    name : str
-        Of the bone.
-    origin, axis : ndarray
-        (2,): the point where the tables start, in mm, and the direction in which they run.
-    length : float
-        Over which the tables run, in mm.
-    outer, inner : ndarray
-        (SAMPLES,): half-width of the body and of its core, in mm; 0 where there is none.
-    depth : float
-        Thickness relative to width.
-    density : float
-        Of the trabecular core, relative to an adult.
-    hollow : ndarray or None
-        (SAMPLES,): share of the core that is filled with trabeculae; the rest is marrow.
-    bend : float
-        Sideways bow at mid-length, in mm.
-    slant : (float, float)
-        How far the first end surface slants (u is shifted by slant * v), and within how many mm
-        from it that fades.
-    grain : (int, int)
-        Offset of the trabecular pattern.
+    The tables, (SAMPLES,), start at `origin` and run over `length` mm: half-widths in mm of the
+    body (`outer`) and of its core (`inner`), and the share of the core that is filled with
+    trabeculae (`hollow`); the rest is marrow. `density`, of trabeculae, is relative to an adult.
+    `bend` is the sideways bow at mid-length, in mm. `slant` is how far the first end surface slants
+    (u is shifted by slant * v), and within how many mm that fades. `grain` is the offset of the
+    trabecular pattern.
     """
 
     name: str
@@ -189,20 +147,10 @@ class Tube:
 
 @dataclass(frozen=True)
 class Blob:
-    """A star-shaped lens with a shell: a carpal bone or a sesamoid.
+    """A star-shaped lens with a shell: a carpal bone or a sesamoid; lengths in mm.
 
-    Attributes
-    ----------
-    name : str
-        Of the bone.
-    centre : ndarray
-        (2,), mm.
-    radius : ndarray
-        (SAMPLES,): distance of the outline from the centre at angles from -pi to pi, in mm.
-    depth : float
-        Half-thickness at the centre, in mm.
-    shell, density, grain
-        Thickness of the cortex in mm; the rest as for `Tube`.
+    `radius`, (SAMPLES,), is the distance of the outline from the centre at angles from -pi to pi;
+    `depth` the half-thickness at the centre; `shell` the thickness of the cortex.
     """
 
     name: str
@@ -261,13 +209,7 @@ def _dome(rho: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def trabeculae() -> np.ndarray:
-    """Return a tile of trabecular texture, mean 1, that repeats seamlessly.
-
-    Returns
-    -------
-    ndarray
-        (512, 512), float64.
-    """
+    """Return a tile of trabecular texture, (512, 512), mean 1, that repeats seamlessly."""
     noise = Stream(1, "trabeculae").field((_TILE, _TILE))
     wrapped = np.pad(noise, 32, mode="wrap")
     fine = cv2.GaussianBlur(wrapped, (0, 0), 1.1)[32:-32, 32:-32]

@@ -16,15 +16,10 @@ _STANDARD_NORMAL = NormalDist()
 
 
 class Stream:
-    """A named sequence of random numbers.
+    """A sequence of random numbers fixed by its key, for example ``Stream(seed, "pose")``.
 
-    The name keeps streams apart: a draw added to one (a new kind of marker, say) moves no bone
-    in another.
-
-    Parameters
-    ----------
-    *key : int or str
-        What the numbers are fixed by, for example ``Stream(seed, "pose")``.
+    The name keeps streams apart: a draw added to one (a new kind of marker, say) moves no bone in
+    another.
     """
 
     def __init__(self, *key: int | str):
@@ -53,16 +48,6 @@ class Stream:
 
         The sum of four 16-bit integers (Irwin-Hall): exact integer arithmetic, and many times
         faster than a true normal. Its tails end at 3.5 SD.
-
-        Parameters
-        ----------
-        shape : (int, int)
-            Height and width.
-
-        Returns
-        -------
-        ndarray
-            shape, float64.
         """
         count = shape[0] * shape[1]
         quarters = self._bits.random_raw(count).astype("<u8").view("<u2").reshape(count, 4)

@@ -18,23 +18,11 @@ _FINGERS = {
 
 
 def soft_tissue(skeleton: Skeleton, growth: Growth, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Wrap the skeleton.
+    """Wrap the skeleton; return thickness and depth below the skin, negative outside, (h, w) in mm.
 
     The outline is a smooth union of tapered capsules. Thickness follows from the depth below the
-    skin: a circular section near the edge that levels off at what a finger, the palm or the
-    forearm measures from front to back.
-
-    Parameters
-    ----------
-    skeleton, growth, view
-        The bones, how plump the hand is, and where it lies.
-
-    Returns
-    -------
-    thickness : ndarray
-        (h, w), mm.
-    depth : ndarray
-        (h, w): distance below the skin in mm, negative outside.
+    skin: a circular section near the edge that levels off at what a finger, the palm or the forearm
+    measures from front to back.
     """
     # The outline is smooth: every other pixel is enough where a pixel is fine.
     stride = 2 if view.px_per_mm > 1.5 else 1

@@ -39,32 +39,10 @@ def write(
 
     ``boneage-training-dataset.csv`` (id, boneage, male) and ``boneage-training-dataset/<id>.png``
     are what the RSNA data look like. ``phantom.json`` says that they are synthetic and how they
-    were made; ``phantom-truth.csv`` holds the exact ages behind the labels. An id's image does
-    not depend on `n` or on the number of processes.
-
-    Parameters
-    ----------
-    out : Path
-        The folder to make. It appears when it is complete.
-    n : int
-        How many.
-    seed : int
-        Fixes every pixel and label.
-    height_px : int
-        Median long side of the images.
-    processes : int, optional
-        How many to use; all cores if not given.
-    progress : bool
-        Show a bar where the output is a terminal.
-    heaping, reader_noise_months : float
-        How labels deviate from the truth; see `population.simulate_label`.
-    overwrite : bool
-        Replace a folder that this function did not make.
-
-    Raises
-    ------
-    UserError
-        If `out` holds something that is not a set of phantoms, or a number makes no sense.
+    were made; ``phantom-truth.csv`` holds the exact ages behind the labels. An id's image does not
+    depend on `n` or on the number of processes (all cores by default). The folder appears when it
+    is complete; a folder that this function did not make is a UserError unless `overwrite` is set,
+    and so is a number that makes no sense. For the labels see `population.simulate_label`.
     """
     if n < 1 or height_px < 32 or not 0 <= heaping <= 1 or reader_noise_months < 0 or seed < 0:
         raise UserError(

@@ -14,12 +14,7 @@ def main(arguments: Sequence[str]) -> int:
     """Execute `python -m h2a_lib.pipeline.cache_images RESULTS DATA SIZE GEOMETRY CONTRAST KEY`.
 
     The graph's job calls it; RESULTS holds the study's labels.csv and data.json, and KEY is the
-    cache's `cache.json`.
-
-    Returns
-    -------
-    int
-        0, or 2 for a mistake of the user.
+    cache's `cache.json`. Returns 0, or 2 for a mistake of the user.
     """
     end_with_leader()
     results, data_folder, size_px, geometry, contrast, key = arguments

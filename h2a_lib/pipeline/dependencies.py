@@ -29,22 +29,11 @@ class Code(NamedTuple):
 def code_digests(
     sources: Iterable[Path], passed: Collection[str] = (), without: Collection[str] = ()
 ) -> dict[str, str]:
-    """Return the digest of each file with code that some sources use, themselves included.
+    """Return the digest of each file with code that notebooks or Python files use, by path.
 
-    Parameters
-    ----------
-    sources : iterable of Path
-        Notebooks or Python files.
-    passed : collection of str
-        Parameters that a notebook is given: the defaults in its parameters cell do not count.
-    without : collection of str
-        Parts of the package, besides `WITHOUT_EFFECT`, that do not count, and what they alone
-        import neither: "figures/", "study/results.py".
-
-    Returns
-    -------
-    dict of str to str
-        Path relative to the project (the parent of the package) -> hex digest.
+    `passed` are parameters that a notebook is given: their defaults do not count. Nor do the parts
+    of the package `without` ("figures/", "study/results.py") and what they alone import, besides
+    `WITHOUT_EFFECT`.
     """
     digests = {}
     for source in sources:
@@ -60,19 +49,9 @@ def code_digests(
 def files_used_by(source: Path, without: Collection[str] = ()) -> list[Path]:
     """Return the library's files that a notebook or module imports, directly or through others.
 
-    Imports inside functions count too, those for type checkers do not. Nothing is run.
-
-    Parameters
-    ----------
-    source : Path
-        A notebook or a Python file.
-    without : collection of str
-        Files and folders (with a slash at the end) of the package that are passed over.
-
-    Returns
-    -------
-    list of Path
-        Sorted; `source` itself among them if it is the library's.
+    Imports inside functions count too, those for type checkers do not. Nothing is run. Files and
+    folders (with a slash at the end) in `without` are passed over. The source is among them if it
+    is the library's.
     """
     used: set[Path] = set()
     waiting = [source]

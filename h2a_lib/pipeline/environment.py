@@ -30,12 +30,7 @@ SOCKET_OF_A_KERNEL = "h2a-12345678/k-12"
 def step_environment(root: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a study's steps.
 
-    Parameters
-    ----------
-    root : Path
-        The project's folder.
-    environment : mapping of str to str
-        The user's. What configures neither tools nor locale is kept: paths, proxies, GPUs.
+    Of the user's, what configures neither tools nor locale is kept: paths, proxies, GPUs.
     """
     cache = root / "cache"
     folder = str(Path(sys.executable).parent)
@@ -70,13 +65,7 @@ def use_step_environment(root: Path) -> None:
 
 @contextlib.contextmanager
 def socket_folder() -> Iterator[Path]:
-    """Give a temporary folder whose path is short enough for the sockets of a kernel.
-
-    Raises
-    ------
-    UserError
-        If no folder for temporary files will do.
-    """
+    """Give a temporary folder whose path is short enough for the sockets of a kernel."""
     candidates = [os.environ.get("TMPDIR", ""), tempfile.gettempdir(), "/tmp", "/var/tmp"]
     for parent in dict.fromkeys(filter(None, [*candidates, "/dev/shm", str(Path.home())])):
         if takes_sockets(Path(parent)):

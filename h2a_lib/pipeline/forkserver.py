@@ -62,17 +62,9 @@ def server(
 ) -> Iterator[dict[str, str]]:
     """Keep a server for as long as the block runs; it ends with this process, however that ends.
 
-    Parameters
-    ----------
-    modules : tuple of str
-        What is imported, while the caller goes on.
-    environment : mapping of str to str
-        Of the server: libraries read it (how many threads, say) when they are imported.
-
-    Yields
-    ------
-    dict of str to str
-        The environment of the jobs: that of the server, and where it is.
+    It imports `modules` while the caller goes on, in `environment`: libraries read it (how many
+    threads, say) when they are imported. Yields the environment of the jobs: that of the server,
+    and where it is.
     """
     # A fork may use neither CUDA's context nor, on a Mac, the system's libraries.
     if sys.platform != "linux" or shutil.which("nvidia-smi"):
@@ -93,13 +85,7 @@ def server(
 
 
 def run(module: str, arguments: list[str]) -> int | str | None:
-    """Run a module as `python -m` does, in a fork of the server if there is one.
-
-    Returns
-    -------
-    int, str or None
-        What `sys.exit` takes.
-    """
+    """Run a module as `python -m` does, in a fork of the server if there is one."""
     if address := os.environ.get(ADDRESS):
         connection = socket.socket(socket.AF_UNIX)
         if connection.connect_ex(address) == 0:
@@ -130,10 +116,7 @@ def _ask(connection: socket.socket, module: str, arguments: list[str]) -> int:
 def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
     """Fork a process for each request until standard input closes.
 
-    Returns
-    -------
-    tuple of str and list of str, or None
-        In a fork: the module to run and its arguments. In the server, at its end: None.
+    Returns, in a fork, the module to run and its arguments; in the server, at its end, None.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the jobs hear of it from their clients
     awake, wake = socket.socketpair()

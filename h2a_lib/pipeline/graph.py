@@ -33,12 +33,8 @@ LEAST_TO_ESTIMATE_FROM = 0.1
 class Cluster:
     """Where jobs go instead of this machine.
 
-    Attributes
-    ----------
-    executor : str or None
-        Of Snakemake's executor plugins: "slurm", …; None leaves it to the profile.
-    profile : Path
-        Folder of a Snakemake profile: memory, time and GPU of each rule.
+    `executor` is one of Snakemake's plugins ("slurm"), None to leave it to the Snakemake profile in
+    the folder `profile`: memory, time and GPU of each rule.
     """
 
     executor: str | None
@@ -48,10 +44,8 @@ class Cluster:
     def named(cls, executor: str | None, profile: Path | None, root: Path) -> "Cluster | None":
         """Return what the command line asks for: None if it is this machine.
 
-        Raises
-        ------
-        UserError
-            If the profile is not there, or none is named for an executor that has none here.
+        A UserError if the profile is not there, or none is named for an executor that has none
+        here.
         """
         if executor is None and profile is None:
             return None
@@ -76,24 +70,10 @@ def build(
 ) -> None:
     """Run the steps that lead to some targets and are missing or stale.
 
-    Parameters
-    ----------
-    study : Study
-        Whose data are prepared.
-    targets : iterable of str
-        Names of steps, outputs of steps, or "runs" for all that train.
-    at_most : int, optional
-        Processor cores of this machine to use; all by default.
-    renderer : str
-        Of the deck: quarto, pandoc or auto.
-    cluster : Cluster, optional
-        Where the steps run instead.
-
-    Raises
-    ------
-    UserError
-        If a step failed (its own message has been shown), if Snakemake can make no graph, or if
-        another process is at work here.
+    Targets are names of steps, outputs of steps, or "runs" for all that train. `at_most` cores of
+    this machine are used, all by default; `renderer` is quarto, pandoc or auto. A UserError if a
+    step failed (its own message has been shown), if Snakemake can make no graph, or if another
+    process is at work here.
     """
     with alone(study):
         steps = Steps(study, renderer)
@@ -217,20 +197,10 @@ def report_progress(study: Study, stale: list[Stale], has_ended: Callable[[], bo
 
 
 def make_report(study: Study, **how: Any) -> None:
-    """Make the whole report; if some runs fail, make it of the others, and say so on its slides.
+    """Make the whole report, as `build` does; if some runs fail, make it of the others, and say so.
 
-    Parameters
-    ----------
-    study : Study
-        Whose data are prepared.
-    **how
-        As `build` takes it.
-
-    Raises
-    ------
-    UserError
-        If anything failed. The deck then shows what there is and names the runs that are missing,
-        or, where without them there is nothing to show, there is no deck: never an old one.
+    A UserError if anything failed. The deck then shows what there is and names the runs that are
+    missing, or, where without them there is nothing to show, there is no deck: never an old one.
     """
     try:
         build(study, ("deck",), **how)
@@ -259,14 +229,9 @@ def make_report(study: Study, **how: Any) -> None:
 
 @contextlib.contextmanager
 def alone(study: Study) -> Iterator[None]:
-    """Work on a study as the only process; may be nested.
+    """Work on a study as the only process; may be nested. A UserError if another is at work on it.
 
     The lock is the kernel's, so it goes with the process, however that ends: none is ever stale.
-
-    Raises
-    ------
-    UserError
-        If another process is at work on it.
     """
     from filelock import FileLock, Timeout
 

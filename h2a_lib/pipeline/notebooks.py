@@ -20,29 +20,16 @@ class NotebookError(Exception):
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Execute a notebook with parameters.
+    """Execute a notebook with values for names that its cell tagged "parameters" declares.
 
     Three things differ from plain papermill, each because of a reported loss: an undeclared
-    parameter is an error (papermill #245 goes on with the defaults); the output gets its name
-    only when all cells have run (snakemake #348: an empty notebook left by a crash counts as done);
-    and the kernel is reached over IPC (papermill #511: with TCP, parallel kernels die on "Address
-    already in use").
+    parameter is an error (papermill #245 goes on with the defaults); the output gets its name only
+    when all cells have run (snakemake #348: an empty notebook left by a crash counts as done), and
+    a failed one is `<output stem>.failed.ipynb`; and the kernel is reached over IPC (papermill
+    #511: with TCP, parallel kernels die on "Address already in use").
 
-    Parameters
-    ----------
-    notebook : Path
-        With a cell tagged "parameters".
-    output : Path
-        Where the executed notebook goes. A failed one goes to `<output stem>.failed.ipynb`.
-    parameters : dict
-        JSON-like values for names that the parameters cell declares.
-
-    Raises
-    ------
-    UserError
-        If the notebook is missing or does not declare a parameter, or if it raised a UserError.
-    NotebookError
-        If a cell raised anything else, or the kernel died.
+    A UserError if the notebook is missing, does not declare a parameter or raised one; a
+    NotebookError if a cell raised anything else, or the kernel died.
     """
     # Not needed by whoever only checks the parameters of a command: 0.6 s.
     import papermill
@@ -93,12 +80,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 def main() -> int:
     """Run `python -m h2a_lib.pipeline.notebooks [--gpu] NOTEBOOK OUTPUT JSON`, as the graph does.
 
-    With `--gpu` the notebook has a place on a GPU, where there is one.
-
-    Returns
-    -------
-    int
-        0; 1 if a cell raised; 2 for a mistake of the user.
+    With `--gpu` the notebook has a place on a GPU, where there is one. Returns 0; 1 if a cell
+    raised; 2 for a mistake of the user.
     """
     end_with_leader()
     *options, notebook, output, parameters = sys.argv[1:]

@@ -19,15 +19,10 @@ from h2a_lib.study.workspace import locate
 
 
 def perform(steps: Steps, name: str) -> int:
-    """Perform a step in this process, its working directory being the project's.
+    """Perform a step in this process, in the project's folder; return the exit code of its module.
 
     A complete run that is repeated is set aside as `seed-0.old` first, and removed when its
     successor is complete. If the one set aside is what is wanted, it takes its place again.
-
-    Returns
-    -------
-    int
-        The exit code of the step's module.
     """
     step = steps.by_name[name]
     content = Contents(steps).as_made(step)
@@ -105,10 +100,7 @@ def swap_with_old(folder: Path) -> None:
 def main() -> int:
     """Run `python -m h2a_lib.pipeline.perform STUDY STEP`, STUDY being JSON.
 
-    Returns
-    -------
-    int
-        0; 1 if it failed; 2 for a mistake of the user.
+    Returns 0; 1 if it failed; 2 for a mistake of the user.
     """
     end_with_leader()
     asked, name = json.loads(sys.argv[1]), sys.argv[2]

@@ -23,14 +23,9 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
     unchanged data set costs a look at each file's size and time. `labels.csv` and `data.json` are
     written only if they change, so that an unchanged data set makes nothing stale.
 
-    From here on every run of the profile is wanted again, those that failed before as well.
-
-    Raises
-    ------
-    DataError
-        With every problem of the data at once.
-    UserError
-        If there are no data, or too few hands.
+    From here on every run of the profile is wanted again, those that failed before as well. A
+    DataError has every problem of the data at once; a UserError says that there are none, or too
+    few hands.
     """
     remove(study.missing_file)
     if study.profile.phantoms is not None and study.name == study.profile_name:

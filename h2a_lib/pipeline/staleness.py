@@ -25,15 +25,9 @@ MOST_REASONS = 3
 
 @dataclass(frozen=True)
 class Content:
-    """What determines a step's result.
+    """What determines a step's result: settings, and digests by source file and by step before it.
 
-    Attributes
-    ----------
-    settings : mapping of str to object
-    code : mapping of str to str
-        Source file -> digest of its code, or of its bytes.
-    inputs : mapping of str to str
-        Step before it, or "data" -> digest.
+    Code has the digest of its syntax tree, other files that of their bytes; "data" is a step too.
     """
 
     settings: Mapping[str, Any]
@@ -56,17 +50,10 @@ class Record(NamedTuple):
 
 
 class Stale(NamedTuple):
-    """A step that must run.
+    """A step that must run, and why: "lr is now 0.003".
 
-    Attributes
-    ----------
-    step : Step
-    reason : str
-        In words: "lr is now 0.003".
-    is_cause : bool
-        Whether it would run even if no other step did.
-    seconds : float or None
-        How long it took the last time.
+    `is_cause` says whether it would run even if no other step did; `seconds` how long it took
+    before.
     """
 
     step: Step

@@ -20,24 +20,15 @@ from h2a_lib.study.workspace import REPORT_FILES, Study
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of the study.
+    """A notebook of the study, and the step that executes it.
 
-    Attributes
-    ----------
-    name : str
-        Its file's, without suffix; recorded as `made_by` of what it makes.
-    step : str
-        What its step is called, here and in `cluster/`.
-    needs : {"data", "cache", "runs"}
-        What must be made before: the data alone, the default experiment's images, or all runs.
-    outputs : tuple of str
-        What slides or other steps read, relative to `results/<study>/`. That it is there is
-        checked when the notebook has run, and whenever it is asked whether it must run.
-    parameters : mapping
-        Passed to it, besides the study. What the report is made with stands here, so a default
-        that somebody has saved in the notebook's parameters cell does not reach the report.
-    reads : {"", "default", "default image_size_px", "study.yaml"}
-        Settings that its results depend on, besides those of the runs.
+    `needs` is what must be made before: the "data" alone, the default experiment's images
+    ("cache"), or all "runs". `outputs`, relative to `results/<study>/`, are what slides or other
+    steps read; they are checked when the notebook has run, and whenever it is asked whether it must
+    run. What the report is made with stands in `parameters`, so a default that somebody has saved
+    in the notebook's parameters cell does not reach the report. `reads` ("", "default", "default
+    image_size_px" or "study.yaml") are settings that its results depend on, besides those of the
+    runs.
     """
 
     name: str
@@ -179,33 +170,13 @@ DATA = "data"
 class Step:
     """One step of a study; all paths are relative to the project.
 
-    Attributes
-    ----------
-    name : str
-        "population", "cache/32px-pad-none", "train/resnet18/seed-0", "deck".
-    rule : str
-        Of the Snakefile, and so of `cluster/`.
-    label : str
-        For messages: "resnet18 (seed 0)".
-    record : Path
-        Written last: says that the step is done, and what it was made with.
-    needs : tuple of str
-        Names of the steps before it; "data" are the prepared data.
-    sources : tuple of str
-        Notebook or modules whose code determines its result, with all that they import.
-    files : tuple of Path
-        Other files whose content determines its result.
-    settings : mapping
-        What else determines its result.
-    outputs : tuple of Path
-    module, arguments
-        What `python -m` executes.
-    passed : tuple of str
-        Parameters that its notebook is given.
-    without : tuple of str
-        Parts of the package that do not determine its result.
-    folder : Path or None
-        A run's folder, which is set aside when the run is repeated.
+    `name` is "train/resnet18/seed-0"; `rule` is the Snakefile's, and so of `cluster/`; `label` is
+    for messages. `record` is written last: it says that the step is done, and what it was made
+    with. `needs` are the steps before it, or the prepared "data". Its result is determined by the
+    code of its `sources` with all that they import, but for the parts of the package in `without`;
+    by the content of `files`; and by `settings`. `python -m` executes `module` with `arguments`; a
+    notebook is given the parameters `passed`. `folder` is a run's, which is set aside when the run
+    is repeated.
     """
 
     name: str
@@ -229,14 +200,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a study, whose data are prepared.
-
-    Attributes
-    ----------
-    study : Study
-    renderer : str
-        Of the deck.
-    """
+    """All steps of a study, whose data are prepared."""
 
     study: Study
     renderer: str = "auto"
@@ -265,18 +229,7 @@ class Steps:
         return hashlib.sha256(content).hexdigest()[:16]
 
     def leading_to(self, targets: tuple[str, ...]) -> list[Step]:
-        """Return some steps and all that they need.
-
-        Parameters
-        ----------
-        targets : tuple of str
-            Names of steps, outputs of steps, or "runs" for all that train.
-
-        Raises
-        ------
-        UserError
-            If there is no such step.
-        """
+        """Return some steps, named by step, by output or as "runs", and all that they need."""
         wanted = self.named(targets)
         for step in reversed(self.by_name.values()):
             if step.name in wanted:

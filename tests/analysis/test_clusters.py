@@ -25,7 +25,6 @@ from h2a_lib.analysis.clusters.groups import (
     known_classes,
     pixel_features,
     principal_components,
-    silhouettes,
     stability,
     umap_embedding,
 )
@@ -170,8 +169,6 @@ def test_a_representation_trained_on_a_label_is_an_upper_bound_and_no_evidence(l
     assert groups_verdict(table) == "by nothing that is known of them"
     assert "no more than by chance (made up" in band_sentence(table, "rsna")
     assert table["p_best"].isna().tolist() == (table["trained_on"] == label).tolist()
-    assert "ARI 1.000" in summary.upper_bound_sentence(table)
-    assert name in summary.upper_bound_sentence(table)
 
 
 def test_a_grouping_by_age_alone_is_not_beyond_age():
@@ -319,16 +316,12 @@ def test_few_hands_of_one_sex_or_age_leave_the_study_standing(n, only, tmp_path)
         frame["age_months"] = 100.0
     clusterings = [clustered(planted(np.arange(n) % 2, 1), frame)]
     table, baseline = compared(frame, *clusterings), age_baseline(frame, frame)
-    values = summary.variables(table, clusterings[0].stability, clusterings, baseline, "phantom")
+    values = summary.variables(table, clusterings[0].stability, baseline, "phantom")
     Results(tmp_path, tmp_path, "Squares").variables("clusters", values)
     assert ("Too few hands" in values["answer"]) == (n < MIN_HANDS)
     assert len(table) == (0 if n < MIN_HANDS else 4)
     assert len(summary.strongest(table)) == len(table) / 2
-    assert values["n"] == n
-
-
-def test_the_silhouette_finds_the_planted_number_of_groups():
-    assert silhouettes(planted(np.arange(90) % 3, 15)).idxmax() == 3
+    assert ("baseline_ari" in values) == (values["best_ari"] != "–") == (n >= MIN_HANDS)
 
 
 def test_groups_that_do_not_depend_on_the_seed_are_stable():
@@ -356,7 +349,7 @@ def test_question_3_runs_from_a_run_to_its_numbers(tmp_path):
     assert len(clusterings[-1].embeddings) == 1 and clusterings[-1].stability.empty
     steady = pd.concat([c.stability for c in clusterings], ignore_index=True)
     baseline = age_baseline(run.predictions_train, labels)
-    values = summary.variables(table, steady, clusterings, baseline, "rsna")
+    values = summary.variables(table, steady, baseline, "rsna")
     Results(tmp_path, tmp_path, "Squares").variables("clusters", values)
     assert "76.15 %" in values["band_sentence"]
     assert len(summary.strongest(table)) == 2 * len(described)

@@ -36,17 +36,9 @@ def test_a_split_of_one_sex_has_no_row_for_the_other():
     assert set(table["sex"]) == {"male", "both"}
 
 
-def test_the_constant_predictor_predicts_the_training_median():
-    hands = frame([10, 20, 60, 21, 29], [1, 1, 0, 1, 0], ["train"] * 3 + ["validation"] * 2)
-    assert population.constant_error(hands).value == pytest.approx((1 + 9) / 2)
-    assert population.constant_error(hands, by_sex=True).value == pytest.approx((6 + 31) / 2)
-
-
-def test_heaping_counts_multiples():
-    heaping = population.heaping(frame([6, 12, 24, 13, 13.5], [1, 0, 1, 0, 1]))
-    assert heaping.multiples_of_6.value == pytest.approx(0.6)
-    assert heaping.multiples_of_12.value == pytest.approx(0.4)
-    assert heaping.distinct == 5 and heaping.top_20 == 1
+def test_labels_that_are_multiples_of_6_are_counted():
+    hands = frame([6, 12, 24, 13, 13.5], [1, 0, 1, 0, 1])
+    assert population.share_of_multiples_of_6(hands).value == pytest.approx(0.6)
 
 
 def test_a_label_is_single_sex_only_if_enough_children_have_it():
@@ -77,13 +69,6 @@ def test_a_child_is_predicted_from_other_children_only():
 def test_the_majority_does_not_rank():
     table = population.predict_sex_from_label(frame([12] * 50, [True] * 30 + [False] * 20))
     assert table.set_index("name").loc["majority", "auc"].value == 0.5
-
-
-def test_a_threshold_in_age_agrees_with_sex_as_far_as_it_separates_them():
-    male = [True] * 20 + [False] * 20
-    apart = frame([180] * 20 + [100] * 20, male)
-    assert population.threshold_agreement(apart) == 1
-    assert population.threshold_agreement(frame([144] * 40, male)) == pytest.approx(0)
 
 
 def test_an_unbalanced_split_is_detected_and_a_balanced_one_is_a_tie(hands):
@@ -151,14 +136,9 @@ def test_the_audit_of_the_12611_official_labels_gives_the_known_numbers():
 
     labels = read_labels(OFFICIAL)
     labels["split"] = assign_split(labels["id"]).to_numpy()
-    heaping = population.heaping(labels)
-    assert round(heaping.multiples_of_6.value, 3) == 0.806
-    assert round(heaping.multiples_of_12.value, 3) == 0.579
-    assert heaping.distinct == 160
+    assert round(population.share_of_multiples_of_6(labels).value, 3) == 0.806
     table = population.predict_sex_from_label(labels).set_index("name")
     assert table.loc["label in months", "auc"].value == pytest.approx(0.847, abs=0.005)
     assert table.loc["label in years", "auc"].value == pytest.approx(0.686, abs=0.005)
     assert table.loc["label in months", "accuracy"].value == pytest.approx(0.769, abs=0.008)
     assert table.loc["label in years", "accuracy"].value == pytest.approx(0.643, abs=0.005)
-    assert population.threshold_agreement(labels) == pytest.approx(0.082, abs=0.001)
-    assert population.constant_error(labels).value == pytest.approx(33, abs=0.5)

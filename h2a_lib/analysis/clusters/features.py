@@ -1,49 +1,38 @@
 """The representations of hands that question 3 compares."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.clusters.groups import Representation, pixel_features
-from h2a_lib.analysis.selection import runs_like
+from h2a_lib.analysis.selection import runs_like, same_images
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
 LABELS_OF_TASK = {"age": "age", "sex": "sex", "both": "age and sex"}
-OF_IMAGES = ("image_size_px", "geometry", "contrast")
 
 
 def representations(
     images: NDArray[np.uint8], runs: Sequence[Run], like: Run
 ) -> list[Representation]:
-    """Describe hands in every way that the study has.
+    """Describe hands, (n, s, s) uint8, in every way that the study has.
 
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-    runs : sequence of Run
-        Of the study.
-    like : Run
-        Trained for age. Its preparation of images, and its network, are those of all others.
-
-    Returns
-    -------
-    list of Representation
-        Without labels: pixels; the network untrained; with ImageNet's weights (where they are
-        stored on this machine: nothing is downloaded); trained on the images alone (a run with
-        task "ssl"). With labels, as upper bounds: trained for age, trained for sex.
+    Without labels: pixels; the network of `like` (trained for age) untrained, with ImageNet's
+    weights where they are stored on this machine (nothing is downloaded), and trained on the images
+    alone (task "ssl"). With labels, as upper bounds: trained for age, trained for sex.
     """
-    name = like.config.network
+    from h2a_lib.models.networks import imagenet_file
+
     described = [
         Representation("pixels", pixel_features(images)),
         Representation("untrained network", _of_initial(like, images, pretrained=False)),
     ]
     is_standard = like.config.width == 1 and like.config.stem == "imagenet"
-    if is_standard and imagenet_is_stored(name):
+    if is_standard and imagenet_file(like.config.network).is_file():
         described.append(Representation("ImageNet", _of_initial(like, images, pretrained=True)))
-    if (run := self_supervised(runs, like)) is not None:
+    unlabelled = [run for run in runs if run.config.task == "ssl" and same_images(run, like)]
+    for run in sorted(unlabelled, key=lambda run: run.config.seed)[:1]:
         described.append(Representation("self-supervised", predictor_of(run).features(images)))
     labelled = {"trained for age": like, "trained for sex": runs_like(runs, "sex", like)}
     for title, run in labelled.items():
@@ -52,24 +41,6 @@ def representations(
             features = predictor_of(run).features(images)
             described.append(Representation(title, features, trained_on))
     return described
-
-
-def self_supervised(runs: Iterable[Run], like: Run) -> Run | None:
-    """Return the first seed of a run on the same images without labels; None without one."""
-    of_images = (run for run in runs if run.config.task == "ssl" and same_images(run, like))
-    return min(of_images, key=lambda run: run.config.seed, default=None)
-
-
-def same_images(run: Run, like: Run) -> bool:
-    """Whether two runs are given the same pictures."""
-    return all(getattr(run.config, key) == getattr(like.config, key) for key in OF_IMAGES)
-
-
-def imagenet_is_stored(network: str) -> bool:
-    """Whether ImageNet's weights for a network lie in torch's folder already."""
-    from h2a_lib.models.networks import imagenet_file
-
-    return imagenet_file(network).is_file()
 
 
 def _of_initial(

@@ -25,9 +25,6 @@ Features = NDArray[np.float32]
 SEEDS = (0, 1, 2)
 NEIGHBOURS = (5, 15, 50)
 NEIGHBOURS_SHOWN = 15
-KS = (2, 3, 4, 5, 6, 8)
-# The silhouette compares every pair; this many hands pin it down to about 0.01.
-SILHOUETTE_HANDS = 2000
 COMPONENTS = 50
 # To which pictures shrink: 1,024 numbers a hand keep 12,611 hands in 52 MB.
 SIDE_PX = 32
@@ -44,18 +41,7 @@ AGE_STRATUM_MONTHS = 6
 
 
 def pixel_features(images: NDArray[np.uint8]) -> Features:
-    """Return each image, shrunk and freed of its own brightness and contrast, as a row.
-
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8; may be a memory map.
-
-    Returns
-    -------
-    ndarray
-        (n, <= 1024), float32.
-    """
+    """Return each image, shrunk and freed of its own brightness and contrast, as a row."""
     import cv2
 
     side = min(SIDE_PX, images.shape[1])
@@ -69,17 +55,7 @@ def pixel_features(images: NDArray[np.uint8]) -> Features:
 
 
 def principal_components(features: Features) -> Features:
-    """Reduce features to their first 50 principal components, fewer of fewer hands or features.
-
-    Parameters
-    ----------
-    features : ndarray, (n, d)
-
-    Returns
-    -------
-    ndarray
-        (n, <= 50), float32.
-    """
+    """Reduce features to their first 50 principal components, fewer of fewer hands or features."""
     from sklearn.decomposition import PCA
 
     n = min(COMPONENTS, *features.shape)
@@ -92,18 +68,6 @@ def umap_embedding(
     """Embed features in a plane by UMAP (McInnes, Healy and Melville 2018, arXiv:1802.03426).
 
     One thread: with several, a seed does not fix the result (umap issues 1080 and 853).
-
-    Parameters
-    ----------
-    features : ndarray, (n, d)
-    seed : int
-    neighbours : int
-        Cut down to n - 1.
-
-    Returns
-    -------
-    ndarray
-        (n, 2), float32.
     """
     # Ten seconds to import: only where it is used.
     from umap import UMAP
@@ -131,28 +95,6 @@ def k_means(features: Features, k: int, seed: int = 0) -> NDArray[np.int64]:
     return KMeans(k, n_init=10, random_state=seed).fit_predict(features).astype(np.int64)
 
 
-def silhouettes(features: Features, seed: int = 0) -> pd.Series:
-    """Mean silhouette (Rousseeuw 1987) for each number of groups that the hands allow.
-
-    Returns
-    -------
-    Series
-        Indexed by k; empty for fewer than four hands.
-    """
-    from sklearn.metrics import pairwise_distances, silhouette_score
-
-    size = min(SILHOUETTE_HANDS, len(features))
-    sample = np.random.default_rng(seed).permutation(len(features))[:size]
-    distances = pairwise_distances(features[sample])
-    np.fill_diagonal(distances, 0)
-    scores = {}
-    for k in KS:
-        groups = k_means(features, k, seed)[sample] if k < size else np.zeros(1)
-        if 1 < len(np.unique(groups)) < len(groups):
-            scores[k] = float(silhouette_score(distances, groups, metric="precomputed"))
-    return pd.Series(scores, dtype=float, name="silhouette")
-
-
 def stability(groupings: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
     """Mean and least ARI between every two groupings of the same hands; NaN for fewer than two."""
     values = [adjusted_rand(a, b) for i, a in enumerate(groupings) for b in groupings[i + 1 :]]
@@ -165,20 +107,10 @@ def stability(groupings: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
 def known_classes(
     hands: pd.DataFrame, nuisances: Mapping[str, ArrayLike]
 ) -> dict[str, NDArray[np.int64]]:
-    """Turn what is known of hands into classes.
+    """Turn sex, age band and nuisances into classes, (n,) each.
 
-    Parameters
-    ----------
-    hands : DataFrame
-        n rows: `age_months`, `male`.
-    nuisances : mapping of str to array_like, (n,)
-        Numbers, cut at their median, or classes (booleans, words). What is the same for all
-        hands (the size, where all files have one) is left out.
-
-    Returns
-    -------
-    dict of str to ndarray
-        "sex", "age band" and the nuisances, (n,) each.
+    Numbers are cut at their median. A nuisance that is the same for all hands (the size, where all
+    files have one) is left out.
     """
     classes = {
         "sex": hands["male"].to_numpy().astype(np.int64),
@@ -222,16 +154,9 @@ NO_LABEL = "no label"
 
 @dataclass(frozen=True)
 class Representation:
-    """One description of hands by numbers.
+    """One description of hands by numbers, (n, d), and the label its network was trained on.
 
-    Attributes
-    ----------
-    name : str
-        As printed: "pixels".
-    features : ndarray, (n, d)
-    trained_on : str
-        The label its network was trained on ("age", "sex", "age and sex"), which makes it an upper
-        bound and no evidence; `NO_LABEL` otherwise.
+    That label ("age", "sex", "age and sex") makes it an upper bound and no evidence.
     """
 
     name: str
@@ -248,26 +173,16 @@ class Representation:
 class Clustering:
     """All clusterings of one representation.
 
-    Attributes
-    ----------
-    representation : Representation
-    embeddings : list of ndarray, (n, 2)
-        UMAP with the neighbours shown, one for each seed; of an upper bound the first seed alone.
-    groups : dict of (str, int) to ndarray, (n,)
-        K-means, first seed, by space ("features", "UMAP") and k: 2, and one group for each age
-        band that occurs.
-    best_k : int
-        With the highest silhouette.
-    table : DataFrame
-        One row for each space ("features", "UMAP") and known class: see `cluster`.
-    stability : DataFrame
-        One row for each space: mean and least ARI over seeds. Empty for an upper bound.
+    `embeddings` are by UMAP with `NEIGHBOURS_SHOWN`, one for each seed (of an upper bound the first
+    alone). `groups` are by K-means, first seed, by space ("features", "UMAP") and k: 2, and one
+    group for each age band that occurs. `table` has a row for
+    each space and known class (see `cluster`), `stability` for each space; it is empty for an upper
+    bound.
     """
 
     representation: Representation
     embeddings: list[Features]
     groups: dict[tuple[str, int], NDArray[np.int64]]
-    best_k: int
     table: pd.DataFrame
     stability: pd.DataFrame
 
@@ -283,31 +198,17 @@ def cluster(
     neighbours: Sequence[int] = NEIGHBOURS,
     permutations: int = 200,
 ) -> Clustering:
-    """Cluster the hands of a representation and compare the groups with known classes.
+    """Cluster the hands of a representation and compare the groups with `known_classes`.
 
-    Parameters
-    ----------
-    classes : mapping of str to ndarray, (n,)
-        From `known_classes`.
-    seeds : sequence of int
-        Of K-means and of UMAP. The first is shown and compared; all are for the stability.
-    neighbours : sequence of int
-        Of UMAP, for the stability, with the first seed.
-    permutations : int
-        Of the null.
-
-    Returns
-    -------
-    Clustering
-        Its table has: source, trained_on, space, truth, k, n, ari, nmi, homogeneity,
-        completeness, accuracy (best match), majority, null_ari_95, null_accuracy_95, p (of this
-        clustering alone; `compare` adjusts for their number). Of fewer than `MIN_HANDS` hands the
-        tables are empty.
+    The first seed, of K-means and UMAP, is compared; the other seeds and `neighbours` are for the
+    stability. Columns of the table: `COLUMNS`, where accuracy is of the best match and p of this
+    clustering alone (`compare` adjusts for their number). Of fewer than `MIN_HANDS` hands it is
+    empty.
     """
     n = len(representation.features)
     if n < MIN_HANDS:
         nothing = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=STABILITY_COLUMNS)
-        return Clustering(representation, [], {}, 1, *nothing)
+        return Clustering(representation, [], {}, *nothing)
     if not representation.is_label_free:
         seeds, neighbours = seeds[:1], ()
     reduced = principal_components(representation.features)
@@ -324,12 +225,10 @@ def cluster(
                 | {"space": space, "truth": name, "k": k, "n": n}
                 | agreement(known, groups[space, k], permutations=permutations).row()
             )
-    curve = silhouettes(reduced, seed=seeds[0])
     return Clustering(
         representation=representation,
         embeddings=embeddings,
         groups=groups,
-        best_k=int(curve.idxmax()) if len(curve) else 1,
         table=pd.DataFrame(rows, columns=COLUMNS),
         stability=_stability_table(representation, reduced, embeddings, seeds, neighbours),
     )
@@ -365,15 +264,9 @@ def compare(
 ) -> pd.DataFrame:
     """Compare all clusterings with what is known, adjusted for picking the best of them.
 
-    Three sets of tests: sex; sex among hands of one half-year of age, two-sided; and everything
-    but sex. A representation that was trained on a label takes part in none: its groups show what
-    it was trained on.
-
-    Parameters
-    ----------
-    classes : mapping of str to ndarray, (n,)
-        As given to `cluster`.
-    age_months : array_like, (n,)
+    Three sets of tests: sex; sex among hands of one half-year of age, two-sided; and everything but
+    sex. A representation that was trained on a label takes part in none: its groups show what it
+    was trained on.
 
     Returns
     -------

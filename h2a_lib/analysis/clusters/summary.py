@@ -1,12 +1,13 @@
-"""The numbers of question 3, as the slides print them."""
+"""The numbers of question 3, as the slides print them.
 
-from collections.abc import Sequence
+Tables are from `groups.compare`; the baseline, of one age threshold, is from `groups.age_baseline`.
+"""
 
 import pandas as pd
 
 from h2a_lib.analysis.age import literature
 from h2a_lib.analysis.bands import NAMES
-from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL, Clustering
+from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL
 from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
 from h2a_lib.analysis.statistics.bootstrap import FEW, number
 
@@ -21,15 +22,7 @@ def label_free(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
-    """Answer question 3 from label-free representations alone.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `groups.compare`.
-    baseline : Agreement or None
-        Of one age threshold with sex, from `groups.age_baseline`.
-    """
+    """Answer question 3 from label-free representations alone."""
     rows = label_free(table)
     by_sex = rows[rows["truth"] == "sex"]
     if by_sex.empty or baseline is None:
@@ -141,71 +134,24 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
     return best[[*columns, "majority"]].reset_index(drop=True)
 
 
-def upper_bound_sentence(table: pd.DataFrame) -> str:
-    """Say what representations that were trained on a label reach with that label."""
-    parts = []
-    for label, truth in (("age", "age band"), ("sex", "sex")):
-        rows = table[table["trained_on"].str.contains(label) & (table["truth"] == truth)]
-        if len(rows):
-            best = _best(rows)
-            parts.append(f"ARI {number(best['ari'], 3)} with {truth} when {best['source']}")
-    if not parts:
-        return "No upper bound: no network was trained on a label of these images"
-    return f"Upper bounds, trained on the label itself: {'; '.join(parts)}"
-
-
 def variables(
-    table: pd.DataFrame,
-    stability: pd.DataFrame,
-    clusterings: Sequence[Clustering],
-    baseline: Agreement | None,
-    tier: str,
-) -> dict[str, str | int]:
-    """Return ready-to-print values.
-
-    Parameters
-    ----------
-    table, stability : DataFrame
-        From `groups.compare`; and of all clusterings, one below the other.
-    baseline : Agreement or None
-        From `groups.age_baseline`.
-    tier : str
-        Of the data.
-    """
-    sentences: dict[str, str | int] = {
+    table: pd.DataFrame, stability: pd.DataFrame, baseline: Agreement | None, tier: str
+) -> dict[str, str]:
+    """Return ready-to-print values; `stability` is of all clusterings, one below the other."""
+    rows = label_free(table)
+    by_sex = rows[rows["truth"] == "sex"]
+    values = {
         "answer": answer(table, baseline),
         "groups_verdict": groups_verdict(table),
         "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
-        "upper_bound_sentence": upper_bound_sentence(table),
         "stability": stability_sentence(stability),
-        "representations": ", ".join(c.representation.name for c in clusterings),
+        "best_ari": "–",
     }
-    ks = ", ".join(f"{c.representation.name} {c.best_k}" for c in clusterings if c.best_k > 1)
-    sentences["k_by_silhouette"] = ks or "too few hands for a silhouette"
-    rows = label_free(table)
-    by_sex = rows[rows["truth"] == "sex"]
-    if by_sex.empty or baseline is None:
-        return sentences | {"n": len(clusterings[0].representation.features), "best_ari": "–"}
-    best = _best(by_sex)
-    of_sex = table[table["trained_on"].str.contains("sex") & (table["truth"] == "sex")]
-    return sentences | {
-        "n": int(best["n"]),
-        "best": f"{best['source']}, {best['space']}",
-        "best_ari": number(best["ari"], 3),
-        "best_nmi": number(best["nmi"], 3),
-        "best_accuracy": f"{best['accuracy'] * 100:.1f} %",
-        "best_null_ari": number(best["null_best_95"], 3),
-        "best_null_accuracy": f"{best['null_accuracy_95'] * 100:.1f} %",
-        "best_p": f"{best['p_best']:.3f} (the best of {len(by_sex)} clusterings)",
-        "best_p_beyond_age": f"{best['p_beyond_age']:.3f}",
-        "best_difference_within_age": f"{number(best['difference_within_age'] * 100, 0)} points",
-        "baseline_ari": number(baseline.ari, 3),
-        "baseline_accuracy": f"{baseline.accuracy * 100:.1f} %",
-        "upper_bound": f"ARI {number(of_sex['ari'].max(), 3)} when trained for sex (upper bound)"
-        if len(of_sex)
-        else "no network was trained for sex on images of the same preparation",
-    }
+    if len(by_sex) and baseline is not None:
+        values["best_ari"] = number(by_sex["ari"].max(), 3)
+        values["baseline_ari"] = number(baseline.ari, 3)
+    return values
 
 
 def stability_sentence(stability: pd.DataFrame) -> str:

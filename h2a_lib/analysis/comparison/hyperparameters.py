@@ -42,18 +42,7 @@ SIZE_PX = 224
 def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
     """List every setting that an experiment of study.yaml changes, and to what.
 
-    Parameters
-    ----------
-    config : StudyConfig
-        The parsed study.yaml.
-    profile : str
-        Whose experiments are counted.
-
-    Returns
-    -------
-    DataFrame
-        setting, default, other_values (numbers by size, else in the order of study.yaml),
-        experiments (how many of the profile's own differ from the default in it).
+    `experiments` counts the profile's own that differ from the default in it.
     """
     configs = {name: config.run_config(profile, name) for name in config.experiments}
     default, chosen = configs[DEFAULT], config.experiments_of(profile)
@@ -88,13 +77,7 @@ def varied_verdict(table: pd.DataFrame) -> str:
 
 
 def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
-    """Return in what two configurations differ besides one setting.
-
-    Returns
-    -------
-    str
-        "epochs 24 instead of 40", "5 more settings changed" (if more than two), or "" if nothing.
-    """
+    """Return how configurations differ besides one setting: "epochs 24 instead of 40"; else ""."""
     ours, theirs = differences(config, other), differences(other, config)
     names = [name for name in ours if name != setting]
     if len(names) > 2:
@@ -198,12 +181,8 @@ def operations(name: str, size_px: int = SIZE_PX) -> int:
 def network_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Describe each network that may be trained, as built, and how fast it was in these runs.
 
-    Returns
-    -------
-    DataFrame
-        network, layers, million_parameters, GFLOPs_at_224px, images_a_second (training,
-        evaluation after each epoch included; of the fastest run of the network, which other work
-        on the machine slowed least; empty without one).
+    images_a_second is of training, evaluation after each epoch included; of the fastest run, which
+    other work on the machine slowed least.
     """
     from h2a_lib.models import networks
 

@@ -17,13 +17,6 @@ def suggestion_interval(curve: pd.DataFrame, seed: int = 0) -> tuple[float, floa
 
     Residuals around the running mean keep their rate and change their sign at random, because they
     grow as the loss explodes (the wild bootstrap: Wu 1986, Annals of Statistics 14:1261).
-
-    Parameters
-    ----------
-    curve : DataFrame
-        lr and loss, see `RangeTest`.
-    seed : int
-        Of the resamples.
     """
     finite = curve[np.isfinite(curve["loss"])]
     loss = finite["loss"]
@@ -40,17 +33,9 @@ def power_of_ten(value: float) -> str:
     return f"{digit}\u00a0×\u00a010{str(int(exponent)).translate(RAISED)}"
 
 
-def interval_text(low: float, high: float) -> str:
-    """Write an interval of rates: "2 × 10⁻⁵ to 6 × 10⁻⁴"."""
-    return f"{power_of_ten(low)} to {power_of_ten(high)}"
-
-
-def variables(result: RangeTest, config: RunConfig) -> dict[str, str | int]:
+def variables(result: RangeTest, config: RunConfig) -> dict[str, str]:
     """Return what the deck says of the range test, ready to print."""
     return {
         "suggestion": power_of_ten(result.suggestion),
-        "interval": interval_text(*suggestion_interval(result.curve)),
         "default_lr": power_of_ten(config.lr),
-        "experiment": config.experiment,
-        "n_batches": len(result.curve),
     }

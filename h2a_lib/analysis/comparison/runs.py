@@ -1,7 +1,8 @@
 """The runs of a study side by side: one row each, and every experiment against the default.
 
 What is compared with what follows from study.yaml: the experiments that differ from the default in
-one setting alone are the comparison of that setting.
+one setting alone are the comparison of that setting. `groups` are the runs by experiment, `configs`
+their settings; the default is among them.
 """
 
 import math
@@ -13,6 +14,7 @@ import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label
+from h2a_lib.analysis.selection import validation
 from h2a_lib.analysis.statistics.bootstrap import Estimate, join, over_seeds
 from h2a_lib.analysis.statistics.variance_components import (
     Errors,
@@ -35,6 +37,8 @@ TRADES = {
 
 
 Groups = dict[str, list[Run]]
+COLUMNS = ["experiment", "label", "difference_months", "difference_months_low"]
+COLUMNS += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
 
 
 # --- which runs ---
@@ -50,20 +54,7 @@ def by_experiment(runs: Iterable[Run]) -> Groups:
 
 
 def differing_in(configs: Mapping[str, RunConfig], setting: str) -> list[str]:
-    """Return the default and the experiments that differ from it in one setting alone.
-
-    Parameters
-    ----------
-    configs : mapping of str to RunConfig
-        Experiment -> its settings, the default among them.
-    setting : str
-        A field of `RunConfig`.
-
-    Returns
-    -------
-    list of str
-        In the order of `configs`.
-    """
+    """Return the default and the experiments that differ from it in one setting alone."""
     default = configs[DEFAULT]
     return [
         name for name, config in configs.items() if set(differences(config, default)) <= {setting}
@@ -91,22 +82,9 @@ def configs_of(groups: Groups) -> dict[str, RunConfig]:
 
 
 def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
-    """Return each figure that these experiments are enough for, and what it compares.
+    """Return each figure that these experiments are enough for, with their names in drawing order.
 
-    Parameters
-    ----------
-    configs : mapping of str to RunConfig
-        Experiments that estimate age.
-
-    Returns
-    -------
-    dict of str to list of str
-        Figure -> names of experiments, in the order in which they are drawn.
-
-    Raises
-    ------
-    UserError
-        If the default, with which all others are compared, is not among them.
+    A UserError if the default, with which all others are compared, is not among them.
     """
     if DEFAULT not in configs:
         raise UserError(
@@ -141,11 +119,6 @@ def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
 # --- how well ---
 
 
-def validation(run: Run) -> pd.DataFrame:
-    """Return a run's predictions on the validation set."""
-    return run.predictions[run.predictions["split"] == "validation"]
-
-
 def error(run: Run) -> Estimate:
     """Return a run's validation MAE in months, computed from its predictions."""
     return age.error(validation(run))
@@ -157,7 +130,7 @@ def constant_error(run: Run) -> Estimate:
 
 
 def train_error(run: Run) -> float:
-    """Return the MAE in months of the kept weights on the hands they were trained on."""
+    """Return the MAE in months of the selected weights on the hands they were trained on."""
     trained_on = run.predictions_train
     return float((trained_on["predicted_age_months"] - trained_on["age_months"]).abs().mean())
 
@@ -201,18 +174,11 @@ def duplicates(groups: Groups) -> dict[str, str]:
 class Comparison:
     """Every experiment against the default, as one family of comparisons.
 
-    Attributes
-    ----------
-    groups : dict of str to list of Run
-        Experiment -> its runs.
-    table : DataFrame
-        experiment, label, difference_months with _low and _high (95 % each; below zero: better
-        than the default), verdict (adjusted for the number of comparisons), same_as (an earlier
-        experiment that is the same training, or ""), seeds, n; from best to worst.
-    noise : RunNoise
-        Of training, pooled over experiments with more than one seed.
-    margin_months : float
-        The smallest difference that matters.
+    `table` has, from best to worst: experiment, label, difference_months with _low and _high (95 %
+    each; below zero: better than the default), verdict (adjusted for the number of comparisons),
+    same_as (an earlier experiment that is the same training, or ""), seeds, n. `noise` is pooled
+    over experiments with more than one seed; `margin_months` is the smallest difference that
+    matters.
     """
 
     groups: Groups
@@ -235,23 +201,11 @@ class Comparison:
         """The settings of each experiment."""
         return configs_of(self.groups)
 
-    @property
-    def runs(self) -> list[Run]:
-        """All runs that are compared."""
-        return [run for group in self.groups.values() for run in group]
-
 
 def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
     """Compare every experiment that estimates age with the default.
 
     Never with the best: an experiment that was chosen because it came out first flatters itself.
-
-    Parameters
-    ----------
-    runs : iterable of Run
-        Of one study.
-    margin_months : float
-        See `StudyConfig.margin_months`.
     """
     groups = by_experiment(runs)
     if DEFAULT not in groups:
@@ -283,9 +237,7 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
                 "n": estimate.n,
             }
         )
-    columns = ["experiment", "label", "difference_months", "difference_months_low"]
-    columns += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     table = table.sort_values("difference_months", ignore_index=True)
     return Comparison(groups, table, noise, margin_months)
 
@@ -296,12 +248,8 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
 def table(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row for each run of the study: settings, errors, epochs, seconds.
 
-    Returns
-    -------
-    DataFrame
-        experiment, seed, network, differs_in, epochs, best_epoch, n_train, train_mae_months (of
-        the kept weights), mae_months with _low and _high, auc, n, seconds. MAE is NaN for a run
-        that estimates sex alone, the AUC for one that estimates age alone.
+    train_mae_months is of the selected weights. MAE is NaN for a run that estimates sex alone, the
+    AUC for one that estimates age alone.
     """
     default = next(run.config for run in runs if run.config.experiment == DEFAULT)
     rows = []
@@ -339,20 +287,9 @@ def step_grid(groups: Groups) -> pd.DataFrame:
 
 
 def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
-    """Return the training and the validation error of the experiments that vary one setting.
+    """Return training and validation error of the experiments that vary a setting of `TRADES`.
 
-    Parameters
-    ----------
-    groups : dict of str to list of Run
-        The default among them.
-    setting : str
-        A key of `TRADES`.
-
-    Returns
-    -------
-    DataFrame
-        label (the setting's value), train_mae_months, mae_months with _low and _high (over
-        children); of each experiment's first seed, by value.
+    In the order of its values, of each experiment's first seed; the interval is over children.
     """
     runs = [groups[name][0] for name in differing_in(configs_of(groups), setting)]
     runs.sort(key=lambda run: _rank(setting, getattr(run.config, setting)))
@@ -386,15 +323,8 @@ def _short(setting: str, value: object) -> str:
 class PowerLaw:
     """Validation error against the number of training hands: a straight line in logarithms.
 
-    Attributes
-    ----------
-    points : DataFrame
-        hands, mae_months: one row a run.
-    exponent : float
-        The error falls as hands to the power of minus this.
-    line : DataFrame
-        hands, mae_months with _low and _high (95 % prediction interval of one run), from the
-        smallest amount to twice the largest.
+    The error falls as hands to the power of minus `exponent`. `points` has a row for each run;
+    `line` its 95 % prediction interval, from the smallest number of hands to twice the largest.
     """
 
     points: pd.DataFrame
@@ -444,11 +374,3 @@ def power_law(groups: Groups) -> PowerLaw:
         }
     )
     return PowerLaw(points, float(-fit.slope), line)
-
-
-def parameters_in_millions(runs: Sequence[Run]) -> dict[str, float]:
-    """Return the number of parameters of each network of some runs, in millions."""
-    from h2a_lib.models import networks
-
-    names = dict.fromkeys(run.config.network for run in runs)
-    return {name: sum(p.numel() for p in networks.build(name).parameters()) / 1e6 for name in names}

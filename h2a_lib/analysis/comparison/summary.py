@@ -12,26 +12,22 @@ from h2a_lib.analysis.comparison.runs import (
     configs_of,
     constant_error,
     error,
-    parameters_in_millions,
-    power_law,
     train_error,
-    validation,
 )
-from h2a_lib.analysis.selection import best_runs
+from h2a_lib.analysis.selection import best_runs, validation
 from h2a_lib.analysis.statistics.bootstrap import Estimate, number, paired_difference
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from h2a_lib.study.runs import Run
 
-# What the deck says of a comparison: name, the figures that show it.
+# What the deck says of a comparison: name, the figure that shows it.
 TOPICS = {
-    "depth": ("curves_by_depth",),
-    "step_grid": ("step_grid_curves",),
-    "plateau": ("plateau",),
-    "cyclic": ("cyclic",),
-    "schedule": ("step_grid_curves", "plateau", "cyclic"),
-    "normalisation": ("normalisation",),
-    "learning_rate": ("learning_rates",),
-    "optimizer": ("optimizers",),
+    "depth": "curves_by_depth",
+    "step_grid": "step_grid_curves",
+    "plateau": "plateau",
+    "cyclic": "cyclic",
+    "normalisation": "normalisation",
+    "learning_rate": "learning_rates",
+    "optimizer": "optimizers",
 }
 # Experiments that a sentence names; more are counted.
 MOST_NAMED = 3
@@ -242,18 +238,14 @@ def beats_constant_sentence(run: Run) -> str:
     return f"It removes {share:.0f} % of the error of always answering the median age."
 
 
-def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str | int]:
+def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     """Return what the deck says of the runs, ready to print."""
     groups = comparison.groups
     drawn = comparisons(configs_of(groups))
-    depth = {name: groups[name] for name in drawn.get("curves_by_depth", [DEFAULT])}
     # The question is what an image shows; what the sex adds is said in 07_age_answer.
     best = best_runs(runs, "age")[0]
-    millions = parameters_in_millions(runs)
-    values: dict[str, str | int] = {
-        **{f"{name}_mae": error(group[0]).text("months") for name, group in depth.items()},
-        **{f"{name}_parameters": f"{millions[name]:.1f} million" for name in depth},
-        "n_runs": len(runs),
+    values = {
+        f"{DEFAULT}_mae": error(groups[DEFAULT][0]).text("months"),
         "errors_verdict": errors_verdict(runs),
         "constant_mae": constant_error(best).text("months"),
         "best_experiment": best.config.experiment,
@@ -261,16 +253,11 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str | in
         "answer_sentence": beats_constant_sentence(best),
         "bias_variance_sentence": variance_sentence(groups),
         "bias_variance_verdict": variance_verdict(groups),
-        "noise_sentence": noise_sentence(comparison),
-        "margin": f"{comparison.margin_months:g}",
     }
     if "forest" in drawn:
         values["forest_verdict"] = verdict(comparison)
-    if "data_curve" in drawn:
-        values["data_sentence"] = power_law_sentence(power_law(groups))
-    for topic, figures in TOPICS.items():
-        names = dict.fromkeys(name for figure in figures for name in drawn.get(figure, []))
-        if names:
+    for topic, figure in TOPICS.items():
+        if names := drawn.get(figure):
             values[f"{topic}_sentence"] = sentence(comparison, names)
             values[f"{topic}_verdict"] = verdict(comparison, names)
     return values

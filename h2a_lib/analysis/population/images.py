@@ -12,16 +12,7 @@ from h2a_lib.data.labels import id_order
 
 @dataclass(frozen=True)
 class Extreme:
-    """A hand that stands out.
-
-    Attributes
-    ----------
-    kind : str
-        "darkest", "brightest", "flattest", "smallest" or "largest".
-    id : str
-    measurement : str
-        The value by which it stands out, formatted.
-    """
+    """A hand that stands out ("darkest"), and the value by which it does, formatted."""
 
     kind: str
     id: str
@@ -153,7 +144,5 @@ def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
         "crop_hand_cut": f"{100 * hand_cut.median():.1f} %",
         "crop_hand_cut_most": f"{100 * hand_cut.max():.0f} %",
         "crop_hands_losing_5_percent": share_interval(hand_cut > 0.05).text("%", 0, 100),
-        "pad_black": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
         "squash_stretch": f"{number((longer / shorter).median(), 2)}",
-        "squash_stretch_most": f"{number((longer / shorter).max(), 2)}",
     }

@@ -1,4 +1,7 @@
-"""Age and sex of the children, and how much the labels reveal without any image."""
+"""Age and sex of the children, and how much the labels reveal without any image.
+
+`labels` has a row for each hand: id, age_months, male, split.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,15 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from h2a_lib.analysis.age.errors import constant, constant_by_sex, error
 from h2a_lib.analysis.sex.errors import BASELINES
-from h2a_lib.analysis.statistics.agreement import adjusted_rand
 from h2a_lib.analysis.statistics.bootstrap import Estimate, bootstrap, number, share_interval
 from h2a_lib.analysis.statistics.roc import auc
 
 FOLDS = 5
-# Beyond this age one cut agrees best with sex, of all cuts through the RSNA training labels.
-THRESHOLD_MONTHS = 144
 # A label counts as nearly single-sex from here on, if enough children have it.
 SINGLE_SEX_SHARE = 0.9
 MIN_PER_LABEL = 30
@@ -26,19 +25,7 @@ SPLITS = ("train", "selection", "validation", "test")
 
 
 def counts(labels: pd.DataFrame) -> pd.DataFrame:
-    """Count and describe each split, by sex and in all.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male, split.
-
-    Returns
-    -------
-    DataFrame
-        split, sex, n, age_mean, age_sd, age_median, age_min, age_max (months, one decimal; SD with
-        n - 1). A split or sex without hands has no row.
-    """
+    """Count and describe each split that has hands, by sex and in all (months; SD with n - 1)."""
     names = [name for name in SPLITS if (labels["split"] == name).any()]
     rows = []
     for split in [*names, "all"]:
@@ -56,86 +43,22 @@ def _moments(part: pd.DataFrame) -> dict[str, float]:
     return dict(zip(names, age.round(1), strict=True))
 
 
-def constant_error(labels: pd.DataFrame, by_sex: bool = False) -> Estimate:
-    """Error of predicting the training hands' median age for every validation hand.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male, split.
-    by_sex : bool
-        Predict the median of each sex instead: what is known without an image if sex is.
-
-    Returns
-    -------
-    Estimate
-        Mean absolute error in months.
-    """
-    train, held_out = (labels[labels["split"] == name] for name in ("train", "validation"))
-    predict = constant_by_sex if by_sex else constant
-    return error(predict(train, held_out))
-
-
 # --- heaping -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Heaping:
-    """How far the labels are heaped on round ages.
-
-    Attributes
-    ----------
-    multiples_of_6, multiples_of_12 : Estimate
-        Share of labels that are multiples of so many months. Evenly spread whole months would give
-        1/6 and 1/12.
-    distinct : int
-        Different values.
-    top_20 : float
-        Share of labels that have one of the 20 most frequent values.
-    """
-
-    multiples_of_6: Estimate
-    multiples_of_12: Estimate
-    distinct: int
-    top_20: float
-
-
-def heaping(labels: pd.DataFrame) -> Heaping:
-    """Measure how far the labels are heaped on round ages."""
-    age = labels["age_months"]
-    frequent = age.value_counts()
-    return Heaping(
-        share_interval(age % 6 == 0),
-        share_interval(age % 12 == 0),
-        len(frequent),
-        float(frequent.head(20).sum() / len(age)),
-    )
+def share_of_multiples_of_6(labels: pd.DataFrame) -> Estimate:
+    """Return how far the labels are heaped: evenly spread whole months would give 1/6."""
+    return share_interval(labels["age_months"] % 6 == 0)
 
 
 def sex_by_label(labels: pd.DataFrame, least: int = 1) -> pd.DataFrame:
-    """Count the children and the share of boys at each value of the label.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male.
-    least : int
-        Values with fewer children are left out.
-
-    Returns
-    -------
-    DataFrame
-        age_months, n, share_male, in the order of age.
-    """
+    """Count children and the share of boys at each label that at least so many have."""
     by_age = labels.groupby("age_months")["male"].agg(n="size", share_male="mean").reset_index()
     return by_age[by_age["n"] >= least].reset_index(drop=True)
 
 
 def single_sex_labels(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return the values of the label that nearly all belong to one sex, the most frequent first.
-
-    Values with at least 30 children of whom at least 90 % are of one sex.
-    """
+    """Return the labels of 30 or more children, 90 % of them of one sex; most frequent first."""
     by_label = sex_by_label(labels, MIN_PER_LABEL)
     is_single = (by_label["share_male"] - 0.5).abs() >= SINGLE_SEX_SHARE - 0.5
     return by_label[is_single].sort_values("n", ascending=False).reset_index(drop=True)
@@ -153,7 +76,7 @@ def format_single_sex_labels(labels: pd.DataFrame) -> str:
 
 def heaping_sentence(labels: pd.DataFrame) -> str:
     """State how many labels are round, and which of them nearly give the sex away."""
-    share = heaping(labels).multiples_of_6.text("%", 1, 100)
+    share = share_of_multiples_of_6(labels).text("%", 1, 100)
     single = single_sex_labels(labels)
     if single.empty:
         sexes = "No label with at least 30 children belongs to one sex alone"
@@ -173,18 +96,8 @@ def heaping_sentence(labels: pd.DataFrame) -> str:
 def predict_sex_from_label(labels: pd.DataFrame) -> pd.DataFrame:
     """Predict sex from the age label alone, cross-validated in five folds.
 
-    Each child is predicted from the other folds: by the majority, the best single age threshold,
-    the share of boys in its 12-month bin, and the share of boys at its exact month.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male.
-
-    Returns
-    -------
-    DataFrame
-        name, auc (Estimate, DeLong's interval; of the majority, 0.5), accuracy (Estimate).
+    Each child is predicted from the other folds: by the majority (its AUC is 0.5), the best single
+    age threshold, the share of boys in its 12-month bin, and the share of boys at its exact month.
     """
     male = labels["male"].to_numpy(bool)
     fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
@@ -211,14 +124,6 @@ def format_baselines(table: pd.DataFrame) -> pd.DataFrame:
             "accuracy": [share.text("%", 1, 100) for share in table["accuracy"]],
         }
     )
-
-
-def threshold_agreement(labels: pd.DataFrame) -> float:
-    """Return the adjusted Rand index between "older than `THRESHOLD_MONTHS`" and sex.
-
-    A clustering that has found nothing but one cut through age reaches this.
-    """
-    return adjusted_rand(labels["male"], labels["age_months"] > THRESHOLD_MONTHS)
 
 
 # --- differences between groups ------------------------------------------------------------------
@@ -253,16 +158,8 @@ def sex_age_sentence(labels: pd.DataFrame) -> str:
 class Balance:
     """How alike the hands of a split and the training hands are: split minus training.
 
-    Attributes
-    ----------
-    age_months : Estimate
-        Difference of mean ages.
-    share_male : Estimate
-        Difference of the shares of boys.
-    ks : float
-        Largest distance between the two distributions of age (Kolmogorov-Smirnov).
-    ks_p_value : float
-        Of that distance, were the split independent of age.
+    `age_months` and `share_male` are differences of means; `ks` is the Kolmogorov-Smirnov distance
+    of the ages, with its p-value.
     """
 
     age_months: Estimate
@@ -319,64 +216,25 @@ def balance_sentence(labels: pd.DataFrame) -> str:
 
 
 def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
-    """Format what the report says about the population.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        id, age_months, male, split.
-    fingerprint : str
-        Of the data set; its first 12 digits are shown.
-    """
+    """Format what the report says about the population."""
     age, male = labels["age_months"], labels["male"]
-    heaps, validation = heaping(labels), balance(labels)
     split = labels["split"].value_counts()
+    auc_by_label = predict_sex_from_label(labels).set_index("name")["auc"]
     return {
         "n_total": f"{len(labels):,}",
-        "n_train": f"{split.get('train', 0):,}",
-        "n_selection": f"{split.get('selection', 0):,}",
-        "n_validation": f"{split.get('validation', 0):,}",
-        "n_test": f"{split.get('test', 0):,}",
+        **{f"n_{name}": f"{split.get(name, 0):,}" for name in SPLITS},
         "age_mean": number(age.mean(), 1),
         "age_sd": number(age.std(), 1),
         "age_median": f"{age.median():g}",
         "age_range": f"{age.min():g}–{age.max():g}",
         "n_male": f"{male.sum():,}",
         "n_female": f"{(~male).sum():,}",
-        "share_male": f"{100 * male.mean():.1f} %",
         "fingerprint": fingerprint[:12],
-        "multiples_of_6": _percent(heaps.multiples_of_6.value),
-        "multiples_of_12": _percent(heaps.multiples_of_12.value),
-        "distinct_ages": str(heaps.distinct),
-        "top_20_ages": _percent(heaps.top_20),
-        "single_sex_plates": format_single_sex_labels(labels),
-        "constant_mae_months": constant_error(labels).text("months"),
-        "constant_by_sex_mae_months": constant_error(labels, by_sex=True).text("months"),
-        "threshold_ari": number(threshold_agreement(labels), 3),
-        "split_age_difference": validation.age_months.text("months"),
-        "split_male_difference": validation.share_male.text("percentage points", scale=100),
-        "split_ks": f"{validation.ks:.3f} (p = {validation.ks_p_value:.2f})",
-    } | _baseline_variables(predict_sex_from_label(labels))
-
-
-def _baseline_variables(table: pd.DataFrame) -> dict[str, str]:
-    keys = {
-        "majority": "majority",
-        "one age threshold": "threshold",
-        "label in years": "bins",
-        "label in months": "month",
+        "multiples_of_6": f"{100 * share_of_multiples_of_6(labels).value:.1f} %",
+        "split_age_difference": balance(labels).age_months.text("months"),
+        "label_sex_auc_bins": auc_by_label["label in years"].text("", 3),
+        "label_sex_auc_month": auc_by_label["label in months"].text("", 3),
     }
-    values = {}
-    for row in table.itertuples():
-        key = keys[row.name]
-        values[f"label_sex_accuracy_{key}"] = row.accuracy.text("%", 1, 100)
-        if key != "majority":
-            values[f"label_sex_auc_{key}"] = row.auc.text("", 3)
-    return values
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _share_of_one_sex(share_male: float) -> str:

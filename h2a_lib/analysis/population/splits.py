@@ -82,18 +82,7 @@ def _z() -> float:
 
 
 def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:
-    """List the interval widths to expect from the number of validation hands alone.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        male, split.
-
-    Returns
-    -------
-    DataFrame
-        measure, assumed (a plausible result), half_width (of its 95 % interval), n.
-    """
+    """List the half-widths of 95 % intervals to expect of so many validation hands."""
     male = labels.loc[labels["split"] == "validation", "male"].to_numpy(bool)
     boys, n = int(male.sum()), len(male)
     rows = [("MAE, months", mae, mae_half_width(mae, n)) for mae in ASSUMED_MAE_MONTHS]
@@ -124,19 +113,8 @@ def closest_pairs(hands: Hands, chunk: int = 512) -> pd.DataFrame:
     Every held-out picture is compared with all training pictures in 30 versions (mirrored, turned,
     scaled) by the correlation of whitened principal components. The closest pair is aligned by an
     affine transform (Evangelidis and Psarakis 2008, IEEE TPAMI 30:1858) and compared in its fine
-    detail, so that neither exposure nor a changed frame hides a copy.
-
-    Parameters
-    ----------
-    hands : Hands
-    chunk : int
-        Held-out pictures compared at once.
-
-    Returns
-    -------
-    DataFrame
-        One row for each held-out hand: train, held_out (positions in `hands`), correlation (of the
-        aligned detail), mirrored, identical (whether every pixel is the same).
+    detail, so that neither exposure nor a changed frame hides a copy. `train` and `held_out` are
+    positions in `hands`; `correlation` is of the aligned detail.
     """
     split = hands.labels["split"].to_numpy()
     train, held_out = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
@@ -262,11 +240,7 @@ def _detail_correlation(moving: Pixels, fixed: Pixels, matrix: Pixels) -> float:
 def duplicates(pairs: pd.DataFrame, hands: Hands) -> pd.DataFrame:
     """Count the near copies among `closest_pairs`, naming no child.
 
-    Returns
-    -------
-    DataFrame
-        kind, pairs, same_sex (share) and age_difference_months (median): true copies have the
-        same sex and age, look-alikes only about.
+    True copies have the same sex (a share) and age (a median difference), look-alikes only about.
     """
     male, age = (hands.labels[name].to_numpy() for name in ("male", "age_months"))
     kinds = {

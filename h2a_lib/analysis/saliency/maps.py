@@ -1,7 +1,8 @@
 """Saliency maps: Grad-CAM, occlusion, and sanity checks of both.
 
-A map is (s, s), not negative, and sums to one over the picture, so that the part that falls on a
-region is a share. A map that is zero everywhere stays zero.
+A map is (s, s), float32, not negative, and sums to one over the picture, so that the part that
+falls on a region is a share. A map that is zero everywhere stays zero. Pixels given to a network
+are (n, 1, s, s), float, normalised; the network is in evaluation mode.
 """
 
 import copy
@@ -56,34 +57,17 @@ def grad_cam(
     male: "Tensor | None" = None,
     layer: str | None = None,
 ) -> Maps:
-    """Map what a network's answer rests on, from the activations of one block.
+    """Map what a network's answer rests on, from the activations of one block (see `layer_for`).
 
-    The gradient of the answer times the activation, summed over channels. At the last block this
-    is Grad-CAM (Selvaraju et al. 2017, ICCV, equations 1 and 2), since all places of a pooled
-    block have one gradient. At an earlier one the gradient is kept for each place, not averaged
-    over the picture (HiResCAM: Draelos and Carin 2020, arXiv:2011.08891, section 3.3): averaged, it
-    no longer says where. (On pictures with a bright decoy and a faint sign of the age, rank
+    The gradient of the answer times the activation, summed over channels. At the last block this is
+    Grad-CAM (Selvaraju et al. 2017, ICCV, equations 1 and 2), since all places of a pooled block
+    have one gradient. At an earlier one the gradient is kept for each place, not averaged over the
+    picture (HiResCAM: Draelos and Carin 2020, arXiv:2011.08891, section 3.3): averaged, it no
+    longer says where. (On pictures with a bright decoy and a faint sign of the age, rank
     correlation with the map of occlusion rose from 0.26 to 0.54 by this: docs/answers.md.)
 
-    For sex the evidence for the sex that is called is kept. For age there is no "for": a region
-    may speak for a younger or an older hand, so the absolute value is taken.
-
-    Parameters
-    ----------
-    network : HandNet
-        In evaluation mode.
-    pixels : Tensor
-        (n, 1, s, s), float, normalised.
-    answer : {"age", "sex"}
-    male : Tensor, optional
-        (n,), for a network with the sex input.
-    layer : str, optional
-        A stage of the network; see `layer_for`.
-
-    Returns
-    -------
-    ndarray
-        (n, s, s), float32.
+    For sex the evidence for the sex that is called is kept. For age there is no "for": a region may
+    speak for a younger or an older hand, so the absolute value is taken.
     """
     import torch
     import torch.nn.functional as F  # noqa: N812 (its usual name)
@@ -108,18 +92,7 @@ def occlusion(
 ) -> Maps:
     """Map how far a prediction moves when a patch is covered (Zeiler and Fergus 2014, section 4.2).
 
-    Parameters
-    ----------
-    predict : callable
-        (m, s, s) uint8 -> (m,).
-    images : ndarray
-        (n, s, s), uint8. Each is cut into 6 x 6 patches, which are covered in turn by the picture's
-        median grey.
-
-    Returns
-    -------
-    ndarray
-        (n, s, s), float32.
+    Each image, (n, s, s) uint8, is cut into 6 x 6 patches, covered in turn by its median grey.
     """
     n, side, _ = images.shape
     edges = np.linspace(0, side, min(PATCHES, side) + 1).round().astype(int)
@@ -161,23 +134,9 @@ def randomised(
     """Return a copy with initial weights from the answer down to `last_stage` of `STAGES`.
 
     The weights are drawn as a new network's are. The batch-norm statistics are measured on the
-    pictures, as training measures them before it evaluates a network: with statistics of other
-    weights, or with none, all channels of a random network carry the picture's brightness, and the
-    check would be of that.
-
-    Parameters
-    ----------
-    network : HandNet
-    last_stage : str
-    pixels : Tensor, optional
-        (n, 1, s, s), float, normalised; with fewer than two the statistics stay as they are.
-    seed : int
-        Of the weights.
-
-    Returns
-    -------
-    HandNet
-        In evaluation mode.
+    pictures (if at least two), as training measures them before it evaluates a network: with
+    statistics of other weights, or with none, all channels of a random network carry the picture's
+    brightness, and the check would be of that.
     """
     import torch
     from torch import nn
@@ -216,23 +175,10 @@ def sanity(
 ) -> pd.DataFrame:
     """Compare maps with those of the same network with random weights, stage by stage.
 
-    Parameters
-    ----------
-    network, pixels, answer, male
-        As for `grad_cam`.
-    retrained : sequence of HandNet
-        The same network trained with other seeds: how reproducible the maps are
-        (Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267).
-    draws : int
-        Of the fully random network's weights; a hand's similarity is the mean over them. Of the
-        stages before it, which only show the way there, one.
-
-    Returns
-    -------
-    DataFrame
-        stage, similarity with _low and _high, n (hands with maps that have contrast). First
-        "other hands" (the similarity that comes of hands being in the same place) and, if there is
-        any, "other seeds"; then `STAGES`. Of at most `SANITY_HANDS` hands.
+    First come "other hands" (the similarity that comes of hands being in the same place) and "other
+    seeds" if `retrained` has networks: how reproducible the maps are (Arun et al. 2021, Radiology:
+    Artificial Intelligence 3:e200267). The fully random network is drawn `draws` times and
+    averaged. n are the hands, of at most `SANITY_HANDS`, whose maps have contrast.
     """
     pixels, male = pixels[:SANITY_HANDS], None if male is None else male[:SANITY_HANDS]
     layer = layer_for(pixels.shape[-1])
@@ -299,15 +245,7 @@ def sanity_sentence(table: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Attention:
-    """How much of the maps falls on a region, among the hands that have it.
-
-    Attributes
-    ----------
-    share : Estimate
-        Of the map.
-    area : float
-        Share of the picture that the region covers, mean.
-    """
+    """The share of the maps that falls on a region, and its mean share of the picture's area."""
 
     share: Estimate
     area: float
@@ -321,14 +259,9 @@ class Attention:
 
 
 def attention(maps: Maps, region: NDArray[np.floating]) -> Attention:
-    """Measure the share of maps on a region.
+    """Measure the share of maps on a region, (n, s, s), the share of each pixel that belongs to it.
 
-    Parameters
-    ----------
-    maps : ndarray
-        (n, s, s), each summing to one; those that are zero are left out.
-    region : ndarray
-        (n, s, s), the share of each pixel that belongs to it; hands without it are left out.
+    Hands without the region, and maps that are zero, are left out.
     """
     has = (region.sum(axis=(1, 2)) > 0) & (maps.sum(axis=(1, 2)) > 0)
     share = (maps[has] * region[has]).sum(axis=(1, 2))

@@ -25,21 +25,11 @@ MOST_BORDERS = 3
 
 
 def hand_of(image: Images) -> NDArray[np.bool_]:
-    """Find the hand: the largest bright region that is no border.
+    """Find the hand, (s, s) bool: the largest bright region that is no border.
 
-    Unexposed film around a collimated field is as bright as bone, so a region that covers more
-    than half of the upper, left or right edge is taken for a border, and the rest is parted anew
-    (Otsu 1979). The lower edge is the wrist's.
-
-    Parameters
-    ----------
-    image : ndarray
-        (s, s), uint8.
-
-    Returns
-    -------
-    ndarray
-        (s, s), bool; empty where no region is a fiftieth of the picture.
+    Unexposed film around a collimated field is as bright as bone, so a region that covers more than
+    half of the upper, left or right edge is taken for a border, and the rest is parted anew (Otsu
+    1979). The lower edge is the wrist's. Empty where no region is a fiftieth of the picture.
     """
     side = image.shape[0]
     smooth = cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), max(0.5, side / 100))
@@ -64,19 +54,9 @@ def hand_of(image: Images) -> NDArray[np.bool_]:
 
 
 def placement(image: Images) -> NDArray[np.float64]:
-    """Find the shift, turn and scale that bring a hand to the common place.
+    """Find the shift, turn and scale that bring centre, long axis and area to fixed values.
 
-    Its centre of mass, long axis and area are brought to fixed values.
-
-    Parameters
-    ----------
-    image : ndarray
-        (s, s), uint8.
-
-    Returns
-    -------
-    ndarray
-        (2, 3), for `cv2.warpAffine`; the identity where no hand is found.
+    (2, 3), for `cv2.warpAffine`; the identity where no hand is found.
     """
     side = image.shape[0]
     y, x = np.nonzero(hand_of(image))
@@ -107,12 +87,9 @@ def place(pictures: NDArray, placements: NDArray[np.float64]) -> NDArray[np.floa
 def averages_by_band(
     images: Images, maps: NDArray[np.float32], age_months: Sequence[float]
 ) -> list[tuple[str, int, NDArray[np.float32], NDArray[np.float32]]]:
-    """Average registered hands, and the maps laid over them, by age band.
+    """Average registered hands, and the maps laid over them, by age band: (band, n, image, map).
 
-    Returns
-    -------
-    list of (band, n, image, map)
-        One for each band; both pictures are zero where n is 0.
+    Both pictures are zero where n is 0.
     """
     placements = np.stack([placement(image) for image in images])
     placed_images, placed_maps = place(images, placements), place(maps, placements)
@@ -140,28 +117,11 @@ def phantom_regions(
 def _regions(
     data_folder: Path, ids: tuple[str, ...], size_px: int, geometry: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Return where things are in phantoms, in the pictures that a network is given.
+    """Return where things are in the pictures of phantoms, (n, s, s) shares of pixels.
 
-    Phantoms are drawn again from their seeds, so this is the truth and not a segmentation.
-
-    Parameters
-    ----------
-    data_folder : Path
-        Holds phantom.json.
-    ids : tuple of str
-    size_px, geometry
-        Of the network's pictures.
-
-    Returns
-    -------
-    dict of str to ndarray
-        "marker", "border" (outside the exposed field) and "hand": (n, s, s), the share of each
-        pixel that belongs to it.
-
-    Raises
-    ------
-    UserError
-        If the folder was made by another version of the generator.
+    They are "marker", "border" (outside the exposed field) and "hand". Phantoms are drawn again
+    from their seeds, so this is the truth and not a segmentation; a UserError if another version of
+    the generator made the folder.
     """
     from h2a_lib import phantoms as phantom
     from h2a_lib.data import images

@@ -37,23 +37,11 @@ COLUMNS = {"age": "predicted_age_months", "sex": "male_probability"}
 class SaliencyStudy:
     """Where a network looks.
 
-    Attributes
-    ----------
-    answer : {"age", "sex"}
-    averages : list of (band, n, image, map)
-        Registered hands and Grad-CAM maps, mean by age band.
-    occluded_averages : list of (band, n, image, map)
-        The same with the maps of occlusion.
-    cases : ndarray
-        (<= 2, s, s), uint8: single hands, with their Grad-CAM (`cams`) and occlusion maps
-        (`occluded`), (<= 2, s, s) each.
-    table : DataFrame
-        From `saliency.sanity`.
-    regions : dict of str to (Attention, Attention)
-        The share of Grad-CAM, and of occlusion: on phantoms on marker, border and hand, which are
-        known; on other hands off the hand's outline, as it is found.
-    n : int
-        Hands behind the averages and the sanity check.
+    `averages` are of registered hands and Grad-CAM maps, `occluded_averages` of those and the maps
+    of occlusion: (band, n, image, map). `cases`, with their maps `cams` and `occluded`, are single
+    hands, (<= 2, s, s) each. `table` is from `maps.sanity`. `regions` has the share of Grad-CAM,
+    and of occlusion: on phantoms on marker, border and hand, which are known; on other hands off
+    the hand's estimated outline. `n` hands stand behind the averages and the sanity check.
     """
 
     answer: Answer
@@ -127,19 +115,10 @@ def study_saliency(
     answer: Answer,
     data_folder: Path,
 ) -> SaliencyStudy:
-    """Study where a run looks on some hands that it was not trained on.
+    """Study where the first run looks on hands, (n, s, s) uint8, that it was not trained on.
 
-    Parameters
-    ----------
-    runs : sequence of Run
-        The first is studied; the others, its other seeds, show how reproducible maps are.
-    images : ndarray
-        (n, s, s), uint8. Occlusion evaluates the network 36 times for each.
-    frame : DataFrame
-        n rows in the images' order: id, age_months, male.
-    answer : {"age", "sex"}
-    data_folder : Path
-        If it holds phantoms, their regions are known.
+    The other runs, its other seeds, show how reproducible maps are. `frame` has a row for each
+    image: id, age_months, male. If `data_folder` holds phantoms, their regions are known.
     """
     import torch
 
