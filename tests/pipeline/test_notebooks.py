@@ -45,6 +45,13 @@ def test_a_notebook_runs_with_its_parameters_and_beside_its_source(notebook, tmp
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["done.ipynb"]
 
 
+@pytest.mark.parametrize("value", ['a"b', "a\\'b\\", "a\nb {x} $HOME", "häns & co", "None"])
+def test_a_parameter_of_any_letters_arrives_as_it_is(notebook, tmp_path, value):
+    source = notebook("from pathlib import Path\nPath('made.txt').write_text(repr(name))")
+    notebooks.execute(source, tmp_path / "done.ipynb", {"name": value})
+    assert (tmp_path / "made.txt").read_text() == repr(value)
+
+
 def test_an_undeclared_parameter_is_an_error_that_lists_the_declared_ones(notebook, tmp_path):
     with pytest.raises(UserError, match=r"parameter of source.ipynb 'm'; known: n, name"):
         notebooks.execute(notebook("n"), tmp_path / "out.ipynb", {"m": 7})
