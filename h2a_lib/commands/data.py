@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from h2a_lib.commands.shared import (
+    AgeUnitOption,
+    ColumnsOption,
     DataOption,
     ProfileOption,
     check_suffix,
@@ -67,12 +69,8 @@ def fetch(
 def check(
     folder: Annotated[Path, typer.Argument(help="Radiographs, or a label table alone.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    age_unit: Annotated[
-        str | None, typer.Option(help="months or years, where the heading does not say.")
-    ] = None,
-    columns: Annotated[
-        str, typer.Option(help="Headings of your own: 'id=Patient,age_years=Age,sex=Gender'.")
-    ] = "",
+    age_unit: AgeUnitOption = None,
+    columns: ColumnsOption = "",
 ) -> None:
     """Check every label and every image; exit code 0 only if all are sound."""
     import json

@@ -18,6 +18,12 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="A folder of radiographs (CSV and images) instead of the profile's own."),
 ]
+AgeUnitOption = Annotated[
+    str | None, typer.Option(help="months or years, where the heading does not say.")
+]
+ColumnsOption = Annotated[
+    str, typer.Option(help="Headings of your own: 'id=Patient,age_years=Age,sex=Gender'.")
+]
 RunOption = Annotated[
     Path, typer.Option(help="A finished run: runs/<study>/<experiment>/seed-<k>.")
 ]

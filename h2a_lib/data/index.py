@@ -64,7 +64,7 @@ def scan(
     if tasks:
         saved = time.monotonic()
 
-        def save() -> None:
+        def write_memory() -> None:
             _remember(memory, remembered, {p: [states[p], what] for p, what in facts_of.items()})
 
         try:
@@ -75,10 +75,10 @@ def scan(
                 for array in arrays:
                     array.log(sound)
                 if time.monotonic() > saved + SECONDS_BETWEEN_SAVES:
-                    save()
+                    write_memory()
                     saved = time.monotonic()
         finally:
-            save()
+            write_memory()
     return pd.DataFrame([{"path": path, **facts_of[path]} for path in states], columns=COLUMNS)
 
 

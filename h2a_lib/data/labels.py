@@ -68,21 +68,33 @@ class TableFormat:
     @classmethod
     def parse(cls, columns: str = "", age_unit: str | None = None) -> "TableFormat":
         """Read 'id=Patient,age_years="Age (years)",sex=Gender'."""
-        words = shlex.shlex(columns, posix=True, punctuation_chars=False)
-        words.whitespace, words.whitespace_split = ",", True
+        lexer = shlex.shlex(columns, posix=True, punctuation_chars=False)
+        lexer.whitespace, lexer.whitespace_split, lexer.commenters = ",", True, ""
+        mistake = UserError(
+            f"--columns {columns!r}: name columns as id=HEADING,age_months=HEADING,"
+            "sex=HEADING (or age_years)"
+        )
+        try:
+            words = list(lexer)
+        except ValueError:  # a quotation mark without its partner
+            raise mistake from None
         pairs = {}
         for word in words:
             what, equals, heading = word.partition("=")
             what = {"sex": "male", "boneage": "age_months"}.get(what.strip(), what.strip())
             if not equals or what not in HEADINGS:
-                raise UserError(
-                    f"--columns {columns!r}: name columns as id=HEADING,age_months=HEADING,"
-                    "sex=HEADING (or age_years)"
-                )
+                raise mistake
             pairs[what] = heading.strip()
         if age_unit not in (None, "months", "years"):
             raise unknown("age unit", age_unit, ("months", "years"))
         return cls(pairs, age_unit)
+
+    @property
+    def options(self) -> list[str]:
+        """The words of the command line that give this format."""
+        words = ["--age-unit", self.age_unit] if self.age_unit else []
+        pairs = [f"{what}={shlex.quote(heading)}" for what, heading in self.columns.items()]
+        return words + (["--columns", ",".join(pairs)] if pairs else [])
 
 
 AS_HEADED = TableFormat()

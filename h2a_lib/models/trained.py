@@ -107,11 +107,12 @@ def save_run(
             "n_train": len(trained.predictions_train),
             **{
                 split: {"n": len(part)}
-                # JSON has no NaN: the AUC of one sex alone is left out.
+                # JSON has no NaN: the AUC of one sex alone is left out. Hands without an age are
+                # predicted and not scored, not even where their sex is known.
                 | {
                     name: round(value, 6)
                     for name, value in (metrics_of(part) | ssl_loss.get(split, {})).items()
-                    if np.isfinite(value)
+                    if split != "unlabelled" and np.isfinite(value)
                 }
                 for split, part in by_split
             },

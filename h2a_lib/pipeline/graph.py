@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.data.pool import cores
 from h2a_lib.errors import UserError, unknown
 from h2a_lib.files import clear_errors, remove, sweep, write_json, write_text
@@ -92,11 +93,16 @@ def build(
         _run_snakemake(study, targets, stale, at_most, renderer, cluster)
 
 
-def plan(study: Study, renderer: str = "auto", at_most: int | None = None) -> str:
+def plan(
+    study: Study,
+    renderer: str = "auto",
+    at_most: int | None = None,
+    form: TableFormat = AS_HEADED,
+) -> str:
     """Return which steps of the report would run: why, and how long each took the last time."""
     if not study.data_file.exists():
         return f"Nothing is made yet of {study.name!r}: first the data, then all steps."
-    prepare_data(study)
+    prepare_data(study, form=form)
     steps = Steps(study, renderer)
     if not (stale := stale_steps(steps)):
         return f"Nothing to do: the report of {study.name!r} is up to date."

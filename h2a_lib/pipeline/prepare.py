@@ -1,6 +1,8 @@
 """Make a study's data ready: draw the phantoms, check every label and image."""
 
+import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from h2a_lib import phantoms
@@ -12,6 +14,8 @@ from h2a_lib.files import is_same_csv, read_json, remove, write_csv, write_json
 from h2a_lib.study.config import Phantoms
 from h2a_lib.study.workspace import Study
 
+# How the user said that the label table is to be read; absent where its headings say it all.
+FORMAT_FILE = "table-format.json"
 # The least of each split: to normalise a batch, to choose an epoch, to embed and to report on.
 LEAST_HANDS = {"train": 10, "selection": 2, "validation": 5}
 
@@ -23,11 +27,17 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
     unchanged data set costs a look at each file's size and time. `labels.csv` and `data.json` are
     written only if they change, so that an unchanged data set makes nothing stale.
 
-    From here on every run of the profile is wanted again, those that failed before as well. A
-    DataError has every problem of the data at once; a UserError says that there are none, or too
-    few hands.
+    From here on every run of the profile is wanted again, those that failed before as well. The
+    table's format is remembered with the study, and holds until another one is given. A DataError
+    has every problem of the data at once; a UserError says that there are none, or too few hands.
     """
     remove(study.missing_file)
+    if form == AS_HEADED and (form := remembered_format(study)) != AS_HEADED:
+        print(
+            f"labels are read with {shlex.join(form.options)}, as before; to read them by their "
+            f"headings, delete {study.results_folder / FORMAT_FILE}",
+            file=sys.stderr,
+        )
     if study.profile.phantoms is not None and study.name == study.profile_name:
         _draw_phantoms(study.data_folder, study.profile.phantoms, progress)
     elif not study.data_folder.is_dir():
@@ -50,10 +60,18 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
         for warning in inspection.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         _require_hands(inspection)
+        if form != AS_HEADED:
+            write_json(study.results_folder / FORMAT_FILE, asdict(form))
         _write(study, inspection)
         inspection.finish_arrays()  # after the labels: a cache is never older than they are
     finally:
         inspection.release()
+
+
+def remembered_format(study: Study) -> TableFormat:
+    """Return the format that the user last gave for the study's label tables."""
+    file = study.results_folder / FORMAT_FILE
+    return TableFormat(**read_json(file)) if file.exists() else AS_HEADED
 
 
 def _require_hands(inspection: sources.Inspection) -> None:

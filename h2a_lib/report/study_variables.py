@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable
 
+from h2a_lib.pipeline.prepare import remembered_format
 from h2a_lib.study import provenance
 from h2a_lib.study.workspace import Study, format_runs
 
@@ -50,6 +51,7 @@ def report_command(study: Study) -> str:
         folder, root = study.data_folder.resolve(), study.root.resolve()
         inside = folder.is_relative_to(root)
         words += ["--data", str(folder.relative_to(root) if inside else folder)]
+    words += remembered_format(study).options
     return shlex.join(words)
 
 

@@ -13,6 +13,7 @@ from data_folders import write_set
 
 from h2a_lib.data import cache, images, index, ingest, sources
 from h2a_lib.errors import DataError, UserError
+from h2a_lib.pipeline import cache_images
 
 IDS = [str(k) for k in range(100, 140)]
 
@@ -169,9 +170,10 @@ def test_a_build_killed_outright_is_taken_up_where_it_was(tmp_path):
     (tmp_path / "data.json").write_text('{"fingerprint": "f"}')
     # Each chunk takes a while, so that the kill falls into the middle.
     script = (
-        "import sys, time\nfrom h2a_lib.data import cache, index, ingest\nreal = ingest.ingest\n"
+        "import sys, time\nfrom h2a_lib.data import index, ingest\n"
+        "from h2a_lib.pipeline import cache_images\nreal = ingest.ingest\n"
         "def slow(*all):\n    time.sleep(0.2)\n    return real(*all)\n"
-        "ingest.ingest, index.CHUNK = slow, 10\nsys.exit(cache.main(sys.argv[1:]))"
+        "ingest.ingest, index.CHUNK = slow, 10\nsys.exit(cache_images.main(sys.argv[1:]))"
     )
     arguments = [str(tmp_path), str(data), "24", "pad", "none", f"{tmp_path}/cache/cache.json"]
     killed = subprocess.Popen([sys.executable, "-c", script, *arguments])
@@ -185,7 +187,7 @@ def test_a_build_killed_outright_is_taken_up_where_it_was(tmp_path):
     assert not (tmp_path / "cache").exists()
     before = len(log.read_text().splitlines())
     assert 30 <= before < 300
-    assert cache.main(arguments) == 0
+    assert cache_images.main(arguments) == 0
     labels = sources.inspect(data).labels
     resumed = build(data, tmp_path / "cache", labels)
     assert (resumed.images == build(data, tmp_path / "whole", labels).images).all()

@@ -161,8 +161,9 @@ def test_headings_of_ones_own_are_listed_and_can_be_named(tmp_path):
     form = TableFormat.parse('id=Patient,age_years="Age (years)",sex=Gender')
     inspection = sources.inspect(tmp_path, form=form)
     assert inspection.is_sound and set(inspection.labels["age_months"]) == {66.0}
-    with pytest.raises(UserError, match="name columns as"):
-        TableFormat.parse("patient")
+    for mistake in ("patient", "id=Bob's"):
+        with pytest.raises(UserError, match="name columns as"):
+            TableFormat.parse(mistake)
 
 
 def test_the_official_test_ages_are_read_from_excel(tmp_path):

@@ -4,21 +4,30 @@ from write_points import ROOT, as_table, in_library, in_source
 
 PARTIAL = "in `<cache>.partial`, which nothing reads as a cache until it is renamed"
 RENDERED = "in the temporary folder of `render`, renamed when all is checked"
+MEMORY = "into memory, not onto the disk"
+RENAMED = "a folder is renamed whole"
+ATOMIC_INSIDE = "`save` is the function above it, which is atomic"
 FETCHED = "under `.part-<name>`, renamed when size and CRC are right"
 # The places that write without the atomic writer, and why what they leave is whole all the same.
 REASONS = {
-    ("h2a_lib/data/cache.py", "_begin_or_resume"): PARTIAL,
+    ("h2a_lib/data/cache.py", "log"): PARTIAL,
+    ("h2a_lib/data/cache.py", "_resume"): PARTIAL,
     ("h2a_lib/data/cache.py", "_reserve"): PARTIAL,
-    ("h2a_lib/data/cache.py", "_fill_all"): PARTIAL,
     ("h2a_lib/data/ingest.py", "ingest"): PARTIAL,
     ("h2a_lib/data/fetch.py", "_write"): FETCHED,
     ("h2a_lib/data/fetch.py", "_copy"): FETCHED,
     ("h2a_lib/data/fetch.py", "_bring"): "a link appears whole",
+    ("h2a_lib/figures/explore/live.py", "png"): MEMORY,
     ("h2a_lib/phantoms/writing.py", "save_png"): "in the temporary folder of `write`",
+    ("h2a_lib/pipeline/graph.py", "mark"): "an empty file appears whole",
+    ("h2a_lib/pipeline/perform.py", "set_aside"): RENAMED,
+    ("h2a_lib/pipeline/perform.py", "swap_with_old"): RENAMED,
     ("h2a_lib/report/pdf_figures.py", "write_for_pdf"): "in the folder that `stage` renames whole",
     ("h2a_lib/report/renderers.py", "render_with_quarto"): RENDERED,
     ("h2a_lib/report/renderers.py", "_pandoc_pdf"): RENDERED,
     ("h2a_lib/report/renderers.py", "compile_typst"): RENDERED,
+    ("h2a_lib/study/results.py", "show"): ATOMIC_INSIDE,
+    ("h2a_lib/study/results.py", "display_drawing"): MEMORY,
 }
 
 

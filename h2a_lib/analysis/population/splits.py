@@ -253,7 +253,7 @@ def duplicates(pairs: pd.DataFrame, hands: Hands) -> pd.DataFrame:
     for kind, chosen in kinds.items():
         a, b = (pairs.loc[chosen, name].to_numpy(int) for name in ("train", "held_out"))
         same_sex = float((male[a] == male[b]).mean()) if len(a) else math.nan
-        difference = float(np.median(np.abs(age[a] - age[b]))) if len(a) else math.nan
+        difference = float(pd.Series(np.abs(age[a] - age[b])).median())  # not every hand has one
         rows.append(
             {"kind": kind, "pairs": len(a), "same_sex": round(same_sex, 4)}
             | {"age_difference_months": difference}
