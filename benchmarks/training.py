@@ -4,9 +4,8 @@
         [--precision 32-true] [--seconds 8] [--rounds 3] [--without-files]
 
 On phantoms, same network, batch and pixels: (a) ours, with augmentation on; (b) the limit: the same
-network stepping on one fixed batch; also without what makes it faster (on a processor torch's
-convolutions, see `h2a_lib.models.convolution`; on a GPU kernel by kernel, see
-`h2a_lib.models.cuda_graph`); (c) what a user would write: a Dataset that decodes the full-size PNG
+network stepping on one fixed batch; on a GPU also kernel by kernel, see
+`h2a_lib.models.cuda_graph`; (c) what a user would write: a Dataset that decodes the full-size PNG
 with Pillow, torchvision's transforms, a DataLoader with two workers; (d) fastai's ImageDataLoaders
 and learner, whole epochs on files that already have the size, if it is installed (`pip install
 fastai`). The methods take turns, and the median of each one's rounds counts, so that other work on
@@ -37,7 +36,6 @@ from h2a_lib import phantoms as phantom
 from h2a_lib.data import images
 from h2a_lib.files import write_json
 from h2a_lib.models import networks
-from h2a_lib.models.convolution import Conv2d
 from h2a_lib.models.cuda_graph import Graphed
 from h2a_lib.models.dataset import DeviceDataset, PixelStatistics, augment, generator, normalise
 from h2a_lib.models.schedules import build_optimizer
@@ -50,6 +48,7 @@ HEIGHT_PX, DIFFERENT = 1620, 24
 HANDS = 1600
 LAYOUT = "boneage-training-dataset"
 AUGMENT = study.Augment()
+SINGLE = "kernel by kernel"
 
 
 class Steps:
@@ -63,13 +62,9 @@ class Steps:
         torch.manual_seed(0)
         network = networks.build(options.network)
         network = network.to(self.fabric.device).to(memory_format=torch.channels_last)
-        if how == "torch's convolutions":
-            for module in network.modules():
-                if isinstance(module, Conv2d):
-                    module.__class__ = nn.Conv2d
         optimizer = build_optimizer(study.Adam(name="adam"), network, 1e-3, 0.0)
         learner = network
-        if self.fabric.device.type == "cuda" and how != "kernel by kernel":
+        if self.fabric.device.type == "cuda" and how != SINGLE:
             learner = Graphed(network, options.batch, options.size, self.fabric)
         self.model, self.optimizer = self.fabric.setup(learner, optimizer)
 
@@ -105,9 +100,8 @@ def main() -> None:
             "ours": ours(prepared, ages, options),
             "limit": limit(prepared, ages, options),
         }
-        on_gpu = torch.cuda.is_available()
-        how = "kernel by kernel" if on_gpu else "torch's convolutions"
-        methods[f"limit, {how}"] = limit(prepared, ages, options, how)
+        if torch.cuda.is_available():
+            methods[f"limit, {SINGLE}"] = limit(prepared, ages, options, SINGLE)
         if not options.without_files:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):

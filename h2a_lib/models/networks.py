@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, resnet
 
 from h2a_lib.errors import UserError, unknown
-from h2a_lib.models.convolution import use_matrix_products
 from h2a_lib.study.config import RunConfig, Stem, Task
 
 TASKS = get_args(Task)
@@ -292,7 +291,6 @@ def build(
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     trunk = TRUNKS[name](name, width, stem, pretrained)
-    use_matrix_products(trunk.module)
     return HandNet(trunk, task, sex_input, quantiles, stride=32 if stem == "imagenet" else 16)
 
 

@@ -1,10 +1,21 @@
 """Processes that begin with the heavy libraries already imported.
 
-A job of the study spends 10 s of processor time on importing torch, pandas and their kin before it
-does anything (measured: docs/performance.md), and a study has dozens of jobs. `python -m
+A job of the study would spend seconds of processor time on importing torch, pandas and their kin
+(measured: docs/performance.md), and a study has dozens of jobs. `python -m
 h2a_lib.pipeline.forkserver MODULE ARGUMENT...` does what `python -m MODULE ARGUMENT...` does, but
 in a fork of a server that has imported them once, if one is running. Without a server (another
 machine of a cluster, a GPU, a system that cannot fork safely) it is the plain thing.
+
+The protocol, over a Unix socket whose path is in `H2A_WARM`; one connection is one job:
+
+1. The client sends 8 bytes, the length of its request (big-endian), and along with them its three
+   standard streams (SCM_RIGHTS); then the request: JSON, the fields of `Request` in order.
+2. For each signal that the client receives, it sends one byte, the signal's number. The server
+   sends the signal to the job's process group.
+3. When the job has ended the server sends one byte, its exit code, 128 + n if signal n ended it.
+
+A client that closes the connection before has its job killed. The server and all its jobs end when
+its standard input closes, that is, with the process that started it.
 """
 
 import atexit
@@ -42,8 +53,9 @@ HEAVY = (
     "lightning_fabric",
     "safetensors.torch",
 )
-# How often a client looks whether the process that started it is still there.
-SECONDS_BETWEEN_LOOKS = 1.0
+# How often a client checks that the process that started it is still there.
+SECONDS_BETWEEN_CHECKS = 1.0
+STANDARD_INPUT = 0
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,9 +74,17 @@ def server(
 ) -> Iterator[dict[str, str]]:
     """Keep a server for as long as the block runs; it ends with this process, however that ends.
 
-    It imports `modules` while the caller goes on, in `environment`: libraries read it (how many
-    threads, say) when they are imported. Yields the environment of the jobs: that of the server,
-    and where it is.
+    Parameters
+    ----------
+    modules : tuple of str
+        What is imported, while the caller goes on.
+    environment : mapping of str to str
+        Of the server: libraries read it (how many threads, say) when they are imported.
+
+    Yields
+    ------
+    dict of str to str
+        The environment of the jobs: that of the server, and where it is.
     """
     # A fork may use neither CUDA's context nor, on a Mac, the system's libraries.
     if sys.platform != "linux" or shutil.which("nvidia-smi"):
@@ -85,7 +105,13 @@ def server(
 
 
 def run(module: str, arguments: list[str]) -> int | str | None:
-    """Run a module as `python -m` does, in a fork of the server if there is one."""
+    """Run a module as `python -m` does, in a fork of the server if there is one.
+
+    Returns
+    -------
+    int, str or None
+        What `sys.exit` takes.
+    """
     if address := os.environ.get(ADDRESS):
         connection = socket.socket(socket.AF_UNIX)
         if connection.connect_ex(address) == 0:
@@ -104,7 +130,7 @@ def _ask(connection: socket.socket, module: str, arguments: list[str]) -> int:
     payload = json.dumps(request).encode()
     socket.send_fds(connection, [len(payload).to_bytes(8)], [0, 1, 2])
     connection.sendall(payload)
-    connection.settimeout(SECONDS_BETWEEN_LOOKS)
+    connection.settimeout(SECONDS_BETWEEN_CHECKS)
     while os.getppid() == parent:
         with contextlib.suppress(TimeoutError):
             if code := connection.recv(1):
@@ -113,73 +139,101 @@ def _ask(connection: socket.socket, module: str, arguments: list[str]) -> int:
     return 1  # the server is gone, or whoever wanted this: the closed connection ends the job
 
 
-def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
-    """Fork a process for each request until standard input closes.
+class Server:
+    """Forks a process for each request that comes to a Unix socket.
 
-    Returns, in a fork, the module to run and its arguments; in the server, at its end, None.
+    What a client and the server send each other is in this module's description.
+
+    Parameters
+    ----------
+    address : str
+        Path of the socket.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the jobs hear of it from their clients
-    awake, wake = socket.socketpair()
-    wake.setblocking(False)
-    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
-    listener.listen(64)
-    print("listening", flush=True)
-    _import(modules)  # whoever asks meanwhile waits in the queue
-    selector = selectors.DefaultSelector()
-    for source in (0, listener, awake):
-        selector.register(source, selectors.EVENT_READ)
-    jobs: dict[socket.socket, int] = {}
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj == 0:
-                for pid in jobs.values():
-                    _kill(pid, signal.SIGKILL)
-                return None
-            if key.fileobj is listener:
-                connection, _ = listener.accept()
-                request, streams = _receive(connection)
-                pid = os.fork()
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    selector.close()
-                    for inherited in (listener, awake, wake, connection, *jobs):
-                        inherited.close()
-                    return _become(request, streams)
-                os.setpgid(pid, pid)
-                for stream in streams:
-                    os.close(stream)
-                jobs[connection] = pid
-                selector.register(connection, selectors.EVENT_READ)
-            elif key.fileobj is awake:
-                awake.recv(4096)
-                for connection, pid in list(jobs.items()):
-                    ended, status = os.waitpid(pid, os.WNOHANG)
-                    if ended:
-                        code = os.waitstatus_to_exitcode(status)
-                        with contextlib.suppress(OSError):  # its client may be gone
-                            connection.send(bytes([code if code >= 0 else 128 - code]))
-                        with contextlib.suppress(KeyError):
-                            selector.unregister(connection)
-                        connection.close()
-                        del jobs[connection]
-            elif key.fileobj in jobs:
-                received = key.fileobj.recv(1)
-                _kill(jobs[key.fileobj], received[0] if received else signal.SIGKILL)
-                if not received:  # the client is gone; the job's end wakes us
-                    selector.unregister(key.fileobj)
+
+    def __init__(self, address: str):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the jobs hear of it from their clients
+        self.ended, wake = socket.socketpair()  # readable when a job has ended
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(address)
+        self.listener.listen(64)
+        self.jobs: dict[socket.socket, int] = {}
+        self.inherited = [self.listener, self.ended, wake]
+        self.selector = selectors.DefaultSelector()
+        for source in (STANDARD_INPUT, self.listener, self.ended):
+            self.selector.register(source, selectors.EVENT_READ)
+
+    def serve(self) -> Request:
+        """Serve until standard input closes, which ends this process; return in a fork alone."""
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj == STANDARD_INPUT:
+                    self.leave()
+                elif key.fileobj is self.listener:
+                    if request := self.start_job():
+                        return request
+                elif key.fileobj is self.ended:
+                    self.report_ended_jobs()
+                elif key.fileobj in self.jobs:
+                    self.pass_on_signal(key.fileobj)
+
+    def start_job(self) -> Request | None:
+        """Fork for a client; return its request in the fork, and None in the server."""
+        connection, _ = self.listener.accept()
+        request, streams = _receive(connection)
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            self.selector.close()
+            for inherited in (*self.inherited, connection, *self.jobs):
+                inherited.close()
+            _become(request, streams)
+            return request
+        os.setpgid(pid, pid)
+        for stream in streams:
+            os.close(stream)
+        self.jobs[connection] = pid
+        self.selector.register(connection, selectors.EVENT_READ)
+        return None
+
+    def report_ended_jobs(self) -> None:
+        """Send the exit code of each job that has ended to its client."""
+        self.ended.recv(4096)
+        for connection, pid in list(self.jobs.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                with contextlib.suppress(OSError):  # its client may be gone
+                    connection.send(bytes([code if code >= 0 else 128 - code]))
+                with contextlib.suppress(KeyError):
+                    self.selector.unregister(connection)
+                connection.close()
+                del self.jobs[connection]
+
+    def pass_on_signal(self, connection: socket.socket) -> None:
+        """Send a job the signal that its client has received; kill it if the client is gone."""
+        received = connection.recv(1)
+        _kill(self.jobs[connection], received[0] if received else signal.SIGKILL)
+        if not received:  # `report_ended_jobs` does the rest
+            self.selector.unregister(connection)
+
+    def leave(self) -> NoReturn:
+        """Kill all jobs and end, without taking apart the libraries."""
+        for pid in self.jobs.values():
+            _kill(pid, signal.SIGKILL)
+        os._exit(0)
 
 
 def _import(modules: list[str]) -> None:
     """Import libraries; end at once if standard input closes before that is done."""
 
-    def look(*_: object) -> None:
-        if select.select([0], [], [], 0)[0]:
+    def end_if_closed(*_: object) -> None:
+        if select.select([STANDARD_INPUT], [], [], 0)[0]:
             os._exit(0)
 
-    signal.signal(signal.SIGALRM, look)
+    signal.signal(signal.SIGALRM, end_if_closed)
     signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
     for module in modules:
         importlib.import_module(module)
@@ -194,7 +248,7 @@ def _receive(connection: socket.socket) -> tuple[Request, list[int]]:
         return Request(*json.loads(file.read(int.from_bytes(size)))), streams
 
 
-def _become(request: Request, streams: list[int]) -> tuple[str, list[str]]:
+def _become(request: Request, streams: list[int]) -> None:
     """Make this fork look like a process that the client has started."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -208,7 +262,6 @@ def _become(request: Request, streams: list[int]) -> tuple[str, list[str]]:
     os.environ.update(request.environment)
     if "JPY_PARENT_PID" in request.environment:  # a kernel ends when this is not its parent
         os.environ["JPY_PARENT_PID"] = str(os.getppid())
-    return request.module, request.arguments
 
 
 def _kill(pid: int, number: int) -> None:
@@ -224,11 +277,12 @@ def main() -> int | str | None:
     address, *modules = arguments
     # What ipykernel sets before a notebook can import matplotlib, which reads it once.
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    job = serve(address, modules)
-    if job is None:
-        return 0
-    module, sys.argv[1:] = job
-    _run_and_leave(module)
+    warm = Server(address)
+    print("listening", flush=True)
+    _import(modules)  # whoever asks meanwhile waits in the queue
+    request = warm.serve()
+    sys.argv[1:] = request.arguments
+    _run_and_leave(request.module)
 
 
 def _run_and_leave(module: str) -> NoReturn:

@@ -117,9 +117,9 @@ def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
         )
         for seconds in (90.0, 60.0)
     )
-    table = sheet.network_table([slow, fast]).set_index("network")
-    assert table.loc["ResNet-18", "images_a_second"] == 20
-    assert table["images_a_second"].isna().sum() == 2
+    speed = sheet.network_table([slow, fast]).set_index("network")["images_a_second"]
+    assert speed.pop("ResNet-18") == 20
+    assert len(speed) and speed.isna().all()
 
 
 def test_blocks_are_drawn_with_the_kernels_and_channels_they_have():

@@ -1,12 +1,10 @@
 """Training: direction, determinism, resume, and that it learns at all."""
 
+import contextlib
 import itertools
 import math
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from squares import squares
+from training_process import start
 
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks, training
@@ -66,12 +65,12 @@ def test_best_checkpoint_is_the_one_with_the_lowest_error(config, hands, tmp_pat
 
 
 def test_a_network_learns_the_side_of_a_square(config, tmp_path):
-    hands = squares(60, n_validation=15)
+    hands = squares(75, n_validation=15)
     trained = train(config(epochs=8), hands, tmp_path / "checkpoint.pt")
-    found = metrics_of(trained.predictions)["mae_months"]
+    error = metrics_of(trained.predictions)["mae_months"]
     truth = hands.labels.set_index("id").loc[trained.predictions["id"], "age_months"]
     constant = np.abs(truth - trained.predictions_train["age_months"].median()).mean()
-    assert found < constant / 2
+    assert error < constant / 2
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(config, hands, tmp_path):
@@ -145,41 +144,26 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_with(config, hands, tmp_path
     assert epochs == [1, 2]
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from squares import SETTINGS, squares
-from h2a_lib.study import runs
-from h2a_lib.study import config as study
-from h2a_lib.models.trained import save_run
-from h2a_lib.models.training import train
-folder = Path(sys.argv[2])
-config = study.RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9}))
-hands = squares(40, n_validation=10)
-tell = lambda progress, _: print(progress.epoch, flush=True)
-trained = train(config, hands, folder / runs.CHECKPOINT, tell, float(sys.argv[3]))
-save_run(folder, config, trained, hands.fingerprint, "made-up squares")
-"""
-
-
-def start(folder: Path, seconds_between_checkpoints: float = 0) -> subprocess.Popen:
-    folder.mkdir(exist_ok=True)
-    arguments = [Path(__file__).parents[1] / "helpers", folder, seconds_between_checkpoints]
-    return subprocess.Popen(
-        [sys.executable, "-c", KILLED, *map(str, arguments)],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[Path, float]:
     """Return the run of a training that nothing interrupted, and its seconds."""
-    folder, began = tmp_path_factory.mktemp("whole"), time.monotonic()
-    assert start(folder).wait() == 0
+    folder = tmp_path_factory.mktemp("whole")
+    start(folder / "first")[0].join()  # the first one waits for the server to import
+    began = time.monotonic()
+    assert finish(start(folder)) == [1, 2, 3, 4, 5]
     return folder, time.monotonic() - began
+
+
+def finish(started) -> list[int]:
+    """Wait for a training to end well; return the epochs that it has done."""
+    process, epochs = started
+    done = []
+    with contextlib.suppress(EOFError):
+        while True:
+            done.append(epochs.recv())
+    process.join()
+    assert process.exitcode == 0
+    return done
 
 
 def assert_same_run(folder: Path, whole: Path) -> None:
@@ -190,23 +174,22 @@ def assert_same_run(folder: Path, whole: Path) -> None:
 def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(whole, tmp_path):
     moments = random.Random(0)
     for _ in range(2):
-        process = start(tmp_path)
-        time.sleep(moments.uniform(0.3, 0.95) * whole[1])
+        process, _ = start(tmp_path)
+        time.sleep(moments.uniform(0.1, 0.95) * whole[1])
         process.kill()
-        process.wait()
-    assert start(tmp_path).wait() == 0
+        process.join()
+    finish(start(tmp_path))
     assert_same_run(tmp_path, whole[0])
 
 
 def test_a_training_told_to_end_has_left_its_checkpoint_and_ends_the_same(whole, tmp_path):
-    process = start(tmp_path, training.SECONDS_BETWEEN_CHECKPOINTS)
-    assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+    process, epochs = start(tmp_path, training.SECONDS_BETWEEN_CHECKPOINTS)
+    assert [epochs.recv() for _ in range(2)] == [1, 2]
     process.terminate()  # as Slurm does at a time limit
-    assert process.wait() == -signal.SIGTERM
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
     assert (tmp_path / runs.CHECKPOINT).exists()
-    again = start(tmp_path)
-    assert "1" not in again.communicate()[0].split(), "the first epoch was not done again"
-    assert again.returncode == 0
+    assert 1 not in finish(start(tmp_path)), "the first epoch was not done again"
     assert_same_run(tmp_path, whole[0])
 
 
