@@ -202,7 +202,7 @@ OTHER_TABLES = {
     "age_coverage": ("band sex n few coverage half_width_months", 17),
     "sex_baselines": ("name auc accuracy gain n", 17),
     "sex_by_band": ("band n n_male few auc accuracy", 17),
-    "clusters_agreement": ("source study truth k n ari null_ari_95 accuracy p", 40),
+    "clusters_agreement": ("source space truth k n ari null_ari_95 accuracy p", 40),
 }
 
 
