@@ -72,7 +72,10 @@ local function note_left_out(blocks)
       -- A deck's slides have level 2; an article's sections 2 and 3, in its PDF one less.
       if header.level <= 3 then
         -- A title that is a result needs another name where there is no result.
-        left_out:insert(header.attributes.topic or stringify(header.content))
+        local title = header.attributes.topic or stringify(header.content)
+        if not left_out:includes(title) then
+          left_out:insert(title)
+        end
       end
     end,
   })

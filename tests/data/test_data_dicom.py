@@ -8,7 +8,7 @@ from data_folders import picture
 from dicoms import content, dicom
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from h2a_lib.data import decode, grey, sources
 from h2a_lib.data.grey import ImageError
@@ -210,9 +210,22 @@ def test_a_file_that_begins_with_its_meta_data_is_read_too():
 
 
 def test_a_jpeg_scan_that_names_no_last_coefficient_is_read():
-    image, source = decode.decode((FILES / "NM1_JPLY.dcm").read_bytes())
-    assert (image.shape, source.bits) == ((1024, 256), 12)
-    assert len(np.unique(image)) > 100
+    jpeg = (FILES / "monkey12.jpg").read_bytes()
+    # Without its segments of JFIF and colours, so that its three channels are taken as they are.
+    jpeg = jpeg[:2] + jpeg[jpeg.index(b"\xff\xdb") :]
+    scan = b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0"
+    assert jpeg.count(scan + b"\x3f") == 1
+    dataset = dicom(np.zeros((227, 149, 3), np.uint16))
+    dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    images = []
+    for stream in (jpeg, jpeg.replace(scan + b"\x3f", scan + b"\0")):
+        dataset.PixelData = encapsulate([stream])
+        dataset["PixelData"].is_undefined_length = True
+        image, source = decode.decode(content(dataset))
+        assert source.bits == 12
+        images.append(image)
+    assert (images[0] == images[1]).all()
+    assert len(np.unique(images[0])) > 50
 
 
 def test_a_compression_that_is_not_known_is_one_line():

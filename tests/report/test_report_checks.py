@@ -68,7 +68,7 @@ def test_a_figure_without_alt_text_is_refused(project, study):
     sidecar = study / "results" / "figures" / "ages_by_sex.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"alt": ""}))
     (found,) = problems_of(project, study)
-    assert found == "slide 'Who is in it': figure ages_by_sex has no alt text"
+    assert found == "slide 'The data': figure ages_by_sex has no alt text"
 
 
 def test_all_problems_are_told_at_once_and_nothing_is_written(project, study, tmp_path):
