@@ -74,7 +74,7 @@ def findings(root: Path) -> Iterator[Finding]:
             f"data of {name}",
             str(profile.data) if folder.is_dir() else "not found",
             folder.is_dir(),
-            f"h2a data fetch --source … --out {profile.data} (docs/real-data.md)",
+            f"h2a data fetch --source … --out {profile.data} (docs/rsna-data.md)",
         )
 
 
