@@ -6,7 +6,7 @@ UV := 0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env report deck test test-gpu lint lock licences clean
+.PHONY: help env report deck lab test test-gpu lint lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,14 +18,18 @@ deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks 
 	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins
 	@mkdir -p docs/decks && cp report/_output/rsna-100px/slides.pdf docs/decks/rsna-100px.pdf
 
+lab: .venv/.ready ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks
+
 test: .venv/.ready ## run the tests, and say what of the library they cover
 	@$(BIN)/python -m pytest -m "not slow" --cov -n logical --maxprocesses 8 --dist loadfile
 
 test-gpu: .venv/.ready ## run the tests for a machine with a GPU
 	@H2A_TEST_GPU=1 $(BIN)/python -m pytest tests/models/test_gpu.py
 
-lint: .venv/.ready ## check style and types
+lint: .venv/.ready ## check style, types and spelling
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/codespell *.md docs h2a_lib notebooks report/*.qmd study.yaml
 
 env: .venv/.ready ## create .venv with the locked packages
 
