@@ -22,7 +22,7 @@ class Finding:
 
     Attributes
     ----------
-    what, found : str
+    what, state : str
     good : bool
     remedy : str
         What to do, where something is needed and lacking.
@@ -31,7 +31,7 @@ class Finding:
     """
 
     what: str
-    found: str
+    state: str
     good: bool = True
     remedy: str = ""
     needed: bool = False
@@ -64,8 +64,8 @@ def findings(root: Path) -> Iterator[Finding]:
     yield Finding(
         "Quarto", quarto or "not found", bool(quarto), "not needed: Pandoc and Typst render instead"
     )
-    sheet = config.load(root / CONFIG_FILE)
-    for name, profile in sheet.profiles.items():
+    study_config = config.load(root / CONFIG_FILE)
+    for name, profile in study_config.profiles.items():
         if profile.data is None:
             yield Finding(f"data of {name}", "synthetic, drawn when needed")
             continue
@@ -90,6 +90,6 @@ def examine(root: Path) -> bool:
         mark = "ok" if finding.good else "missing" if finding.needed else "–"
         missing |= finding.needed and not finding.good
         remedy = "" if finding.good else finding.remedy
-        table.add_row(mark, *map(escape, (finding.what, finding.found, remedy)))
+        table.add_row(mark, *map(escape, (finding.what, finding.state, remedy)))
     Console().print(table)
     return missing

@@ -192,11 +192,11 @@ def serve(address: str, modules: list[str]) -> tuple[str, list[str]] | None:
 def _import(modules: list[str]) -> None:
     """Import libraries; end at once if standard input closes before that is done."""
 
-    def look(*_: object) -> None:
+    def check(*_: object) -> None:
         if select.select([0], [], [], 0)[0]:
             os._exit(0)
 
-    signal.signal(signal.SIGALRM, look)
+    signal.signal(signal.SIGALRM, check)
     signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
     for module in modules:
         importlib.import_module(module)

@@ -120,7 +120,7 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Matched:
-    """How often the boy of a pair of about one age receives the higher score.
+    """Share of pairs of about equal age in which the boy receives the higher score.
 
     Attributes
     ----------

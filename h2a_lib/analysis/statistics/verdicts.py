@@ -42,12 +42,12 @@ def verdicts(differences: Sequence[Difference], margin: float) -> list[str]:
     """
     different = holm([d.p_different for d in differences])
     equivalent = holm([d.p_equivalent(margin) for d in differences])
-    found = []
+    results = []
     for d, p_different, p_equivalent in zip(differences, different, equivalent, strict=True):
         verdict = BETTER if d.value < 0 else WORSE
         if p_equivalent < ALPHA:
             verdict = EQUIVALENT
         elif p_different >= ALPHA:
             verdict = UNDECIDED
-        found.append(verdict)
-    return found
+        results.append(verdict)
+    return results
