@@ -6,7 +6,7 @@ UV := 0.13.9
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env report deck lab test test-gpu lint lock licences clean
+.PHONY: help env report lab deck test test-gpu lint lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,12 +14,12 @@ help: ## list the targets
 report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render the deck (PROFILE=demo)
 	@$(BIN)/h2a report --profile "$(or $(PROFILE),demo)"
 
+lab: .venv/.ready ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_population.ipynb
+
 deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks keeps it
 	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins
 	@mkdir -p docs/decks && cp report/_output/rsna-100px/slides.pdf docs/decks/rsna-100px.pdf
-
-lab: .venv/.ready ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks
 
 test: .venv/.ready ## run the tests, and say what of the library they cover
 	@$(BIN)/python -m pytest -m "not slow" --cov -n logical --maxprocesses 8 --dist loadfile
