@@ -27,8 +27,9 @@ test: .venv/.ready ## run the tests, and say what of the library they cover
 test-gpu: .venv/.ready ## run the tests for a machine with a GPU
 	@H2A_TEST_GPU=1 $(BIN)/python -m pytest tests/models/test_gpu.py
 
-lint: .venv/.ready ## check style and types
+lint: .venv/.ready ## check style, types and spelling
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/codespell *.md docs h2a_lib notebooks report/*.qmd study.yaml
 
 env: .venv/.ready ## create .venv with the locked packages
 

@@ -23,8 +23,8 @@ if workflow.remote_exec and forkserver.ADDRESS not in os.environ:
     atexit.register(shared.close)
     os.environ.update(shared.enter_context(forkserver.server()))
 
-asked = config["asked"]
-steps = Steps(locate(asked["profile"], asked["data"]), asked["renderer"])
+request = config["request"]
+steps = Steps(locate(request["profile"], request["data"]), request["renderer"])
 # A rule for each kind of step: cluster/ gives memory and time to each kind.
 PATTERNS = {"train": "train/{experiment}/seed-{seed}", "cache": "cache/{images}"}
 RULES = {step.rule: PATTERNS.get(step.rule, step.rule) for step in steps.by_name.values()}
@@ -60,7 +60,7 @@ for kind, pattern in RULES.items():
             touch(marker_of(steps.study, pattern)),
         params:
             python=sys.executable,
-            asked=json.dumps(asked),
+            request=json.dumps(request),
             step=lambda wildcards, pattern=pattern: step_of(pattern, wildcards).name,
         threads: lambda wildcards, pattern=pattern: step_of(pattern, wildcards).threads or workflow.cores
         priority: lambda wildcards, pattern=pattern: step_of(pattern, wildcards).priority
@@ -68,4 +68,4 @@ for kind, pattern in RULES.items():
             gpu=lambda wildcards, pattern=pattern: step_of(pattern, wildcards).gpus,
         shell:
             "{params.python:q} -m h2a_lib.pipeline.forkserver h2a_lib.pipeline.perform "
-            "{params.asked:q} {params.step:q}"
+            "{params.request:q} {params.step:q}"

@@ -1,1 +1,1 @@
-"""Hand-To-Age: how much a machine can read from the radiograph of a child's hand."""
+"""Hand-To-Age: how much can a machine learn from a child's hand radiograph?"""

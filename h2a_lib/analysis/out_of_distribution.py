@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: whether a picture is unlike those the network was trained on.
+"""Out-of-distribution detection: does a picture differ from the training hands?
 
 Five sets of features describe a picture. Each block of the network gives mean and spread of its
 channels: early blocks respond to shading and grain, late ones to shape. The fifth set does not

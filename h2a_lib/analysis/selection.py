@@ -1,4 +1,4 @@
-"""Which runs answer a question, and the pictures of the hands they were judged on."""
+"""Which runs answer a question, and the pictures of the hands they are evaluated on."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

@@ -60,8 +60,8 @@ def fetch(
     """Get the RSNA radiographs from Kaggle, from archives, or from a folder."""
     from h2a_lib.data import fetch
 
-    for found in fetch.fetch(source, out, copy=copy):
-        typer.echo(f"{found.name}: {short(found.table)}")
+    for image_set in fetch.fetch(source, out, copy=copy):
+        typer.echo(f"{image_set.name}: {short(image_set.table)}")
     typer.echo(f"verify with: h2a data check {out}")
 
 
@@ -78,19 +78,19 @@ def check(
     from h2a_lib.data import check
     from h2a_lib.data.labels import TableFormat
 
-    found = check.check(folder, TableFormat.parse(columns, age_unit), progress=not as_json)
+    result = check.check(folder, TableFormat.parse(columns, age_unit), progress=not as_json)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
     else:
-        print_frame(found.counts_table(), "sets")
-        if not found.is_sound:
-            print_frame(found.problem_table(), "problems")
-        for line in (*found.warnings, *found.inspection.notes):
+        print_frame(result.counts_table(), "sets")
+        if not result.is_sound:
+            print_frame(result.problem_table(), "problems")
+        for line in (*result.warnings, *result.inspection.notes):
             typer.echo(line)
-        typer.echo(f"fingerprint {found.inspection.fingerprint}")
-        n = len(found.problems)
-        typer.echo("sound" if found.is_sound else f"{n} problem{'s' if n > 1 else ''}")
-    raise typer.Exit(0 if found.is_sound else 2)
+        typer.echo(f"fingerprint {result.inspection.fingerprint}")
+        n = len(result.problems)
+        typer.echo("sound" if result.is_sound else f"{n} problem{'s' if n > 1 else ''}")
+    raise typer.Exit(0 if result.is_sound else 2)
 
 
 @app.command()

@@ -34,7 +34,7 @@ class Finding:
 
     Attributes
     ----------
-    what, found : str
+    what, state : str
     good : bool
     remedy : str
         What to do, where something is needed and lacking.
@@ -43,7 +43,7 @@ class Finding:
     """
 
     what: str
-    found: str
+    state: str
     good: bool = True
     remedy: str = ""
     needed: bool = False
@@ -84,7 +84,7 @@ def data_findings(root: Path) -> Iterator[Finding]:
             f"data of {name}",
             str(profile.data) if folder.is_dir() else "not found",
             folder.is_dir(),
-            f"h2a data fetch --source … --out {profile.data} (docs/real-data.md)",
+            f"h2a data fetch --source … --out {profile.data} (docs/rsna-data.md)",
         )
 
 
@@ -100,6 +100,6 @@ def show(findings: Iterable[Finding]) -> bool:
         mark = "ok" if finding.good else "missing" if finding.needed else "–"
         missing |= finding.needed and not finding.good
         remedy = "" if finding.good else finding.remedy
-        table.add_row(mark, *map(escape, (finding.what, finding.found, remedy)))
+        table.add_row(mark, *map(escape, (finding.what, finding.state, remedy)))
     Console().print(table)
     return missing

@@ -1,1 +1,1 @@
-"""From files to arrays: labels, images, the cache, and synthetic hands."""
+"""From files to arrays: labels, sources, decoding, the index and the cache."""

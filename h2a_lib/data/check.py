@@ -189,7 +189,7 @@ def _unanswerable(labels: pd.DataFrame) -> list[str]:
         warnings.append(f"all hands are {sex}: whether sex shows cannot be answered")
     if len(known) > 1 and len(set(known["age_months"])) == 1:
         age = known["age_months"].iloc[0]
-        warnings.append(f"all hands are {age:g} months old: age cannot be learnt from them")
+        warnings.append(f"all hands are {age:g} months old: nothing can be learned about age")
     return warnings
 
 

@@ -96,7 +96,7 @@ def _show(dataset: "Dataset") -> np.ndarray:
     padding = _padding(pixels, dataset)
     values = apply_modality_lut(pixels, dataset)
     if dataset.get("VOILUTSequence"):
-        grey = as_8_bit(*_looked_up(values, dataset))
+        grey = as_8_bit(*_apply_lookup_table(values, dataset))
     elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         grey = as_8_bit(_windowed(values, dataset), 0, 1)
     else:
@@ -128,7 +128,7 @@ def _with_full_spectrum(data: bytes) -> bytes:
     return data
 
 
-def _looked_up(values: np.ndarray, dataset: "Dataset") -> tuple[np.ndarray, float, float]:
+def _apply_lookup_table(values: np.ndarray, dataset: "Dataset") -> tuple[np.ndarray, float, float]:
     """Look values up in the first table: (h, w), and least and most (PS3.3, C.11.2.1.1)."""
     from pydicom.pixels import apply_voi
 

@@ -42,8 +42,8 @@ def fetch(
 ) -> list[sources.ImageSet]:
     """Bring radiographs into a folder and find the image sets in it.
 
-    What is there already, and the same, is left; so an interrupted fetch goes on where it was.
-    What is there and differs is an error, and never overwritten.
+    Files that already exist with the same content are left, so an interrupted fetch resumes.
+    A file that exists with different content is an error and never overwritten.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _members(
     """Yield the files of an archive and where each goes; refuse any that would leave `out`."""
     files = [one for one in opened.infolist() if not one.is_dir()]
     below = out / _folder_for(archive, [one.filename for one in files])
-    seen: dict[Path, str] = {}
+    members: dict[Path, str] = {}
     for member in files:
         parts = PurePosixPath(member.filename.replace("\\", "/")).parts
         unsafe = (
@@ -171,9 +171,9 @@ def _members(
         if any(sources.JUNK.match(part) for part in parts):
             continue
         to = below.joinpath(*parts)
-        if to in seen:
+        if to in members:
             raise UserError(f"{archive}: holds {member.filename!r} twice")
-        seen[to] = member.filename
+        members[to] = member.filename
         # A link that lies in `out` already must not lead a file elsewhere either.
         if not to.parent.resolve().is_relative_to(out.resolve()):
             raise UserError(f"{archive}: {to} leads out of {out}: nothing was unpacked")
@@ -194,7 +194,9 @@ def _is_there(to: Path, member: zipfile.ZipInfo) -> bool:
         return False
     if to.stat().st_size == member.file_size and _crc(to) == member.CRC:
         return True
-    raise UserError(f"{to} is there already, with other content: name another folder, or remove it")
+    raise UserError(
+        f"{to} already exists with different content: name another folder, or remove it"
+    )
 
 
 def _write(
@@ -296,7 +298,9 @@ def _bring(source: Path, to: Path, copy: bool) -> None:
             return
         if source.is_file() and to.is_file() and _crc(source) == _crc(to):
             return
-        raise UserError(f"{to} is there already and is another: name another folder, or remove it")
+        raise UserError(
+            f"{to} already exists with different content: name another folder, or remove it"
+        )
     if not copy:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.symlink_to(source, target_is_directory=source.is_dir())

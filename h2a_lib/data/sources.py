@@ -33,7 +33,7 @@ PHANTOM_COMPANION = "phantom.json"
 DEEPEST_FOLDER = 5
 JUNK = re.compile(r"^\.|^__MACOSX$|^Thumbs\.db$|^desktop\.ini$|^DICOMDIR$", re.IGNORECASE)
 
-LOOKED_FOR = """looked for
+EXPECTED_LAYOUTS = """looked for
   a label table (CSV with id, boneage and male; or the official validation and test headings), e.g.
     boneage-training-dataset.csv, train.csv, Validation Dataset.csv, Bone age ground truth.csv
   and its folder of images named <id>.png (or .jpg, .webp, .tif, .jp2, .dcm), e.g.
@@ -272,9 +272,9 @@ def _locate(folder: Path, form: TableFormat) -> tuple[list[ImageSet], list[str]]
     tables, others, image_folders = _tables_and_image_folders(folder, form)
     if not tables:
         there = f": {'; '.join(others[:MOST_NAMED])}" if others else ""
-        raise UserError(f"no label table in {folder}{there}\n{LOOKED_FOR}")
+        raise UserError(f"no label table in {folder}{there}\n{EXPECTED_LAYOUTS}")
     if not image_folders:
-        raise UserError(f"no images in {folder}, only {_names(tables, folder)}\n{LOOKED_FOR}")
+        raise UserError(f"no images in {folder}, only {_names(tables, folder)}\n{EXPECTED_LAYOUTS}")
     notes = [f"{other}: left aside" for other in others if UNREADABLE in other]
     if len(tables) == 1:
         (table,) = tables
@@ -408,7 +408,7 @@ def _paired(
             without.append(chosen[0])
     if not sets:
         raise UserError(
-            f"no folder of images for {_names(without, folder)} in {folder}\n{LOOKED_FOR}"
+            f"no folder of images for {_names(without, folder)} in {folder}\n{EXPECTED_LAYOUTS}"
         )
     return sets
 

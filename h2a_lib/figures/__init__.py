@@ -1,1 +1,1 @@
-"""How the report draws: functions from data and Axes to Axes, by topic."""
+"""The figures of notebooks and report, by topic: each function returns a `Drawing`."""

@@ -144,7 +144,7 @@ def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
 
 
 def intervals(
-    by_true: pd.DataFrame, judged: pd.DataFrame, curve: pd.DataFrame, nominal: float
+    by_true: pd.DataFrame, by_method: pd.DataFrame, curve: pd.DataFrame, nominal: float
 ) -> Drawing:
     """Draw the coverage of conformal intervals by age band, and the gain from abstention.
 
@@ -152,7 +152,7 @@ def intervals(
     ----------
     by_true : DataFrame
         From `conformal.coverage`.
-    judged : DataFrame
+    by_method : DataFrame
         From `conformal.compare_intervals`; its first method is drawn.
     curve : DataFrame
         From `errors.abstention`.
@@ -160,7 +160,7 @@ def intervals(
         The stated coverage.
     """
     figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.25, 1))
-    plot_coverage(judged[judged["method"] == judged["method"].iloc[0]], nominal, axes[0])
+    plot_coverage(by_method[by_method["method"] == by_method["method"].iloc[0]], nominal, axes[0])
     plot_abstention(curve, axes[1])
     sentence = summary.conformal_sentence(by_true, nominal)
     return Drawing(
@@ -174,31 +174,31 @@ def intervals(
     )
 
 
-def quantiles(judged: pd.DataFrame, nominal: float) -> Drawing | None:
+def quantiles(by_method: pd.DataFrame, nominal: float) -> Drawing | None:
     """Draw coverage and width of several kinds of intervals; None if there is one kind alone.
 
     Parameters
     ----------
-    judged : DataFrame
+    by_method : DataFrame
         From `conformal.compare_intervals`.
     nominal : float
         The stated coverage.
     """
-    methods = list(dict.fromkeys(judged["method"]))
+    methods = list(dict.fromkeys(by_method["method"]))
     if len(methods) < 2:
         return None
     figure, axes = plt.subplots(1, len(methods), figsize=WIDE, sharey=True)
     for ax, method in zip(axes, methods, strict=True):
-        plot_coverage(judged[judged["method"] == method], nominal, ax)
+        plot_coverage(by_method[by_method["method"] == method], nominal, ax)
         ax.set_title(method, loc="left", pad=28)
     axes[1].set_ylabel("")
     axes[1].get_legend().remove()
-    sentence = summary.quantile_sentence(judged)
+    sentence = summary.quantile_sentence(by_method)
     return Drawing(
         figure,
         "age_quantile",
         alt=f"Coverage of each kind of interval by true and by estimated age. {sentence}",
-        caption=f"Coverage by age band, 95 % CI; n = {int(judged['n'].iloc[0]):,}",
+        caption=f"Coverage by age band, 95 % CI; n = {int(by_method['n'].iloc[0]):,}",
         finding=sentence,
     )
 
@@ -458,21 +458,21 @@ def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def plot_coverage(judged: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
+def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
     """Draw the coverage of intervals by true and by estimated age band beside the stated one.
 
     Parameters
     ----------
-    judged : DataFrame
+    by_method : DataFrame
         One method's rows of `conformal.compare_intervals`. Bands that fail are drawn in red, those
         with few hands pale.
     nominal : float
         The stated coverage.
     axes : Axes
     """
-    everyone = judged[judged["by"] == "all"]
+    everyone = by_method[by_method["by"] == "all"]
     for offset, by, fill in ((-0.13, "true age", "full"), (0.13, "estimated age", "none")):
-        rows = pd.concat([judged[judged["by"] == by], everyone])
+        rows = pd.concat([by_method[by_method["by"] == by], everyone])
         for x, (_, row) in enumerate(rows.iterrows()):
             if row["n"] == 0 or (by == "estimated age" and row["by"] == "all"):
                 continue
@@ -488,7 +488,7 @@ def plot_coverage(judged: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
                 axes.annotate(text, (x, 0.02), xycoords=("data", "axes fraction"), ha="center")
     axes.axhline(nominal, color=BLACK, ls="--", lw=1.2)
     axes.set_xticks(range(len(NAMES) + 1), [*SHORT_NAMES, "all"])
-    low = np.nanmin([judged["coverage_low"].min(), judged["coverage"].min(), nominal])
+    low = np.nanmin([by_method["coverage_low"].min(), by_method["coverage"].min(), nominal])
     axes.set(xlabel="Bone age (years)\nnumber: median width (months)", ylabel="Share inside")
     axes.set_ylim(max(-0.2, low - 0.2), 1.03)
     for fill, colour, label in (

@@ -221,18 +221,18 @@ def augmented_hands(hands: Hands, config: RunConfig, n: int = 12) -> Drawing:
         random = generator(torch.device("cpu"), config.seed, "augmented hands")
         pixels = augment(pixels, config.augment, random)
     statistics = PixelStatistics.of(hands.images[np.sort(rows)])
-    seen = normalise(pixels, config.pixel_norm, statistics, training=True)[:, 0].numpy()
+    normalised = normalise(pixels, config.pixel_norm, statistics, training=True)[:, 0].numpy()
     labels = hands.labels.iloc[np.sort(rows)]
     titles = [f"{months:.0f} months" for months in labels["age_months"]]
-    figure = _hands(seen, titles, columns=6)
+    figure = _hands(normalised, titles, columns=6)
     changes = "augmented at random" if config.augment else "without augmentation"
     return radiographs(
         figure,
         "augmented_hands",
-        alt=f"{len(seen)} training hands of {config.image_size_px} by {config.image_size_px} "
+        alt=f"{len(normalised)} training hands of {config.image_size_px} by {config.image_size_px} "
         f"pixels, {changes}, normalised by {config.pixel_norm}, with their labelled ages.",
         caption=f"Training hands as the network receives them, {changes}; "
-        f"n = {len(seen)} of {len(hands.training_rows(config.train_fraction)):,}",
+        f"n = {len(normalised)} of {len(hands.training_rows(config.train_fraction)):,}",
     )
 
 

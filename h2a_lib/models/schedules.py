@@ -38,7 +38,7 @@ class LearningRate:
     every_step: bool
 
     def after_step(self) -> None:
-        """Tell that a batch has been learnt."""
+        """Advance by one batch."""
         if self.every_step:
             self.scheduler.step()
 

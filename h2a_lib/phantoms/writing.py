@@ -65,10 +65,10 @@ def write(
         )
         with (
             (folder / f"{NAME}.csv").open("w", newline="") as labels,
-            (folder / "phantom-truth.csv").open("w", newline="") as truths,
+            (folder / "phantom-truth.csv").open("w", newline="") as truth_file,
         ):
             write_label = csv.writer(labels, lineterminator="\n").writerow
-            write_truth = csv.writer(truths, lineterminator="\n").writerow
+            write_truth = csv.writer(truth_file, lineterminator="\n").writerow
             write_label(("id", "boneage", "male"))
             write_truth(TRUTH_COLUMNS)
             for label, truth in _in_order(drawn):

@@ -21,10 +21,10 @@ def listed() -> list[str]:
     if VISIBLE in os.environ:
         return [name for name in os.environ[VISIBLE].split(",") if name not in ("", "-1")]
     try:
-        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return []
-    lines = [line for line in told.stdout.splitlines() if line.startswith("GPU ")]
+    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
     return [str(number) for number in range(len(lines))]
 
 
@@ -44,14 +44,14 @@ def _memory_gb() -> dict[str, float]:
     """Return each GPU's memory by its number and by its UUID."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, check=True)
+        listing = subprocess.run(query, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return {}
-    found: dict[str, float] = {}
-    for line in told.stdout.splitlines():
+    memory: dict[str, float] = {}
+    for line in listing.stdout.splitlines():
         number, uuid, mebibytes = (part.strip() for part in line.split(","))
-        found |= dict.fromkeys((number, uuid), float(mebibytes) * 2**20 / 1e9)
-    return found
+        memory |= dict.fromkeys((number, uuid), float(mebibytes) * 2**20 / 1e9)
+    return memory
 
 
 @contextlib.contextmanager

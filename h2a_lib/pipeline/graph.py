@@ -148,7 +148,7 @@ def _run_snakemake(
     renderer: str,
     cluster: Cluster | None,
 ) -> None:
-    asked = {
+    request = {
         "profile": study.profile_name,
         "data": str(study.data_folder),
         "renderer": renderer,
@@ -162,7 +162,7 @@ def _run_snakemake(
         *("--rerun-triggers", "params", "--ignore-incomplete", "--drop-metadata"),
         *(_on_cluster(cluster) if cluster else _here(at_most)),
         # As JSON, which is YAML: Snakemake would read a bare "#" or ": " in a path as YAML's own.
-        *("--config", f"asked={json.dumps(asked, ensure_ascii=False)}", "--"),
+        *("--config", f"request={json.dumps(request, ensure_ascii=False)}", "--"),
         *(marker_of(study, target) for target in targets),
     ]
     environment = step_environment(study.root) | as_leader()

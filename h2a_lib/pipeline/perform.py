@@ -103,12 +103,12 @@ def main() -> int:
     Returns 0; 1 if it failed; 2 for a mistake of the user.
     """
     end_with_leader()
-    asked, name = json.loads(sys.argv[1]), sys.argv[2]
+    request, name = json.loads(sys.argv[1]), sys.argv[2]
     try:
-        study = locate(asked["profile"], asked["data"])
+        study = locate(request["profile"], request["data"])
         os.chdir(study.root)
         use_step_environment(study.root)
-        return perform(Steps(study, asked["renderer"]), name)
+        return perform(Steps(study, request["renderer"]), name)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

@@ -217,7 +217,7 @@ class Steps:
         return tuple(f"train/{name}/seed-{seed}" for name, seed in self.study.planned_runs())
 
     @property
-    def tells_sex(self) -> bool:
+    def estimates_sex(self) -> bool:
         """Whether a run of the profile estimates sex."""
         names = dict(self.study.planned_runs())
         return any(self.study.run_config(name).estimates_sex for name in names)
@@ -292,7 +292,7 @@ class Steps:
 
     def _answers(self) -> Iterator[Step]:
         for notebook in NOTEBOOKS:
-            if notebook.needs == "runs" and (notebook.step != SEX_ANSWER or self.tells_sex):
+            if notebook.needs == "runs" and (notebook.step != SEX_ANSWER or self.estimates_sex):
                 yield self._of_notebook(notebook)
 
     def _of_notebook(self, notebook: Notebook) -> Step:
@@ -378,7 +378,9 @@ class Steps:
         report = self.study.root / "report"
         sources = [file for pattern in REPORT_SOURCES for file in report.glob(pattern)]
         before = [
-            notebook.step for notebook in NOTEBOOKS if notebook.step != SEX_ANSWER or self.tells_sex
+            notebook.step
+            for notebook in NOTEBOOKS
+            if notebook.step != SEX_ANSWER or self.estimates_sex
         ]
         study = ("--profile", self.study.profile_name, "--data", str(self.study.data_folder))
         return Step(
@@ -414,7 +416,7 @@ def maker_of(output: str) -> str | None:
 
 def remove_results_of_other_studies(steps: Steps) -> None:
     """Remove what an earlier study said of sex, if the present one cannot say it."""
-    if steps.tells_sex:
+    if steps.estimates_sex:
         return
     (notebook,) = (notebook for notebook in NOTEBOOKS if notebook.step == SEX_ANSWER)
     for name in notebook.outputs:

@@ -36,13 +36,13 @@ def check_source(outline: Outline, staged: Staged, project: Path, root: Path) ->
     known = set(BIB_ENTRY.findall((project / "references.bib").read_text(encoding="utf-8")))
     problems = []
     for slide in outline.slides:
-        found = [
+        missing = [
             *_variables(slide, staged),
             *_pictures(slide, staged, project, root),
             *(f"unknown table {name!r}" for name in slide.tables if name not in staged.tables),
             *(f"unknown citation @{key}" for key in slide.citations if key not in known),
         ]
-        problems += [f"{outline.unit} {slide.title!r}: {what}" for what in found]
+        problems += [f"{outline.unit} {slide.title!r}: {what}" for what in missing]
     return problems
 
 

@@ -72,11 +72,11 @@ class _Page(HTMLParser):
 
     def problems(self) -> list[str]:
         """Name all that is unresolved, loaded from elsewhere, or too large."""
-        found = [f"{self._name}: {what} is unresolved" for what in sorted(self.unresolved)]
-        found += [f"{self._name} loads {address}" for address in sorted(self.loads)]
+        problems = [f"{self._name}: {what} is unresolved" for what in sorted(self.unresolved)]
+        problems += [f"{self._name} loads {address}" for address in sorted(self.loads)]
         if self._n_bytes > MOST_BYTES:
-            found.append(f"{self._name} has {self._n_bytes / 1e6:.0f} MB; at most 15 are wanted")
-        return found
+            problems.append(f"{self._name} has {self._n_bytes / 1e6:.0f} MB; at most 15 are wanted")
+        return problems
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}

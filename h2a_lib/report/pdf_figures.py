@@ -80,22 +80,22 @@ def _uses(group: ET.Element) -> list[ET.Element]:
     return group.findall(f"{{{SVG}}}use")
 
 
-def _is_plain(said: str, group: ET.Element) -> bool:
+def _is_plain(content: str, group: ET.Element) -> bool:
     glyphs = [use.get(LINK, "") for use in _uses(group)]
     return (
         len(glyphs) > 0
         and all(GLYPH.fullmatch(glyph) for glyph in glyphs)
-        and "$" not in said
-        and "- -" not in said
+        and "$" not in content
+        and "- -" not in content
         and UPWARDS.search(group.get("transform", "")) is not None
     )
 
 
-def _set_as_text(group: ET.Element, said: str) -> None:
+def _set_as_text(group: ET.Element, content: str) -> None:
     """Put text in the place of its glyphs; their definitions stay, for formulas use them too."""
     group.set("transform", UPWARDS.sub(r"scale(\1)", group.get("transform", "")))
     for use in _uses(group):
         group.remove(use)
     text = ET.SubElement(group, f"{{{SVG}}}text")
     text.set("style", "font: 100px 'DejaVu Sans'; white-space: pre")
-    text.text = said
+    text.text = content

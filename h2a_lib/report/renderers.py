@@ -180,6 +180,6 @@ def compile_typst(source: Path, output: Path, project: Path) -> None:
     except typst.TypstError as error:
         raise UserError(f"Typst could not render {output.name}: {error}") from error
     if warnings:
-        said = "; ".join(str(warning.message) for warning in warnings)
-        raise UserError(f"Typst warned while rendering {output.name}: {said}")
+        messages = "; ".join(str(warning.message) for warning in warnings)
+        raise UserError(f"Typst warned while rendering {output.name}: {messages}")
     output.write_bytes(pdf)

@@ -36,7 +36,7 @@ PICTURES = (".svg", ".png")
 UNITS = ("months", "years", "seconds", "pixels", "px")
 ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
 # Names of columns and cells that a reader of tables could not guess.
-IN_WORDS = {
+PRINTED_AS = {
     "few": "n < 30",
     "GFLOPs_at_224px": "GFLOPs at 224 px",
     "n_male": "boys",
@@ -214,11 +214,11 @@ def _stand_ins(results: Path) -> dict[str, dict[str, Any]]:
     if not is_published(results):
         return {}
     for name in PHANTOM_STUDIES:
-        found = _figures(results.parent / name)
-        if found:
+        stand_ins = _figures(results.parent / name)
+        if stand_ins:
             return {
                 name: figure | {"caption": f"{IN_PLACE}: {figure['caption']}"}
-                for name, figure in found.items()
+                for name, figure in stand_ins.items()
                 if name in ILLUSTRATIONS
             }
     return {}
@@ -279,7 +279,7 @@ def _table(file: Path) -> dict[str, Any]:
         else:
             column = [at for at, *_ in cells]
         if name == "measure":
-            column = [IN_WORDS.get(at, at) for at in column]
+            column = [PRINTED_AS.get(at, at) for at in column]
         names.append(name)
         header.append(_heading(name) + (_in_print(", 95 % CI") if len(ends) == 2 else ""))
         columns.append(column)
@@ -302,12 +302,12 @@ def _with_interval(value: str, low: str, high: str) -> str:
 
 def _heading(name: str) -> str:
     """Write a column's name as a heading: "train_mae_months" -> "train MAE (months)"."""
-    if name in IN_WORDS:
-        return IN_WORDS[name]
+    if name in PRINTED_AS:
+        return PRINTED_AS[name]
     words = name.split("_")
     units = [word for word in words[1:] if word in UNITS]
-    said = [CAPITALS.get(word, word) for word in words if word not in units]
-    return " ".join([*said, *(f"({unit})" for unit in units)])
+    printed = [CAPITALS.get(word, word) for word in words if word not in units]
+    return " ".join([*printed, *(f"({unit})" for unit in units)])
 
 
 def _cells(values: pd.DataFrame) -> list[tuple[str, ...]]:

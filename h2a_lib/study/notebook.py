@@ -51,9 +51,9 @@ def _prepare(study: Study, needs: str) -> None:
         With what that process says of the user's mistake.
     """
     command = [sys.executable, "-m", "h2a_lib.commands", "prepare", "--until", needs]
-    asked = ["--profile", study.profile_name, "--data", str(study.data_folder)]
+    options = ["--profile", study.profile_name, "--data", str(study.data_folder)]
     with subprocess.Popen(
-        [*command, *asked],
+        [*command, *options],
         cwd=study.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -209,9 +209,9 @@ def test_the_constant_predictor_is_beaten_tied_or_not_in_words(run):
     good, constant, bad = run(off_by=5), run(), run(off_by=90)
     constant.predictions = constant.predictions.assign(predicted_age_months=median)
     assert summary.beats_constant_sentence(good) == (
-        "It removes 91 % of the error of always answering the median age."
+        "It removes 91 % of the error of always predicting the median age."
     )
-    assert "cannot be told from" in summary.beats_constant_sentence(constant)
+    assert "not distinguishable from" in summary.beats_constant_sentence(constant)
     assert "worse than" in summary.beats_constant_sentence(bad)
 
 

@@ -106,7 +106,7 @@ def test_nothing_is_overwritten(tmp_path, archive):
     mine = tmp_path / "out" / "boneage-training-dataset.csv"
     mine.parent.mkdir()
     mine.write_text("my own")
-    with pytest.raises(UserError, match="is there already, with other content"):
+    with pytest.raises(UserError, match="already exists with different content"):
         fetch.fetch([archive], tmp_path / "out")
     assert mine.read_text() == "my own"
     assert list((tmp_path / "out").iterdir()) == [mine]

@@ -247,7 +247,9 @@ def make_study(folder, only=None):
     for group in groups:
         keys = [key for g, key in variables_named() if g == group]
         mae = {key: INTERVAL for key in keys if key.endswith("_mae")}
-        mae |= {key: "2 worse, 1 equivalent, 8 undecided" for key in keys if key.endswith("_verdict")}
+        mae |= {
+            key: "2 worse, 1 equivalent, 8 undecided" for key in keys if key.endswith("_verdict")
+        }
         mae |= {key: "resnet18" for key in keys if key == "best_experiment"}
         mae |= {key: "11.2 million" for key in keys if key.endswith("_parameters")}
         results.variables(group, dict.fromkeys(keys, SENTENCE) | mae | VALUES.get(group, {}))

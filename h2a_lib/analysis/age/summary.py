@@ -320,9 +320,9 @@ def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.Data
     return {QUANTILES: conformal.quantile_conformal(selection, validation, nominal)}
 
 
-def quantile_sentence(judged: pd.DataFrame) -> str:
+def quantile_sentence(by_method: pd.DataFrame) -> str:
     """Compare the widths of two kinds of intervals, from `conformal.compare_intervals`."""
-    rows = judged[judged["by"] == "all"].set_index("method")
+    rows = by_method[by_method["by"] == "all"].set_index("method")
     if not rows["mean_width_months"].map(math.isfinite).all():
         return "The selection hands are too few to compare the two kinds of intervals."
     parts = (

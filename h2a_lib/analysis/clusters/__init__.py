@@ -1,1 +1,1 @@
-"""TBD."""
+"""Question 3: does clustering without labels separate the sexes?"""

@@ -11,7 +11,7 @@ from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL
 from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
 from h2a_lib.analysis.statistics.bootstrap import FEW, number
 
-# Best-match accuracy from which a clustering may be said to separate the sexes.
+# A clustering separates the sexes from this best-match accuracy on.
 MOSTLY = 0.75
 TOO_FEW = f"Too few hands to cluster: at least {MIN_HANDS} validation hands are needed"
 

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Which settings make a difference: every experiment against the default."""

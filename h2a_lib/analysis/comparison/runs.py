@@ -218,20 +218,22 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
         for name, own in errors.items()
         if name != DEFAULT
     }
-    judged = dict(zip(compared, verdicts(list(compared.values()), margin_months), strict=True))
+    verdict_of = dict(zip(compared, verdicts(list(compared.values()), margin_months), strict=True))
     rows = []
     for name in groups:
         original = same.get(name, name)
         if name == DEFAULT:
             continue
-        found = compared.get(original)
-        estimate = found.estimate if found else Estimate(0.0, 0.0, 0.0, errors[DEFAULT].shape[1])
+        measured = compared.get(original)
+        estimate = (
+            measured.estimate if measured else Estimate(0.0, 0.0, 0.0, errors[DEFAULT].shape[1])
+        )
         rows.append(
             {
                 "experiment": name,
                 "label": label(groups[name][0].config, groups[DEFAULT][0].config),
                 **estimate.row("difference_months", digits=3),
-                "verdict": judged.get(original, "identical"),
+                "verdict": verdict_of.get(original, "identical"),
                 "same_as": same.get(name, ""),
                 "seeds": len(groups[name]),
                 "n": estimate.n,

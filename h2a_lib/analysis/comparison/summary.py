@@ -136,18 +136,18 @@ def _subject(names: Sequence[str], one: str, many: str) -> tuple[str, str]:
 
 def _interval(comparison: Comparison, name: str) -> str:
     """Return how large a difference is, without its sign: "2.2 months (95 % CI 1.2–3.1)"."""
-    found = comparison.estimate(name)
-    if found.value < 0:
-        found = Estimate(-found.value, -found.high, -found.low, found.n)
-    return f"{number(found.value)} months (95 % CI {found.span()})"
+    estimate = comparison.estimate(name)
+    if estimate.value < 0:
+        estimate = Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.n)
+    return f"{number(estimate.value)} months (95 % CI {estimate.span()})"
 
 
 def _signed(comparison: Comparison, name: str) -> str:
-    found = comparison.estimate(name)
-    sign = "+" if found.value > 0 else ""
+    estimate = comparison.estimate(name)
+    sign = "+" if estimate.value > 0 else ""
     if not comparison.noise.is_known:
-        return f"{sign}{number(found.value)} months"
-    return f"{sign}{number(found.value)} months, 95 % CI {found.span()}"
+        return f"{sign}{number(estimate.value)} months"
+    return f"{sign}{number(estimate.value)} months, 95 % CI {estimate.span()}"
 
 
 def _capital(text: str) -> str:
@@ -160,7 +160,7 @@ def noise_sentence(comparison: Comparison) -> str:
     if not noise.is_known:
         return (
             "No experiment has a second seed: training noise is unknown, and no difference "
-            "between experiments can be told from it."
+            "between experiments can be distinguished from it."
         )
     return (
         f"From seed to seed the error varies with an SD of {number(noise.sd, 1)} months "
@@ -175,9 +175,9 @@ def noise_sentence(comparison: Comparison) -> str:
 def variance_sentence(groups: Groups) -> str:
     """Compare the default's error in training and in validation."""
     run = groups[DEFAULT][0]
-    found = variance_verdict(groups)
+    finding = variance_verdict(groups)
     return (
-        f"{_capital(found)}: {number(train_error(run))} months in training, "
+        f"{_capital(finding)}: {number(train_error(run))} months in training, "
         f"{error(run).text('months')} in validation."
     )
 
@@ -226,23 +226,23 @@ def errors_verdict(runs: Sequence[Run]) -> str:
 
 
 def beats_constant_sentence(run: Run) -> str:
-    """Compare a run with always answering the median age, paired on the same hands."""
+    """Compare a run with always predicting the median age, paired on the same hands."""
     predictions = validation(run)
     constant = age.constant(run.predictions_train, predictions)
     difference = paired_difference(predictions, constant)
     share = 100 * (1 - error(run).value / constant_error(run).value)
     if difference.is_tie:
-        return "Its error cannot be told from that of always answering the median age."
+        return "Its error is not distinguishable from that of always predicting the median age."
     if difference.value > 0:
-        return "It performs worse than always answering the median age."
-    return f"It removes {share:.0f} % of the error of always answering the median age."
+        return "It performs worse than always predicting the median age."
+    return f"It removes {share:.0f} % of the error of always predicting the median age."
 
 
 def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     """Return what the deck says of the runs, ready to print."""
     groups = comparison.groups
     drawn = comparisons(configs_of(groups))
-    # The question is what an image shows; what the sex adds is said in 07_age_answer.
+    # The question is what an image shows; 07_age_answer says what the sex adds.
     best = best_runs(runs, "age")[0]
     values = {
         f"{DEFAULT}_mae": error(groups[DEFAULT][0]).text("months"),

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Where a network looks: maps, registration, sanity checks."""

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Question 2: can sex be classified beyond the age label and beyond maturity?"""

@@ -110,7 +110,7 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Matched:
-    """How often the boy of a pair of about one age receives the higher score.
+    """Share of pairs of about equal age in which the boy receives the higher score.
 
     In `estimate` ties count half (0.5 if the image adds nothing to what is matched), and n counts
     the hands in a pair; `fewest` counts those of the sex that has fewer. At a caliper of 0 the

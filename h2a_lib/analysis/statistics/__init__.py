@@ -1,1 +1,1 @@
-"""TBD."""
+"""Intervals, tests and calibration that all questions share."""

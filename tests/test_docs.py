@@ -1,0 +1,153 @@
+"""The documentation names what exists, and its numbers are those of the published results."""
+
+import ast
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from typer.main import get_command
+
+from h2a_lib.commands.app import app
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "rsna-100px"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+# From one fence to the next, indented in lists.
+BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.M | re.S)
+by_file = pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
+
+
+def variables(name: str) -> dict[str, str]:
+    return yaml.safe_load((RESULTS / "variables" / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def without_n(text: str) -> str:
+    """Turn "11.8 months (95 % CI 11.4–12.2, n = 2,611)" into what README prints."""
+    return re.sub(r", n = [\d,]+", "", text)
+
+
+AGE, SEX, CLUSTERS = (variables(name) for name in ("age", "sex", "clusters"))
+
+
+def headline() -> list[str]:
+    with_sex_input = re.search(r"errs by (.+?\)).*by ([\d.]+) months", AGE["told_sentence"])
+    table = pd.read_csv(RESULTS / "tables" / "clusters_agreement.csv")
+    label_free = table[table["source"].isin(["pixels", "untrained network"])]
+    by_sex = label_free[label_free["truth"] == "sex"]
+    best = by_sex.loc[by_sex["ari"].idxmax()]
+    return [
+        f"MAE {without_n(AGE['mae'])}",
+        f"always the median age: {AGE['constant_mae'].split(' (')[0]}",
+        f"MAE {without_n(with_sex_input[1])}",
+        f"without the sex: {with_sex_input[2]} months more",
+        f"AUC {without_n(SEX['auc'])}",
+        f"from the age label alone: {SEX['label_auc'].split(' (')[0]}",
+        f"ARI with sex {best['ari']:.3f} (adjusted p = {best['p_best']:.2f})",
+        f"one age threshold: {CLUSTERS['baseline_ari']}",
+        f"{int(AGE['n']):,} validation hands",
+    ]
+
+
+@pytest.mark.parametrize("text", headline())
+def test_a_number_of_readme_is_that_of_the_published_results(text):
+    assert text in README
+
+
+def test_every_number_of_readmes_table_is_checked():
+    cells = "\n".join(line for line in README.splitlines() if "95 % CI" in line or "ARI" in line)
+    assert len(cells.splitlines()) == 4
+    checked = " ".join(headline())
+    assert set(re.findall(r"\d+\.\d+", cells)) <= set(re.findall(r"\d+\.\d+", checked))
+
+
+def test_the_number_of_runs_behind_what_was_measured_is_that_of_the_results():
+    text = (ROOT / "docs" / "real-data.md").read_text(encoding="utf-8")
+    runs = pd.read_csv(RESULTS / "tables" / "runs.csv").set_index("experiment")
+    assert f"{len(runs)} runs on 10,000 training" in text
+    for experiment, sentence in {
+        "resnet18": "as ResNet-18 ({} months)",
+        "cosine": "the cosine is lowest ({})",
+        "step_g0.1_s1": "stops learning too early ({})",
+        "data_12": "an eighth {} months",
+        "data_25": "a quarter {},",
+        "data_50": "half {},",
+    }.items():
+        assert sentence.format(f"{runs.loc[experiment, 'mae_months']:.1f}") in text
+    assert f"training error is {runs.loc['best', 'train_mae_months']:.1f} months" in text
+
+
+@by_file
+def test_every_link_leads_to_a_file(file):
+    text = BLOCK.sub("", file.read_text(encoding="utf-8"))
+    for address in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not address.startswith(("http://", "https://", "mailto:")):
+            path, _, anchor = address.partition("#")
+            target = file.parent / path if path else file
+            assert target.exists(), address
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
+                assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@by_file
+def test_every_file_that_is_named_in_code_exists(file):
+    """Paths from the project's folder, or within the library: "analysis/statistics/roc.py"."""
+    text = file.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|qmd|yaml|lua|typ))`", text):
+        places = (ROOT, ROOT / "h2a_lib", ROOT / "h2a_lib" / "analysis")
+        assert any((place / path).exists() for place in places), path
+
+
+@by_file
+def test_every_command_and_option_that_is_named_exists(file):
+    commands = get_command(app).commands
+    known = {name: {*commands[name].params} for name in commands}
+    known |= {f"data {name}": {*sub.params} for name, sub in commands["data"].commands.items()}
+    for line in re.findall(r"\bh2a ((?:data )?[a-z]+(?: [^`\n|#]*)?)", code_of(file)):
+        words = line.split()
+        name = " ".join(words[:2]) if words[0] == "data" and len(words) > 1 else words[0]
+        assert name in known or name == "data", line
+        options = {option for parameter in known[name] for option in parameter.opts}
+        options |= {option for parameter in known[name] for option in parameter.secondary_opts}
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", line)) <= options, line
+
+
+def code_of(file: Path) -> str:
+    """Return what a page shows as code: blocks, and what is between backquotes."""
+    text = file.read_text(encoding="utf-8")
+    return "\n".join([*BLOCK.findall(text), *re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))])
+
+
+def test_every_make_target_that_is_named_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for file in DOCS:
+        assert set(re.findall(r"^make ([a-z-]+)", code_of(file), re.M)) <= targets, file.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_every_package_of_the_library_has_a_line(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    packages = {file.parent.name for file in (ROOT / "h2a_lib").glob("*/__init__.py")}
+    assert packages == {name for name in packages if re.search(rf"\b{name}[/`]", text)}
+
+
+def test_every_notebook_and_every_page_of_docs_is_linked():
+    notebooks = (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
+    assert all(f"notebooks/{file.name})" in notebooks for file in ROOT.glob("notebooks/*.ipynb"))
+    everything = "\n".join(file.read_text(encoding="utf-8") for file in DOCS)
+    for file in (ROOT / "docs").glob("*.md"):
+        assert f"{file.name})" in everything, file.name
+
+
+def test_examples_in_python_can_be_parsed():
+    examples = [
+        block
+        for file in DOCS
+        for block in re.findall(r"^ *```python\n(.*?)^ *```", file.read_text(), re.M | re.S)
+    ]
+    assert examples
+    for example in examples:
+        ast.parse("\n".join(line.removeprefix("   ") for line in example.splitlines()))
