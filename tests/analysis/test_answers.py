@@ -14,13 +14,11 @@ from h2a_lib.analysis.age import literature, robustness
 from h2a_lib.analysis.age import summary as age_report
 from h2a_lib.analysis.saliency import maps as saliency
 from h2a_lib.analysis.saliency.summary import SaliencyStudy, study_saliency
-from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.statistics import calibration, conformal
 from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.errors import UserError
 from h2a_lib.figures import age as draw_age
 from h2a_lib.figures import saliency as draw_saliency
-from h2a_lib.figures import sex as draw_sex
 from h2a_lib.study.results import Results
 
 
@@ -135,21 +133,6 @@ def test_a_band_that_its_intervals_fail_is_named():
     sentence = age_report.conformal_sentence(table, 0.9)
     assert "They fail at 16–20 years, with 0.0 %" in sentence
     assert "fail" not in age_report.conformal_sentence(conformal.coverage(intervals), 0.5)
-
-
-@pytest.mark.parametrize("n", [1, 20, 700])
-def test_every_figure_of_question_2_can_be_drawn_for_any_number_of_hands(n, results):
-    seen = hands_of(n)
-    draw_sex.roc(
-        seen["male"].to_numpy(), {"image": seen["male_probability"]}, plt.figure().subplots()
-    )
-    bands = sex.by_band(seen, 0.5)
-    draw_sex.by_band(bands, plt.figure().subplots(), sex.closest_match(seen).estimate)
-    draw_sex.calibration(sex.calibration_curve(seen), plt.figure().subplots())
-    draw_sex.probabilities(seen, 0.5, plt.figure().subplots())
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    assert len(plt.get_fignums()) == 4
 
 
 @pytest.mark.parametrize(
