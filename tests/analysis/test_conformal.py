@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h2a_lib.analysis.bands import NAMES, band_of
@@ -197,6 +197,7 @@ def test_predictions_with_both_quantiles_are_recognised():
     assert has_quantiles(heteroscedastic(3)) and not has_quantiles(hands(3))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8))
 def test_hardly_any_selection_hands_give_unbounded_intervals_and_no_error(n):
     new = heteroscedastic(40, 1)

@@ -64,7 +64,9 @@ def metrics(frame: pd.DataFrame, threshold: float) -> dict[str, Estimate]:
         "found_male": share_interval(called[male]),
         "found_female": share_interval(~called[~male]),
         "balanced_accuracy": bootstrap(
-            lambda m, c: (_share(c, m) + _share(~c, ~m)) / 2, male, called
+            lambda m, c: ((c & m).sum(-1) / m.sum(-1) + (~c & ~m).sum(-1) / (~m).sum(-1)) / 2,
+            male,
+            called,
         ),
         # scikit-learn takes one resample at a time: a quarter of them is enough for two digits.
         "average_precision": bootstrap(_average_precision, male, score, resamples=RESAMPLES // 4),
@@ -79,12 +81,6 @@ def _average_precision(male: NDArray[np.bool_], score: Array) -> Array:
     if male.ndim > 1:
         return np.array([_average_precision(m, s) for m, s in zip(male, score, strict=True)])
     return np.asarray(average_precision_score(male, score) if male.any() else math.nan)
-
-
-def _share(of: NDArray[np.bool_], among: NDArray[np.bool_]) -> Array:
-    """Share of `among` that is `of`, along the last axis; NaN of none."""
-    size = among.sum(axis=-1)
-    return np.where(size > 0, (of & among).sum(axis=-1) / np.maximum(size, 1), np.nan)
 
 
 def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -106,7 +106,7 @@ class Maturity:
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""
-        value = self.table.set_index("name") if len(self.table) else pd.DataFrame()
+        value = self.table.set_index("name")
 
         def text(name: str) -> str:
             if name not in value.index:
@@ -146,8 +146,7 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
     if problem:
         none = Estimate(math.nan, math.nan, math.nan, len(frame))
         unmatched = Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, 0)
-        columns = ["name", "auc", "auc_low", "auc_high", "n"]
-        empty = pd.DataFrame(columns=columns)
+        empty = pd.DataFrame(columns=["name", "auc", "auc_low", "auc_high", "n"])
         return Maturity(empty, none, none, same_label, unmatched, math.nan, none, problem)
     male = frame["male"].to_numpy(bool)
     scores = {

@@ -25,14 +25,12 @@ def by_split(predictions: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 def calipers(predictions: pd.DataFrame) -> pd.DataFrame:
     """Match girls and boys ever less closely: caliper_months, pairs, share with interval, n."""
-    rows = []
-    for caliper in sex.CALIPERS_MONTHS:
-        matched = sex.age_matched(predictions, caliper)
-        rows.append(
-            {"caliper_months": caliper, "pairs": matched.pairs}
-            | matched.estimate.row("share", digits=4)
-            | {"n": matched.estimate.n}
-        )
+    rows = [
+        {"caliper_months": matched.caliper_months, "pairs": matched.pairs}
+        | matched.estimate.row("share", digits=4)
+        | {"n": matched.estimate.n}
+        for matched in (sex.age_matched(predictions, caliper) for caliper in sex.CALIPERS_MONTHS)
+    ]
     return pd.DataFrame(rows)
 
 

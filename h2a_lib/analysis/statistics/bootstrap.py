@@ -94,8 +94,8 @@ class Seeds:
         middle = number(self.mean, digits)
         if self.n < 2:
             return " ".join(filter(None, [middle, unit, f"({self.n} seed)"]))
-        spread = f"± {number(self.spread, digits)}"
-        return " ".join(filter(None, [middle, spread, unit, f"(mean ± SD, {self.n} seeds)"]))
+        middle += f" ± {number(self.spread, digits)}"
+        return " ".join(filter(None, [middle, unit, f"(mean ± SD, {self.n} seeds)"]))
 
 
 def number(value: float, digits: int = 1) -> str:

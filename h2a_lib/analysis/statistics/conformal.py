@@ -180,9 +180,7 @@ def interval_score(intervals: pd.DataFrame, nominal: float) -> Array:
     The width, and 2 / (1 - nominal) times what the label lies outside: proper for central
     intervals (Gneiting and Raftery 2007, JASA 102:359, equation 43).
     """
-    low, high, true = (
-        intervals[name].to_numpy(float) for name in ("low_months", "high_months", TRUE)
-    )
+    low, high, true = intervals[["low_months", "high_months", TRUE]].to_numpy(float).T
     outside = np.maximum(low - true, 0) + np.maximum(true - high, 0)
     return high - low + 2 / (1 - nominal) * outside
 
