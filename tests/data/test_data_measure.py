@@ -105,7 +105,7 @@ def test_the_extremes_are_what_they_are_called(tmp_path):
     write_image(images / "102.png", picture(2, 300, 300))
     write_image(images / "103.png", (picture(3) // 40).astype(np.uint8))
     measured = index.measurements(sources.inspect(data).labels, data, tmp_path)
-    found = {one.what: one.id for one in pictures.extremes(measured)}
+    found = {extreme.kind: extreme.id for extreme in pictures.extremes(measured)}
     assert found["brightest"] == "100" and found["flattest"] == "100"
     assert found["smallest"] == "101" and found["largest"] == "102"
     assert found["darkest"] == "103"
