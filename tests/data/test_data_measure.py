@@ -150,4 +150,4 @@ def test_a_title_says_how_far_apart_the_extremes_are(grey, sides, verdict):
 def test_sizes_of_extremes_are_written_with_thousands_separated():
     measured = pd.DataFrame({"id": ["1"], "width_px": 1230, "height_px": 1485})
     *_, largest = pictures.extremes(measured.assign(mean_grey=10.0, contrast_grey=9.0))
-    assert largest.measured == "1,230 × 1,485 px"
+    assert largest.measurement == "1,230 × 1,485 px"
