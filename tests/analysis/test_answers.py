@@ -178,7 +178,6 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
         [files.prepare(folder / f"boneage-training-dataset/{i}.png", 32) for i in ids]
     )
     said = study_saliency([run], pictures, frame, "age", folder).variables()
-    assert "of the picture" in said["hand_grad_cam"]
     assert said["regions_sentence"].startswith(("On the hand lie", "No hand is found, or the maps"))
     assert said["regions_verdict"]
 

@@ -134,6 +134,19 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
     return best[[*columns, "majority"]].reset_index(drop=True)
 
 
+def upper_bound_sentence(table: pd.DataFrame) -> str:
+    """Say what representations that were trained on a label reach with that label."""
+    parts = []
+    for label, truth in (("age", "age band"), ("sex", "sex")):
+        rows = table[table["trained_on"].str.contains(label) & (table["truth"] == truth)]
+        if len(rows):
+            best = _best(rows)
+            parts.append(f"ARI {number(best['ari'], 3)} with {truth} when {best['source']}")
+    if not parts:
+        return "No upper bound: no network was trained on a label of these images"
+    return f"Upper bounds, trained on the label itself: {'; '.join(parts)}"
+
+
 def variables(
     table: pd.DataFrame, stability: pd.DataFrame, baseline: Agreement | None, tier: str
 ) -> dict[str, str]:
@@ -145,6 +158,7 @@ def variables(
         "groups_verdict": groups_verdict(table),
         "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
+        "upper_bound_sentence": upper_bound_sentence(table),
         "stability": stability_sentence(stability),
         "best_ari": "–",
     }

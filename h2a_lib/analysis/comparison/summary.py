@@ -12,6 +12,7 @@ from h2a_lib.analysis.comparison.runs import (
     configs_of,
     constant_error,
     error,
+    power_law,
     train_error,
 )
 from h2a_lib.analysis.selection import best_runs, validation
@@ -253,9 +254,13 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "answer_sentence": beats_constant_sentence(best),
         "bias_variance_sentence": variance_sentence(groups),
         "bias_variance_verdict": variance_verdict(groups),
+        "noise_sentence": noise_sentence(comparison),
+        "margin": f"{comparison.margin_months:g}",
     }
     if "forest" in drawn:
         values["forest_verdict"] = verdict(comparison)
+    if "data_curve" in drawn:
+        values["data_sentence"] = power_law_sentence(power_law(groups))
     for topic, figure in TOPICS.items():
         if names := drawn.get(figure):
             values[f"{topic}_sentence"] = sentence(comparison, names)

@@ -120,12 +120,9 @@ def similarity(a: Maps, b: Maps) -> NDArray[np.float64]:
     """Rank correlation (Spearman) of two maps of each hand, (n,); NaN for a flat map."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(m.reshape(len(m), -1), axis=1) for m in (a, b)]
-    centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
-    norms = [np.sqrt((c**2).sum(axis=1)) for c in centred]
-    product = (centred[0] * centred[1]).sum(axis=1)
-    defined = (norms[0] > 0) & (norms[1] > 0)
-    return np.where(defined, product / np.where(defined, norms[0] * norms[1], 1), np.nan)
+    ranks = (rankdata(m.reshape(len(m), -1), axis=1) for m in (a, b))
+    with np.errstate(invalid="ignore"):
+        return np.array([np.corrcoef(*pair)[0, 1] for pair in zip(*ranks, strict=True)])
 
 
 def randomised(
@@ -249,13 +246,6 @@ class Attention:
 
     share: Estimate
     area: float
-
-    def text(self) -> str:
-        """Print as "1.2 % (95 % CI 0.9–1.5, n = 18, few) on 0.8 % of the picture"."""
-        if self.share.n == 0:
-            return "no picture has one"
-        area = f"{self.area * 100:.1f} % of the picture"
-        return f"{self.share.text('%', scale=100)} on {area}"
 
 
 def attention(maps: Maps, region: NDArray[np.floating]) -> Attention:

@@ -54,15 +54,9 @@ class SaliencyStudy:
     regions: dict[str, tuple[Attention, Attention]]
     n: int
 
-    def variables(self) -> dict[str, str | int]:
+    def variables(self) -> dict[str, str]:
         """Return ready-to-print values."""
-        shares = {
-            f"{region}_{kind}": share.text()
-            for region, pair in self.regions.items()
-            for kind, share in zip(("grad_cam", "occlusion"), pair, strict=True)
-        }
-        return shares | {
-            "n": self.n,
+        return {
             "sanity_sentence": sanity_sentence(self.table),
             "regions_verdict": self.regions_verdict(),
             "regions_sentence": self.regions_sentence(),
