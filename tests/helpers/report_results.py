@@ -182,11 +182,12 @@ def runs(n=38):
 def networks():
     return pd.DataFrame(
         {
-            "network": ["ResNet-18", "ResNet-34", "ResNet-50"],
-            "layers": [18, 34, 50],
-            "million_parameters": [11.2, 21.3, 23.5],
-            "GFLOPs_at_224px": [3.5, 7.2, 8.0],
-            "images_a_second": [1234.5, 987.6, np.nan],
+            "network": ["ResNet-18", "ResNet-34", "ResNet-50"]
+            + ["ResNet-101", "MobileNetV3 small", "ConvNeXt tiny"],
+            "layers": [18, 34, 50, 101, 53, 59],
+            "million_parameters": [11.2, 21.3, 23.5, 42.5, 0.9, 27.8],
+            "GFLOPs_at_224px": [3.5, 7.2, 8.0, 15.4, 0.1, 8.9],
+            "images_a_second": [1234.5, 987.6, *[np.nan] * 4],
         }
     )
 
