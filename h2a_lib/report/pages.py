@@ -56,17 +56,14 @@ def find_pages(results: Path, root: Path) -> list[Page]:
         The project's folder, which holds the runs. Of the trainings, the best and the default
         have a page.
     """
-    # A figure and its notebook's output share their alt text.
-    alts = {
-        (file["made_by"], file["alt"]): file["name"]
-        for file in map(read_json, sorted(results.glob("figures/*.json")))
-    }
+    descriptions = map(read_json, sorted(results.glob("figures/*.json")))
+    saved = {(figure["made_by"], figure["name"]) for figure in descriptions}
     notebooks = {file: file.stem for file in sorted(results.glob("notebooks/[!.]*.ipynb"))}
     for run in _shown_runs(results):
         file = root / "runs" / results.name / run / "notebook.ipynb"
         if notebooks and file.is_file():
             notebooks[file] = f"{TRAINING}-{run.replace('/', '-')}"
-    pages = [_page(file, name, alts) for file, name in notebooks.items()]
+    pages = [_page(file, name, saved) for file, name in notebooks.items()]
     return sorted(pages, key=lambda page: page.name)
 
 
@@ -111,6 +108,7 @@ def write_pages(pages: list[Page], project: Path, output: Path, tier: str) -> li
         notebook = nbformat.read(page.notebook, as_version=4)
         for i, cell in enumerate(notebook.cells):
             cell.metadata["figures"] = page.figures.get(i, [])
+        notebook.cells = _merged(notebook.cells)
         about = {"title": f"{page.name}: {page.title}", "css": css, "links": links, "tier": tier}
         html, _ = exporter.from_notebook_node(notebook, resources={"page": about})
         written.append(output / f"{page.address}")
@@ -144,16 +142,28 @@ def write_index(staged: "Staged", pages: list[Page], project: Path, output: Path
     return index
 
 
-def _page(file: Path, name: str, alts: dict[tuple[str, str], str]) -> Page:
+def _page(file: Path, name: str, saved: set[tuple[str, str]]) -> Page:
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
     headings = re.findall(r"^# (.+)$", "\n".join(_text(cell, "markdown") for cell in cells), re.M)
     figures = {}
     for i, cell in enumerate(cells):
         outputs = cell.get("outputs", [])  # prose has none
-        images = [output.get("metadata", {}).get("image/png", {}) for output in outputs]
-        names = [alts.get((file.stem, image.get("alt", ""))) for image in images]
-        figures[i] = [figure for figure in names if figure]
+        names = [output.get("metadata", {}).get("h2a", {}).get("figure") for output in outputs]
+        figures[i] = [figure for figure in names if (file.stem, figure) in saved]
     return Page(file, name, headings[0] if headings else name, figures)
+
+
+def _merged(cells: list[Any]) -> list[Any]:
+    """Join neighbouring cells of code that show nothing: parameters and imports fold as one."""
+    merged: list[Any] = []
+    for cell in cells:
+        is_silent = cell.cell_type == "code" and not cell.outputs
+        before = merged[-1] if merged else None
+        if is_silent and before and before.cell_type == "code" and not before.outputs:
+            before.source += f"\n\n{cell.source}"
+        else:
+            merged.append(cell)
+    return merged
 
 
 def _text(cell: dict[str, Any], kind: str) -> str:

@@ -225,7 +225,9 @@ def display_drawing(drawing: Drawing) -> None:
     plt.close(drawing.figure)
     png = content.getvalue()
     width = int.from_bytes(png[16:20], "big")
-    display(Image(png, format="png", width=width // 2, alt=drawing.alt))
+    image = Image(png, format="png", width=width // 2, alt=drawing.alt)
+    # The report links a figure to the cell that has it.
+    display(image, metadata={"h2a": {"figure": drawing.name}})
     display(Markdown("\n\n".join(filter(None, [f"*{drawing.caption}.*", drawing.finding]))))
 
 

@@ -308,7 +308,13 @@ local function to_typst(slide, parts)
     arguments:insert('look: "' .. (slide.header.classes:includes("few") and "few" or "words") .. '"')
   end
   local out = pandoc.Blocks({ raw("#h2a-slide(" .. table.concat(arguments, ", ") .. ")[") })
-  out:insert(slide.header)
+  local first = slide.blocks[1]
+  if slide.header.classes:includes("opening") and first.t == "Div" and first.classes:includes("columns") then
+    -- The title stands beside the picture, which so has the page's height.
+    first.content[1].content:insert(1, slide.header)
+  else
+    out:insert(slide.header)
+  end
   out:extend(slide.blocks:walk({ traverse = "topdown", Div = kind }))
   out:insert(raw("]"))
   return out

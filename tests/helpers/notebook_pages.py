@@ -32,6 +32,8 @@ def write_results(folder: Path) -> Path:
     table = '<style scoped>td {}</style><table border="1"><tr><th>n</th></tr></table>'
     cells = [
         new_markdown_cell("# A <question>\n\nIn words."),
+        new_code_cell("profile = 'smoke'"),
+        new_code_cell("import numpy"),
         new_code_cell(
             "table  # a comment",
             outputs=[
@@ -45,7 +47,10 @@ def write_results(folder: Path) -> Path:
                 new_output(
                     "display_data",
                     {"image/png": png, "text/plain": "<Image>"},
-                    metadata={"image/png": {"alt": ALT, "width": 300}},
+                    metadata={
+                        "image/png": {"alt": ALT, "width": 300},
+                        "h2a": {"figure": "curve"},
+                    },
                 ),
                 new_output("display_data", {"text/markdown": "*A caption.*"}),
             ],
@@ -56,7 +61,7 @@ def write_results(folder: Path) -> Path:
     nbformat.write(new_notebook(cells=cells), file)
     write_json(
         results / "figures" / "curve.json",
-        {"name": "curve", "alt": ALT, "made_by": "06_compare_runs"},
+        {"name": "curve", "made_by": "06_compare_runs"},
     )
     return results
 

@@ -72,8 +72,8 @@ VALUES = {
     "age": {
         "bias": INTERVAL,
         "limits": "−15.1 to 14.2 months",
-        "floor": "4.6 to 7.0 months (4.6 is inferred from one recipe scored on both kinds of label; "
-        "single readers 5.4 to 7.0, as published)",
+        "floor": "4.6 to 7.0 months (4.6 is inferred from one recipe scored on both kinds of "
+        "label; single readers 5.4 to 7.0, as published)",
         "sex_gap_verdict": "girls are estimated 10.9 months older than boys of the same age",
         "sexes_verdict": "girls 6.6 months too old, boys 6.4 months too young",
         "worst_verdict": "102 to 138 months off, 5 of 8 too young",
@@ -85,14 +85,14 @@ VALUES = {
         "label_auc": "0.859 (95 % CI 0.845–0.873, n = 2,611)",
         "maturity_verdict": "0.034 of the AUC is not maturity",
         "saliency_regions_verdict": "the network looks at the hand as much as by chance",
-        "calibration_finding": "Sex probabilities are miscalibrated in 3 of 10 bins; with a temperature "
-        "of 1.42, in 1 of 10",
+        "calibration_finding": "Sex probabilities are miscalibrated in 3 of 10 bins; with a "
+        "temperature of 1.42, in 1 of 10",
     },
     "clusters": {
         "best_ari": "0.326",
         "baseline_ari": "0.073",
-        "upper_bound_sentence": "Upper bounds, trained on the label itself: ARI 0.412 with age band "
-        "when trained for age; ARI 0.269 with sex when trained for sex",
+        "upper_bound_sentence": "Upper bounds, trained on the label itself: ARI 0.412 with age "
+        "band when trained for age; ARI 0.269 with sex when trained for sex",
     },
     "sheet": {
         "possibilities": "14,929,920",
@@ -182,11 +182,14 @@ def runs(n=38):
 def networks():
     return pd.DataFrame(
         {
-            "network": ["ResNet-18", "ResNet-34", "ResNet-50"],
-            "layers": [18, 34, 50],
-            "million_parameters": [11.2, 21.3, 23.5],
-            "GFLOPs_at_224px": [3.5, 7.2, 8.0],
-            "images_a_second": [1234.5, 987.6, np.nan],
+            "network": [
+                *("ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101"),
+                *("MobileNetV3 small", "ConvNeXt tiny"),
+            ],
+            "layers": [18, 34, 50, 101, 53, 59],
+            "million_parameters": [11.2, 21.3, 23.5, 42.5, 0.9, 27.8],
+            "GFLOPs_at_224px": [3.5, 7.2, 8.0, 15.4, 0.1, 8.9],
+            "images_a_second": [1234.5, 987.6, *[np.nan] * 4],
         }
     )
 
