@@ -1,5 +1,6 @@
 """The training loop, written out: read it from top to bottom."""
 
+import copy
 import logging
 import time
 import warnings
@@ -149,7 +150,9 @@ def evaluate(network: HandNet, setup: Setup, hands: Hands, rows: np.ndarray) -> 
 def _self_supervised_loss(network: HandNet, setup: Setup, rows: np.ndarray) -> float:
     # The same augmentations after each epoch, so that epochs can be compared.
     random = generator(setup.device, setup.config.seed, "evaluate")
-    network.eval()
+    # With the statistics of each batch, as in training: those that `calibrate_batch_norm` measures
+    # are of hands as they are, and the views are augmented.
+    network = copy.deepcopy(network).train()
     losses = []
     for batch in setup.dataset.in_order(rows, EVALUATION_BATCH):
         with setup.fabric.autocast():

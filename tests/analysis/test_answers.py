@@ -24,7 +24,7 @@ from h2a_lib.study.results import Results
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("runs") / "both", task="both", epochs=3)
+    return trained(tmp_path_factory.mktemp("runs") / "both", task="both", epochs=3, width=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     from h2a_lib import phantoms as phantom
     from h2a_lib.data import images as files
 
-    run = trained(tmp_path / "run", n=20, n_validation=8, epochs=1)
+    run = trained(tmp_path / "run", n=20, n_validation=8, epochs=1, width=0.25)
     folder = tmp_path / "phantoms"
     phantom.write(folder, n=6, seed=5, height_px=120, progress=False)
     ids = [str(i) for i in range(1, 7)]
@@ -219,7 +219,7 @@ def test_a_title_says_of_the_maps_what_their_intervals_and_their_check_allow(see
 def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_path):
     made = {
         (name, seed): trained(tmp_path / f"{name}-{seed}", n=24, n_validation=8, epochs=1,
-                              experiment=name, seed=seed)
+                              experiment=name, seed=seed, width=0.25)
         for name in ("a", "b") for seed in (0, 1)
     }  # fmt: skip
     for (name, _), run in made.items():
@@ -236,9 +236,17 @@ def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_p
 
 def test_a_run_with_sex_input_answers_only_where_no_other_does(tmp_path):
     told = trained(
-        tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True, experiment="told"
+        tmp_path / "told",
+        n=20,
+        n_validation=8,
+        epochs=1,
+        width=0.25,
+        sex_input=True,
+        experiment="told",
     )
-    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, experiment="blind")
+    blind = trained(
+        tmp_path / "blind", n=20, n_validation=8, epochs=1, width=0.25, experiment="blind"
+    )
     told.metrics["selection"]["mae_months"] = blind.metrics["selection"]["mae_months"] / 2
     assert selection.best_runs([told, blind], "age") == [blind]
     assert selection.best_with_sex_input([told, blind]) == [told]
@@ -247,8 +255,8 @@ def test_a_run_with_sex_input_answers_only_where_no_other_does(tmp_path):
 
 
 def test_hands_are_clustered_by_a_network_without_the_sex_as_input_or_target(run, tmp_path):
-    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1)
-    told = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, sex_input=True)
+    blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, width=0.25)
+    told = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, width=0.25, sex_input=True)
     assert selection.blind_to_sex([run, told, blind]) == [blind]
     with pytest.raises(UserError, match="every run of the study has the sex as input or target"):
         selection.blind_to_sex([run, told])

@@ -30,7 +30,7 @@ def start(folder: Path, seconds_between_checkpoints: float = 0):
 
 def _train_and_save(folder: Path, seconds_between_checkpoints: float, sender: Connection) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    config = RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9}))
+    config = RunConfig(**(SETTINGS | {"epochs": 5, "augment": {}, "ema_decay": 0.9, "width": 0.25}))
     hands = squares(40, n_validation=10)
     trained = train(
         config,

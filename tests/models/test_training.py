@@ -31,6 +31,7 @@ FULL = {
     "schedule": {"name": "cyclic", "step_size": 1},
     "task": "both",
     "epochs": 4,
+    "width": 0.25,
 }
 
 
@@ -122,7 +123,7 @@ def test_every_schedule_survives_a_kill(config, hands, tmp_path, schedule):
         if progress.epoch == 2:
             raise KeyboardInterrupt
 
-    settings = config(schedule=schedule, optimizer="adamw", epochs=3)
+    settings = config(schedule=schedule, optimizer="adamw", epochs=3, width=0.25)
     checkpoint = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
         train(settings, hands, checkpoint, stop, seconds_between_checkpoints=0)

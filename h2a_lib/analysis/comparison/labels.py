@@ -105,5 +105,9 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "task": lambda value: f"task: {value}",
     "ema_decay": lambda value: "averaged weights" if value else "last weights",
     "early_stopping_patience": lambda value: "early stopping" if value else "no early stopping",
-    "loss": lambda value: {"smooth_l1": "smooth L1 loss"}.get(value, "L1 loss"),
+    "loss": lambda value: {
+        "l1": "L1 loss",
+        "smooth_l1": "smooth L1 loss",
+        "quantile": "quantile loss",
+    }[value],
 }
