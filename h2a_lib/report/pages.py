@@ -59,7 +59,7 @@ def find_pages(results: Path, root: Path) -> list[Page]:
     # A figure and its notebook's output share their alt text.
     alts = {
         (file["made_by"], file["alt"]): file["name"]
-        for file in map(read_json, sorted(results.glob("figures/*.json")))
+        for file in map(read_json, sorted(results.glob("figures/[!.]*.json")))
     }
     notebooks = {file: file.stem for file in sorted(results.glob("notebooks/[!.]*.ipynb"))}
     for run in _shown_runs(results):
