@@ -186,7 +186,8 @@ def variables(
     rows = label_free(table)
     by_sex = rows[rows["truth"] == "sex"]
     if by_sex.empty or baseline is None:
-        return sentences | {"n": len(clusterings[0].representation.features), "best_ari": "–"}
+        n = len(clusterings[0].representation.features)
+        return sentences | {"n": n, "best_ari": "–", "baseline_ari": "–"}
     best = _best(by_sex)
     of_sex = table[table["trained_on"].str.contains("sex") & (table["truth"] == "sex")]
     return sentences | {
