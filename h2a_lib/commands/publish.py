@@ -64,7 +64,7 @@ def publish(study: "Study") -> Path:
         command = f"h2a report --profile {study.profile_name}"
         raise UserError(f"{folder} is not complete: run `{command}` first")
     runs = study.finished_runs()
-    for file in sorted(folder.glob("tables/*.csv")):
+    for file in sorted(folder.glob("tables/[!.]*.csv")):
         if named := PER_CHILD & set(pd.read_csv(file, nrows=0).columns):
             raise UserError(f"{file} has a row for each child (column {', '.join(named)})")
     with write_folder_atomically(folder / "runs") as records:
@@ -98,7 +98,7 @@ def _withheld(folder: Path) -> Iterator[str]:
     """Yield names of figures that are or contain pictures: those may show radiographs."""
     from h2a_lib.files import read_json
 
-    for sidecar in folder.glob("figures/*.json"):
+    for sidecar in folder.glob("figures/[!.]*.json"):
         figure = read_json(sidecar)
         file = sidecar.with_name(figure["file"])
         if file.suffix == ".png" or b"<image" in file.read_bytes():
@@ -129,7 +129,7 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
         "| --- | --- | --- |",
     ]
     withheld = set(_withheld(folder))
-    for sidecar in sorted(folder.glob("figures/*.json")):
+    for sidecar in sorted(folder.glob("figures/[!.]*.json")):
         figure = read_json(sidecar)
         if figure["name"] not in withheld:
             lines.append(
@@ -137,7 +137,7 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
             )
     makers = study.results.makers()
     for kind, what in (("tables", "a table of the deck"), ("variables", "numbers of the deck")):
-        for file in sorted((folder / kind).glob("*.*")):
+        for file in sorted((folder / kind).glob("[!.]*.*")):
             lines.append(f"| {kind}/{file.name} | {what} | {makers[file.name]} |")
     for run in runs:
         for name, what in RECORD.items():

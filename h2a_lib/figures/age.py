@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from h2a_lib.analysis.age import errors, sex_gap, summary
 from h2a_lib.analysis.age import robustness as robust
@@ -33,6 +33,8 @@ from h2a_lib.study.results import Drawing
 WORST_PANELS = (2, 4)
 SHORT_NAMES = [name.removesuffix(" years") for name in NAMES]
 OLDEST_MONTHS = 228
+# A wider range of estimates has ticks at round numbers instead of every fourth year.
+FEW_YEARS_MONTHS = 960
 # A mean of fewer hands would wander.
 LEAST_FOR_A_MEAN = 20
 
@@ -241,7 +243,9 @@ def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_ylabel("Estimated (months)")
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MultipleLocator(48))
+        # Every fourth year; where a network is absurdly far off, no thousand of them.
+        years = MultipleLocator(48) if end - start < FEW_YEARS_MONTHS else MaxNLocator(6)
+        axis.set_major_locator(years)
     axes.legend(loc="upper left", handlelength=1.4, handletextpad=0.4, borderpad=0.1)
     return axes
 

@@ -49,7 +49,7 @@ def perform(steps: Steps, name: str) -> int:
 def drawn_by(step: Step, steps: Steps) -> list[str]:
     """Return the figures that a notebook drew: there may be more than the table of steps names."""
     figures = steps.study.results_folder / "figures"
-    descriptions = {file: read_json(file) for file in sorted(figures.glob("*.json"))}
+    descriptions = {file: read_json(file) for file in sorted(figures.glob("[!.]*.json"))}
     return [
         str(file.with_name(content["file"]).relative_to(steps.study.root))
         for file, content in descriptions.items()

@@ -56,7 +56,7 @@ def find_pages(results: Path, root: Path) -> list[Page]:
         The project's folder, which holds the runs. Of the trainings, the best and the default
         have a page.
     """
-    descriptions = map(read_json, sorted(results.glob("figures/*.json")))
+    descriptions = map(read_json, sorted(results.glob("figures/[!.]*.json")))
     saved = {(figure["made_by"], figure["name"]) for figure in descriptions}
     notebooks = {file: file.stem for file in sorted(results.glob("notebooks/[!.]*.ipynb"))}
     for run in _shown_runs(results):

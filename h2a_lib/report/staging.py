@@ -129,7 +129,7 @@ def stage(
     """
     variables = {
         file.stem: {key: _in_print(str(value)) for key, value in read_yaml(file).items()}
-        for file in sorted(results.glob("variables/*.yml"))
+        for file in sorted(results.glob("variables/[!.]*.yml"))
     }
     if "tier_label" not in variables.get("study", {}):
         raise UserError(f"{results} holds no results: variables/study.yml has no tier_label")
@@ -141,7 +141,7 @@ def stage(
         variables=variables,
         figures=figures,
         published=is_published(results),
-        tables={file.stem: _table(file) for file in sorted(results.glob("tables/*.csv"))},
+        tables={file.stem: _table(file) for file in sorted(results.glob("tables/[!.]*.csv"))},
         pages=pages or {},
     )
     with write_folder_atomically(project / "figures") as folder:
@@ -184,7 +184,7 @@ def is_published(results: Path) -> bool:
 
 def _figures(results: Path) -> dict[str, dict[str, Any]]:
     figures = {}
-    for file in sorted((results / "figures").glob("*")):
+    for file in sorted((results / "figures").glob("[!.]*")):
         if file.suffix not in PICTURES:
             continue
         sidecar = file.with_suffix(".json")

@@ -156,7 +156,7 @@ class Results:
 
     def remove_figures(self) -> None:
         """Remove the figures that this notebook drew before: it may draw fewer this time."""
-        for description in self.folder.glob("figures/*.json"):
+        for description in self.folder.glob("figures/[!.]*.json"):
             content = read_json(description)
             if content["made_by"] == self.notebook:
                 remove(description.with_name(content["file"]))
@@ -197,7 +197,7 @@ class Results:
 
     def makers(self) -> dict[str, str]:
         """Return the notebook that wrote each table and group of variables, by file name."""
-        files = sorted((self.folder / "made_by").glob("*.json"))
+        files = sorted((self.folder / "made_by").glob("[!.]*.json"))
         return {name: file.stem for file in files for name in read_json(file)}
 
     def _record_maker(self, file_name: str) -> None:

@@ -11,9 +11,13 @@ import pytest
 import yaml
 from checkout import copy_checkout, h2a
 from data_folders import picture, write_image
+from squares import squares
 from typer.testing import CliRunner
 
 from h2a_lib.commands.app import app
+from h2a_lib.models.trained import save_run
+from h2a_lib.models.training import train
+from h2a_lib.study import runs
 
 TABLE, IMAGES = "boneage-training-dataset.csv", "boneage-training-dataset"
 ODD = "Häns & co (2) $HOME"
@@ -113,6 +117,21 @@ def test_of_the_fewest_hands_in_an_odd_folder_a_report_is_made_without_what_dive
 @pytest.mark.parametrize("columns", [{"male": True}, {"boneage": 90}], ids=["one sex", "one age"])
 def test_hands_of_one_sex_or_one_age_make_a_report(project, tmp_path, columns):
     assert_complete(project, report(project, hands(tmp_path / "hands", 30, **columns)))
+
+
+@pytest.mark.parametrize("task", ["age", "sex"])
+def test_a_hand_without_an_age_is_estimated_and_not_scored(config, tmp_path, task):
+    data = squares(40, n_validation=10)
+    data.labels.loc[30:34, "split"] = "unlabelled"
+    data.labels.loc[30:34, "age_months"] = float("nan")
+    settings = config(task=task, epochs=1)
+    save_run(tmp_path, settings, train(settings, data, tmp_path / "checkpoint.pt"), "f", "made up")
+    run = runs.load(tmp_path)
+    assert run.metrics["unlabelled"] == {"n": 5}
+    assert set(run.metrics["validation"]) > {"n"}
+    rows = run.predictions.set_index("split").loc["unlabelled"]
+    column = "predicted_age_months" if task == "age" else "male_probability"
+    assert rows["age_months"].isna().all() and rows[column].notna().all()
 
 
 @contextlib.contextmanager

@@ -97,6 +97,12 @@ def test_no_estimate_lies_outside_of_its_figure():
     assert low < -52 and high > 300
 
 
+def test_estimates_that_are_absurd_do_not_draw_thousands_of_ticks():
+    frame = hands_of(20).assign(predicted_age_months=np.linspace(-3e5, 3e5, 20))
+    axes = draw.plot_scatter(frame, plt.figure().subplots())
+    assert max(len(axis.get_major_locator()()) for axis in (axes.xaxis, axes.yaxis)) < 20
+
+
 def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
     drawing = draw.worst_cases(squares(3, 1).images, hands_of(3))
     assert [len(axes.images) for axes in drawing.figure.axes] == [1, 1, 1, 0, 0, 0, 0, 0]

@@ -98,6 +98,13 @@ def test_required_figures_may_not_fall_out(project, study):
     assert any("missing figure ages_by_sex" in what for what in problems_of(project, study))
 
 
+def test_what_a_killed_writer_left_is_no_result(study, project):
+    before = stage(study / "results", project)
+    for name in ("figures/.tmp-a-1-x.svg", "tables/.tmp-a-1-x.csv", "variables/.tmp-a-1-x.yml"):
+        (study / "results" / name).write_text("{half")
+    assert stage(study / "results", project) == before
+
+
 def test_a_figure_without_its_description_is_refused(project, study):
     (study / "results" / "figures" / "ages_by_sex.json").unlink()
     with pytest.raises(UserError, match=r"ages_by_sex\.svg has no description"):

@@ -161,6 +161,7 @@ def variables(
         "upper_bound_sentence": upper_bound_sentence(table),
         "stability": stability_sentence(stability),
         "best_ari": "–",
+        "baseline_ari": "–",
     }
     if len(by_sex) and baseline is not None:
         values["best_ari"] = number(by_sex["ari"].max(), 3)
