@@ -81,5 +81,5 @@ def test_a_number_that_is_not_ready_to_print_is_refused(results, value):
 def test_variables_are_text_under_their_group(results):
     shown = results.variables("runs", {"n": 3, "mae": "11.3 months"})
     path = results.folder / "variables" / "runs.yml"
-    assert len(shown) == 2
+    assert len(shown.frame) == 2
     assert path.read_text() == "n: '3'\nmae: 11.3 months\n"
