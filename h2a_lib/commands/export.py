@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from h2a_lib.commands.shared import RunOption, open_run, short
+from h2a_lib.commands.shared import RunOption, check_estimates, open_run, short
 from h2a_lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from h2a_lib.analysis.sex.calibration import Temperature
     from h2a_lib.study.runs import Run
 
 Target = Literal["onnx", "torch"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+# As `h2a_lib.data.images.adjust_contrast` does it.
+CONTRAST_LINES = {
+    "none": [],
+    "equalize": ["image = cv2.equalizeHist(image)"],
+    "clahe": ["image = cv2.createCLAHE(2.0, (8, 8)).apply(image)"],
+    "stretch": [
+        "low, high = np.percentile(image, (1, 99))",
+        "image = np.rint(np.clip((image - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)",
+    ],
+}
 # Traced with this many pictures; any other number works.
 TRACED = 2
 
@@ -54,19 +65,20 @@ def export(run: "Run", to: str, tier_label: str, out: Path | None = None) -> tup
     Raises
     ------
     UserError
-        If `to` is not known, or `out` has another suffix.
+        If `to` is not known, `out` has another suffix, or the run estimates neither age nor sex.
     """
     from h2a_lib.files import write_text
 
+    check_estimates(run)
     if to not in SUFFIXES:
         raise unknown("export format", to, get_args(Target))
     suffix = SUFFIXES[to]
     out = out or run.folder / f"{run.config.experiment}-seed-{run.config.seed}{suffix}"
     if out.suffix != suffix:
         raise UserError(f"{out}: a model for {to} ends in {suffix}")
-    _write(run, to, out)
+    _write(run, to, out, _metadata(run, to, tier_label, out.name))
     card = out.with_suffix(".md")
-    write_text(card, model_card(run, tier_label, out.name))
+    write_text(card, model_card(run, tier_label, out.name, to))
     return out, card
 
 
@@ -74,13 +86,15 @@ def portable(run: "Run") -> "nn.Module":
     """Return a module from images, (n, 1, s, s) float 0 to 255 (and male, (n,)), to predictions.
 
     These are age_months and male_probability, (n,) each, as far as the run has them, in this
-    order.
+    order; the probability is calibrated on the selection hands, as that of `h2a predict` is.
     """
     import torch
     from torch import Tensor, nn
 
     from h2a_lib.models.dataset import normalise
     from h2a_lib.models.inference import predictor_of
+
+    temperature = _temperature(run)
 
     class Portable(nn.Module):
         def __init__(self) -> None:
@@ -95,7 +109,7 @@ def portable(run: "Run") -> "nn.Module":
             if "age" in outputs:
                 columns.append(outputs["age"] * scales.age_sd_months + scales.age_mean_months)
             if "sex" in outputs:
-                columns.append(torch.sigmoid(outputs["sex"]))
+                columns.append(torch.sigmoid(outputs["sex"] / temperature.value))
             return tuple(columns)
 
     return Portable().eval()
@@ -107,7 +121,75 @@ def output_names(run: "Run") -> list[str]:
     return age + (["male_probability"] if run.config.estimates_sex else [])
 
 
-def _write(run: "Run", to: str, out: Path) -> None:
+def _temperature(run: "Run") -> "Temperature":
+    """Return what calibrates the probabilities of sex; 1 for a run without."""
+    from h2a_lib.analysis.selection import predictions_of
+    from h2a_lib.analysis.sex.calibration import Temperature
+
+    if not run.config.estimates_sex:
+        return Temperature()
+    return Temperature.fit(predictions_of(run, "selection"))
+
+
+def usage(run: "Run", to: str, file_name: str) -> str:
+    """Return lines of Python that crop and scale a radiograph as the run does, and ask the model.
+
+    Only OpenCV, NumPy and a runtime are needed.
+    """
+    config, side = run.config, run.config.image_size_px
+    area = "interpolation=cv2.INTER_AREA"
+    runtime = {"onnx": "onnxruntime", "torch": "torch"}[to]
+    lines = [
+        f"import cv2, numpy as np, {runtime}",
+        'image = cv2.imread("hand.png", cv2.IMREAD_GRAYSCALE)',
+    ]
+    if config.geometry == "squash":
+        lines += [f"image = cv2.resize(image, ({side}, {side}), {area})"]
+    else:
+        fit = {"center_crop": "min", "pad": "max"}[config.geometry]
+        lines += [f"(h, w), s = image.shape, {fit}(image.shape)"]
+    if config.geometry == "center_crop":
+        kept = "image[(h - s) // 2 : (h + s) // 2, (w - s) // 2 : (w + s) // 2]"
+        lines += [f"image = cv2.resize({kept}, ({side}, {side}), {area})"]
+    if config.geometry == "pad":
+        size = f"(round(w * {side} / s), round(h * {side} / s))"
+        lines += [f"image = cv2.resize(image, {size}, {area})"]
+    lines += CONTRAST_LINES[config.contrast]
+    if config.geometry == "pad":
+        lines += [
+            f"y, x = (({side} - n) // 2 for n in image.shape)",
+            f"square = np.zeros(({side}, {side}), np.uint8)",
+            "square[y : y + image.shape[0], x : x + image.shape[1]] = image; image = square",
+        ]
+    images = "image[None, None].astype(np.float32)"
+    names = ", ".join(output_names(run)) + ("," if len(output_names(run)) == 1 else "")
+    if to == "onnx":
+        male = ', "male": np.float32([1])' if config.sex_input else ""
+        session = f'onnxruntime.InferenceSession("{file_name}")'
+        lines += [f'{names} = {session}.run(None, {{"images": {images}{male}}})']
+    else:
+        male = ", torch.tensor([1.0])" if config.sex_input else ""
+        program = f'torch.export.load("{file_name}").module()'
+        lines += [f"{names} = {program}(torch.from_numpy({images}){male})"]
+    return "\n".join(lines)
+
+
+def _metadata(run: "Run", to: str, tier_label: str, file_name: str) -> dict[str, str]:
+    """Return what is written into the model's file: how to use it, and what it is not for."""
+    config = run.config
+    return {
+        "notice": "Research, not for diagnosis.",
+        "usage": usage(run, to, file_name),
+        "trained_on": tier_label,
+        "run": f"{run.name}, configuration {config.digest}",
+        "image_size_px": str(config.image_size_px),
+        "geometry": config.geometry,
+        "contrast": config.contrast,
+        "temperature": f"{_temperature(run).value:.4g}",
+    }
+
+
+def _write(run: "Run", to: str, out: Path, metadata: dict[str, str]) -> None:
     import torch
 
     from h2a_lib.files import write_atomically
@@ -126,7 +208,7 @@ def _write(run: "Run", to: str, out: Path) -> None:
         with write_atomically(out) as temporary, warnings.catch_warnings():
             # Of weights that lie in one storage; they are on the processor.
             warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
-            torch.export.save(exported, temporary)
+            torch.export.save(exported, temporary, extra_files=metadata)
         return
     with warnings.catch_warnings():
         # That images and sexes share the axis of hands, which is so.
@@ -141,6 +223,7 @@ def _write(run: "Run", to: str, out: Path) -> None:
             verbose=False,
         )
     assert program is not None  # None is for a conversion of the caller's own
+    program.model.metadata_props.update(metadata)
     with write_atomically(out) as temporary:
         program.save(temporary)
 
@@ -148,14 +231,17 @@ def _write(run: "Run", to: str, out: Path) -> None:
 # --- the card ------------------------------------------------------------------------------------
 
 
-def model_card(run: "Run", tier_label: str, file_name: str) -> str:
+def model_card(run: "Run", tier_label: str, file_name: str, to: str = "onnx") -> str:
     """Return the model card (after Mitchell et al. 2019, FAT*) as Markdown.
 
     All numbers are computed from the run's own predictions of hands it was not trained on.
     """
     from h2a_lib.analysis.sex import errors as sex
 
-    config, predictions = run.config, run.predictions
+    config, temperature = run.config, _temperature(run)
+    predictions = run.predictions
+    if config.estimates_sex:
+        predictions = temperature.calibrate(predictions)
     parts = [
         f"# {file_name}",
         "**Not a medical device. For research and teaching; not for diagnosis, and not for"
@@ -176,6 +262,13 @@ def model_card(run: "Run", tier_label: str, file_name: str) -> str:
                 "Data fingerprint": run.model["data_fingerprint"],
                 "Commit": run.provenance["commit"] or "not in a checkout",
             }
+        ),
+        "## How to use it",
+        f"```python\n{usage(run, to, file_name)}\n```",
+        *(
+            [f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."]
+            if config.estimates_sex
+            else []
         ),
         "## What it is not for",
         "Hands of adults; children with growth disorders or fractures (it is unknown whether the"

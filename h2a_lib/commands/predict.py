@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from h2a_lib.commands.shared import RunOption, check_suffix, open_run, short
+from h2a_lib.commands.shared import RunOption, check_estimates, check_suffix, open_run, short
 from h2a_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -270,6 +270,7 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
     from h2a_lib.data import images
     from h2a_lib.data.grey import ImageError
 
+    check_estimates(run)
     if run.config.sex_input and male is None:
         raise UserError(f"{run.name} has sex as an input: say --sex male or --sex female")
     if male is not None and not run.config.sex_input:

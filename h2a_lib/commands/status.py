@@ -9,7 +9,10 @@ METRICS = {"mae_months": "months", "auc": "AUC"}
 
 
 def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
-    """Show the progress of a study: each run with its epochs and its error."""
+    """Show the progress of a study: each run with its epochs and its error.
+
+    Exit code: 0, finished or not; 2 if study.yaml or the data folder is wrong.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

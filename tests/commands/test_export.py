@@ -1,12 +1,22 @@
+import shutil
+from types import SimpleNamespace
+
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from trained import squares_for, trained
 
-from h2a_lib.commands.export import export, model_card
+from h2a_lib.analysis.saliency.maps import grad_cam
+from h2a_lib.analysis.selection import predictions_of
+from h2a_lib.analysis.sex.calibration import Temperature
+from h2a_lib.commands.export import export, model_card, usage
+from h2a_lib.commands.predict import predict_files
+from h2a_lib.data import images as pictures
 from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
+from h2a_lib.study.config import NETWORK_GFLOPS
 
 TIER = "Synthetic radiographs (phantoms), not patients"
 
@@ -26,6 +36,11 @@ def as_input(images):
     return images[:, None].astype(np.float32)
 
 
+def calibrated(run, outputs):
+    temperature = Temperature.fit(predictions_of(run, "selection"))
+    return temperature.apply(outputs["male_probability"])
+
+
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     return export(run, "onnx", TIER, tmp_path_factory.mktemp("onnx") / "hand.onnx")
@@ -38,7 +53,7 @@ def test_onnx_runtime_gives_the_same_numbers_for_any_number_of_hands(run, images
         months, probability = session.run(None, {"images": as_input(images[:n])})
         expected = predictor_of(run).predict(images[:n])
         assert months == pytest.approx(expected["predicted_age_months"], abs=0.01)
-        assert probability == pytest.approx(expected["male_probability"], abs=1e-4)
+        assert probability == pytest.approx(calibrated(run, expected), abs=1e-4)
 
 
 def test_the_onnx_file_needs_no_other_file(exported):
@@ -53,7 +68,7 @@ def test_the_torch_program_gives_the_same_numbers(run, images, tmp_path):
         months, probability = program(torch.from_numpy(as_input(images[:n])))
         expected = predictor_of(run).predict(images[:n])
         assert months.detach().numpy() == pytest.approx(expected["predicted_age_months"], abs=0.01)
-        assert probability.detach().numpy() == pytest.approx(expected["male_probability"], abs=1e-4)
+        assert probability.detach().numpy() == pytest.approx(calibrated(run, expected), abs=1e-4)
 
 
 def test_a_network_with_the_sex_input_takes_it_in_onnx(tmp_path):
@@ -92,3 +107,73 @@ def test_a_wrong_suffix_is_refused_before_anything_is_written(run, tmp_path):
     with pytest.raises(UserError, match=r"ends in \.onnx"):
         export(run, "onnx", TIER, tmp_path / "hand.pt2")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_self_supervised_run_is_refused_in_one_line(tmp_path):
+    augment = {"rotation_degrees": 5, "scale": 0.05, "shift": 0.05, "flip": False}
+    run = trained(tmp_path / "run", n=30, n_validation=10, epochs=1, task="ssl", augment=augment)
+    for refused in (lambda: export(run, "onnx", TIER), lambda: predict_files([], run)):
+        with pytest.raises(UserError, match=r"\(task: ssl\) estimates neither age nor sex"):
+            refused()
+    assert not list(run.folder.glob("*.onnx"))
+
+
+def radiograph(folder):
+    # Twice the network's side, so that both scale alike: by area, in one step.
+    noise = np.random.default_rng(0).integers(0, 256, (80, 64), dtype=np.uint8)
+    cv2.imwrite(str(folder / "hand.png"), cv2.GaussianBlur(noise, (0, 0), 3))
+
+
+@pytest.mark.parametrize("geometry", ["center_crop", "pad", "squash"])
+@pytest.mark.parametrize("contrast", ["none", "equalize", "clahe", "stretch"])
+def test_the_code_on_the_card_prepares_a_radiograph_as_the_run_does(
+    tmp_path, monkeypatch, config, geometry, contrast
+):
+    radiograph(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    settings = config(geometry=geometry, contrast=contrast)
+    *lines, _ = usage(SimpleNamespace(config=settings), "onnx", "hand.onnx").splitlines()
+    values: dict = {}
+    exec("\n".join(lines), values)
+    expected = pictures.prepare(tmp_path / "hand.png", settings.image_size_px, geometry, contrast)
+    assert np.abs(values["image"].astype(int) - expected).max() <= 1
+
+
+def test_the_five_lines_in_the_file_ask_the_model_as_predict_does(
+    run, exported, tmp_path, monkeypatch
+):
+    model, card = exported
+    code = onnxruntime.InferenceSession(model).get_modelmeta().custom_metadata_map["usage"]
+    assert len(code.splitlines()) == 5
+    assert f"```python\n{code}\n```" in card.read_text()
+    shutil.copy(model, tmp_path)
+    radiograph(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    values: dict = {}
+    exec(code, values)
+    (prediction,) = predict_files(["hand.png"], run).predictions
+    assert max(0, values["age_months"][0]) == pytest.approx(prediction.age_months, abs=0.5)
+    assert values["male_probability"][0] == pytest.approx(prediction.male_probability, abs=0.01)
+
+
+def test_the_torch_file_carries_its_usage_too(run, tmp_path):
+    model, card = export(run, "torch", TIER, tmp_path / "hand.pt2")
+    extra = {"usage": "", "notice": ""}
+    torch.export.load(model, extra_files=extra)
+    assert extra["usage"] in card.read_text() and "torch.export.load" in extra["usage"]
+    assert extra["notice"] == "Research, not for diagnosis."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORK_GFLOPS)
+def test_every_network_is_trained_exported_and_explained(tmp_path, network):
+    run = trained(tmp_path / "run", n=24, n_validation=8, epochs=1, network=network)
+    images = squares_for(run.config, 24, 8).images[:3]
+    model, card = export(run, "onnx", TIER)
+    (months,) = onnxruntime.InferenceSession(model).run(None, {"images": as_input(images)})
+    predictor = predictor_of(run)
+    expected = predictor.predict(images)["predicted_age_months"]
+    assert months == pytest.approx(expected, abs=0.05)
+    assert network in card.read_text()
+    maps = grad_cam(predictor.network, predictor.normalise(images), "age")
+    assert maps.shape[0] == 3 and np.isfinite(np.asarray(maps)).all()
