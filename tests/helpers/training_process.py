@@ -14,7 +14,7 @@ from h2a_lib.study.config import RunConfig
 
 # Forks of a server that has imported torch once.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
+PROCESSES.set_forkserver_preload(["h2a_lib.models.training"])  # the server has no other path
 
 
 def start(folder: Path, seconds_between_checkpoints: float = 0):
