@@ -274,11 +274,17 @@ def test_upright_on_a_phone_every_slide_is_there_and_legible(browser, by_each, s
 def test_a_finger_scrolls_the_slides_on_a_phone(browser, rendered):
     page = open_on_a_phone(browser, rendered.html)
     client = page.context.new_cdp_session(page)
-    client.send(
-        "Input.synthesizeScrollGesture",
-        {"x": 200, "y": 600, "yDistance": -1500, "gestureSourceType": "touch", "speed": 4000},
-    )
-    assert page.evaluate("window.scrollY") > 1000
+
+    def touch(kind, *points):
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+        page.wait_for_timeout(16)
+
+    touch("touchStart", {"x": 200, "y": 700})
+    for y in range(680, 100, -40):
+        touch("touchMove", {"x": 200, "y": y})
+    touch("touchEnd")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.scrollY") > 400
 
 
 def test_a_browser_prints_one_slide_a_page(browser, rendered):
@@ -364,6 +370,6 @@ def test_the_address_of_a_figure_opens_the_code_that_drew_it(browser, pages):
     page = browser.new_page()
     page.goto(pages[0].as_uri() + "#figure-curve")
     opened = "[...document.querySelectorAll('details')].map(details => details.open)"
-    assert page.evaluate(opened) == [False, True]
+    assert page.evaluate(opened) == [False, False, True]
     page.click("#code")
-    assert page.evaluate(opened) == [True, True]
+    assert page.evaluate(opened) == [True, True, True]
