@@ -110,7 +110,7 @@ def test_a_full_disk_is_told_in_a_line_and_nothing_half_has_a_final_name(made, e
             assert found not in (None, old)
             continue
         # The cache and a fetch ask before they begin.
-        check_error(outcome, "cannot be written: No study left on device", "GB free", "GB are free")
+        check_error(outcome, "cannot be written: No space left on device", "GB free", "GB are free")
         assert found in (old, None)
         mends(artefact, folder)
 

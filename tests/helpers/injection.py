@@ -29,7 +29,7 @@ class Fault:
     at : int
         The byte of a file that the kernel does not write any more, or the call that fails.
     code : int
-        The error: no study left, input/output error, …
+        The error: no space left, input/output error, …
     """
 
     kind: str
