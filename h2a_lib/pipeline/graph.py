@@ -211,7 +211,8 @@ def make_report(study: Study, **how: Any) -> None:
     try:
         build(study, ("deck",), **how)
     except UserError:
-        failed = study.unfinished_runs()
+        stale = stale_runs(study)
+        failed = [run for run in study.planned_runs() if run in stale]
         if not failed and study.diverged_runs():
             # Known only now: the graph was made before they were trained.
             build(study, ("deck",), **how)

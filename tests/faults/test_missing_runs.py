@@ -134,7 +134,8 @@ def test_of_a_run_killed_for_its_memory_no_old_figure_is_shown_and_the_rest_is_m
     cell = nbformat.v4.new_code_cell(
         "import os\n\nif experiment == 'sex':\n    os.kill(os.getpid(), 9)"
     )
-    notebook.cells.append(cell)
+    before_training = next(k for k, c in enumerate(notebook.cells) if "open_study" in c.source)
+    notebook.cells.insert(before_training + 1, cell)
     nbformat.write(notebook, path)
     results = Path("results", "smoke")
     earlier = [*(smoke / results).glob("*/sex*.*"), *(smoke / results).glob("*/*_sex.*")]

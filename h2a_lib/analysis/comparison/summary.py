@@ -231,11 +231,11 @@ def beats_constant_sentence(run: Run) -> str:
     predictions = validation(run)
     constant = age.constant(run.predictions_train, predictions)
     difference = paired_difference(predictions, constant)
-    share = 100 * (1 - error(run).value / constant_error(run).value)
     if difference.is_tie:
         return "Its error is not distinguishable from that of always predicting the median age."
     if difference.value > 0:
         return "It performs worse than always predicting the median age."
+    share = 100 * (1 - error(run).value / constant_error(run).value)
     return f"It removes {share:.0f} % of the error of always predicting the median age."
 
 
