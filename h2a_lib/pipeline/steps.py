@@ -152,12 +152,19 @@ NOTEBOOKS = (
     ),
 )
 SEX_ANSWER = "sex_answer"
-# What of the package does not determine a network's weights and predictions.
+# What of the package does not determine a network's weights and predictions, or does so only by
+# the arrays of the cache step, on which a training depends: how files are decoded and measured.
 NOT_OF_A_TRAINING = (
+    "data/decode.py",
+    "data/dicom.py",
+    "data/grey.py",
+    "data/ingest.py",
+    "data/measure.py",
     "figures/",
     "phantoms/",
     "study/results.py",
     "study/provenance.py",
+    "study/tables.py",
     "study/workspace.py",
 )
 # What git keeps of report/: the sources of slides and article.
