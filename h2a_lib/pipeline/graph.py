@@ -100,7 +100,7 @@ def plan(
     form: TableFormat = AS_HEADED,
 ) -> str:
     """Return which steps of the report would run: why, and how long each took the last time."""
-    if not study.data_file.exists():
+    if not study.is_prepared:
         return f"Nothing is made yet of {study.name!r}: first the data, then all steps."
     prepare_data(study, form=form)
     steps = Steps(study, renderer)
@@ -112,7 +112,7 @@ def plan(
 def stale_runs(study: Study) -> set[tuple[str, int]]:
     """Return the (experiment, seed) of the profile that a report would make, or make again."""
     planned = set(study.config.runs_of(study.profile_name))
-    if not study.data_file.exists():
+    if not study.is_prepared:
         return planned
     steps = Steps(study)
     stale = {one.step.name for one in stale_steps(steps, ("runs",))}

@@ -78,6 +78,11 @@ class Study:
         """The data set's fingerprint and tier."""
         return self.results_folder / "data.json"
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the labels and the fingerprint of the data have been written."""
+        return self.labels_file.exists() and self.data_file.exists()
+
     @cached_property
     def all_hands(self) -> pd.DataFrame:
         """One row a hand, from `labels_file`; those without an age have the split "unlabelled"."""
