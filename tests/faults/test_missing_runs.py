@@ -50,9 +50,7 @@ def builds(monkeypatch, *fail: bool) -> list[list[tuple[str, int]]]:
             raise UserError("the study is not complete: see the messages above")
 
     monkeypatch.setattr(graph, "build", build)
-    monkeypatch.setattr(
-        graph, "stale_runs", lambda study: {("sex", 0)} & set(study.planned_runs())
-    )
+    monkeypatch.setattr(graph, "stale_runs", lambda study: {("sex", 0)} & set(study.planned_runs()))
     return asked
 
 
