@@ -143,8 +143,10 @@ def usage(run: "Run", to: str, file_name: str) -> str:
         f"import cv2, numpy as np, {runtime}",
         'image = cv2.imread("hand.png", cv2.IMREAD_GRAYSCALE)',
     ]
-    if config.geometry == "squash":
-        lines += [f"image = cv2.resize(image, ({side}, {side}), {area})"]
+    if config.geometry.startswith("squash"):
+        nearest = "interpolation=cv2.INTER_NEAREST_EXACT"
+        how = nearest if config.geometry == "squash_nearest" else area
+        lines += [f"image = cv2.resize(image, ({side}, {side}), {how})"]
     else:
         fit = {"center_crop": "min", "pad": "max"}[config.geometry]
         lines += [f"(h, w), s = image.shape, {fit}(image.shape)"]

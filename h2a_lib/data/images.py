@@ -13,9 +13,9 @@ from h2a_lib.data.decode import read
 from h2a_lib.data.grey import as_8_bit
 from h2a_lib.errors import unknown
 
-Geometry = Literal["center_crop", "pad", "squash"]
+Geometry = Literal["center_crop", "pad", "squash", "squash_nearest"]
 Contrast = Literal["none", "equalize", "clahe", "stretch"]
-GEOMETRIES: tuple[Geometry, ...] = ("center_crop", "pad", "squash")
+GEOMETRIES: tuple[Geometry, ...] = ("center_crop", "pad", "squash", "squash_nearest")
 CONTRASTS: tuple[Contrast, ...] = ("none", "equalize", "clahe", "stretch")
 
 # Raise it when a function here or in a decoder gives other pixels: every cache is made anew.
@@ -36,10 +36,11 @@ def resize(image: np.ndarray, size_px: int, geometry: Geometry) -> np.ndarray:
         (h, w), uint8.
     size_px : int
         s, the side of the square.
-    geometry : {"center_crop", "pad", "squash"}
+    geometry : {"center_crop", "pad", "squash", "squash_nearest"}
         "center_crop" (the original study's): the shorter side fills the square, the longer is cut
         at both ends. "pad": the longer side fills it, the rest is black. "squash": each side is
-        scaled by itself.
+        scaled by itself. "squash_nearest": the same, but of each place the pixel at its centre is
+        taken, as the reduced copies of the RSNA images were made.
 
     Returns
     -------
@@ -123,6 +124,8 @@ def _fit(image: np.ndarray, size_px: int, geometry: Geometry) -> np.ndarray:
         raise unknown("geometry", geometry, GEOMETRIES)
     kept = image[kept_part(*image.shape, geometry)]
     height, width = kept.shape
+    if geometry == "squash_nearest":
+        return cv2.resize(kept, (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT)
     if geometry == "pad":
         scale = size_px / max(height, width)
         return scale_to(kept, max(1, round(height * scale)), max(1, round(width * scale)))

@@ -319,7 +319,7 @@ def geometry(
         corner = columns.start - 0.5, rows.start - 0.5
         size = columns.stop - columns.start, rows.stop - rows.start
         panels[0, column].add_patch(Rectangle(corner, *size, fill=False, ec=ORANGE, lw=1.8))
-        for row, method in enumerate(images.GEOMETRIES, 1):
+        for row, method in enumerate(GEOMETRY_NAMES, 1):
             draw_hand(images.resize(image, size_px, method), panels[row, column])
     for row, name in enumerate(names):
         _label_row(name, panels[row, 0])

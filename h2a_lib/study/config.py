@@ -176,7 +176,7 @@ class Settings(Strict):
 
     # the picture
     image_size_px: Annotated[int, Field(ge=16, le=2048)]
-    geometry: Literal["center_crop", "pad", "squash"]
+    geometry: Literal["center_crop", "pad", "squash", "squash_nearest"]
     contrast: Literal["none", "equalize", "clahe", "stretch"]
     pixel_norm: Literal["instance", "batch", "dataset"]
     augment: Augment | None

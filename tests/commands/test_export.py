@@ -124,7 +124,7 @@ def radiograph(folder):
     cv2.imwrite(str(folder / "hand.png"), cv2.GaussianBlur(noise, (0, 0), 3))
 
 
-@pytest.mark.parametrize("geometry", ["center_crop", "pad", "squash"])
+@pytest.mark.parametrize("geometry", pictures.GEOMETRIES)
 @pytest.mark.parametrize("contrast", ["none", "equalize", "clahe", "stretch"])
 def test_the_code_on_the_card_prepares_a_radiograph_as_the_run_does(
     tmp_path, monkeypatch, config, geometry, contrast
