@@ -175,22 +175,26 @@ def fit_detector(run: Run, hands: Hands, save: bool = True) -> Detector:
     detector = Detector.fit(
         *(features_of(run, np.asarray(hands.images[rows])) for rows in (train, selection))
     )
-    if not save:
-        return detector
+    if save:
+        save_detector(detector, run.folder)
+    return detector
+
+
+def save_detector(detector: Detector, run_folder: Path) -> None:
+    """Write a detector beside the weights it belongs to."""
     arrays = {
         f"{name}.{key}": value
         for name, fitted in detector.distributions.items()
         for key, value in vars(fitted).items()
     }
-    with write_atomically(run.folder / NAME) as temporary:
+    with write_atomically(run_folder / NAME) as temporary:
         np.savez_compressed(
             temporary,
-            weights=sha256(run.folder / WEIGHTS),
+            weights=sha256(run_folder / WEIGHTS),
             threshold=detector.threshold,
             reference=np.float32(detector.reference),
             **{key: np.float32(v) if np.ndim(v) else v for key, v in arrays.items()},
         )
-    return detector
 
 
 def summary(

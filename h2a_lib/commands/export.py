@@ -1,23 +1,26 @@
-"""`h2a export`: a run as one file for other programs, with its model card."""
+"""`h2a export`: a run for other programs, or to be passed on, with its model card.
+
+A release is a folder with the network in half precision, what was fitted on the selection hands,
+and no row of any single child. `h2a predict --run` takes it.
+"""
 
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from h2a_lib.commands.shared import RunOption, check_estimates, open_run, short
+from h2a_lib.commands.predict import IMAGE_ALONE
+from h2a_lib.commands.shared import check_estimates, open_run, short
 from h2a_lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from h2a_lib.analysis.sex.calibration import Temperature
     from h2a_lib.study.runs import Run
 
-Target = Literal["onnx", "torch"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 # As `h2a_lib.data.images.adjust_contrast` does it.
 CONTRAST_LINES = {
@@ -34,17 +37,105 @@ TRACED = 2
 
 
 def command(
-    run: RunOption,
-    to: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The model's file.")] = None,
+    run: Annotated[
+        Path, typer.Option(help="A finished run, or a released one; by default the library's.")
+    ] = IMAGE_ALONE,
+    to: Annotated[
+        str, typer.Option(help="onnx, torch, or release: a folder for h2a predict --run.")
+    ] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The model's file, or the folder.")] = None,
+    terms: Annotated[
+        str, typer.Option(help="Of a release: the terms of its data; printed with predictions.")
+    ] = "",
+    external: Annotated[
+        Path | None,
+        typer.Option(help="Of a release: a data folder of other hands, whose errors it reports."),
+    ] = None,
 ) -> None:
     """Write a run's network, with its normalisation inside, and its model card."""
     loaded = open_run(run)
-    for file in export(loaded, to, loaded.tier_label, out):
+    if to == "release":
+        typer.echo(short(release(loaded, out, terms, external)))
+        return
+    if terms or external:
+        raise UserError("--terms and --external belong to a release: say --to release")
+    for file in export(loaded, to, out):
         typer.echo(short(file))
 
 
-def export(run: "Run", to: str, tier_label: str, out: Path | None = None) -> tuple[Path, Path]:
+def release(
+    run: "Run", out: Path | None = None, terms: str = "", external: Path | None = None
+) -> Path:
+    """Write the network to pass on: no prediction of any single hand goes with it.
+
+    Parameters
+    ----------
+    run : Run
+    out : Path, optional
+        The folder; by default `<experiment>-seed-<k>` in the working directory.
+    terms : str
+        On which terms the data were had.
+    external : Path, optional
+        A data folder of hands from elsewhere, as `h2a data check` takes it: the card has their
+        errors.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    UserError
+        If the run is a release itself, or the folder has something else in it.
+    """
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from h2a_lib.analysis import out_of_distribution
+    from h2a_lib.analysis.calibration import Calibration
+    from h2a_lib.files import sha256, write_bytes, write_folder_atomically, write_json, write_text
+    from h2a_lib.study import runs
+
+    check_estimates(run)
+    if run.is_released:
+        raise UserError(f"{run.folder} is a release already")
+    out = out or Path(f"{run.config.experiment}-seed-{run.config.seed}")
+    if out.exists() and not (out / runs.CALIBRATION).is_file():
+        raise UserError(f"{out} exists and is no release: name another folder with --out")
+    with write_folder_atomically(out) as folder:
+        for name in ("config.yaml", "metrics.json", "provenance.json"):
+            shutil.copy(run.folder / name, folder / name)
+        weights = load_file(run.folder / runs.WEIGHTS)
+        # Vectors are few, and the variances of batch norm need the range.
+        halved = {k: v.half() if v.ndim > 1 else v for k, v in weights.items()}
+        save_file(halved, folder / runs.WEIGHTS)
+        digest = sha256(folder / runs.WEIGHTS)
+        write_json(folder / "model.json", run.model | {"weights_sha256": digest, "terms": terms})
+        write_bytes(folder / runs.CALIBRATION, Calibration.of(run).to_json())
+        if (detector := out_of_distribution.load_detector(run.folder)) is not None:
+            out_of_distribution.save_detector(detector, folder)
+        released = runs.load(folder)
+        others = None if external is None else _evaluate(released, external)
+        write_text(folder / "README.md", model_card(run, out.name, "release", terms, others))
+    return out
+
+
+def _evaluate(run: "Run", folder: Path) -> "pd.DataFrame":
+    """Return the predictions of a data folder's hands, split "external"."""
+    from h2a_lib.commands.predict import join_labels, predict_files
+    from h2a_lib.data import sources
+
+    inspection = sources.inspect(folder, progress=False)
+    inspection.raise_if_unsound()
+    labels = inspection.labels.set_index("id")
+    sexes = labels["male"].to_dict() if run.config.sex_input else None
+    predictions = predict_files([folder / path for path in labels["path"]], run, sexes)
+    return join_labels(predictions, labels).assign(split="external")
+
+
+def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
     """Write a run's network, with its normalisation inside, and its model card.
 
     Parameters
@@ -52,10 +143,9 @@ def export(run: "Run", to: str, tier_label: str, out: Path | None = None) -> tup
     run : Run
     to : {"onnx", "torch"}
         ONNX, or a program of `torch.export` (load with `torch.export.load(path).module()`).
-    tier_label : str
-        What the data were, in words; on the card.
     out : Path, optional
-        By default `<experiment>-seed-<k>.onnx` (or .pt2) in the run's folder.
+        By default `<experiment>-seed-<k>.onnx` (or .pt2), in the run's folder, or of a release in
+        the working directory.
 
     Returns
     -------
@@ -71,14 +161,18 @@ def export(run: "Run", to: str, tier_label: str, out: Path | None = None) -> tup
 
     check_estimates(run)
     if to not in SUFFIXES:
-        raise unknown("export format", to, get_args(Target))
+        raise unknown("export format", to, (*SUFFIXES, "release"))
     suffix = SUFFIXES[to]
-    out = out or run.folder / f"{run.config.experiment}-seed-{run.config.seed}{suffix}"
+    name = f"{run.config.experiment}-seed-{run.config.seed}{suffix}"
+    out = out or (Path(name) if run.is_released else run.folder / name)
     if out.suffix != suffix:
         raise UserError(f"{out}: a model for {to} ends in {suffix}")
-    _write(run, to, out, _metadata(run, to, tier_label, out.name))
+    _write(run, to, out, _metadata(run, to, out.name))
     card = out.with_suffix(".md")
-    write_text(card, model_card(run, tier_label, out.name, to))
+    write_text(
+        card,
+        _card_of_release(run, out.name, to) if run.is_released else model_card(run, out.name, to),
+    )
     return out, card
 
 
@@ -91,10 +185,11 @@ def portable(run: "Run") -> "nn.Module":
     import torch
     from torch import Tensor, nn
 
+    from h2a_lib.analysis.calibration import Calibration
     from h2a_lib.models.dataset import normalise
     from h2a_lib.models.inference import predictor_of
 
-    temperature = _temperature(run)
+    temperature = Calibration.of(run).temperature
 
     class Portable(nn.Module):
         def __init__(self) -> None:
@@ -109,7 +204,11 @@ def portable(run: "Run") -> "nn.Module":
             if "age" in outputs:
                 columns.append(outputs["age"] * scales.age_sd_months + scales.age_mean_months)
             if "sex" in outputs:
-                columns.append(torch.sigmoid(outputs["sex"] / temperature.value))
+                columns.append(
+                    torch.sigmoid(
+                        outputs["sex"] / temperature.value if temperature else outputs["sex"]
+                    )
+                )
             return tuple(columns)
 
     return Portable().eval()
@@ -121,21 +220,14 @@ def output_names(run: "Run") -> list[str]:
     return age + (["male_probability"] if run.config.estimates_sex else [])
 
 
-def _temperature(run: "Run") -> "Temperature":
-    """Return what calibrates the probabilities of sex; 1 for a run without."""
-    from h2a_lib.analysis.selection import predictions_of
-    from h2a_lib.analysis.sex.calibration import Temperature
-
-    if not run.config.estimates_sex:
-        return Temperature()
-    return Temperature.fit(predictions_of(run, "selection"))
-
-
 def usage(run: "Run", to: str, file_name: str) -> str:
     """Return lines of Python that crop and scale a radiograph as the run does, and ask the model.
 
-    Only OpenCV, NumPy and a runtime are needed.
+    Only OpenCV, NumPy and a runtime are needed; for a release, this library.
     """
+    if to == "release":
+        sex = " --sex female" if run.config.sex_input else ""
+        return f"h2a predict hand.png --run {file_name}{sex}"
     config, side = run.config, run.config.image_size_px
     area = "interpolation=cv2.INTER_AREA"
     runtime = {"onnx": "onnxruntime", "torch": "torch"}[to]
@@ -176,18 +268,20 @@ def usage(run: "Run", to: str, file_name: str) -> str:
     return "\n".join(lines)
 
 
-def _metadata(run: "Run", to: str, tier_label: str, file_name: str) -> dict[str, str]:
+def _metadata(run: "Run", to: str, file_name: str) -> dict[str, str]:
     """Return what is written into the model's file: how to use it, and what it is not for."""
-    config = run.config
+    from h2a_lib.analysis.calibration import Calibration
+
+    config, temperature = run.config, Calibration.of(run).temperature
     return {
         "notice": "Research, not for diagnosis.",
         "usage": usage(run, to, file_name),
-        "trained_on": tier_label,
+        "trained_on": f"{run.tier_label}. {run.terms}".strip(),
         "run": f"{run.name}, configuration {config.digest}",
         "image_size_px": str(config.image_size_px),
         "geometry": config.geometry,
         "contrast": config.contrast,
-        "temperature": f"{_temperature(run).value:.4g}",
+        "temperature": f"{temperature.value if temperature else 1:.4g}",
     }
 
 
@@ -233,24 +327,53 @@ def _write(run: "Run", to: str, out: Path, metadata: dict[str, str]) -> None:
 # --- the card ------------------------------------------------------------------------------------
 
 
-def model_card(run: "Run", tier_label: str, file_name: str, to: str = "onnx") -> str:
+def _card_of_release(run: "Run", file_name: str, to: str) -> str:
+    """Return the card that came with a release, with another way to use it."""
+    import re
+
+    title, use = f"# {file_name}", f"## How to use it\n\n{_code(run, to, file_name)}\n\n"
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    card = re.sub(r"^# .*", lambda _: title, card, count=1)
+    return re.sub(r"## How to use it\n.*?(?=^## )", lambda _: use, card, flags=re.S | re.M)
+
+
+def _code(run: "Run", to: str, file_name: str) -> str:
+    return f"```{'bash' if to == 'release' else 'python'}\n{usage(run, to, file_name)}\n```"
+
+
+def model_card(
+    run: "Run",
+    file_name: str,
+    to: str = "onnx",
+    terms: str = "",
+    external: "pd.DataFrame | None" = None,
+) -> str:
     """Return the model card (after Mitchell et al. 2019, FAT*) as Markdown.
 
-    All numbers are computed from the run's own predictions of hands it was not trained on.
+    All numbers are computed from the run's own predictions of hands it was not trained on, and from
+    predictions of hands from elsewhere, if there are any.
     """
-    from h2a_lib.analysis.sex import errors as sex
+    from h2a_lib.analysis.calibration import Calibration
 
-    config, temperature = run.config, _temperature(run)
+    config, calibration = run.config, Calibration.of(run)
+    temperature = calibration.temperature
     predictions = run.predictions
-    if config.estimates_sex:
+    if temperature is not None:
         predictions = temperature.calibrate(predictions)
+    selection = predictions[predictions["split"] == "selection"]
     parts = [
         f"# {file_name}",
         "**Not a medical device. For research and teaching; not for diagnosis, and not for"
         " estimating the age of a person for any legal purpose.**",
-        f"Data: **{tier_label}**. Trained on {len(run.predictions_train):,} hands; evaluated on"
-        f" {len(predictions):,} others. The epoch was chosen on the selection hands, so"
-        " their errors are optimistic.",
+        " ".join(
+            [
+                f"Data: **{run.tier_label}**.",
+                *filter(None, [terms]),
+                f"Trained on {len(run.predictions_train):,} hands; evaluated on"
+                f" {len(predictions):,} others. The epoch was chosen on the selection hands, so"
+                " their errors are optimistic.",
+            ]
+        ),
         "## What it is",
         _bullets(
             {
@@ -266,10 +389,10 @@ def model_card(run: "Run", tier_label: str, file_name: str, to: str = "onnx") ->
             }
         ),
         "## How to use it",
-        f"```python\n{usage(run, to, file_name)}\n```",
+        _code(run, to, file_name),
         *(
             [f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."]
-            if config.estimates_sex
+            if temperature is not None
             else []
         ),
         "## What it is not for",
@@ -277,12 +400,14 @@ def model_card(run: "Run", tier_label: str, file_name: str, to: str = "onnx") ->
         " data contain any); views other than posteroanterior; labels of another standard than the"
         " data's. Ancestry is not recorded, nor does the standard behind the labels reflect it.",
     ]
-    selection = predictions[predictions["split"] == "selection"]
-    for split, hands in predictions.groupby("split", sort=True):
-        if "predicted_age_months" in hands:
+    evaluated = [*predictions.groupby("split", sort=True)]
+    if external is not None:
+        evaluated.append(("external", external))
+    for split, hands in evaluated:
+        if config.estimates_age:
             parts += _age_part(str(split), hands, selection)
-        if "male_probability" in hands:
-            parts += _sex_part(str(split), hands, sex.choose_threshold(selection))
+        if config.estimates_sex:
+            parts += _sex_part(str(split), hands, calibration.threshold)
     return "\n\n".join(parts) + "\n"
 
 
@@ -311,7 +436,7 @@ def _age_part(split: str, hands: "pd.DataFrame", selection: "pd.DataFrame") -> l
         ),
         f"Few: n below {FEW}; the interval is unreliable.",
     ]
-    if split == "validation":
+    if split in ("validation", "external"):
         inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
         lines.append(
             f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"

@@ -6,7 +6,7 @@ Research, not for diagnosis.
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from h2a_lib.commands.shared import RunOption, check_estimates, check_suffix, open_run, short
+from h2a_lib.commands.shared import check_estimates, check_suffix, open_run, short
 from h2a_lib.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
+    from h2a_lib.analysis.calibration import Calibration
     from h2a_lib.analysis.out_of_distribution import Detector
-    from h2a_lib.analysis.sex.calibration import Temperature
-    from h2a_lib.analysis.statistics.conformal import ConformalQuantiles, SplitConformal
     from h2a_lib.study.runs import Run
 
 # Decoded and predicted together; 256 pictures of 224 px are 13 MB.
@@ -36,19 +36,33 @@ SET_P = 0.01
 NOTICE = "Research, not for diagnosis."
 
 
+# The networks that come with the library: from the image alone, and with the sex.
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+IMAGE_ALONE, SEX_GIVEN = PRETRAINED / "age_and_sex", PRETRAINED / "age_given_sex"
+
+
 class Sex(StrEnum):
     """The values of --sex."""
 
     female = "female"
     male = "male"
+    labels = "labels"
 
 
 def command(
     files: Annotated[
         list[Path], typer.Argument(help="Radiographs of any format, or folders of them.")
     ],
-    run: RunOption,
-    sex: Annotated[Sex | None, typer.Option(help="For a run that has sex as an input.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A finished run, or a released one; by default those of the library."),
+    ] = None,
+    sex: Annotated[
+        Sex | None, typer.Option(help="Estimate the age given the sex: of all, or by the labels.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV with id, bone age and sex: score the estimates.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a file.")] = False,
     explain: Annotated[
@@ -64,16 +78,25 @@ def command(
         check_suffix("--explain", explain, ".png")
         if not explain.parent.is_dir():
             raise UserError(f"--explain {explain}: the folder {explain.parent} does not exist")
-    male = None if sex is None else sex is Sex.male
-    loaded = open_run(run)
+    loaded = open_run(run or (SEX_GIVEN if sex else IMAGE_ALONE))
+    known = _read_labels(labels)
+    if sex is Sex.labels and known is None:
+        raise UserError("--sex labels: say with --labels where they are")
+    male: bool | Mapping[str, bool] | None = None if sex is None else sex is Sex.male
+    if sex is Sex.labels and known is not None:
+        male = known["male"].to_dict()
     predictions = predict_files(files, loaded, male)
+    scored = "" if known is None else score(predictions, known)
     if as_json:
         typer.echo(json.dumps(predictions.as_json(loaded), indent=2, ensure_ascii=False))
     elif as_csv:
         typer.echo(predictions.as_csv(), nl=False)
     else:
-        trained_on = f"Trained on: {loaded.tier_label}."
-        typer.echo("\n".join([*predictions.lines(), f"{trained_on} {NOTICE}"]))
+        trained_on = f"Trained on: {loaded.tier_label}. {loaded.terms}".strip()
+        lines = [*predictions.lines(), scored, f"{trained_on} {NOTICE}"]
+        typer.echo("\n".join(filter(None, lines)))
+    if scored and (as_json or as_csv):
+        typer.echo(scored, err=True)
     if explain is not None:
         n = draw_explanation(predictions, loaded, explain, male)
         typer.echo(f"Grad-CAM of {n} hand{'s' if n > 1 else ''}: {short(explain)}", err=True)
@@ -249,7 +272,9 @@ class Predictions:
         return [prediction.text() for prediction in self.predictions] + unreadable + as_set
 
 
-def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = None) -> Predictions:
+def predict_files(
+    files: Iterable[Path | str], run: "Run", male: bool | Mapping[str, bool] | None = None
+) -> Predictions:
     """Predict age and sex of hands from image files with a finished run.
 
     Parameters
@@ -258,8 +283,8 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
         Of any format that `data.decode.read` takes, prepared as the run's own images were. A
         folder stands for the radiographs in it.
     run : Run
-    male : bool, optional
-        Sex of all of them; required by a run that has sex as an input.
+    male : bool or mapping of str to bool, optional
+        Sex of all of them, or of each by its id; required by a run that has sex as an input.
 
     Raises
     ------
@@ -269,6 +294,7 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
     """
     from h2a_lib.data import images
     from h2a_lib.data.grey import ImageError
+    from h2a_lib.data.labels import id_of
 
     check_estimates(run)
     if run.config.sex_input and male is None:
@@ -281,19 +307,25 @@ def predict_files(files: Iterable[Path | str], run: "Run", male: bool | None = N
     unreadable: list[UnreadableFile] = []
     inputs: list[NDArray[np.uint8]] = []
     names: list[str] = []
+    sexes: list[bool | None] = []
     for file in _expand(files):
+        its_sex = male.get(id_of(file.name)) if isinstance(male, Mapping) else male
+        if config.sex_input and its_sex is None:
+            unreadable.append(UnreadableFile(str(file), "the labels have no sex for it"))
+            continue
         try:
             inputs.append(
                 images.prepare(file, config.image_size_px, config.geometry, config.contrast)
             )
             names.append(str(file))
+            sexes.append(its_sex)
         except ImageError as error:
             unreadable.append(UnreadableFile(str(file), error.what))
         if len(names) == BATCH_SIZE:
-            predictions += predictor.predict(names, inputs[-len(names) :], male)
-            names = []
+            predictions += predictor.predict(names, inputs[-len(names) :], sexes)
+            names, sexes = [], []
     if names:
-        predictions += predictor.predict(names, inputs[-len(names) :], male)
+        predictions += predictor.predict(names, inputs[-len(names) :], sexes)
     return Predictions(predictions, unreadable, inputs, predictor.compare(predictions))
 
 
@@ -313,31 +345,15 @@ class _FilePredictor:
     """A run's network with its interval, threshold and distances, fitted once for all files."""
 
     run: "Run"
-    conformal: "SplitConformal | ConformalQuantiles | None"
-    temperature: "Temperature | None"
-    threshold: float
+    calibration: "Calibration"
     detector: "Detector | None"
 
     @classmethod
     def of(cls, run: "Run") -> "_FilePredictor":
+        from h2a_lib.analysis.calibration import Calibration
         from h2a_lib.analysis.out_of_distribution import load_detector
-        from h2a_lib.analysis.selection import predictions_of
-        from h2a_lib.analysis.sex import errors as sex
-        from h2a_lib.analysis.sex.calibration import Temperature
-        from h2a_lib.analysis.statistics import conformal
 
-        selection = predictions_of(run, "selection")
-        with_quantiles = conformal.has_quantiles(selection)
-        intervals = conformal.ConformalQuantiles if with_quantiles else conformal.SplitConformal
-        has_age, has_sex = run.config.estimates_age, run.config.estimates_sex
-        temperature = Temperature.fit(selection) if has_sex else None
-        return cls(
-            run,
-            intervals.fit(selection) if has_age else None,
-            temperature,
-            sex.choose_threshold(temperature.calibrate(selection)) if temperature else 0.5,
-            load_detector(run.folder),
-        )
+        return cls(run, Calibration.of(run), load_detector(run.folder))
 
     def compare(self, predictions: Sequence[Prediction]) -> SetComparison | None:
         import numpy as np
@@ -349,7 +365,10 @@ class _FilePredictor:
         return SetComparison(len(predictions), *compared)
 
     def predict(
-        self, names: Sequence[str], images: "Sequence[NDArray[np.uint8]]", male: bool | None
+        self,
+        names: Sequence[str],
+        images: "Sequence[NDArray[np.uint8]]",
+        male: Sequence[bool | None],
     ) -> list[Prediction]:
         import numpy as np
 
@@ -358,20 +377,21 @@ class _FilePredictor:
         from h2a_lib.models.inference import predictor_of
 
         stacked = np.stack(images)
-        sexes = None if male is None else np.full(len(stacked), male)
+        sexes = np.array(male, bool) if self.run.config.sex_input else None
         outputs = predictor_of(self.run).predict(stacked, sexes)
         columns: dict[str, Sequence[Any]] = {"file": names}
-        if self.conformal is not None:
-            months, low, high = _ages(self.conformal, outputs)
+        if self.calibration.interval is not None:
+            months, low, high = self.calibration.ages(outputs)
             columns["age_months"] = [round(float(m), 2) for m in months]
             # The upper end alone shows that an interval is unbounded: the lower stops at 0.
             columns["low_months"] = [_finite(e, h) for e, h in zip(low, high, strict=True)]
             columns["high_months"] = [_finite(h, h) for h in high]
             columns["level"] = [NOMINAL_COVERAGE] * len(names)
-        if self.temperature is not None:
-            probability = self.temperature.apply(outputs["male_probability"])
+        if (temperature := self.calibration.temperature) is not None:
+            probability = temperature.apply(outputs["male_probability"])
+            is_male = probability >= self.calibration.threshold
             columns["male_probability"] = [round(float(p), 4) for p in probability]
-            columns["sex"] = ["male" if p >= self.threshold else "female" for p in probability]
+            columns["sex"] = ["male" if one else "female" for one in is_male]
         if self.detector is not None:
             distances = self.detector.distances(features_of(self.run, stacked))
             columns["distance"] = [round(float(d), 3) for d in distances / self.detector.threshold]
@@ -379,29 +399,67 @@ class _FilePredictor:
         return [Prediction(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
-def _ages(
-    conformal: "SplitConformal | ConformalQuantiles", outputs: "dict[str, NDArray]"
-) -> "tuple[NDArray, NDArray, NDArray]":
-    """Return estimates, none negative, and intervals that contain them, (n,) each, months."""
-    import numpy as np
-
-    from h2a_lib.analysis.statistics.conformal import HIGH, LOW, ConformalQuantiles
-
-    # A network without bounds may go below birth; an age does not.
-    months = np.maximum(outputs["predicted_age_months"], 0)
-    if isinstance(conformal, ConformalQuantiles):
-        low, high = conformal.interval(outputs[LOW], outputs[HIGH])
-    else:
-        low, high = conformal.interval(months)
-    return months, np.minimum(low, months), np.maximum(high, months)
-
-
 def _finite(end: float, high: float) -> float | None:
     return round(float(end), 2) if math.isfinite(high) else None
 
 
+def _read_labels(table: Path | None) -> "pd.DataFrame | None":
+    """Return age_months and male by id."""
+    from h2a_lib.data.labels import read_labels
+    from h2a_lib.errors import require_file
+
+    if table is None:
+        return None
+    require_file(table, "--labels names a CSV with id, bone age and sex")
+    return read_labels(table).set_index("id")
+
+
+def join_labels(predictions: Predictions, labels: "pd.DataFrame") -> "pd.DataFrame":
+    """Return predictions with their labels, named as in a run's predictions; low and high too."""
+    import pandas as pd
+
+    from h2a_lib.data.labels import id_of
+
+    frame = pd.DataFrame([asdict(prediction) for prediction in predictions.predictions])
+    if frame.empty:
+        raise UserError("nothing to score: no file could be read")
+    ids = frame["file"].map(lambda file: id_of(Path(file).name))
+    joined = frame.assign(id=ids).rename(columns={"age_months": "predicted_age_months"})
+    joined = joined.join(labels[["age_months", "male"]], on="id", how="inner")
+    if joined.empty:
+        raise UserError(f"no label for any of the {len(frame):,} files: is {ids[0]!r} an id there?")
+    return joined.astype({"male": bool})
+
+
+def score(predictions: Predictions, labels: "pd.DataFrame") -> str:
+    """Return what errors the estimates have by some labels (columns age_months, male; by id)."""
+    from h2a_lib.analysis.age import errors as age
+    from h2a_lib.analysis.statistics.bootstrap import share_interval
+    from h2a_lib.analysis.statistics.roc import auc
+
+    frame = join_labels(predictions, labels)
+    lines = [f"Scored by the labels of {len(frame):,} of {len(predictions.predictions):,} files:"]
+    if frame["predicted_age_months"].notna().all():
+        measured = age.metrics(frame)
+        lines.append(f"  mean absolute error {measured['mae'].text('months')}")
+        lines.append(f"  bias {measured['bias'].text('months')}")
+    if frame["high_months"].notna().all():
+        inside = share_interval(
+            frame["age_months"].between(frame["low_months"], frame["high_months"])
+        )
+        level = f"{frame['level'].iloc[0] * 100:g} %"
+        lines.append(f"  {level} intervals contain the label of {inside.text('%', scale=100)}")
+    if frame["male_probability"].notna().all() and frame["male"].nunique() == 2:
+        area = auc(frame["male"].to_numpy(bool), frame["male_probability"].to_numpy(float))
+        lines.append(f"  AUC for sex {area.text(digits=3)}")
+    return "\n".join(lines)
+
+
 def draw_explanation(
-    predictions: Predictions, run: "Run", out: Path, male: bool | None = None
+    predictions: Predictions,
+    run: "Run",
+    out: Path,
+    male: bool | Mapping[str, bool] | None = None,
 ) -> int:
     """Draw the first 24 hands, each beside itself with its Grad-CAM map laid over it.
 
@@ -420,6 +478,7 @@ def draw_explanation(
     from matplotlib.figure import Figure
 
     from h2a_lib.analysis.saliency.maps import grad_cam
+    from h2a_lib.data.labels import id_of
     from h2a_lib.figures.saliency import overlay
     from h2a_lib.files import write_atomically
     from h2a_lib.models.inference import predictor_of
@@ -429,7 +488,11 @@ def draw_explanation(
         raise UserError("nothing to explain: no file could be read")
     images = np.stack(predictions.images[: len(shown)])
     task: Literal["age", "sex"] = "age" if run.config.estimates_age else "sex"
-    sexes = None if male is None else torch.full((len(images),), float(male))
+    sexes = None
+    if male is not None:
+        ids = (id_of(Path(prediction.file).name) for prediction in shown)
+        each = [male[one] if isinstance(male, Mapping) else male for one in ids]
+        sexes = torch.tensor(each, dtype=torch.float32)
     predictor = predictor_of(run)
     maps = grad_cam(predictor.network, predictor.normalise(images), task, sexes)
     pairs_a_row = min(3, len(shown))

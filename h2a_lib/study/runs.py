@@ -31,6 +31,10 @@ FILES = (
     "metrics.json",
 )
 
+CALIBRATION = "calibration.json"
+# What a released network has in place of predictions: nothing of any single child.
+RELEASED_FILES = ("config.yaml", "model.json", "provenance.json", "metrics.json", CALIBRATION)
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -50,6 +54,11 @@ class Run:
     def tier_label(self) -> str:
         """What the data were, in words: goes wherever the network goes."""
         return self.model["tier_label"]
+
+    @property
+    def terms(self) -> str:
+        """On which terms the data were had, where they bind who uses the network; else empty."""
+        return self.model.get("terms", "")
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -82,6 +91,11 @@ class Run:
         return self.metrics["diverged"]
 
     @property
+    def is_released(self) -> bool:
+        """Whether it is the network alone, without the predictions of single hands."""
+        return (self.folder / CALIBRATION).is_file()
+
+    @property
     def has_weights(self) -> bool:
         """Whether the network is here: of some runs, only the record is kept."""
         return (self.folder / WEIGHTS).is_file()
@@ -95,7 +109,8 @@ def load(folder: Path) -> Run:
     UserError
         If the folder is not a run's, is not finished, or was written by another version.
     """
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    needed = RELEASED_FILES if (folder / CALIBRATION).is_file() else FILES
+    missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is not a finished run: {missing[-1]} is missing")
     try:

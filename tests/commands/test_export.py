@@ -18,8 +18,6 @@ from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.config import NETWORK_GFLOPS
 
-TIER = "Synthetic radiographs (phantoms), not patients"
-
 
 @pytest.fixture(scope="module", params=["instance", "dataset"])
 def run(request, tmp_path_factory):
@@ -43,7 +41,7 @@ def calibrated(run, outputs):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    return export(run, "onnx", TIER, tmp_path_factory.mktemp("onnx") / "hand.onnx")
+    return export(run, "onnx", tmp_path_factory.mktemp("onnx") / "hand.onnx")
 
 
 def test_onnx_runtime_gives_the_same_numbers_for_any_number_of_hands(run, images, exported):
@@ -62,7 +60,7 @@ def test_the_onnx_file_needs_no_other_file(exported):
 
 
 def test_the_torch_program_gives_the_same_numbers(run, images, tmp_path):
-    model, _ = export(run, "torch", TIER, tmp_path / "hand.pt2")
+    model, _ = export(run, "torch", tmp_path / "hand.pt2")
     program = torch.export.load(model).module()
     for n in (1, 5):
         months, probability = program(torch.from_numpy(as_input(images[:n])))
@@ -74,7 +72,7 @@ def test_the_torch_program_gives_the_same_numbers(run, images, tmp_path):
 def test_a_network_with_the_sex_input_takes_it_in_onnx(tmp_path):
     run = trained(tmp_path / "run", n=30, n_validation=10, epochs=1, sex_input=True)
     images = squares_for(run.config, 30, 10).images[:3]
-    model, card = export(run, "onnx", TIER)
+    model, card = export(run, "onnx")
     assert model.parent == run.folder
     male = np.array([1, 0, 1], np.float32)
     (months,) = onnxruntime.InferenceSession(model).run(
@@ -87,9 +85,9 @@ def test_a_network_with_the_sex_input_takes_it_in_onnx(tmp_path):
 
 
 def test_the_card_says_what_the_model_is_and_is_not(run):
-    card = model_card(run, TIER, "hand.onnx")
+    card = model_card(run, "hand.onnx")
     assert "Not a medical device" in card
-    assert TIER in card
+    assert "Data: **made-up squares**. Trained on" in card
     assert "hands; evaluated on" in card
     assert "| all | both | 20 (few) |" in card
     assert "| 0–4 years | female |" in card
@@ -100,19 +98,19 @@ def test_the_card_says_what_the_model_is_and_is_not(run):
 
 def test_an_unknown_format_is_named_with_the_known_ones(run):
     with pytest.raises(UserError, match="unknown export format 'tflite'; known: onnx, torch"):
-        export(run, "tflite", TIER)
+        export(run, "tflite")
 
 
 def test_a_wrong_suffix_is_refused_before_anything_is_written(run, tmp_path):
     with pytest.raises(UserError, match=r"ends in \.onnx"):
-        export(run, "onnx", TIER, tmp_path / "hand.pt2")
+        export(run, "onnx", tmp_path / "hand.pt2")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_self_supervised_run_is_refused_in_one_line(tmp_path):
     augment = {"rotation_degrees": 5, "scale": 0.05, "shift": 0.05, "flip": False}
     run = trained(tmp_path / "run", n=30, n_validation=10, epochs=1, task="ssl", augment=augment)
-    for refused in (lambda: export(run, "onnx", TIER), lambda: predict_files([], run)):
+    for refused in (lambda: export(run, "onnx"), lambda: predict_files([], run)):
         with pytest.raises(UserError, match=r"\(task: ssl\) estimates neither age nor sex"):
             refused()
     assert not list(run.folder.glob("*.onnx"))
@@ -157,7 +155,7 @@ def test_the_five_lines_in_the_file_ask_the_model_as_predict_does(
 
 
 def test_the_torch_file_carries_its_usage_too(run, tmp_path):
-    model, card = export(run, "torch", TIER, tmp_path / "hand.pt2")
+    model, card = export(run, "torch", tmp_path / "hand.pt2")
     extra = {"usage": "", "notice": ""}
     torch.export.load(model, extra_files=extra)
     assert extra["usage"] in card.read_text() and "torch.export.load" in extra["usage"]
@@ -169,7 +167,7 @@ def test_the_torch_file_carries_its_usage_too(run, tmp_path):
 def test_every_network_is_trained_exported_and_explained(tmp_path, network):
     run = trained(tmp_path / "run", n=24, n_validation=8, epochs=1, network=network)
     images = squares_for(run.config, 24, 8).images[:3]
-    model, card = export(run, "onnx", TIER)
+    model, card = export(run, "onnx")
     (months,) = onnxruntime.InferenceSession(model).run(None, {"images": as_input(images)})
     predictor = predictor_of(run)
     expected = predictor.predict(images)["predicted_age_months"]

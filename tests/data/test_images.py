@@ -201,6 +201,13 @@ def test_squashing_keeps_everything_out_of_proportion():
     assert (images.resize(np.full((60, 20), 100, np.uint8), 30, "squash") == 100).all()
 
 
+@pytest.mark.parametrize("shape", [(1514, 2044), (101, 67), (40, 30)])
+def test_squashing_by_the_nearest_pixel_samples_as_the_reduced_copies_were_made(shape):
+    image = picture(5, *shape)
+    expected = np.array(Image.fromarray(image).resize((100, 100), Image.Resampling.NEAREST))
+    assert (images.resize(image, 100, "squash_nearest") == expected).all()
+
+
 def test_the_black_bars_do_not_weigh_in_the_contrast():
     image = picture(3, 90, 30)
     padded = images.prepare(image, 90, "pad", "equalize")
@@ -259,6 +266,10 @@ def test_the_pixels_are_those_of_this_version():
         ("squash", "equalize"): (128.5, 73.6),
         ("squash", "clahe"): (131.1, 38.1),
         ("squash", "stretch"): (120.5, 73.2),
+        ("squash_nearest", "none"): (59.2, 34.7),
+        ("squash_nearest", "equalize"): (127.4, 74.2),
+        ("squash_nearest", "clahe"): (128.3, 37.0),
+        ("squash_nearest", "stretch"): (121.6, 72.4),
     }
     for key, one in made.items():
         assert (one.mean(), one.std()) == pytest.approx(expected[key], abs=0.1), key

@@ -96,7 +96,9 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "lr": lambda value: f"rate {value:g}",
     "weight_decay": _decay,
     "pixel_norm": lambda value: f"pixels normalised by {value}",
-    "geometry": lambda value: {"center_crop": "centre crop", "pad": "padded"}.get(value, "squashed"),
+    "geometry": lambda value: {"center_crop": "centre crop", "pad": "padded"}.get(
+        value, "squashed"
+    ),
     "contrast": lambda value: "contrast as it is" if value == "none" else f"contrast: {value}",
     "augment": lambda value: "augmentation" if value else "no augmentation",
     "train_fraction": lambda value: f"{value:.3g} of the data",
