@@ -3,8 +3,8 @@
 All is refused in words or is what it should be; nothing is written elsewhere, and no code runs.
 """
 
+import hashlib
 import io
-import itertools
 import os
 import pickle
 import shutil
@@ -216,14 +216,17 @@ def test_weights_that_are_something_else_are_refused_and_no_code_runs(run, tmp_p
     monkeypatch.chdir(tmp_path)
     expected = read(run, run / runs.WEIGHTS)
     assert len(expected) == 1
-    older = shutil.copytree(run, tmp_path / "older")  # of a time before runs had a digest
-    model = read_json(older / "model.json")
-    model.pop("weights_sha256")
-    write_json(older / "model.json", model)
-    for (what, content), of in itertools.product(OTHERS.items(), (run, older)):
+    fitting = shutil.copytree(run, tmp_path / "fitting")
+    for what, content in OTHERS.items():
         (tmp_path / runs.WEIGHTS).write_bytes(content)
-        outcome = attempt(lambda of=of: read(of, tmp_path / runs.WEIGHTS), tmp_path)
-        assert outcome.error and runs.WEIGHTS in outcome.error, what
+        # Once with a digest of other weights, once with their own: somebody else's run.
+        digest = hashlib.sha256(content).hexdigest()
+        write_json(
+            fitting / "model.json", read_json(run / "model.json") | {"weights_sha256": digest}
+        )
+        for of in (run, fitting):
+            outcome = attempt(lambda of=of: read(of, tmp_path / runs.WEIGHTS), tmp_path)
+            assert outcome.error and runs.WEIGHTS in outcome.error, what
     assert not (tmp_path / "h2a-ran-this").exists()
 
 
