@@ -26,6 +26,11 @@ SAMPLES = {
     "tests/data/files/tbbn0g04.png": "c5e7eeaffa677bfa",
     "tests/data/files/tbwn0g16.png": "01e86f108b244bde",
 }
+# The networks that predict uses, with the thresholds of their detectors; README.md there is a card.
+RELEASED = re.compile(
+    r"h2a_lib/pretrained/\w+/(weights\.safetensors|out_of_distribution\.npz)"
+)
+MOST_BYTES_RELEASED = 10_000_000
 # A picture inside a text file. A colour bar or heat map takes a few kB, a radiograph more.
 EMBEDDED = re.compile(r"data:image/(?:png|jpe?g|webp|gif);base64,([A-Za-z0-9+/=\s]{20000,})")
 PICTURE_IN_PDF = re.compile(rb"/Subtype\s*/Image\b")
@@ -43,6 +48,8 @@ def problem(name: str, content: bytes) -> str | None:
     suffix = Path(name).suffix.lower()
     if name in SAMPLES and hashlib.sha256(content).hexdigest().startswith(SAMPLES[name]):
         return None
+    if RELEASED.fullmatch(name):
+        return "is too large to be shipped" if len(content) > MOST_BYTES_RELEASED else None
     if len(content) > MOST_BYTES:
         return f"has {len(content):,} bytes, more than {MOST_BYTES:,}"
     if suffix in NEVER:

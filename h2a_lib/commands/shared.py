@@ -24,9 +24,6 @@ AgeUnitOption = Annotated[
 ColumnsOption = Annotated[
     str, typer.Option(help="Headings of your own: 'id=Patient,age_years=Age,sex=Gender'.")
 ]
-RunOption = Annotated[
-    Path, typer.Option(help="A finished run: runs/<study>/<experiment>/seed-<k>.")
-]
 CoresOption = Annotated[int | None, typer.Option(min=1, help="Processor cores; all by default.")]
 RendererOption = Annotated[
     str, typer.Option(help="quarto, pandoc, or auto: Quarto where it is installed.")

@@ -143,11 +143,6 @@ def stale_steps(steps: Steps, targets: tuple[str, ...] = ("deck",)) -> list[Stal
     return list(stale.values())
 
 
-def is_up_to_date(steps: Steps, name: str) -> bool:
-    """Return whether a step has been done as it would be done now."""
-    return all(stale.step.name != name for stale in stale_steps(steps, (name,)))
-
-
 def _why(
     step: Step, content: Content, record: Record | None, steps: Steps, stale: set[str]
 ) -> tuple[str, bool]:

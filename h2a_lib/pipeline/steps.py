@@ -416,11 +416,6 @@ class Steps:
         )
 
 
-def maker_of(output: str) -> str | None:
-    """Return the notebook that makes an output, named relative to `results/<study>/`."""
-    return next((one.name for one in NOTEBOOKS if output in one.outputs), None)
-
-
 def remove_results_of_other_studies(steps: Steps) -> None:
     """Remove what an earlier study said of sex, if the present one cannot say it."""
     if steps.estimates_sex:

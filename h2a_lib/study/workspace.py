@@ -175,18 +175,6 @@ class Study:
         missing = self.missing_runs()
         return [run for run in self.config.runs_of(self.profile_name) if list(run) not in missing]
 
-    def unfinished_runs(self) -> list[tuple[str, int]]:
-        """Return the (experiment, seed) of the profile that have no run of today's settings."""
-        planned = self.config.runs_of(self.profile_name)
-        return [run for run in planned if not self._is_finished(*run)]
-
-    def _is_finished(self, experiment: str, seed: int) -> bool:
-        try:
-            self.run(experiment, seed)
-        except UserError:
-            return False
-        return True
-
     def run(self, experiment: str, seed: int = 0) -> "Run":
         """Return a finished run.
 
