@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from h2a_lib.analysis.age import errors, sex_gap, summary
+from h2a_lib.analysis.age import external as elsewhere
 from h2a_lib.analysis.age import robustness as robust
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE, BlandAltman
 from h2a_lib.analysis.age.summary import Yardstick
@@ -117,6 +118,36 @@ def gap(table: pd.DataFrame) -> Drawing:
         f"{sentence}",
         caption="Left: bias of each sex; right: girls minus boys; 95 % CI, pale: fewer than 30; "
         f"n = {row['n_female']:,} girls and {row['n_male']:,} boys",
+        finding=sentence,
+    )
+
+
+def external(
+    frame: pd.DataFrame | None, validation: pd.DataFrame, nominal: float
+) -> Drawing | None:
+    """Draw estimates and errors on images of another source; None where there are none.
+
+    Parameters
+    ----------
+    frame : DataFrame or None
+        From `external.predict_external`.
+    validation : DataFrame
+        Predictions of the study's own validation hands.
+    nominal : float
+        The coverage that the intervals promise.
+    """
+    if frame is None:
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
+    plot_scatter(frame, axes[0])
+    plot_by_band(errors.by_band(frame), axes[1])
+    sentence = elsewhere.sentence(frame, validation, nominal)
+    return Drawing(
+        figure,
+        "age_external",
+        alt=f"Estimated against labelled bone age of another source, and errors by age. {sentence}",
+        caption=f"Images of another source, n = {len(frame):,}; left: estimated against labelled "
+        f"age; right: error by age and sex{density.key(len(frame))}",
         finding=sentence,
     )
 

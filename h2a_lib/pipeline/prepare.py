@@ -60,12 +60,36 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
         for warning in inspection.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         _require_hands(inspection)
+        external = _inspect_external(study, progress)
+        if external is not None:
+            _check_disjoint(inspection, external)
         if form != AS_HEADED:
             write_json(study.results_folder / FORMAT_FILE, asdict(form))
-        _write(study, inspection)
+        _write(study, inspection, external)
         inspection.finish_arrays()  # after the labels: a cache is never older than they are
     finally:
         inspection.release()
+
+
+def _inspect_external(study: Study, progress: bool) -> sources.Inspection | None:
+    """Verify the radiographs of another source."""
+    if study.external_folder is None:
+        return None
+    cache = study.cache_root / "external"
+    inspection = sources.inspect(study.external_folder, cache_root=cache, progress=progress)
+    inspection.raise_if_unsound()
+    return inspection
+
+
+def _check_disjoint(inspection: sources.Inspection, external: sources.Inspection) -> None:
+    """Refuse an image of the study among those of another source."""
+    own = dict(zip(inspection.files["pixels"], inspection.files["path"], strict=True))
+    for pixels, path in zip(external.files["pixels"], external.files["path"], strict=True):
+        if pixels in own:
+            raise UserError(
+                f"{external.folder / path} is the image {inspection.folder / own[pixels]} of the "
+                "study: take it out of the external data"
+            )
 
 
 def remembered_format(study: Study) -> TableFormat:
@@ -97,10 +121,17 @@ def _require_hands(inspection: sources.Inspection) -> None:
 LEAST_IN_ALL = 22
 
 
-def _write(study: Study, inspection: sources.Inspection) -> None:
+def _write(
+    study: Study, inspection: sources.Inspection, external: sources.Inspection | None
+) -> None:
     """Write labels and fingerprint, if they are other than before."""
     data = {"fingerprint": inspection.fingerprint, "tier": inspection.tier}
     labels = inspection.labels
+    if external is None:
+        remove(study.external_file)
+    else:
+        data["external"] = external.fingerprint
+        write_csv(study.external_file, external.labels)
     if study.data_file.exists() and study.data == data and is_same_csv(study.labels_file, labels):
         return
     # First: labels never lie beside the fingerprint of other data.

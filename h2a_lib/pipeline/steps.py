@@ -27,8 +27,7 @@ class Notebook:
     steps read; they are checked when the notebook has run, and whenever it is asked whether it must
     run. What the report is made with stands in `parameters`, so a default that somebody has saved
     in the notebook's parameters cell does not reach the report. `reads` ("", "default", "default
-    image_size_px" or "study.yaml") are settings that its results depend on, besides those of the
-    runs.
+    image_size_px", "external" or "study.yaml") is what its results depend on, besides the runs.
     """
 
     name: str
@@ -123,6 +122,7 @@ NOTEBOOKS = (
             "variables/saliency.yml",
         ),
         parameters={"experiment": "", "level": 0.9, "most_hands": 100},
+        reads="external",
     ),
     Notebook(
         "08_sex_answer",
@@ -312,6 +312,7 @@ class Steps:
         reads: dict[str, Any] = {
             "": {},
             "default": default.model_dump(mode="json"),
+            "external": {"external data": self.study.data.get("external", "none")},
             "default image_size_px": {"image_size_px": default.image_size_px},
             "study.yaml": {"study.yaml": self._config_digest},
         }[notebook.reads]

@@ -277,6 +277,8 @@ class Profile(Strict):
     about: str
     phantoms: Phantoms | None = None
     data: Path | None = None
+    external: Path | None = None
+    """Radiographs of another source, on which the answers are evaluated and nothing is chosen."""
     experiments: list[str] | Literal["all"]
     seeds: Count = 1
     """Runs of each experiment, with seeds 0, 1, …"""

@@ -79,6 +79,20 @@ class Study:
         return self.results_folder / "data.json"
 
     @property
+    def external_folder(self) -> Path | None:
+        """Radiographs of another source, if the profile names them and they are here."""
+        folder = self.profile.external
+        # Other data than the profile's own may be of that very source.
+        if folder is None or self.name != self.profile_name:
+            return None
+        return self.root / folder if (self.root / folder).is_dir() else None
+
+    @property
+    def external_file(self) -> Path:
+        """The same as `labels_file`, of the radiographs of another source."""
+        return self.results_folder / "external.csv"
+
+    @property
     def is_prepared(self) -> bool:
         """Whether the labels and the fingerprint of the data have been written."""
         return self.labels_file.exists() and self.data_file.exists()
