@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -16,6 +16,9 @@ from h2a_lib.models import networks
 from h2a_lib.models.dataset import Batch, DeviceDataset, PixelStatistics, normalise
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.runs import WEIGHTS, Run
+
+if TYPE_CHECKING:  # it imports torch's compiler, which takes a prediction's user seconds
+    from lightning_fabric import Fabric
 
 # Output of the network -> column of predictions.csv.
 AGE_COLUMNS = {
@@ -56,7 +59,7 @@ class Setup:
     config: RunConfig
     dataset: DeviceDataset
     scales: Scales
-    fabric: Fabric
+    fabric: "Fabric"
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, Estimate
 
@@ -38,6 +38,8 @@ def _placements(male: NDArray[np.bool_], score: Array) -> tuple[Array, Array]:
     n_boys, n_girls = int(male.sum()), int((~male).sum())
     if n_boys == 0 or n_girls == 0:
         return np.empty(n_boys), np.empty(n_girls)
+    from scipy.stats import rankdata
+
     overall = rankdata(score)
     boys = (overall[male] - rankdata(score[male])) / n_girls
     girls = 1 - (overall[~male] - rankdata(score[~male])) / n_boys
@@ -51,6 +53,6 @@ def _variance(boys: Array, girls: Array) -> float:
 
 
 def _wald(value: float, variance: float, n: int, within: tuple[float, float]) -> Estimate:
-    half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
+    half = ndtri((1 + CONFIDENCE) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
     low, high = np.clip([value - half, value + half], *within).tolist()
     return Estimate(value, low, high, n)
