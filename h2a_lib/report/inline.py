@@ -68,8 +68,10 @@ def _frame(page: Path, height_px: int) -> str:
         source = f'srcdoc="{html.escape(content)}"'
     else:
         source = f'src="{quote(os.path.relpath(page))}"'
-    look = f'width="100%" height="{height_px}" style="border: 0" loading="lazy" allowfullscreen'
-    return f'<iframe {source} title="{html.escape(_title(page))}" {look}></iframe>'
+    attributes = (
+        f'width="100%" height="{height_px}" style="border: 0" loading="lazy" allowfullscreen'
+    )
+    return f'<iframe {source} title="{html.escape(_title(page))}" {attributes}></iframe>'
 
 
 def _title(page: Path) -> str:
