@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wheels
 from checkout import copy_checkout, h2a
 from squares import SETTINGS, squares
 
@@ -45,3 +46,9 @@ def smoke(tmp_path_factory) -> Path:
     done = h2a(folder, "report", "--profile", "smoke")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """Return the package as a wheel."""
+    return wheels.build_wheel(tmp_path_factory.mktemp("build"))

@@ -115,6 +115,14 @@ def test_every_command_and_option_that_is_named_exists(file):
         assert set(re.findall(r"(?<=\s)--[a-z-]+", line)) <= options, line
 
 
+def test_every_command_has_a_row_in_get_started():
+    table = (ROOT / "docs" / "get-started.md").read_text(encoding="utf-8")
+    commands = get_command(app).commands
+    names = {name for name, one in commands.items() if not one.hidden and name != "data"}
+    names |= {f"data {name}" for name in commands["data"].commands}
+    assert {name for name in names if f"| `h2a {name}" not in table} == set()
+
+
 def code_of(file: Path) -> str:
     """Return what a page shows as code: blocks, and what is between backquotes."""
     text = file.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from h2a_lib.commands.shared import print_table
 from h2a_lib.errors import UserError
 
 
@@ -90,7 +91,6 @@ def data_findings(root: Path) -> Iterator[Finding]:
 
 def show(findings: Iterable[Finding]) -> bool:
     """Print the findings; return whether something needed is missing."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -101,5 +101,5 @@ def show(findings: Iterable[Finding]) -> bool:
         missing |= finding.needed and not finding.good
         remedy = "" if finding.good else finding.remedy
         table.add_row(mark, *map(escape, (finding.what, finding.state, remedy)))
-    Console().print(table)
+    print_table(table)
     return missing

@@ -9,9 +9,13 @@ from h2a_lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
     from h2a_lib.study.runs import Run
     from h2a_lib.study.workspace import Study
+
+# Columns of a table that is read by a program or with a pager: none is ever so wide.
+UNBOUNDED = 100_000
 
 ProfileOption = Annotated[str, typer.Option(help="A profile of study.yaml.")]
 DataOption = Annotated[
@@ -86,9 +90,19 @@ def check_suffix(option: str, path: Path, suffix: str) -> None:
         raise UserError(f"{option} {path}: the file name must end in {suffix}")
 
 
+def print_table(table: "Table") -> None:
+    """Print a table: as wide as a terminal allows, and in a pipe or a file as wide as it is."""
+    from rich.console import Console
+
+    console = Console()
+    # Whether Rich holds it for a terminal is another question: FORCE_COLOR says yes to it.
+    if not console.file.isatty():
+        console.width = UNBOUNDED
+    console.print(table)
+
+
 def print_frame(frame: "pd.DataFrame", title: str) -> None:
     """Print a table; brackets in names are shown as they are."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -98,7 +112,7 @@ def print_frame(frame: "pd.DataFrame", title: str) -> None:
         table.add_column(Text(str(name)), overflow="fold")
     for row in frame.astype(object).where(frame.notna(), "").itertuples(index=False):
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    print_table(table)
 
 
 def short(path: Path, start: Path | None = None) -> str:

@@ -2,7 +2,7 @@
 
 import typer
 
-from h2a_lib.commands.shared import DataOption, ProfileOption, short
+from h2a_lib.commands.shared import DataOption, ProfileOption, print_table, short
 from h2a_lib.errors import UserError
 
 METRICS = {"mae_months": "months", "auc": "AUC"}
@@ -13,7 +13,6 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
 
     Exit code: 0, finished or not; 2 if study.yaml or the data folder is wrong.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -42,7 +41,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
         table.add_row(
             escape(experiment), str(seed), state, str(run.metrics["epochs"]), ", ".join(errors)
         )
-    Console().print(table)
+    print_table(table)
     typer.echo(f"{finished} of {len(planned)} runs are done")
     for deck in sorted(study.deck_folder.glob("*.*")):
         typer.echo(short(deck))

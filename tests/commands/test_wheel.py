@@ -12,10 +12,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    python = wheels.plain_venv(folder / "venv")
-    wheels.pip("install", "--no-deps", str(wheels.build_wheel(folder / "build")), python=python)
+def python(wheel, tmp_path_factory):
+    python = wheels.plain_venv(tmp_path_factory.mktemp("wheel") / "venv")
+    wheels.pip("install", "--no-deps", str(wheel), python=python)
     return python
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from checkout import copy_checkout, h2a
+from checkout import copy_checkout, h2a, shrink_smoke
 from data_folders import picture, write_image
 from squares import squares
 from typer.testing import CliRunner
@@ -28,21 +27,8 @@ DIVERGES = {"lr_1e30": {"lr": 1.0e30}, "sex_1e30": {"lr": 1.0e30, "task": "sex"}
 def project(tmp_path) -> Path:
     """Return a checkout whose smoke study is two runs of one epoch."""
     folder = copy_checkout(tmp_path / "h2a")
-    change(folder, {})
+    shrink_smoke(folder)
     return folder
-
-
-def change(project: Path, experiments: dict) -> None:
-    """Reduce the smoke study to an age run, a sex run and some experiments of one's own."""
-    content = yaml.safe_load((project / "study.yaml").read_text())
-    content["experiments"] |= experiments
-    content["profiles"]["smoke"] |= {
-        "experiments": ["resnet18", "sex", *experiments],
-        "more_seeds": {},
-        "settings_of": {},
-        "settings": {"image_size_px": 32, "epochs": 1, "batch_size": 8},
-    }
-    (project / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def hands(folder: Path, n: int = 30, **columns) -> Path:
@@ -90,7 +76,7 @@ def test_too_few_hands_are_one_line_before_anything_is_trained(project, tmp_path
 
 
 def test_an_experiment_whose_name_is_no_folders_is_refused_when_the_study_is_read(project):
-    change(project, {"my run": {}})
+    shrink_smoke(project, {"my run": {}})
     done = h2a(project, "status", "--profile", "smoke")
     assert done.returncode == 2
     assert done.stderr.strip().startswith("h2a: study.yaml: 'my run': ")
@@ -101,7 +87,7 @@ def test_an_experiment_whose_name_is_no_folders_is_refused_when_the_study_is_rea
 def test_of_the_fewest_hands_in_an_odd_folder_a_report_is_made_without_what_diverged(
     project, tmp_path
 ):
-    change(project, DIVERGES)
+    shrink_smoke(project, DIVERGES)
     data = hands(tmp_path / ODD, 22)
     done = report(project, data)
     assert_complete(project, done)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 ROOT = Path(__file__).parents[2]
 FILES = ("study.yaml", "Snakefile", "requirements.lock")
@@ -24,6 +25,20 @@ def copy_checkout(folder: Path) -> Path:
         made = shutil.ignore_patterns(*(MADE if name == "report" else MADE[:1]))
         shutil.copytree(ROOT / name, folder / name, ignore=made)
     return folder
+
+
+def shrink_smoke(folder: Path, experiments: dict | None = None) -> None:
+    """Reduce the copy's smoke study to an age run, a sex run and some experiments of one's own."""
+    experiments = experiments or {}
+    content = yaml.safe_load((folder / "study.yaml").read_text())
+    content["experiments"] |= experiments
+    content["profiles"]["smoke"] |= {
+        "experiments": ["resnet18", "sex", *experiments],
+        "more_seeds": {},
+        "settings_of": {},
+        "settings": {"image_size_px": 32, "epochs": 1, "batch_size": 8},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

@@ -37,6 +37,8 @@ def plain_venv(folder: Path) -> Path:
     ).stdout.strip()
     # A .pth file that is found through another is not read: the checkout stays out of sight.
     Path(own, "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # What belongs to the packages and lies outside of them: the templates of nbconvert.
+    (folder / "share").symlink_to(Path(sysconfig.get_path("data")) / "share")
     return python
 
 

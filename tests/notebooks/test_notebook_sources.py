@@ -1,4 +1,4 @@
-"""What the nine notebooks look like before they run: short cells, one idea each, no outputs."""
+"""What the notebooks look like before they run: short cells, one idea each, no outputs."""
 
 import ast
 from pathlib import Path
@@ -6,8 +6,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from h2a_lib.pipeline.steps import NOTEBOOKS as STEPS
+from h2a_lib.pipeline.steps import TRAINING
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("0[1-9]_*.ipynb"))
+# Gets a study to run, and is none of its steps.
+START = FOLDER / "00_start.ipynb"
+every_notebook = pytest.mark.parametrize(
+    "notebook", [START, *NOTEBOOKS], ids=lambda file: file.stem
+)
 MOST_LINES = 10
 
 
@@ -24,11 +32,24 @@ def calls(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) == name
 
 
-def test_there_are_nine():
+def test_there_are_nine_and_the_start():
     assert len(NOTEBOOKS) == 9
+    assert sorted(FOLDER.glob("*.ipynb")) == [START, *NOTEBOOKS]
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_start_is_no_step_of_a_study():
+    assert START.stem not in {TRAINING, *(notebook.name for notebook in STEPS)}
+    assert "open_study" not in "\n".join(cell.source for cell in cells(START))
+
+
+def test_the_start_shows_nothing_of_the_installation():
+    """Its calls of pip and of the command line have names: what is shown is the report alone."""
+    shown = [ast.unparse(statements(cell)[-1]) for cell in cells(START)]
+    shown = [text for text in shown if isinstance(ast.parse(text).body[0], ast.Expr)]
+    assert [text.partition("(")[0] for text in shown] == ["show_page", "show_notebooks"]
+
+
+@every_notebook
 def test_cells_are_short_and_hold_no_program(notebook):
     for cell in cells(notebook):
         assert len(cell.source.splitlines()) <= MOST_LINES, cell.source
@@ -37,7 +58,7 @@ def test_cells_are_short_and_hold_no_program(notebook):
         assert not cell.outputs and cell.execution_count is None
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+@every_notebook
 def test_what_shows_something_is_the_last_expression_of_its_cell(notebook):
     for cell in cells(notebook):
         for node in statements(cell)[:-1]:
@@ -51,7 +72,7 @@ def calls_any(node: ast.AST) -> bool:
     return isinstance(node, ast.Call)
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+@every_notebook
 def test_words_stand_between_the_outputs(notebook):
     kinds = [cell.cell_type for cell in nbformat.read(notebook, as_version=4).cells]
     assert kinds[0] == "markdown"
