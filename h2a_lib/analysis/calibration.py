@@ -50,7 +50,7 @@ class Calibration:
             choose_threshold(temperature.calibrate(selection)) if temperature else 0.5,
         )
 
-    def to_json(self) -> bytes:
+    def as_json(self) -> bytes:
         """Return it as `of` reads it."""
         # JSON has no infinity, and the error of few hands is infinite.
         return to_json(self, indent=2, inf_nan_mode="strings")

@@ -113,7 +113,7 @@ def release(
         save_file(halved, folder / runs.WEIGHTS)
         digest = sha256(folder / runs.WEIGHTS)
         write_json(folder / "model.json", run.model | {"weights_sha256": digest, "terms": terms})
-        write_bytes(folder / runs.CALIBRATION, Calibration.of(run).to_json())
+        write_bytes(folder / runs.CALIBRATION, Calibration.of(run).as_json())
         if (detector := out_of_distribution.load_detector(run.folder)) is not None:
             out_of_distribution.save_detector(detector, folder)
         released = runs.load(folder)

@@ -424,8 +424,9 @@ def join_labels(predictions: Predictions, labels: "pd.DataFrame") -> "pd.DataFra
     if frame.empty:
         raise UserError("nothing to score: no file could be read")
     ids = frame["file"].map(lambda file: id_of(Path(file).name))
-    joined = frame.assign(id=ids).rename(columns={"age_months": "predicted_age_months"})
-    joined = joined.join(labels[["age_months", "male"]], on="id", how="inner")
+    joined = frame.assign(id=ids, predicted_age_months=frame.pop("age_months")).join(
+        labels[["age_months", "male"]], on="id", how="inner"
+    )
     if joined.empty:
         raise UserError(f"no label for any of the {len(frame):,} files: is {ids[0]!r} an id there?")
     return joined.astype({"male": bool})
