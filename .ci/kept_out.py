@@ -27,9 +27,7 @@ SAMPLES = {
     "tests/data/files/tbwn0g16.png": "01e86f108b244bde",
 }
 # The networks that predict uses, with the thresholds of their detectors; README.md there is a card.
-RELEASED = re.compile(
-    r"h2a_lib/pretrained/\w+/(weights\.safetensors|out_of_distribution\.npz)"
-)
+RELEASED = re.compile(r"h2a_lib/pretrained/\w+/(weights\.safetensors|out_of_distribution\.npz)")
 MOST_BYTES_RELEASED = 10_000_000
 # A picture inside a text file. A colour bar or heat map takes a few kB, a radiograph more.
 EMBEDDED = re.compile(r"data:image/(?:png|jpe?g|webp|gif);base64,([A-Za-z0-9+/=\s]{20000,})")
