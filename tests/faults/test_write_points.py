@@ -10,6 +10,8 @@ ATOMIC_INSIDE = "`save` is the function above it, which is atomic"
 FETCHED = "under `.part-<name>`, renamed when size and CRC are right"
 # The places that write without the atomic writer, and why what they leave is whole all the same.
 REASONS = {
+    ("h2a_lib/analysis/calibration.py", "to_json"): MEMORY,
+    ("h2a_lib/commands/predict.py", "join_labels"): MEMORY,
     ("h2a_lib/commands/diff.py", "_from_git"): "in a temporary folder that only this command reads",
     ("h2a_lib/data/cache.py", "log"): PARTIAL,
     ("h2a_lib/data/cache.py", "_resume"): PARTIAL,
