@@ -32,6 +32,9 @@ def phantom(
     growth_chart: Annotated[
         bool, typer.Option("--growth-chart", help="Draw the growth chart instead.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replace an earlier set of phantoms.")
+    ] = False,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
     from h2a_lib import phantoms
@@ -46,7 +49,13 @@ def phantom(
     if out is None:
         raise UserError("name the folder to create with --out, or ask for the --growth-chart")
     phantoms.write(
-        out, n, seed, height_px=height_px, heaping=heaping, reader_noise_months=reader_noise
+        out,
+        n,
+        seed,
+        height_px=height_px,
+        heaping=heaping,
+        reader_noise_months=reader_noise,
+        overwrite=again,
     )
     typer.echo(f"{n} synthetic radiographs in {out}")
 

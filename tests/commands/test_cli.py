@@ -199,3 +199,15 @@ def test_the_doctor_says_what_is_lacking():
     assert done.returncode == 0
     for said in ("Python", "memory", "disk", "Quarto", "data of rsna"):
         assert said in done.stdout
+
+
+def test_a_set_of_phantoms_is_drawn_anew_only_on_request(tmp_path):
+    words = ("data", "phantom", "--height-px", "64", "--out", "hands", "--n")
+    assert h2a(*words, "2", cwd=tmp_path).returncode == 0
+    refused = h2a(*words, "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "h2a: hands holds a set of phantoms: name another folder, or replace it (--again)\n"
+    )
+    assert h2a(*words, "1", "--again", cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "hands" / "boneage-training-dataset").iterdir())) == 1
