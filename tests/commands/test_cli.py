@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -211,3 +212,14 @@ def test_a_set_of_phantoms_is_drawn_anew_only_on_request(tmp_path):
     )
     assert h2a(*words, "1", "--again", cwd=tmp_path).returncode == 0
     assert len(list((tmp_path / "hands" / "boneage-training-dataset").iterdir())) == 1
+
+
+def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
+    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "True") for k in range(3)])
+    table = hands / "boneage-training-dataset.csv"
+    table.write_text(table.read_text().replace("id,boneage,male", "Patient #,Alter,Gender"))
+    columns = ("--columns", "id='Patient #',age_months=Alter,sex=Gender", "--age-unit", "months")
+    fetched = h2a("data", "fetch", "--source", "own", "--out", "out", *columns, cwd=tmp_path)
+    assert fetched.returncode == 0, fetched.stderr
+    verify = shlex.split(fetched.stdout.splitlines()[-1].removeprefix("verify with: "))
+    assert h2a(*verify[1:], cwd=tmp_path).returncode == 0
