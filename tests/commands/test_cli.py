@@ -215,7 +215,7 @@ def test_a_set_of_phantoms_is_drawn_anew_only_on_request(tmp_path):
 
 
 def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
-    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "True") for k in range(3)])
+    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(3)])
     table = hands / "boneage-training-dataset.csv"
     table.write_text(table.read_text().replace("id,boneage,male", "Patient #,Alter,Gender"))
     columns = ("--columns", "id='Patient #',age_months=Alter,sex=Gender", "--age-unit", "months")
@@ -223,3 +223,14 @@ def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
     assert fetched.returncode == 0, fetched.stderr
     verify = shlex.split(fetched.stdout.splitlines()[-1].removeprefix("verify with: "))
     assert h2a(*verify[1:], cwd=tmp_path).returncode == 0
+
+
+def test_a_check_shows_names_as_they_are_and_never_as_markup(tmp_path):
+    ids = ["[/b]0", "x[bold]0", "$\\frac{", "<b>1"]
+    hands = folder_of_hands(tmp_path / "own [red]$x$", [("1", "60", "True")])
+    table = hands / "boneage-training-dataset.csv"
+    table.write_text("id,boneage,male\n" + "".join(f"{name},60,True\n" for name in ids))
+    checked = h2a("data", "check", str(hands))
+    assert checked.returncode == 2 and "Traceback" not in checked.stderr
+    for name in ids:
+        assert f"id {name!r} has no image file" in checked.stdout
