@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from h2a_lib.data import pool, sources
 from h2a_lib.data.labels import AS_HEADED, IMAGE_SUFFIXES, TableFormat
-from h2a_lib.errors import UserError
+from h2a_lib.errors import UserError, expand_user
 from h2a_lib.files import UNWRITABLE, clear_errors, write_atomically
 
 KAGGLE = "kaggle"
@@ -81,7 +81,7 @@ def fetch(
     with clear_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for source in wanted:
-            path = _from_kaggle() if str(source) == KAGGLE else Path(source).expanduser()
+            path = _from_kaggle() if str(source) == KAGGLE else expand_user(Path(source))
             if path.is_dir():
                 _take_folder(path.resolve(), out, copy, form, progress)
             elif path.is_file():

@@ -234,3 +234,30 @@ def test_a_check_shows_names_as_they_are_and_never_as_markup(tmp_path):
     assert checked.returncode == 2 and "Traceback" not in checked.stderr
     for name in ids:
         assert f"id {name!r} has no image file" in checked.stdout
+
+
+def test_a_user_that_does_not_exist_is_said_in_a_line(project):
+    for words in (
+        ("report", "--dry-run", "--data", "~no-such-user/x"),
+        ("data", "fetch", "--source", "~no-such-user/x", "--out", "out"),
+    ):
+        done = h2a(*words, cwd=project)
+        assert (done.returncode, done.stderr) == (
+            2,
+            "h2a: ~no-such-user/x: there is no such user\n",
+        )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_to_a_full_disk_is_said_in_a_line(tmp_path):
+    hands = folder_of_hands(tmp_path / "own", [("1", "60", "True")])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "h2a_lib.commands.app", "data", "check", str(hands), "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == "h2a: the output cannot be written: No space left on device\n"
+    assert done.returncode == 2
