@@ -59,8 +59,9 @@ for kind, pattern in RULES.items():
         output:
             touch(marker_of(steps.study, pattern)),
         params:
-            python=sys.executable,
-            request=json.dumps(request),
+            # Functions: a brace in a path would be taken for a wildcard.
+            python=lambda _: sys.executable,
+            request=lambda _: json.dumps(request),
             step=lambda wildcards, pattern=pattern: step_of(pattern, wildcards).name,
         threads: lambda wildcards, pattern=pattern: step_of(pattern, wildcards).threads or workflow.cores
         priority: lambda wildcards, pattern=pattern: step_of(pattern, wildcards).priority

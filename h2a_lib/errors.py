@@ -81,3 +81,11 @@ def require_file(path: Path, hint: str) -> Path:
     if not path.is_file():
         raise UserError(f"{path} does not exist: {hint}")
     return path
+
+
+def expand_user(path: Path) -> Path:
+    """Return a path with its ~ or ~user replaced; a UserError if there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user") from None

@@ -3,6 +3,8 @@
 Commands import what they need when they run, so that `h2a --help` answers at once.
 """
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -70,6 +72,12 @@ def main() -> None:
     except UserError as error:
         print(f"h2a: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # Without a file's name: what is printed goes to a disk that is full.
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        print(f"h2a: the output cannot be written: {error.strerror}", file=sys.stderr)
+        os._exit(2)  # the rest of the output would only fail again
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ def phantom(
     growth_chart: Annotated[
         bool, typer.Option("--growth-chart", help="Draw the growth chart instead.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replace an earlier set of phantoms.")
+    ] = False,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
     from h2a_lib import phantoms
@@ -46,7 +49,13 @@ def phantom(
     if out is None:
         raise UserError("name the folder to create with --out, or ask for the --growth-chart")
     phantoms.write(
-        out, n, seed, height_px=height_px, heaping=heaping, reader_noise_months=reader_noise
+        out,
+        n,
+        seed,
+        height_px=height_px,
+        heaping=heaping,
+        reader_noise_months=reader_noise,
+        overwrite=again,
     )
     typer.echo(f"{n} synthetic radiographs in {out}")
 
@@ -56,13 +65,19 @@ def fetch(
     source: Annotated[list[str], typer.Option(help="kaggle, a folder, or an archive; repeatable.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="The folder to fill.")],
     copy: Annotated[bool, typer.Option(help="Copy a folder's files instead of linking.")] = False,
+    age_unit: AgeUnitOption = None,
+    columns: ColumnsOption = "",
 ) -> None:
     """Get the RSNA radiographs from Kaggle, from archives, or from a folder."""
-    from h2a_lib.data import fetch
+    import shlex
 
-    for image_set in fetch.fetch(source, out, copy=copy):
+    from h2a_lib.data import fetch
+    from h2a_lib.data.labels import TableFormat
+
+    form = TableFormat.parse(columns, age_unit)
+    for image_set in fetch.fetch(source, out, copy=copy, form=form):
         typer.echo(f"{image_set.name}: {short(image_set.table)}")
-    typer.echo(f"verify with: h2a data check {out}")
+    typer.echo(f"verify with: {shlex.join(['h2a', 'data', 'check', str(out), *form.options])}")
 
 
 @app.command()

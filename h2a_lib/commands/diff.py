@@ -48,13 +48,14 @@ def command(
 def _opened(name: str) -> "Iterator[StudyRecord]":
     """Open a study by its name, folder or revision; a revision only for as long as this lasts."""
     from h2a_lib.analysis.comparison.studies import StudyRecord
+    from h2a_lib.pipeline.environment import temporary_parent
     from h2a_lib.study.workspace import project_root
 
     if Path(name).is_dir():
         yield StudyRecord.open(Path(name), name)
         return
     if ":" in name:
-        with tempfile.TemporaryDirectory(prefix="h2a-diff-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="h2a-diff-", dir=temporary_parent()) as temporary:
             yield StudyRecord.open(_from_git(name, Path(temporary)), name)
         return
     results = project_root() / "results"

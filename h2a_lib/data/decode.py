@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import kornia_rs
@@ -25,6 +25,13 @@ MAGIC = {
     "WebP": (b"RIFF",),
     "PNG": (PNG_MAGIC,),
 }
+OTHER_FORMATS = {
+    "GIF": (b"GIF8",),
+    "PDF": (b"%PDF",),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+}
+# After the length of its first box: what phones make of a photograph.
+HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypavif")
 GREY, RGB, GREY_ALPHA = 0, 2, 4  # PNG's colour types
 
 
@@ -97,18 +104,39 @@ def _guarded(decoder, content: bytes, *more) -> tuple[np.ndarray, Source]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {MAX_PIXELS:,} pixels in all") from None
-    except Image.UnidentifiedImageError:
-        raise ImageError(_unidentified(content)) from None
     except Exception as error:
         # Arbitrary bytes make a decoder raise anything; whatever it is, this file is at fault.
-        raise ImageError(f"damaged or truncated: {error}") from None
+        name = _format_of(content)
+        if why := _kind_not_read(content):
+            raise _not_read(name, why) from None
+        if not isinstance(error, Image.UnidentifiedImageError):
+            raise ImageError(f"damaged or truncated: {error}") from None
+        if name in MAGIC:
+            raise ImageError(
+                f"a {name} file of a kind that is not read here, or a damaged one"
+            ) from None
+        what = f"a {name} file, which is not read here" if name else "not an image of a known kind"
+        raise ImageError(what) from None
 
 
-def _unidentified(content: bytes) -> str:
-    for name, beginnings in MAGIC.items():
-        if content.startswith(beginnings):
-            return f"a {name} file of a kind that is not read here, or a damaged one"
-    return "not an image of a known kind"
+def _format_of(content: bytes) -> str:
+    if content[4:12] in HEIF_BRANDS:
+        return "HEIC or AVIF"
+    known = MAGIC | OTHER_FORMATS
+    return next((name for name, begins in known.items() if content.startswith(begins)), "")
+
+
+def _not_read(name: str, why: str) -> ImageError:
+    return ImageError(f"a {name} file of a kind that is not read here ({why})")
+
+
+def _kind_not_read(content: bytes) -> str:
+    """Return what of a JPEG or TIFF that could not be decoded no decoder here reads, or nothing."""
+    if content.startswith(MAGIC["JPEG"]):
+        return _jpeg_not_read(content)
+    if content[:4] in TIFF_MAGIC and (tags := _tiff_tags(content)):
+        return _tiff_not_read(content, tags)
+    return ""
 
 
 # --- PNG -----------------------------------------------------------------------------------------
@@ -192,6 +220,26 @@ def _decode_deep_png(
 
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, PLANAR = 274, 258, 262, 277, 284
 EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+COMPRESSION, STRIPS, TILES, IMAGE_DEPTH = 259, 273, 324, 32997
+# Raw, CCITT, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard; OpenCV is built without the last two.
+PILLOW_UNPACKS = (1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 34925, 50000)
+OPENCV_UNPACKS = (1, 5, 8, 32773, 32946)
+JPEG = 7
+COMPRESSIONS = {
+    **{
+        6: "JPEG of TIFF 6.0",
+        JPEG: "JPEG",
+        34892: "JPEG of DNG",
+        34925: "LZMA",
+        50000: "Zstandard",
+    },
+    **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    **{34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"},
+}
+COLOURS = {
+    **{4: "a transparency mask", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"},
+    **{32803: "a colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw"},
+}
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 WHITE_IS_ZERO, BLACK_IS_ZERO, TIFF_RGB = 0, 1, 2
 UNASSOCIATED_ALPHA = 2
@@ -215,22 +263,20 @@ def _deep_tiff(content: bytes) -> _TiffLayout | None:
     ImageError
         For a layout that no decoder here reads right.
     """
-    from PIL import TiffImagePlugin
-
+    if (tags := _tiff_tags(content)) is None:  # damaged: Pillow says how
+        return None
     try:
-        is_big = content[2:4] in (b"+\0", b"\0+")
-        tags = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if is_big else 8])
-        file = io.BytesIO(content)
-        file.seek(tags.next)
-        tags.load(file)
         width, height = int(tags[256]), int(tags[257])
         bits, formats = tags.get(BITS, (1,)), tags.get(SAMPLE_FORMAT, (UNSIGNED,))
         bits, formats = (v if isinstance(v, tuple) else (v,) for v in (bits, formats))
         samples, planar = int(tags.get(SAMPLES, 1)), int(tags.get(PLANAR, 1))
         photometric, orientation = int(tags.get(PHOTOMETRIC, 1)), int(tags.get(ORIENTATION, 1))
-        extra = tags.get(EXTRA_SAMPLES, ())
-    except Exception:  # damaged: Pillow says how
+        extra, slices = tags.get(EXTRA_SAMPLES, ()), int(tags.get(IMAGE_DEPTH, 1))
+        compression = int(tags.get(COMPRESSION, 1))
+    except (KeyError, TypeError, ValueError):
         return None
+    if slices != 1:
+        raise ImageError(f"a volume of {slices} slices, one image was expected")
     check_size(width, height)
     if set(formats) == {UNSIGNED} and max(bits) <= 8:
         if set(bits) <= {1, 2, 4, 8} and not (planar != 1 and samples == 2):
@@ -247,23 +293,83 @@ def _deep_tiff(content: bytes) -> _TiffLayout | None:
     ):
         if tags.next:
             raise ImageError("has several pages, one was expected")
+        if compression not in OPENCV_UNPACKS:
+            raise _not_read("TIFF", _named(compression, bits[0]))
         has_alpha = UNASSOCIATED_ALPHA in (extra if isinstance(extra, tuple) else (extra,))
         return _TiffLayout(bits[0], photometric, samples, orientation, has_alpha)
     kind = {UNSIGNED: "", SIGNED: " signed", FLOAT: " floating-point"}.get(formats[0], " other")
     planes = ", in separate planes" if planar != 1 and samples > 1 else ""
-    raise ImageError(
-        f"a TIFF of a kind that is not read here ({samples} x {bits[0]}{kind} bits{planes})"
-    )
+    raise _not_read("TIFF", f"{samples} x {bits[0]}{kind} bits{planes}")
+
+
+def _tiff_tags(content: bytes) -> Any:
+    """Return the tags of a TIFF's first page, as Pillow keeps them; None if it is damaged."""
+    from PIL import TiffImagePlugin
+
+    try:
+        is_big = content[2:4] in (b"+\0", b"\0+")
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if is_big else 8])
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+    except Exception:  # as in `_guarded`
+        return None
+    return tags
+
+
+def _tiff_not_read(content: bytes, tags: Any) -> str:
+    """Return what no decoder here reads of a TIFF: its colours, or how it is compressed."""
+    photometric, compression = tags.get(PHOTOMETRIC, 1), tags.get(COMPRESSION, 1)
+    if photometric in COLOURS:
+        return f"stored as {COLOURS[photometric]}"
+    if compression == JPEG:
+        first = tags.get(STRIPS) or tags.get(TILES) or (len(content),)
+        why = _jpeg_not_read(content[first[0] :])
+        return f"JPEG, {why}" if why else ""
+    if compression not in PILLOW_UNPACKS:
+        return _named(compression)
+    return ""
+
+
+def _named(compression: int, bits: int = 8) -> str:
+    name = COMPRESSIONS.get(compression, f"number {compression}")
+    return f"compression {name}" + (f" of {bits} bits" if bits != 8 else "")
 
 
 def _decode_deep_tiff(content: bytes, layout: _TiffLayout) -> tuple[np.ndarray, Source]:
     values = _decode_by_opencv(content)
     if values.ndim != (2 if layout.samples == 1 else 3):
-        raise ImageError("a TIFF of a kind that is not read here")
+        raise _not_read("TIFF", f"{layout.samples} x {layout.bits} bits")
     grey = _grey_of(values, layout.has_alpha)
     if layout.photometric == WHITE_IS_ZERO:
         grey = 255 - grey
     return grey, Source("TIFF", layout.bits)
+
+
+# --- JPEG ----------------------------------------------------------------------------------------
+
+LOSSLESS, ARITHMETIC_LOSSLESS, JPEG_LS = 0xC3, 0xCB, 0xF7
+HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
+# Those of a frame, by ITU-T T.81, table B.1: C4, C8 and CC are no frames.
+FRAMES = {*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC}
+
+
+def _jpeg_not_read(content: bytes) -> str:
+    """Return what of a JPEG's first frame no decoder here reads, or nothing."""
+    position = 2
+    while position + 5 <= len(content) and content[position] == 0xFF:
+        marker, length = struct.unpack_from(">xBH", content, position)
+        if marker in FRAMES:
+            bits = content[position + 4]
+            if marker == JPEG_LS:
+                return "JPEG-LS"
+            if marker in HIERARCHICAL:
+                return "hierarchical"
+            if marker == ARITHMETIC_LOSSLESS:
+                return "lossless, arithmetic coding"
+            return f"{'lossless, ' if marker == LOSSLESS else ''}{bits} bits" if bits != 8 else ""
+        position += length + 2
+    return ""
 
 
 # --- any file ------------------------------------------------------------------------------------

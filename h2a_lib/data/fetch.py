@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from tqdm.auto import tqdm
 
 from h2a_lib.data import pool, sources
-from h2a_lib.data.labels import IMAGE_SUFFIXES
-from h2a_lib.errors import UserError
+from h2a_lib.data.labels import AS_HEADED, IMAGE_SUFFIXES, TableFormat
+from h2a_lib.errors import UserError, expand_user
 from h2a_lib.files import UNWRITABLE, clear_errors, write_atomically
 
 KAGGLE = "kaggle"
@@ -38,7 +38,12 @@ BY_HAND = """get the data by hand:
 
 
 def fetch(
-    wanted: Sequence[str | Path], out: Path, *, copy: bool = False, progress: bool = True
+    wanted: Sequence[str | Path],
+    out: Path,
+    *,
+    copy: bool = False,
+    form: TableFormat = AS_HEADED,
+    progress: bool = True,
 ) -> list[sources.ImageSet]:
     """Bring radiographs into a folder and find the image sets in it.
 
@@ -53,13 +58,15 @@ def fetch(
         Where to. Made if need be.
     copy : bool
         Copy the files of a folder instead of linking to them.
+    form : TableFormat
+        What the user says about the label tables; by it they are known as such.
     progress : bool
         Show progress bars where someone can see them.
 
     Returns
     -------
     list of ImageSet
-        As `sources.locate(out)` finds them.
+        As `sources.locate(out, form)` finds them.
 
     Raises
     ------
@@ -74,16 +81,16 @@ def fetch(
     with clear_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for source in wanted:
-            path = _from_kaggle() if str(source) == KAGGLE else Path(source).expanduser()
+            path = _from_kaggle() if str(source) == KAGGLE else expand_user(Path(source))
             if path.is_dir():
-                _take_folder(path.resolve(), out, copy, progress)
+                _take_folder(path.resolve(), out, copy, form, progress)
             elif path.is_file():
                 unpack(path, out, progress=progress)
             else:
                 raise UserError(
                     f"{path} does not exist: name kaggle, a folder, or an archive (.zip)"
                 )
-    return sources.locate(out)
+    return sources.locate(out, form)
 
 
 # --- archives ------------------------------------------------------------------------------------
@@ -260,10 +267,10 @@ def _check_space(out: Path, needed: int, what: Path | str) -> None:
 # --- folders -------------------------------------------------------------------------------------
 
 
-def _take_folder(folder: Path, out: Path, copy: bool, progress: bool) -> None:
+def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat, progress: bool) -> None:
     """Link (or copy) the tables and images of a folder, and unpack its archives."""
     archives = _archives_in(folder)
-    sets = [] if folder == out.resolve() else _sets_in(folder, bool(archives))
+    sets = [] if folder == out.resolve() else _sets_in(folder, form, bool(archives))
     for image_set in sets:
         for one in (image_set.table, *image_set.folders):
             # Images beside their table come one by one: `out` itself is no link.
@@ -277,9 +284,9 @@ def _archives_in(folder: Path) -> list[Path]:
     return sorted(one for one in folder.glob("*") if one.is_file() and _is_archive(one))
 
 
-def _sets_in(folder: Path, or_archives: bool) -> list[sources.ImageSet]:
+def _sets_in(folder: Path, form: TableFormat, or_archives: bool) -> list[sources.ImageSet]:
     try:
-        return sources.locate(folder)
+        return sources.locate(folder, form)
     except UserError:
         if or_archives:
             return []

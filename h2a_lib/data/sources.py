@@ -304,6 +304,11 @@ def _names(paths: Sequence[Path], folder: Path) -> str:
     return ", ".join(names[:MOST_NAMED]) + rest
 
 
+def _leads_back(folder: Path) -> bool:
+    """Return whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
 def _tables_and_image_folders(
     folder: Path, form: TableFormat
 ) -> tuple[list[Path], list[str], list[Path]]:
@@ -314,6 +319,7 @@ def _tables_and_image_folders(
         here = Path(root)
         deep = len(here.relative_to(folder).parts) >= DEEPEST_FOLDER
         folders[:] = [] if deep else sorted(name for name in folders if not JUNK.match(name))
+        folders[:] = [name for name in folders if not _leads_back(here / name)]
         files = sorted(name for name in files if not JUNK.match(name))
         if any(_is_image(here / name) for name in files):
             image_folders.append(here)

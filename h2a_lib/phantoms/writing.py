@@ -17,6 +17,9 @@ from h2a_lib.phantoms.streams import Stream
 
 VERSION = "7"
 NAME = "boneage-training-dataset"
+COMPANION = "phantom.json"
+TRUTH = "phantom-truth.csv"
+LEFT_BY_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 NOTICE = "Synthetic hand radiograph (phantom) drawn by Hand-To-Age; it shows no patient."
 # Drawn by one process at a time: a second's work, so that the bar moves.
 CHUNK = 8
@@ -41,8 +44,10 @@ def write(
     are what the RSNA data look like. ``phantom.json`` says that they are synthetic and how they
     were made; ``phantom-truth.csv`` holds the exact ages behind the labels. An id's image does not
     depend on `n` or on the number of processes (all cores by default). The folder appears when it
-    is complete; a folder that this function did not make is a UserError unless `overwrite` is set,
-    and so is a number that makes no sense. For the labels see `population.simulate_label`.
+    is complete. For the labels see `population.simulate_label`.
+
+    A UserError if a number makes no sense, if there is a set of phantoms already and `overwrite` is
+    not given, and always if the folder holds anything else.
     """
     if n < 1 or height_px < 32 or not 0 <= heaping <= 1 or reader_noise_months < 0 or seed < 0:
         raise UserError(
@@ -50,8 +55,12 @@ def write(
             f" reader_noise_months >= 0; got {n}, {seed}, {height_px}, {heaping},"
             f" {reader_noise_months}"
         )
-    if not overwrite and out.exists() and not _may_replace(out):
-        raise UserError(f"{out} exists and is not a set of phantoms: name another folder")
+    if other := _not_a_phantom(out):
+        raise UserError(f"{other} is no part of a set of phantoms: name another folder")
+    if not overwrite and (out / COMPANION).exists():
+        raise UserError(
+            f"{out} holds a set of phantoms: name another folder, or replace it (--again)"
+        )
     with write_folder_atomically(out) as folder:
         (folder / NAME).mkdir()
         chunks = [range(i, min(i + CHUNK, n + 1)) for i in range(1, n + 1, CHUNK)]
@@ -65,7 +74,7 @@ def write(
         )
         with (
             (folder / f"{NAME}.csv").open("w", newline="") as labels,
-            (folder / "phantom-truth.csv").open("w", newline="") as truth_file,
+            (folder / TRUTH).open("w", newline="") as truth_file,
         ):
             write_label = csv.writer(labels, lineterminator="\n").writerow
             write_truth = csv.writer(truth_file, lineterminator="\n").writerow
@@ -75,7 +84,7 @@ def write(
                 write_label(label)
                 write_truth(truth)
         write_json(
-            folder / "phantom.json",
+            folder / COMPANION,
             {
                 "synthetic": True,
                 "notice": NOTICE,
@@ -144,6 +153,15 @@ def _in_order(drawn: Iterable[tuple[range, list]]) -> Iterator[tuple[tuple, tupl
             due += len(ready)
 
 
-def _may_replace(out: Path) -> bool:
-    """Return True for an empty folder or one that `write` made."""
-    return out.is_dir() and ((out / "phantom.json").is_file() or not any(out.iterdir()))
+def _not_a_phantom(out: Path) -> Path | None:
+    """Return something at `out` that `write` did not make, if there is any."""
+    if not out.is_dir():
+        return out if out.exists() else None
+    made = {f"{NAME}.csv", COMPANION, TRUTH} if (out / COMPANION).is_file() else set()
+    for path in sorted(out.rglob("*")):
+        if path.name in LEFT_BY_DESKTOPS:
+            continue
+        is_image = path.parent == out / NAME and path.stem.isdecimal() and path.suffix == ".png"
+        if not (is_image or path == out / NAME or path.relative_to(out).as_posix() in made):
+            return path
+    return None

@@ -52,8 +52,12 @@ def step_environment(root: Path, environment: Mapping[str, str] = os.environ) ->
     # The library that runs this, and not one that is installed beside it.
     if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         own["PYTHONPATH"] = str(PACKAGE.parent)
-    kept = {key: value for key, value in environment.items() if not key.startswith(OF_THE_USER)}
-    return kept | own
+    kept = {
+        key: value
+        for key, value in environment.items()
+        if key == "XDG_RUNTIME_DIR" or not key.startswith(OF_THE_USER)
+    }
+    return kept | own | cache_of_tools(root, environment)
 
 
 def use_step_environment(root: Path) -> None:
@@ -63,12 +67,46 @@ def use_step_environment(root: Path) -> None:
     os.environ.update(environment)
 
 
+def cache_of_tools(root: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return variables that move tools' caches into the project where the home is read-only.
+
+    As in a container that runs as a user of no name. Without them numba, and with it UMAP, cannot
+    be imported, nor can Snakemake begin. What torch has downloaded before stays where it is.
+    """
+    usual = Path(environment.get("HOME", "/"), ".cache").absolute()
+    nearest = next(folder for folder in (usual, *usual.parents) if folder.exists())
+    if os.access(nearest, os.W_OK):
+        return {}
+    moved = {"XDG_CACHE_HOME": str(root / "cache" / "settings" / "cache")}
+    if (usual / "torch").is_dir():
+        moved["TORCH_HOME"] = environment.get("TORCH_HOME", str(usual / "torch"))
+    return moved
+
+
+def temporary_parents() -> Iterator[Path]:
+    """Yield where temporary files may go: the user's choice, the system's folders, the project."""
+    named = map(os.environ.get, ("TMPDIR", "TEMP", "TMP", "XDG_RUNTIME_DIR"))
+    folders = (*named, "/tmp", "/var/tmp", "/dev/shm", os.environ.get("HOME"))
+    yield from dict.fromkeys(Path(one).absolute() for one in folders if one)
+    from h2a_lib.study.workspace import project_root  # slow to import, and seldom needed
+
+    with contextlib.suppress(UserError):
+        yield project_root() / "cache"
+
+
+def temporary_parent() -> Path:
+    """Return the first folder for temporary files that can be written to; a UserError if none."""
+    for parent in temporary_parents():
+        with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=parent):
+            return parent
+    raise UserError("no folder for temporary files can be written to: set TMPDIR to one that can")
+
+
 @contextlib.contextmanager
 def socket_folder() -> Iterator[Path]:
     """Give a temporary folder whose path is short enough for the sockets of a kernel."""
-    candidates = [os.environ.get("TMPDIR", ""), tempfile.gettempdir(), "/tmp", "/var/tmp"]
-    for parent in dict.fromkeys(filter(None, [*candidates, "/dev/shm", str(Path.home())])):
-        if takes_sockets(Path(parent)):
+    for parent in temporary_parents():
+        if takes_sockets(parent):
             with tempfile.TemporaryDirectory(prefix="h2a-", dir=parent) as folder:
                 yield Path(folder)
             return

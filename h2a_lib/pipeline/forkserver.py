@@ -133,7 +133,11 @@ def _ask(connection: socket.socket, module: str, arguments: list[str]) -> int:
     connection.settimeout(SECONDS_BETWEEN_CHECKS)
     while os.getppid() == parent:
         with contextlib.suppress(TimeoutError):
-            if code := connection.recv(1):
+            try:
+                code = connection.recv(1)
+            except ConnectionError:  # as after an interrupt of the whole study
+                break
+            if code:
                 return code[0]
             break
     return 1  # the server is gone, or whoever wanted this: the closed connection ends the job

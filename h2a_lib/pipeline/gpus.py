@@ -3,10 +3,11 @@
 import contextlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from h2a_lib.pipeline.environment import temporary_parent
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SECONDS_BETWEEN_TRIES = 0.5
@@ -68,8 +69,9 @@ def one_gpu() -> Iterator[str | None]:
         yield None
         return
     # Slurm gives a GPU to one job alone, and may number those of each job from 0: only the steps of
-    # one job take turns then.
-    folder = Path(tempfile.gettempdir(), "h2a-gpus", os.environ.get("SLURM_JOB_ID", ""))
+    # one job take turns then. Another user's lock could not be opened.
+    own = f"h2a-gpus-{os.getuid()}"
+    folder = Path(temporary_parent(), own, os.environ.get("SLURM_JOB_ID", ""))
     folder.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(VISIBLE)
     while True:

@@ -37,7 +37,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     from traitlets.config import Config
 
     require_file(notebook, "no such notebook")
-    declared = papermill.inspect_notebook(str(notebook))
+    declared = papermill.inspect_notebook(_as_it_is(notebook))
     for name in parameters:
         if name not in declared:
             raise unknown(f"parameter of {notebook.name}", name, declared)
@@ -49,8 +49,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         with write_atomically(output) as temporary:
             try:
                 papermill.execute_notebook(
-                    str(notebook),
-                    str(temporary),
+                    _as_it_is(notebook),
+                    _as_it_is(temporary),
                     parameters=parameters,
                     kernel_name="python3",
                     cwd=str(notebook.parent),
@@ -75,6 +75,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                     f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
                     f"the notebook up to there: {failed}"
                 ) from None
+
+
+def _as_it_is(path: Path) -> str:
+    """Return a path in which papermill does not take a brace for one of its parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def main() -> int:

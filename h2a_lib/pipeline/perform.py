@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -100,7 +101,7 @@ def swap_with_old(folder: Path) -> None:
 def main() -> int:
     """Run `python -m h2a_lib.pipeline.perform STUDY STEP`, STUDY being JSON.
 
-    Returns 0; 1 if it failed; 2 for a mistake of the user.
+    Returns 0; 1 if it failed; 2 for a mistake of the user; 130 if it was interrupted.
     """
     end_with_leader()
     request, name = json.loads(sys.argv[1]), sys.argv[2]
@@ -112,6 +113,9 @@ def main() -> int:
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -149,4 +149,4 @@ def _draw_phantoms(folder: Path, wanted: Phantoms, progress: bool) -> None:
         have = read_json(companion)
         if {key: have.get(key) for key in spec} == spec and have.get("version") == phantoms.VERSION:
             return
-    phantoms.write(folder, **spec, progress=progress, overwrite=companion.is_file())
+    phantoms.write(folder, **spec, progress=progress, overwrite=True)

@@ -38,7 +38,8 @@ class Table:
             return f"<p><em>{NO_ROWS}</em></p>"
         import pandas as pd
 
-        with pd.option_context("display.max_colwidth", None):
+        # A "$" in an id is a letter, not the start of a formula.
+        with pd.option_context("display.max_colwidth", None, "display.html.use_mathjax", False):
             html = self.frame.to_html(index=False, border=0, justify="left", max_rows=MOST_ROWS)
         # Long headings may be broken, so that the table is not wider than the page.
         return HEADING.sub(lambda heading: heading[0].replace("_", "_<wbr>"), html)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from h2a_lib.errors import UserError
+from h2a_lib.errors import UserError, expand_user
 from h2a_lib.files import read_csv, read_json
 from h2a_lib.study import config, runs
 from h2a_lib.study.config import Profile, RunConfig, Settings, StudyConfig
@@ -318,7 +318,7 @@ def locate(
     parsed = config.load(root / CONFIG_FILE)
     chosen = parsed.profile(profile)
     own = root / (chosen.data or Path("data", "phantom", profile))
-    folder = Path(data).expanduser().resolve() if data else own
+    folder = expand_user(Path(data)).resolve() if data else own
     if data and not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
     name = profile if folder == own.resolve() or not data else f"{profile}-{_slug(folder)}"

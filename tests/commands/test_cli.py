@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -199,3 +200,64 @@ def test_the_doctor_says_what_is_lacking():
     assert done.returncode == 0
     for said in ("Python", "memory", "disk", "Quarto", "data of rsna"):
         assert said in done.stdout
+
+
+def test_a_set_of_phantoms_is_drawn_anew_only_on_request(tmp_path):
+    words = ("data", "phantom", "--height-px", "64", "--out", "hands", "--n")
+    assert h2a(*words, "2", cwd=tmp_path).returncode == 0
+    refused = h2a(*words, "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "h2a: hands holds a set of phantoms: name another folder, or replace it (--again)\n"
+    )
+    assert h2a(*words, "1", "--again", cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "hands" / "boneage-training-dataset").iterdir())) == 1
+
+
+def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
+    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(3)])
+    table = hands / "boneage-training-dataset.csv"
+    table.write_text(table.read_text().replace("id,boneage,male", "Patient #,Alter,Gender"))
+    columns = ("--columns", "id='Patient #',age_months=Alter,sex=Gender", "--age-unit", "months")
+    fetched = h2a("data", "fetch", "--source", "own", "--out", "out", *columns, cwd=tmp_path)
+    assert fetched.returncode == 0, fetched.stderr
+    verify = shlex.split(fetched.stdout.splitlines()[-1].removeprefix("verify with: "))
+    assert h2a(*verify[1:], cwd=tmp_path).returncode == 0
+
+
+def test_a_check_shows_names_as_they_are_and_never_as_markup(tmp_path):
+    ids = ["[/b]0", "x[bold]0", "$\\frac{", "<b>1"]
+    hands = folder_of_hands(tmp_path / "own [red]$x$", [("1", "60", "True")])
+    table = hands / "boneage-training-dataset.csv"
+    table.write_text("id,boneage,male\n" + "".join(f"{name},60,True\n" for name in ids))
+    checked = h2a("data", "check", str(hands))
+    assert checked.returncode == 2 and "Traceback" not in checked.stderr
+    for name in ids:
+        assert f"id {name!r} has no image file" in checked.stdout
+
+
+def test_a_user_that_does_not_exist_is_said_in_a_line(project):
+    for words in (
+        ("report", "--dry-run", "--data", "~no-such-user/x"),
+        ("data", "fetch", "--source", "~no-such-user/x", "--out", "out"),
+    ):
+        done = h2a(*words, cwd=project)
+        assert (done.returncode, done.stderr) == (
+            2,
+            "h2a: ~no-such-user/x: there is no such user\n",
+        )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_to_a_full_disk_is_said_in_a_line(tmp_path):
+    hands = folder_of_hands(tmp_path / "own", [("1", "60", "True")])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "h2a_lib.commands.app", "data", "check", str(hands), "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == "h2a: the output cannot be written: No space left on device\n"
+    assert done.returncode == 2

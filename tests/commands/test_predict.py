@@ -229,7 +229,7 @@ def test_json_names_the_run_and_the_data_it_was_trained_on(run, files):
     assert (done["run"], done["trained_on"]) == (run.name, "made-up squares")
 
 
-@pytest.mark.parametrize("name", ["a$b$.png", "x_[bold]0.png", "$\\frac{.png"])
+@pytest.mark.parametrize("name", ["a$b$.png", "x_[bold]0.png", "$\\frac{$.png"])
 def test_a_name_is_shown_as_it_is_and_never_parsed(run, files, tmp_path, name):
     shutil.copy(files[0], tmp_path / name)
     done = typed(tmp_path / name, "--explain", tmp_path / "out.png", "--run", run.folder)

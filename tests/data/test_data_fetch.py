@@ -6,6 +6,7 @@ import pytest
 from data_folders import write_set
 
 from h2a_lib.data import fetch, sources
+from h2a_lib.data.labels import TableFormat
 from h2a_lib.errors import UserError
 
 IDS = [str(k) for k in range(100, 112)]
@@ -38,6 +39,21 @@ def test_an_archive_becomes_a_sound_folder(tmp_path, archive):
     inspection = sources.inspect(tmp_path / "out")
     assert inspection.is_sound
     assert inspection.fingerprint == sources.inspect(tmp_path / "data").fingerprint
+
+
+@pytest.mark.parametrize("packed_up", [False, True])
+def test_a_table_with_headings_of_ones_own_is_fetched_by_its_columns(tmp_path, packed_up):
+    data = write_set(tmp_path / "data", IDS)
+    rows = "".join(f"{key},{k},{'MF'[k % 2]}\n" for k, key in enumerate(IDS))
+    (data / "boneage-training-dataset.csv").write_text(f"Patient #,Alter,Who's a boy?\n{rows}")
+    source = pack(data, tmp_path / "own.zip") if packed_up else data
+    with pytest.raises(UserError, match="no label table"):
+        fetch.fetch([source], tmp_path / "refused")
+    form = TableFormat.parse("""id="Patient #",age_years=Alter,sex="Who's a boy?\"""")
+    (found,) = fetch.fetch([source], tmp_path / "out", form=form)
+    assert found.name == "train"
+    inspection = sources.inspect(tmp_path / "out", form=form)
+    assert inspection.is_sound and inspection.labels["age_months"].max() == 12 * (len(IDS) - 1)
 
 
 def test_images_without_a_folder_get_the_archives_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -187,14 +188,123 @@ def test_a_ramp_of_32_bits_is_a_ramp():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("flower-rgb-planar-16.tif", "a TIFF of a kind"),
-        ("flower-minisblack-12.tif", "a TIFF of a kind"),
-        ("monkey12.jpg", "a JPEG file of a kind"),
+        (
+            "flower-rgb-planar-16.tif",
+            "a TIFF file of a kind that is not read here (3 x 16 bits, in",
+        ),
+        ("flower-minisblack-12.tif", "a TIFF file of a kind that is not read here (1 x 12 bits)"),
+        ("monkey12.jpg", "a JPEG file of a kind that is not read here (12 bits)"),
     ],
 )
 def test_a_kind_that_is_not_read_is_called_so(name, kind):
-    with pytest.raises(ImageError, match=kind):
+    with pytest.raises(ImageError, match=re.escape(kind)):
         decode.read(FILES / name)
+
+
+# --- files made here, of kinds that hardly any program writes ------------------------------------
+
+HAND = (np.add.outer(np.arange(32), np.arange(24)) * 4).astype("u1")
+LOSSLESS, HIERARCHICAL, ARITHMETIC_LOSSLESS, JPEG_LS = 0xC3, 0xC5, 0xCB, 0xF7
+CCITT_4, OLD_JPEG, JPEG, LZMA, JPEG_2000, WEBP = 4, 6, 7, 34925, 34712, 50001
+
+
+def lossless_jpeg(values: np.ndarray, bits: int, frame: int = LOSSLESS) -> bytes:
+    """Encode (h, w) as ITU-T T.81 annex H says: predictor 1, Huffman codes of five bits each."""
+
+    def segment(marker: int, data: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+    code, (height, width) = "", values.shape
+    for y, x in np.ndindex(height, width):
+        above = int(values[y - 1, 0]) if y else 1 << (bits - 1)
+        difference = int(values[y, x]) - (int(values[y, x - 1]) if x else above)
+        n = abs(difference).bit_length()
+        code += f"{n:05b}"
+        if n:
+            code += f"{difference if difference > 0 else difference + (1 << n) - 1:0{n}b}"
+    code += "1" * (-len(code) % 8)
+    data = int(code, 2).to_bytes(len(code) // 8).replace(b"\xff", b"\xff\0")
+    huffman = bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])
+    sizes = struct.pack(">BHHBBBB", bits, height, width, 1, 1, 0x11, 0)
+    scan = segment(0xDA, bytes([1, 1, 0, 1, 0, 0]))
+    head = b"\xff\xd8" + segment(0xC4, huffman) + segment(frame, sizes)
+    return head + scan + data + b"\xff\xd9"
+
+
+def in_tiff(data: bytes, compression: int, bits: int = 8, **tags: int) -> bytes:
+    """Wrap a strip as TIFF; tags by number override the usual ones."""
+    entries = {256: HAND.shape[1], 257: HAND.shape[0], 258: bits, 259: compression, 262: 1}
+    entries |= {273: 0, 277: 1, 278: HAND.shape[0], 279: len(data)}
+    entries |= {int(key[1:]): value for key, value in tags.items()}
+    n = len(entries)
+    entries[273] = 8 + 2 + 12 * n + 4
+    packed = [struct.pack("<HHII", key, 4, 1, value) for key, value in sorted(entries.items())]
+    return struct.pack("<2sHIH", b"II", 42, 8, n) + b"".join(packed) + bytes(4) + data
+
+
+def test_lossless_jpeg_of_8_bits_is_read_alone_and_in_tiff():
+    content = lossless_jpeg(HAND, 8)
+    assert (decode.decode(content)[0] == HAND).all()
+    assert (decode.decode(in_tiff(content, JPEG))[0] == HAND).all()
+
+
+def test_cmyk_is_read():
+    from PIL import Image
+
+    for form in ("TIFF", "JPEG"):
+        file = io.BytesIO()
+        Image.fromarray(HAND).convert("CMYK").save(file, form)
+        assert np.abs(decode.decode(file.getvalue())[0].astype(int) - HAND).max() <= 3
+
+
+MONKEY = (FILES / "monkey12.jpg").read_bytes()
+DEEP = HAND.astype("u2") << 8
+RAW, RAW_16 = HAND.tobytes(), DEEP.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lossless_jpeg(HAND.astype("u2") << 4, 12), "a JPEG file of .* (lossless, 12 bits)"),
+        (lossless_jpeg(DEEP, 16), "a JPEG file of .* (lossless, 16 bits)"),
+        (lossless_jpeg(HAND, 8, HIERARCHICAL), "a JPEG file of .* (hierarchical)"),
+        (lossless_jpeg(HAND, 8, ARITHMETIC_LOSSLESS), "a JPEG file of .* (lossless, arithmetic"),
+        (lossless_jpeg(HAND, 8, JPEG_LS), "a JPEG file of .* (JPEG-LS)"),
+        (in_tiff(MONKEY, JPEG, 12), "a TIFF file of .* (1 x 12 bits)"),
+        (in_tiff(MONKEY, JPEG), "a TIFF file of .* (JPEG, 12 bits)"),
+        (in_tiff(lossless_jpeg(DEEP, 16), JPEG, 16), "a TIFF file of .* (compression JPEG of 16"),
+        (in_tiff(RAW, JPEG_2000), "a TIFF file of .* (compression JPEG 2000)"),
+        (in_tiff(RAW_16, JPEG_2000, 16), "a TIFF file of .* (compression JPEG 2000 of 16 bits)"),
+        (in_tiff(RAW_16, LZMA, 16), "a TIFF file of .* (compression LZMA of 16 bits)"),
+        (in_tiff(RAW, OLD_JPEG), "a TIFF file of .* (compression JPEG of TIFF 6.0)"),
+        (in_tiff(RAW, WEBP), "a TIFF file of .* (compression WebP)"),
+        (in_tiff(RAW, 65000), "a TIFF file of .* (compression number 65000)"),
+        (in_tiff(RAW, 1, _262=32803), "a TIFF file of .* (stored as a colour filter array)"),
+        (in_tiff(RAW * 3, 1, _262=8, _277=3), "a TIFF file of .* (stored as L*a*b*)"),
+        (in_tiff(RAW * 3, 1, _32997=3), "a volume of 3 slices, one image was expected"),
+        (b"GIF89a" + bytes(20), "a GIF file, which is not read here"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), "a HEIC or AVIF file, which is not read here"),
+        (b"\xff\x0a" + bytes(20), "a JPEG XL file, which is not read here"),
+        (b"%PDF-1.7" + bytes(20), "a PDF file, which is not read here"),
+    ],
+)
+def test_what_no_decoder_here_reads_is_named(content, said):
+    with pytest.raises(ImageError, match=re.escape(said).replace(r"\.\*", ".*")):
+        decode.decode(content)
+
+
+@pytest.mark.parametrize("content", [in_tiff(b"", 1), in_tiff(RAW[:9], CCITT_4), MONKEY[:20]])
+def test_what_is_cut_off_is_not_called_a_kind(content):
+    with pytest.raises(ImageError, match=r"damaged"):
+        decode.decode(content)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_pages_are_said_to_be_several(dtype):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.stack([HAND.astype(dtype)] * 2), photometric="minisblack")
+    with pytest.raises(ImageError, match=r"pages, one was expected"):
+        decode.decode(buffer.getvalue())
 
 
 def test_too_many_pixels_are_said_in_our_words(tmp_path):

@@ -297,3 +297,10 @@ def test_paths_are_relative_and_the_same_on_every_system(tmp_path):
     write_set(tmp_path, IDS)
     for path in sources.inspect(tmp_path).labels["path"]:
         assert not Path(path).is_absolute() and "\\" not in path
+
+
+def test_a_link_back_to_a_folder_above_is_not_followed(tmp_path):
+    write_set(tmp_path, [str(k) for k in range(100, 110)])
+    (tmp_path / "boneage-training-dataset" / "loop").symlink_to(tmp_path)
+    (found,) = sources.locate(tmp_path)
+    assert found.folders == (tmp_path / "boneage-training-dataset",)

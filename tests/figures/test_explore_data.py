@@ -65,6 +65,12 @@ def test_hands_are_browsed_by_age_and_sex(is_live, titles, folder, labels):
     assert titles[-1] == "No hand of this age and sex"
 
 
+def test_an_id_is_shown_as_it_is_and_never_parsed(is_live, titles, folder, labels):
+    ids = [f"$\\frac{{${k}" for k in range(len(labels))]
+    controls_of(hands.browse(labels.assign(id=ids), folder))
+    assert titles[-1].endswith("id $\\frac{$0: 1 of 20")
+
+
 def test_the_picture_keeps_its_own_size_and_fits_a_screen(is_live, folder, labels):
     view = hands.browse(labels, folder)
     picture = view.children[1]

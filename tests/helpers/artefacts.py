@@ -260,7 +260,8 @@ def read_manifest(folder: Path) -> Any:
 
 
 def write_phantoms(folder: Path, version: int) -> None:
-    phantom.write(folder / "hands", 2, version, height_px=64, processes=1, progress=False)
+    how = {"height_px": 64, "processes": 1, "progress": False, "overwrite": True}
+    phantom.write(folder / "hands", 2, version, **how)
 
 
 def read_phantoms(folder: Path) -> Any:

@@ -89,17 +89,34 @@ def test_random_words_are_those_of_every_machine_and_numpy():
     assert digest[:12] == "5d82b5bd0027"
 
 
-def test_a_folder_of_something_else_is_not_replaced(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="not a set of phantoms"):
-        phantom.write(tmp_path, n=1, seed=0, height_px=64, progress=False)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+def write_set(folder: Path, n: int, **more) -> None:
+    phantom.write(folder, n=n, seed=0, height_px=64, processes=1, progress=False, **more)
 
 
-def test_a_set_of_phantoms_is_replaced(tmp_path):
-    for n in (2, 1):
-        phantom.write(tmp_path / "set", n=n, seed=0, height_px=64, processes=1, progress=False)
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "boneage-training-dataset/mine.png", "boneage-training-dataset.csv"]
+)
+def test_a_folder_of_something_else_is_not_replaced(tmp_path, name, overwrite):
+    other = tmp_path / name
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("mine")
+    with pytest.raises(UserError, match=f"{name} is no part of a set of phantoms"):
+        write_set(tmp_path, 1, overwrite=overwrite)
+    assert other.read_text() == "mine"
+
+
+def test_a_set_of_phantoms_is_replaced_on_request_and_nothing_that_lies_beside_it(tmp_path):
+    write_set(tmp_path / "set", 2)
+    (tmp_path / "set" / ".DS_Store").touch()
+    with pytest.raises(UserError, match="--again"):
+        write_set(tmp_path / "set", 1)
+    assert len(pixels(tmp_path / "set")) == 2
+    write_set(tmp_path / "set", 1, overwrite=True)
     assert len(pixels(tmp_path / "set")) == 1
+    (tmp_path / "set" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt is no part of a set of phantoms"):
+        write_set(tmp_path / "set", 2, overwrite=True)
 
 
 def test_a_set_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):

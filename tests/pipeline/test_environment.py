@@ -99,6 +99,49 @@ def test_sockets_go_where_there_is_room_for_their_names(tmp_path, monkeypatch):
         assert folder.parent == Path("/dev/shm")
 
 
+def test_temporary_files_go_where_the_user_says_then_to_the_system_then_to_the_project(
+    tmp_path, monkeypatch
+):
+    chosen, runtime = tmp_path / "chosen", tmp_path / "runtime"
+    runtime.mkdir()
+    monkeypatch.setenv("TMPDIR", str(chosen))  # not there yet
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.delenv("TEMP", raising=False)
+    monkeypatch.delenv("TMP", raising=False)
+    parents = list(environment.temporary_parents())
+    assert parents[:3] == [chosen, runtime, Path("/tmp")]
+    assert parents[-1] == ROOT / "cache"
+    assert environment.temporary_parent() == runtime
+    chosen.mkdir()
+    assert environment.temporary_parent() == chosen
+
+
+def test_a_relative_folder_for_temporary_files_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    (tmp_path / "t").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", "t")
+    assert environment.temporary_parent() == tmp_path / "t"
+
+
+def test_without_a_folder_for_temporary_files_the_user_is_told_what_to_do(monkeypatch):
+    monkeypatch.setattr(environment, "temporary_parents", lambda: iter([Path("/no/such/folder")]))
+    with pytest.raises(UserError, match="set TMPDIR to one that can"):
+        environment.temporary_parent()
+
+
+def test_where_the_home_is_read_only_the_tools_keep_their_caches_in_the_project(
+    tmp_path, monkeypatch
+):
+    user = {"HOME": str(tmp_path)}
+    assert "XDG_CACHE_HOME" not in step_environment(ROOT, user)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    mine = step_environment(ROOT, user)
+    assert Path(mine["XDG_CACHE_HOME"]).is_relative_to(ROOT / "cache")
+    assert "TORCH_HOME" not in mine
+    (tmp_path / ".cache" / "torch").mkdir(parents=True)  # weights that cannot be fetched again
+    assert step_environment(ROOT, user)["TORCH_HOME"] == str(tmp_path / ".cache" / "torch")
+
+
 def test_without_a_folder_for_sockets_the_user_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr(environment, "takes_sockets", lambda _: False)
     with pytest.raises(UserError, match="set TMPDIR to one"), environment.socket_folder():

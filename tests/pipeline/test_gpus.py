@@ -14,7 +14,7 @@ def machine(tmp_path, monkeypatch):
     """Give a machine of two GPUs, and locks of the test's own."""
     monkeypatch.setenv(gpus.VISIBLE, "0,1")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(gpus, "SECONDS_BETWEEN_TRIES", 0.01)
 
 
@@ -49,6 +49,16 @@ def test_jobs_of_slurm_do_not_wait_for_one_another(monkeypatch):
         monkeypatch.setenv("SLURM_JOB_ID", "8")
         with gpus.one_gpu() as other:
             assert one == other == "0"
+
+
+def test_another_user_of_the_machine_opens_locks_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpus, "listed", lambda: ["0"])
+    for user in (1000, 1001):
+        monkeypatch.setattr("os.getuid", lambda user=user: user)
+        with gpus.one_gpu():
+            pass
+    first, second = (list(folder.iterdir()) for folder in tmp_path.glob("h2a-gpus*"))
+    assert first and second
 
 
 def test_where_there_is_no_gpu_nothing_is_taken(monkeypatch):

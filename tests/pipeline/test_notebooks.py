@@ -52,6 +52,14 @@ def test_a_parameter_of_any_letters_arrives_as_it_is(notebook, tmp_path, value):
     assert (tmp_path / "made.txt").read_text() == repr(value)
 
 
+def test_a_brace_in_a_path_is_no_parameter(notebook, tmp_path):
+    folder = tmp_path / "{n} {x}"
+    folder.mkdir()
+    source = notebook("n").rename(folder / "source.ipynb")
+    notebooks.execute(source, folder / "done.ipynb", {"n": 7})
+    assert (folder / "done.ipynb").is_file()
+
+
 def test_an_undeclared_parameter_is_an_error_that_lists_the_declared_ones(notebook, tmp_path):
     with pytest.raises(UserError, match=r"parameter of source.ipynb 'm'; known: n, name"):
         notebooks.execute(notebook("n"), tmp_path / "out.ipynb", {"m": 7})

@@ -12,6 +12,7 @@ from h2a_lib.files import read_csv
 from h2a_lib.pipeline import prepare
 from h2a_lib.report.study_variables import report_command
 from h2a_lib.study import workspace
+from h2a_lib.study.config import Phantoms
 
 IDS = [str(k) for k in range(100, 150)]
 TABLE = "boneage-training-dataset.csv"
@@ -71,3 +72,10 @@ def test_the_options_of_a_format_give_it_again(columns):
     words = dict(zip(form.options[::2], form.options[1::2], strict=True))
     assert TableFormat.parse(words["--columns"], words["--age-unit"]) == form
     assert TableFormat().options == []
+
+
+def test_a_profile_with_other_phantoms_draws_them_anew(tmp_path):
+    folder = tmp_path / "hands"
+    for n in (10, 11):
+        prepare._draw_phantoms(folder, Phantoms(n=n, seed=0, height_px=96), progress=False)
+        assert len(list((folder / "boneage-training-dataset").iterdir())) == n

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -206,3 +207,21 @@ def test_a_kernel_is_interrupted_but_not_on_its_way_out():
         asyncio.run(kernel._async_interrupt_kernel())
     kernel.shutting_down = True
     asyncio.run(kernel._async_interrupt_kernel())
+
+
+def test_a_client_whose_server_breaks_off_ends_without_a_traceback(tmp_path):
+    """As after an interrupt of the whole study: the request is not even read."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "warm"))
+    listener.listen()
+    client = subprocess.Popen(
+        [sys.executable, "-m", warm.__name__, "json.tool"],
+        env=os.environ | {warm.ADDRESS: str(tmp_path / "warm")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    connection, _ = listener.accept()
+    time.sleep(0.5)
+    connection.close()
+    _, said = client.communicate(timeout=30)
+    assert (client.returncode, said) == (1, "")

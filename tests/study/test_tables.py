@@ -78,3 +78,9 @@ def test_the_file_has_all_numbers_and_the_screen_a_part(tmp_path):
     frame = pd.DataFrame({"x": [0.123456789, 2.0]})
     assert len(results.table(frame, "numbers", frame.tail(1)).frame) == 1
     assert pd.read_csv(tmp_path / "tables" / "numbers.csv").equals(frame)
+
+
+def test_an_id_is_shown_as_it_is_neither_as_html_nor_as_a_formula():
+    html = Table(pd.DataFrame({"id": ["<b>1", "a$b$0", "[bold]"]}))._repr_html_()
+    assert "&lt;b&gt;1" in html and "a$b$0" in html and "[bold]" in html
+    assert "tex2jax_ignore" in html

@@ -63,6 +63,7 @@ def point_and_hand(
     right.imshow(images[row], cmap="gray", vmin=0, vmax=255)
     hand = hands.iloc[row]
     sex = "male" if hand["male"] else "female"
-    right.set_title(f"id {hand['id']}: {hand['age_months'] / 12:.1f} years, {sex}")
+    title = f"id {hand['id']}: {hand['age_months'] / 12:.1f} years, {sex}"
+    right.set_title(title, parse_math=False)
     right.set_axis_off()
     return figure

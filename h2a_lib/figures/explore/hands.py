@@ -55,7 +55,8 @@ def browse(labels: pd.DataFrame, data_folder: Path) -> widgets.Widget | Image:
         row = selected.iloc[position - 1]
         draw_hand(read_for_display([data_folder / row["path"]])[0], axes)
         axes.set_title(age_and_sex(row["age_months"], row["male"]))
-        axes.set_xlabel(f"id {row['id']}: {position:,} of {len(selected):,}")
+        label = f"id {row['id']}: {position:,} of {len(selected):,}"
+        axes.set_xlabel(label, parse_math=False)
         return figure
 
     return interact(draw, "A hand radiograph", sex=sex, age=age, position=position)
