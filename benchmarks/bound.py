@@ -40,25 +40,25 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     network = networks.build(options.network).to(memory_format=torch.channels_last)
     pixels = torch.randn(options.batch, 1, options.size, options.size)
-    seen = maps_seen(network, pixels)
+    observed = maps_seen(network, pixels)
     with FlopCounterMode(display=False) as counter:
         network(pixels)["age"].sum().backward()
     gflop = counter.get_total_flops() / 1e9
 
     convolving_s = sum(
         shortest(partial(forward_and_backward, module, images, torch.ones_like(answers)), times=5)
-        for module, images, answers in seen
+        for module, images, answers in observed
         if isinstance(module, nn.Conv2d)
     )
     moved = sum(p.numel() for p in network.parameters()) * OF_A_PARAMETER
-    for module, images, answers in seen:
+    for module, images, answers in observed:
         if isinstance(module, nn.BatchNorm2d):
             moved += answers.numel() * OF_A_NORM
         elif isinstance(module, nn.MaxPool2d):
             moved += 2 * (images.numel() + answers.numel())
     moving_s = moved * BYTES / 1e9 / copied_gb_per_s()
     peak = matrix_product_gflop_per_s(torch.float32)
-    found = {
+    result = {
         "convolutions_s": round(convolving_s, 3),
         "convolutions_gflop_per_s": round(gflop / convolving_s, 1),
         "least_moved_gb": round(moved * BYTES / 1e9, 2),
@@ -67,24 +67,24 @@ def main() -> None:
         "images_per_s_at_most": round(options.batch / (convolving_s + moving_s), 1),
         "share_at_most": round(gflop / (convolving_s + moving_s) / peak, 3),
     }
-    print(found)
-    found |= {"options": vars(options), "machine": provenance.machine()}
-    write_json(ROOT / "benchmarks" / "results" / "bound.json", found)
+    print(result)
+    result |= {"options": vars(options), "machine": provenance.machine()}
+    write_json(ROOT / "benchmarks" / "results" / "bound.json", result)
 
 
 def maps_seen(network: nn.Module, pixels: Tensor) -> list[tuple[nn.Module, Tensor, Tensor]]:
     """Return each layer with what it is given and what it answers, by one forward pass."""
-    seen = []
+    observed = []
 
     def keep(module: nn.Module, given: tuple[Tensor, ...], answers: Tensor) -> None:
-        seen.append((module, given[0].detach(), answers.detach()))
+        observed.append((module, given[0].detach(), answers.detach()))
 
     kinds = nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d
     hooks = [m.register_forward_hook(keep) for m in network.modules() if isinstance(m, kinds)]
     network(pixels)
     for hook in hooks:
         hook.remove()
-    return seen
+    return observed
 
 
 def forward_and_backward(convolution: nn.Conv2d, images: Tensor, gradient: Tensor) -> None:

@@ -94,9 +94,9 @@ def main() -> None:
         ),
         "benchmark",
     )
-    found = splits.closest_pairs(planted)
-    correct = train[found["train"]] == rows
-    hit = pd.Series(correct & (found["correlation"] >= splits.MIN_CORRELATION))
+    result = splits.closest_pairs(planted)
+    correct = train[result["train"]] == rows
+    hit = pd.Series(correct & (result["correlation"] >= splits.MIN_CORRELATION))
     for name, recall in hit.groupby(kind, sort=False).mean().items():
         print(f"recall, {name}: {recall:.3f} (n = {options.planted})")
 

@@ -54,12 +54,12 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         files = make_files(Path(scratch), max(options.n, *COUNTS))
-        found = compare(files[: options.n], options.processes, options.rounds)
-        found["decoders"] = decoders(files[:DIFFERENT], options.rounds)
-        found["scaling"] = [scaling(files[:n], options.processes) for n in COUNTS]
-    found["most_off_a_line"] = off_a_line(found["scaling"])
-    show(found)
-    write_json(ROOT / "benchmarks" / "results" / "ingest.json", found)
+        result = compare(files[: options.n], options.processes, options.rounds)
+        result["decoders"] = decoders(files[:DIFFERENT], options.rounds)
+        result["scaling"] = [scaling(files[:n], options.processes) for n in COUNTS]
+    result["most_off_a_line"] = off_a_line(result["scaling"])
+    show(result)
+    write_json(ROOT / "benchmarks" / "results" / "ingest.json", result)
 
 
 def make_files(scratch: Path, n: int) -> list[Path]:
@@ -260,13 +260,13 @@ def build(folder: str, n: str, processes_and_cache: str) -> None:
     build_cache(sorted(Path(folder).glob("*.png"))[: int(n)], Path(where), int(processes))
 
 
-def show(found: dict) -> None:
-    print(pd.DataFrame(found["methods"]).T.to_string())
-    for name, value in found.items():
+def show(result: dict) -> None:
+    print(pd.DataFrame(result["methods"]).T.to_string())
+    for name, value in result.items():
         if not isinstance(value, dict | list):
             print(f"{name}: {value}")
-    print("decoders, images per second of processor time:", json.dumps(found["decoders"]))
-    print(pd.DataFrame(found["scaling"]).to_string(index=False))
+    print("decoders, images per second of processor time:", json.dumps(result["decoders"]))
+    print(pd.DataFrame(result["scaling"]).to_string(index=False))
 
 
 if __name__ == "__main__":

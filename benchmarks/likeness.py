@@ -32,7 +32,7 @@ def main() -> None:
     run = runs.load(asked.run)
     study = workspace.locate(asked.run.resolve().parents[1].name)
     hands = load_hands(study, run.config)
-    found = out_of_distribution.fit_detector(run, hands)
+    result = out_of_distribution.fit_detector(run, hands)
     own = selection.pictures(hands, selection.validation(run)["id"])
     config = run.config
     strange = np.stack(
@@ -42,14 +42,14 @@ def main() -> None:
         ]
     )
     for name, pictures in sets(own, strange).items():
-        far = found.distances(out_of_distribution.features_of(run, pictures))
+        far = result.distances(out_of_distribution.features_of(run, pictures))
         random = np.random.default_rng(0)
         tens = [
-            found.compare(random.choice(far, MIN_SET, replace=False))[1] < SET_P
+            result.compare(random.choice(far, MIN_SET, replace=False))[1] < SET_P
             for _ in range(TENS)
         ]
         print(
-            f"{name:24} n = {len(pictures):5,}: {np.mean(far > found.threshold):4.0%} one by one, "
+            f"{name:24} n = {len(pictures):5,}: {np.mean(far > result.threshold):4.0%} one by one, "
             f"{np.mean(tens):4.0%} of sets of {MIN_SET}",
             flush=True,
         )

@@ -258,12 +258,12 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
             config, Hands(drawn, labels, "phantoms"), Path(folder) / "state.ckpt"
         )
     test = trained.predictions.query("split == 'test'")
-    learnt = labels.query("split == 'train'")
-    found = dict(on="new phantoms", n_train=len(learnt), n=len(test), **own)
+    training_rows = labels.query("split == 'train'")
+    result = dict(on="new phantoms", n_train=len(training_rows), n=len(test), **own)
     if task == "age":
         away = (test["predicted_age_months"] - test["age_months"]).abs().mean()
-        constant = (test["age_months"] - learnt["age_months"].median()).abs().mean()
-        found |= {
+        constant = (test["age_months"] - training_rows["age_months"].median()).abs().mean()
+        result |= {
             "mae_months": round(away, 1),
             "constant_mae_months": round(constant, 1),
             "spearman": round(spearmanr(test["predicted_age_months"], test["age_months"])[0], 3),
@@ -271,13 +271,13 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
     else:
         male = test["male"].to_numpy(bool)
         pairs = closest_match(test)
-        found |= {
+        result |= {
             **auc(male, test["male_probability"].to_numpy(float)).row("auc", digits=3),
-            **auc(male, by_label(learnt, test, 12)).row("auc_of_age_alone", digits=3),
+            **auc(male, by_label(training_rows, test, 12)).row("auc_of_age_alone", digits=3),
             **pairs.estimate.row("auc_within_age", digits=3),
             "within_months": pairs.caliper_months,
         }
-    say(**found, seconds=round(time.perf_counter() - start))
+    say(**result, seconds=round(time.perf_counter() - start))
     if real is None:
         return
     labels, photos = read(real)
@@ -287,13 +287,13 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
     hands = training.DeviceDataset(images, ages, labels["male"].to_numpy(float), fabric.device)
     setup = training.Setup(config, hands, trained.scales, fabric)
     network = fabric.to_device(trained.network)
-    seen = training.predict(network, setup, np.arange(len(labels)))
-    found = {"on": "real hands", "n": len(labels)}
+    observed = training.predict(network, setup, np.arange(len(labels)))
+    result = {"on": "real hands", "n": len(labels)}
     if task == "age":
-        months = seen["predicted_age_months"]
+        months = observed["predicted_age_months"]
         # Thirds by age: where along childhood the reading is off.
         thirds = np.array_split(np.argsort(ages, kind="stable"), 3)
-        found |= {
+        result |= {
             "spearman": round(float(spearmanr(months, ages)[0]), 3),
             "mae_months": round(float(np.abs(months - ages).mean()), 1),
             "mean_age_by_third": [round(float(ages[third].mean())) for third in thirds],
@@ -301,8 +301,8 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
         }
     else:
         male = labels["male"].to_numpy(bool)
-        found |= auc(male, seen["male_probability"]).row("auc", digits=3)
-    say(**found)
+        result |= auc(male, observed["male_probability"]).row("auc", digits=3)
+    say(**result)
 
 
 if __name__ == "__main__":

@@ -35,21 +35,21 @@ def main() -> None:
     if run.config.augment is None or run.config.task == "sex":
         parser.error(f"{run.name} was not trained for age with augmentation")
     hands = load_hands(open_study("resampling", options.profile, options.data), run.config)
-    learnt = hands.training_rows(run.config.train_fraction)[:CALIBRATION_HANDS]
+    trained_on = hands.training_rows(run.config.train_fraction)[:CALIBRATION_HANDS]
     rows = hands.rows("validation")
     labels = hands.labels.iloc[rows].reset_index(drop=True)
     images = torch.from_numpy(hands.images[rows]).unsqueeze(1) / 255
-    training = torch.from_numpy(hands.images[np.sort(learnt)]).unsqueeze(1) / 255
+    training = torch.from_numpy(hands.images[np.sort(trained_on)]).unsqueeze(1) / 255
     random = generator(torch.device("cpu"), 0, "resampling")
     ways = {"as they are": training, "augmented": augment(training, run.config.augment, random)}
-    seen = {}
+    observed = {}
     for statistics, calibrating in ways.items():
         calibrate(run, calibrating)
         for shown, pixels in (("as they are", images), ("softened", soften(images))):
             frame = labels[["id", "age_months"]].assign(predicted_age_months=ages(run, pixels))
-            seen[statistics, shown] = frame
-    own = seen["as they are", "as they are"]
-    for (statistics, shown), frame in seen.items():
+            observed[statistics, shown] = frame
+    own = observed["as they are", "as they are"]
+    for (statistics, shown), frame in observed.items():
         error = frame["predicted_age_months"] - frame["age_months"]
         row = {"statistics": statistics, "validation images": shown, "n": len(frame)}
         row |= {"mae_months": round(float(error.abs().mean()), 2)}

@@ -39,8 +39,8 @@ def main() -> None:
     rows = [side_by_side(int(n), options) for n in options.at_once.split(",")]
     table = pd.DataFrame(rows).set_index("at once")
     print(table)
-    found = {"rates": rows, "options": vars(options), "machine": provenance.machine()}
-    write_json(ROOT / "benchmarks" / "results" / "sharing.json", found)
+    result = {"rates": rows, "options": vars(options), "machine": provenance.machine()}
+    write_json(ROOT / "benchmarks" / "results" / "sharing.json", result)
 
 
 def side_by_side(n: int, options: argparse.Namespace) -> dict[str, float]:
@@ -50,10 +50,10 @@ def side_by_side(n: int, options: argparse.Namespace) -> dict[str, float]:
     processes = [spawned.Process(target=learn, args=(together, rates, options)) for _ in range(n)]
     for process in processes:
         process.start()
-    found = [rates.get() for _ in processes]
+    result = [rates.get() for _ in processes]
     for process in processes:
         process.join()
-    images_per_s, gigabytes = map(sum, zip(*found, strict=True))
+    images_per_s, gigabytes = map(sum, zip(*result, strict=True))
     return {"at once": n, "images/s": round(images_per_s), "GPU memory, GB": round(gigabytes, 1)}
 
 

@@ -106,13 +106,15 @@ def main() -> None:
             methods["loader"] = loader(files, ages, options)
         if find_spec("fastai"):
             methods["fastai"] = fastai(prepared, ages, folder, options)
-        found = in_turns(methods, options)
-    found |= against_the_machine(found["images_per_s"]["limit"], options)
-    found["options"] = vars(options)
-    found["machine"] = provenance.machine()
-    print(pd.DataFrame({"images/s": found["images_per_s"], "of the limit": found["of_the_limit"]}))
-    print({name: value for name, value in found.items() if name not in ("machine", "options")})
-    write_json(ROOT / "benchmarks" / "results" / "training.json", found)
+        result = in_turns(methods, options)
+    result |= against_the_machine(result["images_per_s"]["limit"], options)
+    result["options"] = vars(options)
+    result["machine"] = provenance.machine()
+    print(
+        pd.DataFrame({"images/s": result["images_per_s"], "of the limit": result["of_the_limit"]})
+    )
+    print({name: value for name, value in result.items() if name not in ("machine", "options")})
+    write_json(ROOT / "benchmarks" / "results" / "training.json", result)
 
 
 # Each method is a generator that yields how many images it has just learnt from.
@@ -246,7 +248,7 @@ def in_turns(methods: dict[str, Iterator[int]], options: argparse.Namespace) -> 
     for _ in range(options.rounds):
         for name, method in methods.items():
             rates[name].append(rate(method, options.seconds))
-    middle = {name: statistics.median(found) for name, found in rates.items()}
+    middle = {name: statistics.median(result) for name, result in rates.items()}
     return {
         "images_per_s": {name: round(value, 1) for name, value in middle.items()},
         "of_the_limit": {name: round(v / middle["limit"], 3) for name, v in middle.items()},

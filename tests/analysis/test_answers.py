@@ -91,9 +91,9 @@ def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, res
 
 
 def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone():
-    seen = hands_of(50)
+    observed = hands_of(50)
     kinds = {
-        tier: [kind for *_, kind in age_report.yardsticks(seen, seen, "x", tier)]
+        tier: [kind for *_, kind in age_report.yardsticks(observed, observed, "x", tier)]
         for tier in ("phantom", "folder", "rsna")
     }
     assert "published" not in kinds["phantom"] + kinds["folder"]
@@ -145,10 +145,10 @@ def test_a_band_that_its_intervals_fail_is_named():
     ],
 )
 def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, verdict):
-    seen = hands_of(len(errors))
-    seen = seen.assign(predicted_age_months=seen["age_months"] + errors)
-    assert abs(np.array(errors)[age.worst(seen)]).tolist() == sorted(map(abs, errors))[::-1][:8]
-    assert age_report.worst_verdict(seen) == verdict
+    observed = hands_of(len(errors))
+    observed = observed.assign(predicted_age_months=observed["age_months"] + errors)
+    assert abs(np.array(errors)[age.worst(observed)]).tolist() == sorted(map(abs, errors))[::-1][:8]
+    assert age_report.worst_verdict(observed) == verdict
 
 
 @pytest.mark.parametrize("answer", ["age", "sex"])
@@ -177,20 +177,22 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     pictures = np.stack(
         [files.prepare(folder / f"boneage-training-dataset/{i}.png", 32) for i in ids]
     )
-    said = study_saliency([run], pictures, frame, "age", folder).variables()
-    assert said["regions_sentence"].startswith(("On the hand lie", "No hand is found, or the maps"))
-    assert said["regions_verdict"]
+    message = study_saliency([run], pictures, frame, "age", folder).variables()
+    assert message["regions_sentence"].startswith(
+        ("On the hand lie", "No hand is found, or the maps")
+    )
+    assert message["regions_verdict"]
 
 
 def saliency_study(on_hand, sanity=0.1, n=100):
     """Where a network looks, made up: shares of Grad-CAM and of occlusion on a fifth of it."""
     table = pd.DataFrame({"stage": saliency.STAGES, "similarity": sanity, "n": n})
     table = table.assign(similarity_low=sanity - 0.05, similarity_high=sanity + 0.05)
-    found = tuple(
+    result = tuple(
         saliency.Attention(Estimate(share, share - 0.05, share + 0.05, n), 0.2) for share in on_hand
     )
     nothing = np.zeros((0, 4, 4))
-    return SaliencyStudy("age", [], [], nothing, nothing, nothing, table, {"hand": found}, n)
+    return SaliencyStudy("age", [], [], nothing, nothing, nothing, table, {"hand": result}, n)
 
 
 @pytest.mark.parametrize(
@@ -226,16 +228,16 @@ def test_the_best_runs_are_those_with_the_lowest_error_and_all_their_seeds(tmp_p
         # The validation hands, which would choose the other, have no say.
         run.metrics["validation"]["mae_months"] = {"a": 1.0, "b": 99.0}[name]
         run.metrics["selection"]["mae_months"] = {"a": 12.0, "b": 9.0}[name]
-    found = selection.best_runs(made.values(), "age")
-    assert [(run.config.experiment, run.config.seed) for run in found] == [("b", 0), ("b", 1)]
+    result = selection.best_runs(made.values(), "age")
+    assert [(run.config.experiment, run.config.seed) for run in result] == [("b", 0), ("b", 1)]
     assert selection.best_runs(made.values(), "age", "a")[0].config.experiment == "a"
     with pytest.raises(UserError, match="task: sex"):
         selection.best_runs(made.values(), "sex")
-    assert selection.runs_like(made.values(), "sex", found[0]) is None
+    assert selection.runs_like(made.values(), "sex", result[0]) is None
 
 
 def test_a_run_with_sex_input_answers_only_where_no_other_does(tmp_path):
-    told = trained(
+    given_sex = trained(
         tmp_path / "told",
         n=20,
         n_validation=8,
@@ -247,19 +249,19 @@ def test_a_run_with_sex_input_answers_only_where_no_other_does(tmp_path):
     blind = trained(
         tmp_path / "blind", n=20, n_validation=8, epochs=1, width=0.25, experiment="blind"
     )
-    told.metrics["selection"]["mae_months"] = blind.metrics["selection"]["mae_months"] / 2
-    assert selection.best_runs([told, blind], "age") == [blind]
-    assert selection.best_with_sex_input([told, blind]) == [told]
-    assert selection.best_runs([told], "age") == [told]
+    given_sex.metrics["selection"]["mae_months"] = blind.metrics["selection"]["mae_months"] / 2
+    assert selection.best_runs([given_sex, blind], "age") == [blind]
+    assert selection.best_with_sex_input([given_sex, blind]) == [given_sex]
+    assert selection.best_runs([given_sex], "age") == [given_sex]
     assert selection.best_with_sex_input([blind]) == []
 
 
 def test_hands_are_clustered_by_a_network_without_the_sex_as_input_or_target(run, tmp_path):
     blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, width=0.25)
-    told = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, width=0.25, sex_input=True)
-    assert selection.blind_to_sex([run, told, blind]) == [blind]
+    given_sex = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, width=0.25, sex_input=True)
+    assert selection.blind_to_sex([run, given_sex, blind]) == [blind]
     with pytest.raises(UserError, match="every run of the study has the sex as input or target"):
-        selection.blind_to_sex([run, told])
+        selection.blind_to_sex([run, given_sex])
 
 
 def test_a_run_for_age_and_sex_answers_both_questions(run):
@@ -285,8 +287,8 @@ def test_what_sex_input_adds_is_reported_and_shown():
 
 
 def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
-    seen, test = hands_of(50), hands_of(40, seed=3).assign(split="test")
-    rows = age_report.yardsticks(seen, pd.concat([seen, test]), "x", "rsna")
+    observed, test = hands_of(50), hands_of(40, seed=3).assign(split="test")
+    rows = age_report.yardsticks(observed, pd.concat([observed, test]), "x", "rsna")
     (at,) = [i for i, (*_, kind) in enumerate(rows) if kind == "heading"]
     scale = {one.what: one.labels for one in literature.AGE_ERRORS}
     for labels, part in (("one report", rows[:at]), ("six readings", rows[at:])):
@@ -294,10 +296,10 @@ def test_test_hands_stand_beside_results_on_their_own_kind_of_label():
         assert shown and all(scale[name] == labels for name in shown)
     assert rows[at + 1][1].n == 40
     draw_age.plot_yardsticks(rows, plt.figure().subplots(), (4.6, 7.0))
-    table = age_report.published(pd.concat([seen, test]), "x", "rsna")
+    table = age_report.published(pd.concat([observed, test]), "x", "rsna")
     ours = table[table["ours"]].set_index("labels")
     assert ours["n"].to_dict() == {"one report": 50, "six readings": 40}
-    assert not age_report.published(seen, "x", "folder")["mae_months_low"].isna().any()
+    assert not age_report.published(observed, "x", "folder")["mae_months_low"].isna().any()
 
 
 def test_pictures_are_found_by_id(run):

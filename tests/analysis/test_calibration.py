@@ -19,9 +19,9 @@ def pulled(n=500, slope=0.6, noise=5.0, seed=0):
 
 def test_perfect_answers_are_calibrated_and_not_pulled():
     frame = pulled(slope=1, noise=0)
-    found = measures(frame)
-    assert found["calibration_slope"].value == pytest.approx(1)
-    assert found["pull"].value == pytest.approx(0, abs=1e-9)
+    result = measures(frame)
+    assert result["calibration_slope"].value == pytest.approx(1)
+    assert result["pull"].value == pytest.approx(0, abs=1e-9)
 
 
 def test_a_constant_answer_is_pulled_all_the_way():

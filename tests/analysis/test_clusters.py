@@ -71,17 +71,19 @@ def compared(frame, *clusterings, nuisances=None):
 def test_measures_of_agreement_equal_scikit_learns(n, n_classes, n_groups, seed):
     rng = np.random.default_rng(seed)
     classes, groups = rng.integers(n_classes, size=n), rng.integers(n_groups, size=n)
-    found = agreement(classes, groups, permutations=1)
-    assert found.ari == pytest.approx(reference.adjusted_rand_score(classes, groups))
+    result = agreement(classes, groups, permutations=1)
+    assert result.ari == pytest.approx(reference.adjusted_rand_score(classes, groups))
     expected = reference.homogeneity_completeness_v_measure(classes, groups)
-    assert (found.homogeneity, found.completeness, found.nmi) == pytest.approx(expected, abs=1e-9)
+    assert (result.homogeneity, result.completeness, result.nmi) == pytest.approx(
+        expected, abs=1e-9
+    )
 
 
 def test_the_same_groups_under_other_names_agree_perfectly():
     classes = np.array([0, 0, 1, 1, 2, 2] * 5)
-    found = agreement(classes, np.array(["c", "a", "b"])[classes])
-    assert (found.ari, found.nmi, found.accuracy) == (1, pytest.approx(1), 1)
-    assert found.p == pytest.approx(1 / 201)
+    result = agreement(classes, np.array(["c", "a", "b"])[classes])
+    assert (result.ari, result.nmi, result.accuracy) == (1, pytest.approx(1), 1)
+    assert result.p == pytest.approx(1 / 201)
 
 
 def test_accuracy_is_of_the_best_matching():
@@ -98,9 +100,9 @@ def test_groups_drawn_at_random_agree_no_more_than_the_null():
 
 
 def test_one_group_for_all_agrees_as_much_as_the_majority_and_no_more():
-    found = agreement([0, 0, 0, 1], [0, 0, 0, 0])
-    assert (found.ari, found.p) == (0, 1)
-    assert found.accuracy == found.majority == 0.75
+    result = agreement([0, 0, 0, 1], [0, 0, 0, 0])
+    assert (result.ari, result.p) == (0, 1)
+    assert result.accuracy == result.majority == 0.75
 
 
 def test_planted_sexes_are_found_and_the_answer_is_yes():
@@ -132,9 +134,9 @@ def test_hands_that_group_by_age_are_said_to():
     frame = hands()
     bands = known_classes(frame, {})["age band"]
     table = compared(frame, clustered(planted(bands, 12), frame))
-    said = answer(table, age_baseline(frame, frame))
-    assert said.startswith("No")
-    assert "cluster by age band first (ARI 1.000)" in said
+    message = answer(table, age_baseline(frame, frame))
+    assert message.startswith("No")
+    assert "cluster by age band first (ARI 1.000)" in message
     assert "100.0 % of n = 160 hands" in band_sentence(table, "phantom")
     # Beside phantoms a published result would invite a comparison that says nothing.
     assert "published" in band_sentence(table, "rsna")
@@ -146,8 +148,8 @@ def test_hands_that_group_by_how_they_were_taken_are_said_to():
     frame = hands()
     scanned = np.random.default_rng(5).random(len(frame)) < 0.4
     nuisances = {"film or digital": scanned, "size": np.full(len(frame), 3)}
-    found = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
-    table = compared(frame, found, nuisances=nuisances)
+    result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
+    table = compared(frame, result, nuisances=nuisances)
     assert "cluster by film or digital first (ARI 1.000)" in answer(
         table, age_baseline(frame, frame)
     )
@@ -186,8 +188,8 @@ def test_a_grouping_by_sex_that_age_explains_in_part_is_beyond_age():
     frame = hands(240)
     random = np.random.default_rng(8)
     frame["male"] = random.random(240) < np.where(frame["age_months"] > 144, 0.7, 0.3)
-    seen = np.where(random.random(240) < 0.8, frame["male"], ~frame["male"]).astype(int)
-    table = compared(frame, clustered(planted(seen, 12), frame))
+    observed = np.where(random.random(240) < 0.8, frame["male"], ~frame["male"]).astype(int)
+    table = compared(frame, clustered(planted(observed, 12), frame))
     assert answer(table, age_baseline(frame, frame)).startswith("Yes")
     by_sex = table.query("truth == 'sex' and space == 'features'").iloc[0]
     assert 0.01 < by_sex["ari_of_age"] < by_sex["ari"] / 2
@@ -199,8 +201,8 @@ def test_the_best_of_many_chance_groupings_is_called_significant_once_in_twenty(
     for i in range(150):
         male = random.integers(2, size=60)
         pairs = [(male, random.integers(2, size=60)) for _ in range(8)]
-        found = min_p(pairs, permutations=99, seed=i)
-        best.append(found.p.min() <= 0.05)
+        result = min_p(pairs, permutations=99, seed=i)
+        best.append(result.p.min() <= 0.05)
         strongest = max(pairs, key=lambda pair: adjusted_rand(*pair))
         alone.append(min_p([strongest], 99, seed=i).p[0] <= 0.05)
     assert np.mean(best) == pytest.approx(0.05, abs=0.045)
@@ -265,8 +267,8 @@ def test_the_difference_within_strata_is_that_of_mantel_and_haenszel():
         boys, girls = group[(age == stratum) & male], group[(age == stratum) & ~male]
         weight = len(boys) * len(girls) / (len(boys) + len(girls))
         above, below = above + weight * (boys.mean() - girls.mean()), below + weight
-    found = stratified([(male, group)], age, 9).difference[0]
-    assert found == pytest.approx(above / below)
+    result = stratified([(male, group)], age, 9).difference[0]
+    assert result == pytest.approx(above / below)
 
 
 def test_comparisons_with_a_wide_null_do_not_hide_one_with_a_narrow_null():
@@ -382,9 +384,9 @@ def test_the_ari_of_two_groupings_is_symmetric():
 
 
 def test_nuisances_are_cut_at_their_median_and_classes_kept():
-    found = known_classes(hands(4), {"size": [1.0, 2, 3, 4], "scanned": [True, False, True, True]})
-    assert found["size"].tolist() == [0, 0, 1, 1]
-    assert found["scanned"].tolist() == [0, 1, 0, 0]
+    result = known_classes(hands(4), {"size": [1.0, 2, 3, 4], "scanned": [True, False, True, True]})
+    assert result["size"].tolist() == [0, 0, 1, 1]
+    assert result["scanned"].tolist() == [0, 1, 0, 0]
 
 
 def test_pixel_features_do_not_tell_brightness_and_contrast():

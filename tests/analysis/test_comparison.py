@@ -75,8 +75,8 @@ def test_a_study_without_what_all_are_compared_with_says_what_to_add(config, run
 
 
 def test_a_difference_has_a_sign_and_hands_meet_by_id(run):
-    found = compare(*repeated(run), *repeated(run, "b", 13, lr=0.1))
-    assert found.estimate("b").value == pytest.approx(3, abs=0.2)
+    result = compare(*repeated(run), *repeated(run, "b", 13, lr=0.1))
+    assert result.estimate("b").value == pytest.approx(3, abs=0.2)
     better = compare(*repeated(run), *repeated(run, "b", 7, lr=0.1))
     assert better.estimate("b").value == pytest.approx(-3, abs=0.2)
 
@@ -98,36 +98,36 @@ def test_runs_of_other_children_cannot_be_compared(run):
     ],
 )
 def test_each_verdict_has_its_sentence_and_its_title(run, off_by, spread, verdict, text):
-    found = compare(
+    result = compare(
         *repeated(run, spread=spread),
         *repeated(run, "resnet34", off_by, spread=spread, network="resnet34"),
     )
-    assert found.row("resnet34")["verdict"] == verdict
-    sentence = summary.sentence(found, ["resnet18", "resnet34"])
+    assert result.row("resnet34")["verdict"] == verdict
+    sentence = summary.sentence(result, ["resnet18", "resnet34"])
     assert sentence.startswith(text) and sentence.endswith("n = 200.")
-    assert summary.verdict(found) == f"ResNet-34: {verdict}"
+    assert summary.verdict(result) == f"ResNet-34: {verdict}"
 
 
 def test_an_interval_in_a_sentence_has_the_order_and_sign_of_its_verb(run):
-    found = compare(*repeated(run), *repeated(run, "b", 7, lr=0.1))
-    assert found.estimate("b").high < 0
-    assert "−" not in summary.sentence(found, ["b"])
+    result = compare(*repeated(run), *repeated(run, "b", 7, lr=0.1))
+    assert result.estimate("b").high < 0
+    assert "−" not in summary.sentence(result, ["b"])
 
 
 def test_one_seed_each_leaves_every_verdict_open_and_says_why(run):
-    found = compare(run(), run("b", 2, lr=0.1))
-    assert found.row("b")["verdict"] == "undecided"
-    assert summary.verdict(found) == "undecided (training noise unknown: one seed each)"
-    assert "(training noise unknown: one seed each)" in summary.sentence(found, ["b"])
-    assert "training noise is unknown" in summary.noise_sentence(found)
+    result = compare(run(), run("b", 2, lr=0.1))
+    assert result.row("b")["verdict"] == "undecided"
+    assert summary.verdict(result) == "undecided (training noise unknown: one seed each)"
+    assert "(training noise unknown: one seed each)" in summary.sentence(result, ["b"])
+    assert "training noise is unknown" in summary.noise_sentence(result)
 
 
 def test_an_experiment_with_one_seed_takes_the_noise_from_the_others(run):
-    found = compare(*repeated(run, spread=2), run("b", 13, noise=1.0, lr=0.1))
+    result = compare(*repeated(run, spread=2), run("b", 13, noise=1.0, lr=0.1))
     alone = compare(run(noise=1.0), run("b", 13, noise=1.0, lr=0.1))
-    width, narrow = (e.high - e.low for e in (found.estimate("b"), alone.estimate("b")))
+    width, narrow = (e.high - e.low for e in (result.estimate("b"), alone.estimate("b")))
     assert width > 5 * narrow
-    assert found.noise.degrees == 4 and "4 degrees of freedom" in summary.noise_sentence(found)
+    assert result.noise.degrees == 4 and "4 degrees of freedom" in summary.noise_sentence(result)
 
 
 def test_identical_trainings_are_recognised_and_counted_once(run):
@@ -137,25 +137,25 @@ def test_identical_trainings_are_recognised_and_counted_once(run):
     same = run("renamed", lr=0.3)
     default = repeated(run)
     same.predictions = default[0].predictions
-    found = compare(*default, a, b, same)
-    assert found.row("b")["same_as"] == "a" and found.row("a")["same_as"] == ""
-    assert found.row("renamed")["verdict"] == "identical"
-    assert summary.verdict(found) == "1 worse, 1 identical"
-    assert "is the same training as" in summary.sentence(found, ["renamed"])
+    result = compare(*default, a, b, same)
+    assert result.row("b")["same_as"] == "a" and result.row("a")["same_as"] == ""
+    assert result.row("renamed")["verdict"] == "identical"
+    assert summary.verdict(result) == "1 worse, 1 identical"
+    assert "is the same training as" in summary.sentence(result, ["renamed"])
 
 
 def test_many_experiments_are_counted_and_the_first_are_named(run):
     others = [run(f"e{i}", 14, noise=1.0, lr=0.1 * (i + 1)) for i in range(5)]
-    found = compare(*repeated(run), *others)
-    assert summary.verdict(found) == "all 5 worse"
-    assert "and 2 more" in summary.sentence(found, list(found.groups))
+    result = compare(*repeated(run), *others)
+    assert summary.verdict(result) == "all 5 worse"
+    assert "and 2 more" in summary.sentence(result, list(result.groups))
 
 
 def test_the_deck_names_the_best_network_that_sees_the_image_alone(run):
     runs = [run(off_by=10), run("b", off_by=8, lr=0.1), run("told", off_by=2, sex_input=True)]
-    found = summary.variables(compare(*runs), runs)
-    assert found["best_experiment"] == "b"
-    assert str(found["best_mae"]).startswith("8.0 months")
+    result = summary.variables(compare(*runs), runs)
+    assert result["best_experiment"] == "b"
+    assert str(result["best_mae"]).startswith("8.0 months")
 
 
 def test_what_is_compared_follows_from_the_settings(config):
@@ -166,26 +166,26 @@ def test_what_is_compared_follows_from_the_settings(config):
         "both": config(network="resnet34", weight_decay=0.1),
     }
     assert comparisons.differing_in(configs, "network") == ["resnet18", "resnet34"]
-    found = comparisons.comparisons(configs)
-    assert found["curves_by_depth"] == ["resnet18", "resnet34"]
-    assert found["step_grid_curves"] == ["resnet18", "fast"]
-    assert "plateau" not in found and "normalisation" not in found
-    assert found["forest"] == list(configs)
+    result = comparisons.comparisons(configs)
+    assert result["curves_by_depth"] == ["resnet18", "resnet34"]
+    assert result["step_grid_curves"] == ["resnet18", "fast"]
+    assert "plateau" not in result and "normalisation" not in result
+    assert result["forest"] == list(configs)
 
 
 def test_the_table_has_a_row_for_every_run_of_the_study(run):
     sex = run("sex", task="sex")
     sex.metrics["validation"] = {"auc": 0.75}
-    found = comparisons.table([run(), run(seed=1), run("wide", lr=0.1), sex])
-    assert found[["experiment", "seed"]].to_numpy().tolist() == [
+    result = comparisons.table([run(), run(seed=1), run("wide", lr=0.1), sex])
+    assert result[["experiment", "seed"]].to_numpy().tolist() == [
         ["resnet18", 0],
         ["resnet18", 1],
         ["wide", 0],
         ["sex", 0],
     ]
-    assert found["differs_in"].tolist() == ["nothing (default)"] * 2 + ["lr", "task"]
-    assert found["mae_months"].tolist()[:3] == [10.0] * 3 and math.isnan(found["mae_months"][3])
-    assert found["auc"][3] == 0.75
+    assert result["differs_in"].tolist() == ["nothing (default)"] * 2 + ["lr", "task"]
+    assert result["mae_months"].tolist()[:3] == [10.0] * 3 and math.isnan(result["mae_months"][3])
+    assert result["auc"][3] == 0.75
 
 
 def test_a_title_says_between_what_all_errors_lie(run):
@@ -216,17 +216,17 @@ def test_the_constant_predictor_is_beaten_tied_or_not_in_words(run):
 
 
 def test_bias_and_variance_are_read_from_the_two_sets_and_ordered_by_the_setting(run):
-    found = groups(
+    result = groups(
         run(off_by=10),
         run("l2_high", off_by=14, weight_decay=1e-2),
         run("l2_low", off_by=12, weight_decay=1e-4),
         run("augment", off_by=8, augment={}),
     )
-    table = comparisons.trade_off(found, "weight_decay")
+    table = comparisons.trade_off(result, "weight_decay")
     assert table["label"].tolist() == ["0", "0.0001", "0.01"]
     assert table["train_mae_months"].tolist() == pytest.approx([5, 6, 7])
     assert table["mae_months"].tolist() == pytest.approx([10, 12, 14])
-    assert comparisons.trade_off(found, "augment")["label"].tolist() == ["off", "on"]
+    assert comparisons.trade_off(result, "augment")["label"].tolist() == ["off", "on"]
 
 
 def test_an_optimiser_is_compared_with_its_own_rate(config):
@@ -237,9 +237,9 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
         "fast": config(lr=0.1),
         "recipe": config(optimizer="sgd", augment={}),
     }
-    found = comparisons.comparisons(configs)
-    assert found["optimizers"] == ["resnet18", "sgd", "adamw"]
-    assert found["learning_rates"] == ["resnet18", "fast"]
+    result = comparisons.comparisons(configs)
+    assert result["optimizers"] == ["resnet18", "sgd", "adamw"]
+    assert result["learning_rates"] == ["resnet18", "fast"]
 
 
 def test_overfitting_is_the_distance_between_training_and_validation(run):
@@ -302,8 +302,8 @@ def test_every_experiment_of_the_study_has_a_label_without_underscores():
 
 
 def test_beside_others_the_default_is_called_by_what_it_has(run):
-    found = groups(run(), run("sgd", optimizer="sgd", lr=0.01), run("norm", pixel_norm="batch"))
-    configs = comparisons.configs_of(found)
+    result = groups(run(), run("sgd", optimizer="sgd", lr=0.01), run("norm", pixel_norm="batch"))
+    configs = comparisons.configs_of(result)
     assert labels_of(configs, ["resnet18", "sgd"])["resnet18"] == "Adam (default)"
     assert labels_of(configs, ["resnet18", "norm"])["resnet18"].endswith("instance (default)")
     assert labels_of(configs, ["resnet18"]) == {"resnet18": "default"}

@@ -49,19 +49,19 @@ def test_a_picture_without_a_hand_stays_where_it_is():
 def test_a_bright_border_is_not_taken_for_a_hand(grey):
     framed = np.maximum(hand(), 20)
     framed[:, :14] = framed[:9] = framed[:, -10:] = grey
-    found = hand_of(framed)
-    assert (found & (hand() > 0)).sum() > 0.9 * (hand() > 0).sum()
-    assert (found & (hand() == 0)).mean() < 0.03
+    result = hand_of(framed)
+    assert (result & (hand() > 0)).sum() > 0.9 * (hand() > 0).sum()
+    assert (result & (hand() == 0)).mean() < 0.03
 
 
 def test_averages_keep_empty_bands_and_count_the_rest():
     images = np.stack([hand(), hand(zoom=0.7), hand(degrees=10)])
     maps = images / images.sum(axis=(1, 2), keepdims=True)
-    found = averages_by_band(images, maps.astype(np.float32), [20.0, 20.0, 200.0])
-    assert [name for name, *_ in found] == [*NAMES]
-    assert [n for _, n, *_ in found] == [2, 0, 0, 0, 1]
-    assert found[0][3].max() > 0
-    assert not found[1][2].any()
+    result = averages_by_band(images, maps.astype(np.float32), [20.0, 20.0, 200.0])
+    assert [name for name, *_ in result] == [*NAMES]
+    assert [n for _, n, *_ in result] == [2, 0, 0, 0, 1]
+    assert result[0][3].max() > 0
+    assert not result[1][2].any()
 
 
 def test_the_regions_of_phantoms_are_those_they_were_drawn_with(tmp_path):
@@ -69,12 +69,12 @@ def test_the_regions_of_phantoms_are_those_they_were_drawn_with(tmp_path):
     from h2a_lib.data import images
 
     phantom.write(tmp_path / "p", n=6, seed=3, height_px=160, progress=False)
-    found = phantom_regions(tmp_path / "p", ["2", "5"], 64, "pad")
-    assert found["hand"].shape == (2, 64, 64)
+    result = phantom_regions(tmp_path / "p", ["2", "5"], 64, "pad")
+    assert result["hand"].shape == (2, 64, 64)
     picture = images.prepare(tmp_path / "p/boneage-training-dataset/2.png", 64, "pad")
-    inside, outside = (picture[found["hand"][0] == v].mean() for v in (1, 0))
+    inside, outside = (picture[result["hand"][0] == v].mean() for v in (1, 0))
     assert inside > outside + 20
-    total = sum(found.values())
+    total = sum(result.values())
     assert total.max() <= 1 + 1e-3
 
 

@@ -100,9 +100,9 @@ def test_at_the_last_block_a_map_is_that_of_grad_cam(network, pixels, answer):
     if answer == "sex":
         cam = (cam * value.detach().sign().view(-1, 1, 1, 1)).relu()
     cam = nn.functional.interpolate(cam.abs(), (SIDE, SIDE), mode="bilinear")[:, 0].numpy()
-    found = grad_cam(network, pixels, answer, layer="layer4")
+    result = grad_cam(network, pixels, answer, layer="layer4")
     total = cam.sum(axis=(1, 2), keepdims=True)
-    assert found == pytest.approx(np.divide(cam, total, where=total > 0, out=cam * 0), rel=1e-3)
+    assert result == pytest.approx(np.divide(cam, total, where=total > 0, out=cam * 0), rel=1e-3)
 
 
 def test_maps_do_not_depend_on_the_other_hands_of_the_batch(network, pixels):
@@ -172,9 +172,9 @@ def test_attention_is_the_share_of_the_map_on_the_region():
     region = np.zeros((2, 4, 4))
     region[0, 0, 0] = 1
     region[0, 3, 3] = 0.5
-    found = attention(maps, region)
-    assert (found.share.value, found.share.n) == (0.875, 1)
-    assert found.area == 1.5 / 16
+    result = attention(maps, region)
+    assert (result.share.value, result.share.n) == (0.875, 1)
+    assert result.area == 1.5 / 16
 
 
 def test_a_map_is_similar_to_itself_and_opposite_to_its_negative():

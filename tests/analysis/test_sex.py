@@ -75,11 +75,11 @@ def literal_delong_variance(male, score):
 def test_auc_and_its_interval_equal_those_of_literal_pair_counting():
     rng = np.random.default_rng(1)
     male, score = rng.random(60) < 0.4, rng.integers(0, 9, 60).astype(float)
-    found = auc(male, score)
+    outcome = auc(male, score)
     half = 1.959964 * np.sqrt(literal_delong_variance(male, score))
-    assert found.value == pytest.approx(roc_auc_score(male, score))
-    assert found.low == pytest.approx(found.value - half, abs=1e-6)
-    assert found.high == pytest.approx(found.value + half, abs=1e-6)
+    assert outcome.value == pytest.approx(roc_auc_score(male, score))
+    assert outcome.low == pytest.approx(outcome.value - half, abs=1e-6)
+    assert outcome.high == pytest.approx(outcome.value + half, abs=1e-6)
 
 
 def test_delongs_interval_covers_the_truth_about_95_times_in_100():
@@ -88,8 +88,8 @@ def test_delongs_interval_covers_the_truth_about_95_times_in_100():
     for i in range(400):
         frame = np.random.default_rng(i)
         male = np.arange(120) < 60
-        found = auc(male, frame.normal(male * 1.0))
-        covered.append(found.low <= 0.76025 <= found.high)
+        outcome = auc(male, frame.normal(male * 1.0))
+        covered.append(outcome.low <= 0.76025 <= outcome.high)
     assert 0.91 <= np.mean(covered) <= 0.98
 
 
@@ -123,17 +123,17 @@ def test_one_sex_has_no_auc_and_raises_nothing():
 
 def test_metrics_agree_with_their_definitions():
     frame = hands()
-    found = metrics(frame, 0.4)
+    outcome = metrics(frame, 0.4)
     called = frame["male_probability"] >= 0.4
-    assert found["accuracy"].value == pytest.approx((called == frame["male"]).mean())
-    assert found["found_male"].value == pytest.approx(called[frame["male"]].mean())
-    assert found["balanced_accuracy"].value == pytest.approx(
-        (found["found_male"].value + found["found_female"].value) / 2
+    assert outcome["accuracy"].value == pytest.approx((called == frame["male"]).mean())
+    assert outcome["found_male"].value == pytest.approx(called[frame["male"]].mean())
+    assert outcome["balanced_accuracy"].value == pytest.approx(
+        (outcome["found_male"].value + outcome["found_female"].value) / 2
     )
-    assert found["brier"].value == pytest.approx(
+    assert outcome["brier"].value == pytest.approx(
         ((frame["male_probability"] - frame["male"]) ** 2).mean()
     )
-    assert found["average_precision"].value == pytest.approx(
+    assert outcome["average_precision"].value == pytest.approx(
         average_precision_score(frame["male"], frame["male_probability"])
     )
 
@@ -171,16 +171,16 @@ def test_age_matching_counts_what_a_literal_loop_counts():
         for b, g in itertools.product(boys.itertuples(), girls.itertuples())
         if abs(b.age_months - g.age_months) <= 24
     ]
-    found = age_matched(frame, 24)
-    assert (found.pairs, found.estimate.value) == (len(wins), pytest.approx(np.mean(wins)))
+    outcome = age_matched(frame, 24)
+    assert (outcome.pairs, outcome.estimate.value) == (len(wins), pytest.approx(np.mean(wins)))
 
 
 def test_a_score_that_knows_only_the_label_adds_nothing_beyond_it():
     frame = lattice()
     assert auc(frame["male"], frame["male_probability"]).low > 0.65
-    found = closest_match(frame)
-    assert found.caliper_months == 0
-    assert found.estimate.low < 0.5 < found.estimate.high
+    outcome = closest_match(frame)
+    assert outcome.caliper_months == 0
+    assert outcome.estimate.low < 0.5 < outcome.estimate.high
     assert "a tie with chance" in answer(frame, lattice(seed=1))
 
 
@@ -207,8 +207,8 @@ def test_no_pair_at_all_is_not_an_error():
 
 def test_one_pair_is_counted():
     frame = hands(2).assign(age_months=60.0, male=[True, False], male_probability=[0.9, 0.1])
-    found = age_matched(frame)
-    assert (found.estimate.value, found.estimate.n, found.pairs) == (1, 2, 1)
+    outcome = age_matched(frame)
+    assert (outcome.estimate.value, outcome.estimate.n, outcome.pairs) == (1, 2, 1)
 
 
 def test_baselines_learn_from_training_labels_alone():
@@ -340,8 +340,8 @@ def test_a_score_made_from_maturity_alone_is_said_to_be_no_more():
     assert not result.is_beyond
     assert result.added.low <= 0 <= result.added.high
     assert abs(result.added.value) < 0.01
-    said = summary.answer(train, frame, result)
-    assert said.startswith("Beyond the label of age, but not shown beyond maturity")
+    message = summary.answer(train, frame, result)
+    assert message.startswith("Beyond the label of age, but not shown beyond maturity")
     assert result.verdict() == "no more than maturity is shown"
 
 

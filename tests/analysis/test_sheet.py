@@ -132,7 +132,7 @@ def test_blocks_are_drawn_with_the_kernels_and_channels_they_have():
 def test_what_changed_besides_the_setting_that_is_meant_is_said(config):
     ours = config(sex_input=True, epochs=24)
     assert sheet.changed_besides(ours, config(epochs=24), "sex_input") == ""
-    said = sheet.changed_besides(ours, config(epochs=40), "sex_input")
-    assert said == "epochs 24 instead of 40"
+    message = sheet.changed_besides(ours, config(epochs=40), "sex_input")
+    assert message == "epochs 24 instead of 40"
     other = config(epochs=40, lr=0.5, network="resnet34")
     assert sheet.changed_besides(ours, other, "sex_input") == "3 more settings changed"

@@ -95,9 +95,9 @@ def test_a_share_has_an_interval_with_a_width_even_where_all_are_alike():
     # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3.
     published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611)}
     for (true, n), interval in published.items():
-        found = share_interval(np.arange(n) < true)
-        assert (found.value, found.n) == (true / n, n)
-        assert (round(found.low, 4), round(found.high, 4)) == interval
+        result = share_interval(np.arange(n) < true)
+        assert (result.value, result.n) == (true / n, n)
+        assert (round(result.low, 4), round(result.high, 4)) == interval
     assert share_interval(np.ones(20, bool)).low < 1
     assert share_interval([]).text("%") == "not estimable (n = 0)"
 

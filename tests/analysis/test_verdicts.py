@@ -37,8 +37,8 @@ def share(effects, seeds, wanted, **noise):
     )
 
 
-def is_decided(found):
-    return bool({"better", "worse"} & set(found))
+def is_decided(result):
+    return bool({"better", "worse"} & set(result))
 
 
 @pytest.mark.parametrize("seeds", [(5, 3), (5, 1), (2, 1), (5, 3, 3, 3), (3, 1, 1, 1)])
@@ -60,18 +60,18 @@ def test_without_the_noise_of_training_most_of_them_would_be_called_different():
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_planted_difference_of_three_months_is_found_nine_times_in_ten(sign):
     name = "better" if sign < 0 else "worse"
-    power = share((0, 3 * sign, 0, 0), (5, 3, 3, 3), lambda found: found[0] == name)
+    power = share((0, 3 * sign, 0, 0), (5, 3, 3, 3), lambda result: result[0] == name)
     assert power >= 0.9
 
 
 def test_an_equivalent_pair_is_called_so():
     quiet = {"run_sd": 0.2, "interaction_sd": 1.0, "residual_sd": 2.0}
-    assert share((0, 0.1), (5, 5), lambda found: found == ["equivalent"], **quiet) >= 0.9
+    assert share((0, 0.1), (5, 5), lambda result: result == ["equivalent"], **quiet) >= 0.9
 
 
 def test_a_pair_on_the_margin_is_rarely_called_equivalent():
     quiet = {"run_sd": 0.2, "interaction_sd": 1.0, "residual_sd": 2.0}
-    assert share((0, MARGIN), (5, 5), lambda found: found == ["equivalent"], **quiet) <= 0.05
+    assert share((0, MARGIN), (5, 5), lambda result: result == ["equivalent"], **quiet) <= 0.05
 
 
 def test_the_interval_of_an_experiment_with_one_seed_holds_the_truth():

@@ -126,8 +126,8 @@ def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
     (folder / "boneage-training-dataset" / "9.png").write_bytes(b"not a picture")
     done = h2a("report", "--profile", "smoke", "--data", str(folder), cwd=project)
     assert done.returncode == 2
-    for said in ("line 3", "300", "line 4", "maybe", "line 5", "2", "9.png"):
-        assert said in done.stderr, done.stderr
+    for message in ("line 3", "300", "line 4", "maybe", "line 5", "2", "9.png"):
+        assert message in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert not list(project.glob("results/*/labels.csv"))
     assert not list(project.glob("cache/**/cache.json"))
@@ -136,10 +136,10 @@ def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
 @pytest.mark.parametrize(
     ("n", "said"), [(1, "0 hands to train"), (7, "5 hands to train"), (20, "least is")]
 )
-def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, said):
+def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, message):
     rows = [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
     study = workspace.locate("smoke", folder_of_hands(tmp_path / "hands", rows), root=project)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         prepare.prepare_data(study, progress=False)
     assert not study.labels_file.exists()
 
@@ -198,8 +198,8 @@ def test_only_one_process_works_on_a_study(project):
 def test_the_doctor_says_what_is_lacking():
     done = h2a("doctor")
     assert done.returncode == 0
-    for said in ("Python", "memory", "disk", "Quarto", "data of rsna"):
-        assert said in done.stdout
+    for message in ("Python", "memory", "disk", "Quarto", "data of rsna"):
+        assert message in done.stdout
 
 
 def test_a_set_of_phantoms_is_drawn_anew_only_on_request(tmp_path):

@@ -78,12 +78,12 @@ def test_the_readme_says_what_was_found(finished):
 
 
 @pytest.mark.parametrize(("tier", "said"), [("rsna", True), ("folder", False)])
-def test_the_rsna_data_are_cited_where_the_data_are_theirs(finished, tier, said):
+def test_the_rsna_data_are_cited_where_the_data_are_theirs(finished, tier, message):
     theirs = read_json(finished.data_file)
     write_json(finished.data_file, theirs | {"tier": tier})
     of_tier = replace(finished, name=finished.name)  # that has not read the file yet
     try:
-        assert ("RSNA Pediatric Bone Age Machine" in publish(of_tier).read_text()) == said
+        assert ("RSNA Pediatric Bone Age Machine" in publish(of_tier).read_text()) == message
     finally:
         write_json(finished.data_file, theirs)
 

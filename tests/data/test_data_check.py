@@ -17,9 +17,9 @@ def data(tmp_path):
 
 
 def test_a_sound_folder_is_sound(data):
-    found = check.check(data)
-    assert found.is_sound and found.problem_table().empty
-    row = found.counts.iloc[0]
+    result = check.check(data)
+    assert result.is_sound and result.problem_table().empty
+    row = result.counts.iloc[0]
     assert (row["set"], row["n"], row["male"], row["female"]) == ("train", 20, 10, 10)
     assert row["as_published"].startswith("n 20 instead of 12,611; male 10 instead of 6,833")
 
@@ -33,8 +33,8 @@ def test_what_the_pixels_tell_is_in_the_same_table_as_all_else(data):
     (images / "105.png").write_bytes(b"nothing")
     (images / "106.png").unlink()
     table = check.check(data).problem_table()
-    found = dict(zip(table["file"].str.split("/").str[-1], table["what"], strict=True))
-    assert found == {
+    result = dict(zip(table["file"].str.split("/").str[-1], table["what"], strict=True))
+    assert result == {
         "101.png": "the same pixels as boneage-training-dataset/100.png",
         "102.png": "all black",
         "103.png": "blank: every pixel is 77",
@@ -48,39 +48,43 @@ def test_what_the_pixels_tell_is_in_the_same_table_as_all_else(data):
 def test_files_of_several_kinds_are_a_warning_and_no_problem(data):
     deep = (picture(50).astype(np.uint16) * 16) + 7
     Image.fromarray(deep).save(data / "boneage-training-dataset" / "100.png")
-    found = check.check(data)
-    assert found.is_sound
-    assert "19 PNG of 8 bits, 1 PNG of 16 bits" in found.warnings[0]
+    result = check.check(data)
+    assert result.is_sound
+    assert "19 PNG of 8 bits, 1 PNG of 16 bits" in result.warnings[0]
 
 
 def test_machines_get_all_of_it_as_json(data):
     (data / "boneage-training-dataset" / "100.png").unlink()
-    said = json.loads(json.dumps(check.check(data).to_json(), allow_nan=False))
-    assert said["sound"] is False and said["tier"] == "folder" and len(said["fingerprint"]) == 64
-    assert said["problems"] == [
+    message = json.loads(json.dumps(check.check(data).to_json(), allow_nan=False))
+    assert (
+        message["sound"] is False
+        and message["tier"] == "folder"
+        and len(message["fingerprint"]) == 64
+    )
+    assert message["problems"] == [
         {"file": "boneage-training-dataset.csv", "row": 2, "what": "id '100' has no image file"}
     ]
-    assert said["sets"][0]["n"] == 19
+    assert message["sets"][0]["n"] == 19
 
 
 def test_a_label_table_alone_is_checked_against_the_published_counts(data):
-    found = check.check(data / "boneage-training-dataset.csv")
-    assert found.is_sound
-    table = found.counts_table().set_index("")
+    result = check.check(data / "boneage-training-dataset.csv")
+    assert result.is_sound
+    table = result.counts_table().set_index("")
     assert table.loc["hands"].tolist() == ["20", "12,611"]
     assert table.loc["width, median (pixels)"].tolist() == ["", ""]
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_one_hand_has_no_spread_and_is_checked_all_the_same(tmp_path):
-    found = check.check(write_set(tmp_path, IDS[:1]))
-    assert found.is_sound
-    assert "age_sd not known instead of 41.18" in found.counts["as_published"].iloc[0]
+    result = check.check(write_set(tmp_path, IDS[:1]))
+    assert result.is_sound
+    assert "age_sd not known instead of 41.18" in result.counts["as_published"].iloc[0]
 
 
 def test_a_folder_in_which_nothing_is_usable_is_reported_and_not_a_crash(data):
     for file in (data / "boneage-training-dataset").iterdir():
         file.write_bytes(b"nothing")
-    found = check.check(data)
-    assert len(found.problems) == 20 and found.counts.empty
-    json.dumps(found.to_json(), allow_nan=False)
+    result = check.check(data)
+    assert len(result.problems) == 20 and result.counts.empty
+    json.dumps(result.to_json(), allow_nan=False)

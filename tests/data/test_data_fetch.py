@@ -34,8 +34,8 @@ def archive(tmp_path):
 
 
 def test_an_archive_becomes_a_sound_folder(tmp_path, archive):
-    (found,) = fetch.fetch([archive], tmp_path / "out")
-    assert found.name == "train"
+    (result,) = fetch.fetch([archive], tmp_path / "out")
+    assert result.name == "train"
     inspection = sources.inspect(tmp_path / "out")
     assert inspection.is_sound
     assert inspection.fingerprint == sources.inspect(tmp_path / "data").fingerprint
@@ -50,8 +50,8 @@ def test_a_table_with_headings_of_ones_own_is_fetched_by_its_columns(tmp_path, p
     with pytest.raises(UserError, match="no label table"):
         fetch.fetch([source], tmp_path / "refused")
     form = TableFormat.parse("""id="Patient #",age_years=Alter,sex="Who's a boy?\"""")
-    (found,) = fetch.fetch([source], tmp_path / "out", form=form)
-    assert found.name == "train"
+    (result,) = fetch.fetch([source], tmp_path / "out", form=form)
+    assert result.name == "train"
     inspection = sources.inspect(tmp_path / "out", form=form)
     assert inspection.is_sound and inspection.labels["age_months"].max() == 12 * (len(IDS) - 1)
 
@@ -79,8 +79,8 @@ def test_archives_in_the_official_validation_archive_are_unpacked(tmp_path):
     table = (data / "Validation Dataset.csv").read_bytes()
     content["Bone Age Validation Set/Validation Dataset.csv"] = table
     (tmp_path / "v.zip").write_bytes(packed(content))
-    (found,) = fetch.fetch([tmp_path / "v.zip"], tmp_path / "out")
-    assert found.name == "validation" and len(found.folders) == 2
+    (result,) = fetch.fetch([tmp_path / "v.zip"], tmp_path / "out")
+    assert result.name == "validation" and len(result.folders) == 2
     assert sources.inspect(tmp_path / "out").is_sound
     assert not list((tmp_path / "out").rglob("*.zip"))
 

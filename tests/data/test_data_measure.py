@@ -105,10 +105,10 @@ def test_the_extremes_are_what_they_are_called(tmp_path):
     write_image(images / "102.png", picture(2, 300, 300))
     write_image(images / "103.png", (picture(3) // 40).astype(np.uint8))
     measured = index.measurements(sources.inspect(data).labels, data, tmp_path)
-    found = {e.kind: e.id for e in pictures.extremes(measured)}
-    assert found["brightest"] == "100" and found["flattest"] == "100"
-    assert found["smallest"] == "101" and found["largest"] == "102"
-    assert found["darkest"] == "103"
+    result = {e.kind: e.id for e in pictures.extremes(measured)}
+    assert result["brightest"] == "100" and result["flattest"] == "100"
+    assert result["smallest"] == "101" and result["largest"] == "102"
+    assert result["darkest"] == "103"
 
 
 def test_hands_are_spread_from_dark_to_bright(tmp_path):
@@ -122,15 +122,15 @@ def test_hands_are_spread_from_dark_to_bright(tmp_path):
 
 def test_every_variable_is_text(phantoms):
     measured = phantoms[1].assign(id="1")
-    said = pictures.variables(measured) | pictures.geometry_variables(measured)
-    assert all(isinstance(value, str) and value.strip() for value in said.values())
+    message = pictures.variables(measured) | pictures.geometry_variables(measured)
+    assert all(isinstance(value, str) and value.strip() for value in message.values())
 
 
 def test_a_range_is_one_number_where_all_images_have_one(phantoms):
     measured = phantoms[1].assign(id="1", mean_grey=41.8, width_px=1230)
-    said = pictures.variables(measured)
-    assert said["mean_grey_range"] == "42" and said["width_range"] == "1,230 px"
-    assert "–" in said["contrast_range"]
+    message = pictures.variables(measured)
+    assert message["mean_grey_range"] == "42" and message["width_range"] == "1,230 px"
+    assert "–" in message["contrast_range"]
 
 
 @pytest.mark.parametrize(

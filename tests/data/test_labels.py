@@ -46,8 +46,8 @@ def test_all_problems_of_a_table_are_reported_at_once_with_file_and_line(tmp_pat
     path = table(tmp_path, text)
     with pytest.raises(DataError) as caught:
         labels.read_labels(path)
-    found = {(p.row, p.what.split()[0]) for p in caught.value.problems}
-    assert found == {
+    result = {(p.row, p.what.split()[0]) for p in caught.value.problems}
+    assert result == {
         *[(3, "id"), (4, "age"), (5, "age"), (6, "age"), (7, "age"), (7, "sex"), (8, "age")],
         *[(9, "the"), (10, "sex")],
     }

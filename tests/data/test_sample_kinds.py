@@ -288,8 +288,8 @@ RAW, RAW_16 = HAND.tobytes(), DEEP.tobytes()
         (b"%PDF-1.7" + bytes(20), "a PDF file, which is not read here"),
     ],
 )
-def test_what_no_decoder_here_reads_is_named(content, said):
-    with pytest.raises(ImageError, match=re.escape(said).replace(r"\.\*", ".*")):
+def test_what_no_decoder_here_reads_is_named(content, message):
+    with pytest.raises(ImageError, match=re.escape(message).replace(r"\.\*", ".*")):
         decode.decode(content)
 
 

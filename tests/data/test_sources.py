@@ -211,9 +211,9 @@ def test_an_image_whose_row_is_unsound_is_no_orphan(tmp_path):
 )
 def test_a_table_alone_is_known_by_its_name_or_headings(tmp_path, name, heading, expected):
     (tmp_path / name).write_text(f"{heading}\n7,30,M\n8,400,F\n")
-    found = sources.inspect_table(tmp_path / name)
-    assert found.labels[["id", "set"]].to_numpy().tolist() == [["7", expected]]
-    assert [problem.row for problem in found.problems] == [3]
+    result = sources.inspect_table(tmp_path / name)
+    assert result.labels[["id", "set"]].to_numpy().tolist() == [["7", expected]]
+    assert [problem.row for problem in result.problems] == [3]
 
 
 def test_an_id_in_two_sets_is_a_problem(tmp_path):
@@ -302,5 +302,5 @@ def test_paths_are_relative_and_the_same_on_every_system(tmp_path):
 def test_a_link_back_to_a_folder_above_is_not_followed(tmp_path):
     write_set(tmp_path, [str(k) for k in range(100, 110)])
     (tmp_path / "boneage-training-dataset" / "loop").symlink_to(tmp_path)
-    (found,) = sources.locate(tmp_path)
-    assert found.folders == (tmp_path / "boneage-training-dataset",)
+    (result,) = sources.locate(tmp_path)
+    assert result.folders == (tmp_path / "boneage-training-dataset",)

@@ -135,7 +135,7 @@ def damaged() -> Iterator[tuple[str, str, bytes]]:
 
 @pytest.mark.slow
 def test_a_damaged_image_is_an_error_or_an_image(tmp_path):
-    seen, wrong = Counter(), []
+    observed, wrong = Counter(), []
     whole = {kind: decode.decode(content)[0] for kind, content in SOUND.items()}
     cases = list(damaged())
     assert len(cases) > 1200
@@ -145,14 +145,14 @@ def test_a_damaged_image_is_an_error_or_an_image(tmp_path):
         except AssertionError as error:
             wrong.append(f"{kind} {damage}: {error}")
             continue
-        seen["refused" if outcome.error else "read"] += 1
+        observed["refused" if outcome.error else "read"] += 1
         if outcome.error is None:
             image = outcome.result
             assert image.dtype == np.uint8 and image.ndim == 2 and image.size
             # The other formats hold no check sums, so that another picture may come of it.
             if kind.startswith("PNG") and not np.array_equal(image, whole[kind]):
                 wrong.append(f"{kind} {damage}: its check sums were not heeded")
-    print(f"\n{len(cases)} images: {dict(seen)}")
+    print(f"\n{len(cases)} images: {dict(observed)}")
     assert not wrong, wrong
 
 

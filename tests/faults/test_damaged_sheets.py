@@ -28,9 +28,9 @@ LAUGHS = "\n".join(
 
 def places(node: Any, path: tuple = ()) -> list[tuple]:
     """Return the way to every value of the sheet."""
-    found = [path] if path else []
+    results = [path] if path else []
     items = node.items() if isinstance(node, dict) else ()
-    return found + [place for key, value in items for place in places(value, (*path, key))]
+    return results + [place for key, value in items for place in places(value, (*path, key))]
 
 
 PLACES = places(SHEET)
@@ -70,7 +70,7 @@ def put(place: tuple, content: str, key: str | None = None) -> str:
     return text.replace(HERE, content)
 
 
-def told(folder: Path, content: bytes):
+def reply(folder: Path, content: bytes):
     """Return how the sheet is taken: as a study, or refused in one line."""
     file = folder / "study.yaml"
     file.write_bytes(content)
@@ -87,7 +87,7 @@ def test_any_value_anywhere_is_a_study_or_one_line(tmp_path, place, value):
     text = put(place, value)
     if "*a9" in value:  # an anchor stands before its use
         text = f"{LAUGHS}\n{text}"
-    outcome = told(tmp_path, text.encode("utf-8", errors="surrogatepass"))
+    outcome = reply(tmp_path, text.encode("utf-8", errors="surrogatepass"))
     assert outcome.result or outcome.error
 
 
@@ -95,7 +95,7 @@ def test_any_value_anywhere_is_a_study_or_one_line(tmp_path, place, value):
 @given(place=st.sampled_from(PLACES), key=st.text(min_size=1, max_size=12), value=VALUES)
 def test_an_unknown_key_anywhere_is_one_line(tmp_path, place, key, value):
     free = place[0] in ("profiles", "experiments") and len(place) == 2  # where names are given
-    outcome = told(tmp_path, put(place, "1", key).encode("utf-8", errors="surrogatepass"))
+    outcome = reply(tmp_path, put(place, "1", key).encode("utf-8", errors="surrogatepass"))
     known = key in study.Settings.model_fields or key in study.Profile.model_fields
     assert outcome.error or known or free or place == ("title",)
 
@@ -104,7 +104,7 @@ def test_an_unknown_key_anywhere_is_one_line(tmp_path, place, key, value):
 @given(at=st.integers(0, len(TEXT)), length=st.integers(0, 400), noise=st.binary(max_size=60))
 def test_any_bytes_anywhere_are_a_study_or_one_line(tmp_path, at, length, noise):
     content = TEXT.encode()
-    outcome = told(tmp_path, content[:at] + noise + content[at + length :])
+    outcome = reply(tmp_path, content[:at] + noise + content[at + length :])
     assert outcome.result or outcome.error
 
 
@@ -133,4 +133,4 @@ ABSURD = {
 
 @pytest.mark.parametrize("what", ABSURD)
 def test_absurd_sheets_are_one_line_within_time_and_memory(what, tmp_path):
-    assert told(tmp_path, ABSURD[what]).error
+    assert reply(tmp_path, ABSURD[what]).error

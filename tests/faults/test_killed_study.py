@@ -76,12 +76,12 @@ class Study:
 
     def __init__(self, folder: Path, n_cores: int, log: Path):
         self.log = log
-        with log.open("w") as told:
+        with log.open("w") as reply:
             self.process = psutil.Popen(
                 command("report", "--profile", "smoke", "--cores", str(n_cores)),
                 cwd=folder,
                 env=environment(folder),
-                stdout=told,
+                stdout=reply,
                 stderr=subprocess.STDOUT,
             )
 

@@ -80,10 +80,10 @@ def empty(folder: Path) -> None:
         shutil.rmtree(one) if one.is_dir() else one.unlink()
 
 
-def check_error(outcome, *said: str) -> None:
+def check_error(outcome, *messages: str) -> None:
     assert outcome.how == "UserError", outcome
-    assert any(words in outcome.said for words in said), outcome.said
-    assert "\n" not in outcome.said
+    assert any(words in outcome.message for words in messages), outcome.message
+    assert "\n" not in outcome.message
 
 
 def mends(artefact, folder: Path) -> None:
@@ -104,14 +104,14 @@ def test_a_full_disk_is_told_in_a_line_and_nothing_half_has_a_final_name(made, e
         old = artefact.read(folder)
         ballast = fill(folder, leave=int(share * size))
         outcome, _ = in_child(lambda: artefact.write(folder, 2), folder, None)
-        found = artefact.read(folder)
+        result = artefact.read(folder)
         ballast.unlink()
         if outcome.how == "done" and (share or earlier):  # it fitted, in the place of the old one
-            assert found not in (None, old)
+            assert result not in (None, old)
             continue
         # The cache and a fetch ask before they begin.
         check_error(outcome, "cannot be written: No space left on device", "GB free", "GB are free")
-        assert found in (old, None)
+        assert result in (old, None)
         mends(artefact, folder)
 
 

@@ -352,12 +352,12 @@ def of_config(folder: Path, place: tuple[str, ...], value: Any) -> Change:
 
 def spread(folder: Path, direct: Iterable[str]) -> set[str]:
     """Return some kinds of step as steps, with all that depend on them."""
-    settings, found = merged(folder), set(direct)
-    if "cache" in found:
-        found |= {cache_of(one) for one in settings.values()} | {"range_test", "run"}
-    if "run" in found:
-        found |= {f"run/{name}" for name in settings} | READ_RUNS
-    return (found | {"deck"} if found else found) - {"cache", "run"}
+    settings, result = merged(folder), set(direct)
+    if "cache" in result:
+        result |= {cache_of(one) for one in settings.values()} | {"range_test", "run"}
+    if "run" in result:
+        result |= {f"run/{name}" for name in settings} | READ_RUNS
+    return (result | {"deck"} if result else result) - {"cache", "run"}
 
 
 def has_code(module: Path) -> bool:

@@ -34,9 +34,9 @@ REASONS = {
 
 
 def test_each_place_that_writes_is_atomic_or_has_its_reason():
-    found = list(in_library())
-    assert len(found) > 30, "the search finds what there is"
-    bare = {(file, function): call for file, function, call, atomic in found if not atomic}
+    result = list(in_library())
+    assert len(result) > 30, "the search finds what there is"
+    bare = {(file, function): call for file, function, call, atomic in result if not atomic}
     unknown = {place: call for place, call in bare.items() if place not in REASONS}
     assert not unknown, "write through h2a_lib.files, or say in REASONS why it is whole"
     assert set(REASONS) <= set(bare), "a reason for a place that is no more"
@@ -69,13 +69,13 @@ def harmless(path, frame, text):
     text.replace("a", "b")
     frame.copy()
 """
-    found = list(in_source(new, "new.py"))
-    assert [call for _, function, call, atomic in found if function == "f" and not atomic] == [
+    result = list(in_source(new, "new.py"))
+    assert [call for _, function, call, atomic in result if function == "f" and not atomic] == [
         *("write_text", "open", "open", "dump", "to_csv", "savefig", "save", "save", "imwrite"),
         *("copyfile", "replace"),
     ]
-    assert all(atomic for _, function, _, atomic in found if function == "g")
-    assert not [call for _, function, call, _ in found if function == "harmless"]
+    assert all(atomic for _, function, _, atomic in result if function == "g")
+    assert not [call for _, function, call, _ in result if function == "harmless"]
 
 
 LIST = ROOT / "docs" / "write-points.md"

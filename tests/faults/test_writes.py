@@ -81,12 +81,12 @@ def test_no_fault_in_any_write_leaves_what_is_half_and_accepted(workshop, artefa
         for fault in list(faults(n_calls, largest))[::EACH]:
             renew(folder, earlier)
             outcome, _ = in_child(lambda: made.write(folder, 2), folder, fault)
-            found = made.read(folder)
+            result = made.read(folder)
             allowed = [new] if outcome.how == "done" else [None, new, *([old] if earlier else [])]
-            assert found in allowed, f"{name}: {fault}, {outcome}: neither old nor new"
+            assert result in allowed, f"{name}: {fault}, {outcome}: neither old nor new"
             if outcome.how not in ("done", "killed"):
                 assert outcome.how == "UserError", f"{name}: {fault}: {outcome}"
-                assert "cannot be written" in outcome.said
+                assert "cannot be written" in outcome.message
             # The same command mends it.
             assert in_child(lambda: made.write(folder, 2), folder, None)[0].how == "done"
             assert made.read(folder) == new, f"{name}: not mended after {fault}"

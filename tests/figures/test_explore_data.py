@@ -83,11 +83,11 @@ def test_the_picture_keeps_its_own_size_and_fits_a_screen(is_live, folder, label
 
 def test_a_phantom_grows_with_the_sliders(is_live, titles):
     age, sex, seed, picture = controls_of(phantom.grow())
-    seen = {bytes(picture.value)}
+    observed = {bytes(picture.value)}
     for control, value in ((age, 30), (sex, "boy"), (seed, 7)):
         control.value = value
-        seen.add(bytes(picture.value))
-    assert len(seen) == 4
+        observed.add(bytes(picture.value))
+    assert len(observed) == 4
     assert titles[-1] == "2 y 6 mo, boy (synthetic)"
     for months in (age.min, age.max):
         age.value = months
@@ -105,11 +105,11 @@ def test_a_phantom_is_redrawn_within_a_moment(is_live):
 def test_each_step_of_preprocessing_changes_the_picture(is_live, titles, folder, labels):
     view = preprocessing.preprocess(labels.head(6), folder, 48)
     *steps, picture = controls_of(view)
-    seen = {bytes(picture.value)}
+    observed = {bytes(picture.value)}
     for control, value in zip(steps, (2, "pad", "clahe", "instance"), strict=True):
         control.value = value
-        seen.add(bytes(picture.value))
-    assert len(seen) == 5
+        observed.add(bytes(picture.value))
+    assert len(observed) == 5
     assert titles[-1] == "3 y, boy"
 
 

@@ -125,7 +125,9 @@ def read_checkpoint(folder: Path) -> Any:
 def write_run(folder: Path, version: int) -> None:
     config = RunConfig(**(SETTINGS | {"lr": version * 1e-3}))
     columns = {"id": ["1", "2"], "age_months": [10.0, 20.0], "male": [True, False]}
-    seen = pd.DataFrame(columns | {"split": "validation", "predicted_age_months": [version, 7.0]})
+    observed = pd.DataFrame(
+        columns | {"split": "validation", "predicted_age_months": [version, 7.0]}
+    )
     weights = {"w": torch.full((500,), float(version))}
     trained = Trained(
         network=None,
@@ -133,8 +135,8 @@ def write_run(folder: Path, version: int) -> None:
         last_weights=weights,
         scales=evaluation.Scales(100.0 * version, 40.0, PixelStatistics(0.2, 0.1)),
         progress=Progress(1, [{"epoch": 1}], [{"step": 1, "lr": 0.1}], 1.0, 1, last_error=1.0),
-        predictions=seen,
-        predictions_train=seen.assign(split="train"),
+        predictions=observed,
+        predictions_train=observed.assign(split="train"),
         precision="32-true",
         code={"commit": "c"},
     )
@@ -267,9 +269,9 @@ def write_phantoms(folder: Path, version: int) -> None:
 def read_phantoms(folder: Path) -> Any:
     if not (folder / "hands").exists():
         return None
-    found = sources.inspect(folder / "hands", progress=False)
-    found.raise_if_unsound()
-    return found.fingerprint
+    result = sources.inspect(folder / "hands", progress=False)
+    result.raise_if_unsound()
+    return result.fingerprint
 
 
 def write_fetched(folder: Path, version: int) -> None:
@@ -277,9 +279,9 @@ def write_fetched(folder: Path, version: int) -> None:
 
 
 def read_fetched(folder: Path) -> Any:
-    found = sources.inspect(folder / "fetched", progress=False)
-    found.raise_if_unsound()
-    return found.fingerprint
+    result = sources.inspect(folder / "fetched", progress=False)
+    result.raise_if_unsound()
+    return result.fingerprint
 
 
 def write_deck(folder: Path, version: int) -> None:

@@ -77,8 +77,8 @@ def shown(folder: Path) -> dict[str, bytes | str]:
     results = folder / "results" / "smoke"
     pictures = [*results.glob("figures/*.svg"), *results.glob("figures/*.png")]
     variables = [file for file in results.glob("variables/*.yml") if file.name != "study.yml"]
-    found: dict = {file.name: file.read_bytes() for file in (*pictures, *variables)}
+    result: dict = {file.name: file.read_bytes() for file in (*pictures, *variables)}
     for file in results.glob("tables/*.csv"):
         table = pd.read_csv(file)
-        found[file.name] = table.drop(columns=TIMES, errors="ignore").to_csv()
-    return found
+        result[file.name] = table.drop(columns=TIMES, errors="ignore").to_csv()
+    return result

@@ -61,29 +61,29 @@ def attempt(act: Callable[[], Any], target: Path) -> Outcome:
         begun = _peak_memory_anew()
         offences = _watch(target)
         try:
-            said: Any = Outcome(result=act())
+            message: Any = Outcome(result=act())
         except UserError as error:
-            said = Outcome(error=str(error))
+            message = Outcome(error=str(error))
         except BaseException as error:
-            said = f"{type(error).__name__}: {error}"[:500]
+            message = f"{type(error).__name__}: {error}"[:500]
         memory = _peak_memory() - begun
         with os.fdopen(writing, "wb") as pipe:
-            pickle.dump((said, memory, offences), pipe)
+            pickle.dump((message, memory, offences), pipe)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()
+        reply = pipe.read()
     _, status = os.waitpid(child, 0)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     assert number not in (signal.SIGALRM, signal.SIGXCPU), f"it took more than {SECONDS} s"
-    assert told, f"the process ended by signal {number}"
-    said, memory, offences = pickle.loads(told)
-    assert isinstance(said, Outcome), f"neither a result nor a UserError: {said}"
+    assert reply, f"the process ended by signal {number}"
+    message, memory, offences = pickle.loads(reply)
+    assert isinstance(message, Outcome), f"neither a result nor a UserError: {message}"
     assert memory < GIGABYTES, f"it took {memory:.1f} GB"
     assert not offences, f"it touched what it should not: {offences}"
-    if said.error is not None:
-        assert said.error.strip() and "Traceback" not in said.error
-    return Outcome(*said)
+    if message.error is not None:
+        assert message.error.strip() and "Traceback" not in message.error
+    return Outcome(*message)
 
 
 def _peak_memory_anew() -> float:

@@ -43,8 +43,8 @@ def problems_of(cells: list) -> list[str]:
             problems.append(f"no image: {source}")
         if tabulates and not has_table:
             problems.append(f"no table: {source}")
-        problems += [f"{found}: {source}" for found in PATH.findall(shown)]
-        problems += [f"{found}: {source}" for found in WARNING.findall(shown)]
+        problems += [f"{result}: {source}" for result in PATH.findall(shown)]
+        problems += [f"{result}: {source}" for result in WARNING.findall(shown)]
     return problems
 
 

@@ -64,8 +64,8 @@ def main() -> None:
             act(content, folder)
 
     limits = [f"-{name}={value}" for name, value in LIMITS.items()]
-    found = f"-artifact_prefix={folder}/found-"
-    atheris.Setup([sys.argv[0], *limits, found, *options, str(corpus)], one)
+    result = f"-artifact_prefix={folder}/found-"
+    atheris.Setup([sys.argv[0], *limits, result, *options, str(corpus)], one)
     atheris.Fuzz()
 
 

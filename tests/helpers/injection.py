@@ -42,7 +42,7 @@ class Outcome:
     """How a child ended: "done", "killed", or the name and text of its error."""
 
     how: str
-    said: str = ""
+    message: str = ""
 
 
 def in_child(write: Callable[[], object], below: Path, fault: Fault | None) -> tuple[Outcome, int]:
@@ -57,24 +57,24 @@ def in_child(write: Callable[[], object], below: Path, fault: Fault | None) -> t
         try:
             _arm(fault, counter)
             write()
-            how, said = "done", ""
+            how, message = "done", ""
         except UserError as error:
-            how, said = "UserError", str(error)
+            how, message = "UserError", str(error)
         except BaseException as error:
-            how, said = type(error).__name__, str(error)
+            how, message = type(error).__name__, str(error)
         counter.fault = None
-        os.write(writing, f"{counter.made}\n{how}\n{said}".encode()[:60_000])
+        os.write(writing, f"{counter.made}\n{how}\n{message}".encode()[:60_000])
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read().decode(errors="replace")
+        reply = pipe.read().decode(errors="replace")
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         assert number in (signal.SIGKILL, signal.SIGXFSZ), f"the child ended by signal {number}"
         return Outcome("killed"), 0
-    made, how, said = told.split("\n", 2)
-    return Outcome(how, said), int(made)
+    made, how, message = reply.split("\n", 2)
+    return Outcome(how, message), int(made)
 
 
 class _Calls:

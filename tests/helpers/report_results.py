@@ -118,8 +118,8 @@ RADIOGRAPHS = {
 def figures_named():
     """Every figure the deck and the paper may show: (name, suffix)."""
     text = "".join(file.read_text(encoding="utf-8") for file in REPORT.glob("*.qmd"))
-    found = set(re.findall(r"\(figures/([a-z0-9_]+)\.(svg|png)\)", text))
-    return sorted(found - {(OPENING, "png")})
+    result = set(re.findall(r"\(figures/([a-z0-9_]+)\.(svg|png)\)", text))
+    return sorted(result - {(OPENING, "png")})
 
 
 def variables_named():

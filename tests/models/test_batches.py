@@ -63,9 +63,9 @@ def test_a_blank_image_stays_finite():
 def test_pixel_statistics_equal_the_literal_ones_in_any_chunks():
     images = np.random.default_rng(0).integers(0, 256, (50, 9, 9), dtype=np.uint8)
     for chunk in (7, 50, 1024):
-        found = PixelStatistics.of(images, chunk)
-        assert found.mean == pytest.approx((images / 255).mean())
-        assert found.sd == pytest.approx((images / 255).std())
+        result = PixelStatistics.of(images, chunk)
+        assert result.mean == pytest.approx((images / 255).mean())
+        assert result.sd == pytest.approx((images / 255).std())
 
 
 def test_augmentation_that_is_all_off_changes_nothing():
@@ -123,12 +123,12 @@ def test_an_epoch_shows_each_hand_once_with_its_own_labels(tmp_path, as_memory_m
     hands = DeviceDataset(images, np.arange(23.0), np.arange(23) % 2 == 0, CPU)
     assert hands.is_resident is not as_memory_map
     rows = np.arange(2, 23)
-    seen = list(hands.shuffled(rows, 5, generator(CPU, 1)))
-    ages = torch.cat([batch.age_months for batch in seen])
-    shown = torch.cat([batch.pixels[:, 0, 0, 0] for batch in seen]) * 255
+    observed = list(hands.shuffled(rows, 5, generator(CPU, 1)))
+    ages = torch.cat([batch.age_months for batch in observed])
+    shown = torch.cat([batch.pixels[:, 0, 0, 0] for batch in observed]) * 255
     torch.testing.assert_close(shown, ages)
     assert sorted(ages.tolist()) == list(range(2, 23))
-    assert all(b.male.tolist() == [float(a % 2 == 0) for a in b.age_months] for b in seen)
+    assert all(b.male.tolist() == [float(a % 2 == 0) for a in b.age_months] for b in observed)
 
 
 @pytest.mark.parametrize(

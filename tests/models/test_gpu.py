@@ -25,23 +25,23 @@ FULL = {
 
 
 def test_a_network_learns_in_mixed_precision(config, hands, tmp_path):
-    learnt = train(config(**FULL, precision="auto"), hands, tmp_path / "checkpoint.pt")
-    assert next(learnt.network.parameters()).device.type == "cuda"
-    history = learnt.progress.history
+    training_rows = train(config(**FULL, precision="auto"), hands, tmp_path / "checkpoint.pt")
+    assert next(training_rows.network.parameters()).device.type == "cuda"
+    history = training_rows.progress.history
     assert history[-1]["train_loss"] < history[0]["train_loss"]
-    assert np.isfinite(learnt.predictions["predicted_age_months"]).all()
+    assert np.isfinite(training_rows.predictions["predicted_age_months"]).all()
 
 
 def test_what_does_not_fit_is_streamed_and_shows_the_same_hands(hands, monkeypatch):
-    def seen() -> torch.Tensor:
+    def observed() -> torch.Tensor:
         dataset = batches.DeviceDataset.of(hands, torch.device("cuda"))
         random = batches.generator(torch.device("cpu"), 0)
         shown = list(dataset.shuffled(np.arange(len(hands.images)), 7, random))
         return torch.cat([batch.pixels.mean((1, 2, 3)) + batch.age_months for batch in shown])
 
-    resident = seen()
+    resident = observed()
     monkeypatch.setattr(batches, "RESIDENT_SHARE", 0.0)
-    torch.testing.assert_close(seen(), resident)
+    torch.testing.assert_close(observed(), resident)
 
 
 def test_an_interrupted_training_goes_on_where_it_was(config, hands, tmp_path):
@@ -97,5 +97,5 @@ def test_an_epoch_of_any_length_is_learnt(config, hands, tmp_path):
     # 30 hands: whole batches and a smaller one, batches of all hands, none that is whole.
     for batch_size in (8, 30, 64):
         chosen = config(**FULL, batch_size=batch_size)
-        learnt = train(chosen, hands, tmp_path / f"{batch_size}.pt")
-        assert np.isfinite(learnt.progress.history[-1]["train_loss"])
+        training_rows = train(chosen, hands, tmp_path / f"{batch_size}.pt")
+        assert np.isfinite(training_rows.progress.history[-1]["train_loss"])

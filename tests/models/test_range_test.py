@@ -52,7 +52,7 @@ def test_it_stops_when_the_loss_explodes():
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(network.weight, 1.0)
     optimizer = torch.optim.SGD(network.parameters(), lr=1)
-    found = sweep(
+    result = sweep(
         network,
         optimizer,
         lambda model, batch: model(batch).square().mean(),
@@ -61,10 +61,10 @@ def test_it_stops_when_the_loss_explodes():
         1e3,
         n_steps=200,
     )
-    assert found.diverged
+    assert result.diverged
     # Gradient descent on w^2 with this input diverges above a rate of 1.
-    assert 1 < found.curve["lr"].iloc[-1] < 100
-    assert found.suggestion < found.curve["lr"].iloc[-1]
+    assert 1 < result.curve["lr"].iloc[-1] < 100
+    assert result.suggestion < result.curve["lr"].iloc[-1]
 
 
 def test_the_suggestion_lies_where_the_loss_is_lowest_and_below_where_it_rises():

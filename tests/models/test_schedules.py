@@ -35,23 +35,23 @@ def rates(schedule, errors, optimizer="adam", lr=0.1) -> np.ndarray:
     optimizer = build_optimizer(chosen, network, lr, weight_decay=1e-4)
     config = TypeAdapter(study.Schedule).validate_python(schedule)
     rate = build_schedule(config, optimizer, len(errors), STEPS)
-    seen = np.zeros((len(errors), STEPS))
+    observed = np.zeros((len(errors), STEPS))
     for epoch, error in enumerate(errors):
         for step in range(STEPS):
             network(torch.ones(1, 1)).sum().backward()
-            seen[epoch, step] = optimizer.param_groups[0]["lr"]
+            observed[epoch, step] = optimizer.param_groups[0]["lr"]
             optimizer.step()
             rate.after_step()
         rate.after_epoch(error)
-    return seen
+    return observed
 
 
 @pytest.mark.parametrize(
     ("schedule", "optimizer"), itertools.product(SCHEDULES.values(), OPTIMIZERS), ids=str
 )
 def test_every_optimiser_works_with_every_schedule(schedule, optimizer):
-    seen = rates(schedule, [5.0, 4.0, 4.0, 4.0], optimizer)
-    assert (seen > 0).all() and seen.max() <= 0.1 + 1e-12
+    observed = rates(schedule, [5.0, 4.0, 4.0, 4.0], optimizer)
+    assert (observed > 0).all() and observed.max() <= 0.1 + 1e-12
 
 
 def test_step_multiplies_every_step_size_epochs():
@@ -60,44 +60,44 @@ def test_step_multiplies_every_step_size_epochs():
 
 
 def test_exponential_multiplies_every_epoch():
-    seen = rates(SCHEDULES["exponential"], [1] * 4)
-    np.testing.assert_allclose(seen[:, 0], 0.1 * 0.7 ** np.arange(4))
-    assert (seen == seen[:, :1]).all()
+    observed = rates(SCHEDULES["exponential"], [1] * 4)
+    np.testing.assert_allclose(observed[:, 0], 0.1 * 0.7 ** np.arange(4))
+    assert (observed == observed[:, :1]).all()
 
 
 def test_plateau_waits_for_the_error_to_stop_falling():
-    seen = rates(SCHEDULES["plateau"], [5, 4, 3, 3, 3, 3, 3])[:, 0]
-    np.testing.assert_allclose(seen, [0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
+    observed = rates(SCHEDULES["plateau"], [5, 4, 3, 3, 3, 3, 3])[:, 0]
+    np.testing.assert_allclose(observed, [0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
 
 
 def test_triangular_rises_from_a_tenth_to_the_rate_and_back():
-    seen = rates(SCHEDULES["triangular"], [1] * 4).ravel()
-    assert seen[0] == pytest.approx(0.01) and seen[STEPS] == pytest.approx(0.1)
-    assert seen[2 * STEPS] == pytest.approx(0.01) and seen[3 * STEPS] == pytest.approx(0.1)
+    observed = rates(SCHEDULES["triangular"], [1] * 4).ravel()
+    assert observed[0] == pytest.approx(0.01) and observed[STEPS] == pytest.approx(0.1)
+    assert observed[2 * STEPS] == pytest.approx(0.01) and observed[3 * STEPS] == pytest.approx(0.1)
 
 
 def test_triangular2_halves_its_peak_each_cycle():
-    seen = rates(SCHEDULES["triangular2"], [1] * 4).ravel()
-    assert seen[3 * STEPS] - 0.01 == pytest.approx((seen[STEPS] - 0.01) / 2)
+    observed = rates(SCHEDULES["triangular2"], [1] * 4).ravel()
+    assert observed[3 * STEPS] - 0.01 == pytest.approx((observed[STEPS] - 0.01) / 2)
 
 
 def test_exp_range_lets_its_peak_decay_by_gamma_an_epoch():
-    seen = rates(SCHEDULES["exp_range"], [1] * 4).ravel()
-    assert (seen[3 * STEPS] - 0.01) / (seen[STEPS] - 0.01) == pytest.approx(0.5**2)
+    observed = rates(SCHEDULES["exp_range"], [1] * 4).ravel()
+    assert (observed[3 * STEPS] - 0.01) / (observed[STEPS] - 0.01) == pytest.approx(0.5**2)
 
 
 def test_one_cycle_rises_to_the_rate_and_ends_far_below_its_start():
-    seen = rates(SCHEDULES["one_cycle"], [1] * 10).ravel()
-    assert seen.argmax() == pytest.approx(0.3 * 100, abs=1)
-    assert seen.max() == pytest.approx(0.1)
-    assert seen[0] == pytest.approx(0.1 / 25)
-    assert seen[-1] < seen[0] / 100
+    observed = rates(SCHEDULES["one_cycle"], [1] * 10).ravel()
+    assert observed.argmax() == pytest.approx(0.3 * 100, abs=1)
+    assert observed.max() == pytest.approx(0.1)
+    assert observed[0] == pytest.approx(0.1 / 25)
+    assert observed[-1] < observed[0] / 100
 
 
 def test_cosine_falls_to_nearly_nothing():
-    seen = rates("cosine", [1] * 10).ravel()
-    assert (np.diff(seen) < 0).all()
-    assert seen[50] == pytest.approx(0.05) and seen[-1] < 1e-4
+    observed = rates("cosine", [1] * 10).ravel()
+    assert (np.diff(observed) < 0).all()
+    assert observed[50] == pytest.approx(0.05) and observed[-1] < 1e-4
 
 
 def test_weight_decay_reaches_the_optimiser():

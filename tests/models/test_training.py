@@ -50,19 +50,19 @@ def test_best_checkpoint_is_the_one_with_the_lowest_error(config, hands, tmp_pat
     # (train, validation) errors an epoch, constructed: the third is the best.
     errors = iter([1.0, 30.0, 1.0, 20.0, 1.0, 10.0, 1.0, 25.0])
     monkeypatch.setattr(training, "metrics_of", lambda frame: {"mae_months": next(errors)})
-    seen = []
+    observed = []
     kept = train(
         config(epochs=4),
         hands,
         tmp_path / "checkpoint.pt",
-        on_epoch=lambda progress, _: seen.append(
+        on_epoch=lambda progress, _: observed.append(
             (progress.best_epoch, progress.best_weights["trunk.conv1.weight"].clone())
         ),
     )
-    assert [epoch for epoch, _ in seen] == [1, 2, 3, 3]
-    assert torch.equal(kept.best_weights["trunk.conv1.weight"], seen[2][1])
-    assert not torch.equal(kept.last_weights["trunk.conv1.weight"], seen[2][1])
-    assert torch.equal(kept.network.state_dict()["trunk.conv1.weight"], seen[2][1])
+    assert [epoch for epoch, _ in observed] == [1, 2, 3, 3]
+    assert torch.equal(kept.best_weights["trunk.conv1.weight"], observed[2][1])
+    assert not torch.equal(kept.last_weights["trunk.conv1.weight"], observed[2][1])
+    assert torch.equal(kept.network.state_dict()["trunk.conv1.weight"], observed[2][1])
 
 
 def test_a_network_learns_the_side_of_a_square(config, tmp_path):
@@ -229,13 +229,13 @@ def test_batch_norm_is_evaluated_with_the_statistics_of_training_hands_as_they_a
     trained = train(settings, hands, tmp_path / "checkpoint.pt")
     network = networks.build("resnet18")
     network.load_state_dict(trained.last_weights)
-    looked_at = hands.training_rows()[:10]  # as many as there are validation hands
-    pixels = torch.from_numpy(hands.images[looked_at]).unsqueeze(1) / 255
+    inspected = hands.training_rows()[:10]  # as many as there are validation hands
+    pixels = torch.from_numpy(hands.images[inspected]).unsqueeze(1) / 255
     pixels = normalise(pixels, "instance", trained.scales.pixels, training=False)
     with torch.no_grad():
-        seen = network.trunk.conv1(pixels)
-    torch.testing.assert_close(network.trunk.bn1.running_mean, seen.mean(dim=(0, 2, 3)))
-    torch.testing.assert_close(network.trunk.bn1.running_var, seen.var(dim=(0, 2, 3)))
+        observed = network.trunk.conv1(pixels)
+    torch.testing.assert_close(network.trunk.bn1.running_mean, observed.mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(network.trunk.bn1.running_var, observed.var(dim=(0, 2, 3)))
 
 
 def test_early_stopping_stops_when_the_error_no_longer_falls(config, hands, tmp_path, monkeypatch):
@@ -247,13 +247,13 @@ def test_early_stopping_stops_when_the_error_no_longer_falls(config, hands, tmp_
 
 def test_statistics_come_from_the_hands_that_are_learnt_from(config, hands, tmp_path):
     trained = train(config(train_fraction=0.5, epochs=1), hands, tmp_path / "checkpoint.pt")
-    learnt = hands.labels["id"].isin(trained.predictions_train["id"])
-    assert learnt.sum() == 10
-    assert set(hands.labels["split"][learnt]) == {"train"}
+    trained_on = hands.labels["id"].isin(trained.predictions_train["id"])
+    assert trained_on.sum() == 10
+    assert set(hands.labels["split"][trained_on]) == {"train"}
     assert trained.scales.age_mean_months == pytest.approx(
-        hands.labels["age_months"][learnt].mean()
+        hands.labels["age_months"][trained_on].mean()
     )
-    assert trained.scales.pixels.mean == pytest.approx(hands.images[learnt].mean() / 255)
+    assert trained.scales.pixels.mean == pytest.approx(hands.images[trained_on].mean() / 255)
 
 
 def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(hands):
@@ -262,10 +262,10 @@ def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(hands):
 
 
 def test_predictions_meet_their_hands_by_id(config, hands, tmp_path):
-    found = train(config(epochs=1), hands, tmp_path / "checkpoint.pt").predictions
-    truth = hands.labels.set_index("id").loc[found["id"]]
-    assert (found["age_months"].to_numpy() == truth["age_months"].to_numpy()).all()
-    assert set(found["split"]) == {"selection", "validation"}
+    result = train(config(epochs=1), hands, tmp_path / "checkpoint.pt").predictions
+    truth = hands.labels.set_index("id").loc[result["id"]]
+    assert (result["age_months"].to_numpy() == truth["age_months"].to_numpy()).all()
+    assert set(result["split"]) == {"selection", "validation"}
 
 
 def test_metrics_of_one_sex_alone_have_no_auc():

@@ -17,7 +17,7 @@ from h2a_lib.study.workspace import project_root
         (("lr: 1.0e-3", "lr: fast"), "lr"),
     ],
 )
-def test_a_typo_in_the_study_is_one_line(tmp_path, mistake, said):
+def test_a_typo_in_the_study_is_one_line(tmp_path, mistake, message):
     root = project_root()
     text = (root / "study.yaml").read_text(encoding="utf-8")
     assert mistake[0] in text
@@ -36,7 +36,7 @@ def test_a_typo_in_the_study_is_one_line(tmp_path, mistake, said):
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]
-    assert said in error.evalue
+    assert message in error.evalue
     lines = [line for part in error.traceback for line in part.splitlines()]
     assert len(lines) <= 2  # pydantic's reason may stand below ours
     assert error.ename == "UserError"

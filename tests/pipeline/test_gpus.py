@@ -98,8 +98,8 @@ def test_a_large_gpu_has_places_for_several_runs_and_a_small_one_for_one(smi, mo
 
 def test_the_doctor_says_how_many_runs_the_gpus_have_room_for(smi):
     smi(143_771, 8_192)
-    found = {finding.what: finding.state for finding in doctor.machine_findings(ROOT)}
-    assert found["GPUs"] == "2, room for 5 runs at a time"
+    result = {finding.what: finding.state for finding in doctor.machine_findings(ROOT)}
+    assert result["GPUs"] == "2, room for 5 runs at a time"
 
 
 def test_as_many_runs_share_a_gpu_as_it_has_places(smi, monkeypatch):

@@ -59,10 +59,10 @@ def start(tmp_path):
 
 def wait_for(condition, seconds: float = 20):
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
-    return found
+    return result
 
 
 def pid_in(folder: Path) -> int:
@@ -91,18 +91,18 @@ def test_an_import_of_a_minute_on_a_cold_disk_is_not_a_fault(start, tmp_path, mo
 
 def test_a_job_sees_and_does_the_same_with_a_server_and_without(start, tmp_path):
     with warm.server(("wave",)) as address:
-        seen = []
+        observed = []
         for where in (address, {}):
             job = start(where, "job", "3", "a b")
             out, err = job.communicate(timeout=60)
             parent, has_module = (tmp_path / "seen.txt").read_text().split()
-            seen.append((out, err, job.returncode))
+            observed.append((out, err, job.returncode))
             warm_one = bool(where) and sys.platform == "linux"
             assert (has_module == "True") == warm_one, "what was imported once is there"
             assert (int(parent) != os.getpid()) == warm_one
-    assert seen[0] == seen[1]
-    assert json.loads(seen[0][0]) == [["3", "a b"], str(tmp_path), "blue", "__main__"]
-    assert seen[0][1:] == ("trouble\n", 3)
+    assert observed[0] == observed[1]
+    assert json.loads(observed[0][0]) == [["3", "a b"], str(tmp_path), "blue", "__main__"]
+    assert observed[0][1:] == ("trouble\n", 3)
 
 
 def test_without_an_answer_the_job_runs_by_itself(start):
@@ -156,14 +156,14 @@ def test_a_job_ends_with_its_client_and_the_others_do_not(start, tmp_path):
     ],
     ids=["error", "exit with words", "at exit", "thread"],
 )  # fmt: skip
-def test_a_job_ends_as_a_process_of_its_own_would(start, tmp_path, body, code, said):
+def test_a_job_ends_as_a_process_of_its_own_would(start, tmp_path, body, code, message):
     (tmp_path / "ending.py").write_text(body)
     with warm.server(()) as address:
         ended = [start(where, "ending") for where in (address, {})]
         for job in ended:
             out, err = job.communicate(timeout=60)
             assert job.returncode == code
-            assert said in err
+            assert message in err
             assert ("last" in body) == (out == "last\n")
 
 
@@ -223,5 +223,5 @@ def test_a_client_whose_server_breaks_off_ends_without_a_traceback(tmp_path):
     connection, _ = listener.accept()
     time.sleep(0.5)
     connection.close()
-    _, said = client.communicate(timeout=30)
-    assert (client.returncode, said) == (1, "")
+    _, message = client.communicate(timeout=30)
+    assert (client.returncode, message) == (1, "")

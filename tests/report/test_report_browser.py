@@ -191,11 +191,11 @@ def slides_of(page):
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_nothing_leaves_its_slide_and_no_picture_is_broken_or_tiny(browser, by_each, width, height):
     page = open_deck(browser, by_each, width=width, height=height)
-    found = {}
+    result = {}
     for number in slides_of(page):
         if wrong := page.evaluate(OVERFLOW) + page.evaluate(BROKEN):
-            found[number] = wrong
-    assert found == {}
+            result[number] = wrong
+    assert result == {}
     assert number == by_each.n_slides
 
 
@@ -235,11 +235,11 @@ def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, by_each):
     need("axe-core (npm ci --prefix tests/report)", AXE.is_file())
     page = open_deck(browser, by_each, width=1280, height=720)
     page.add_script_tag(path=AXE)
-    found = {}
+    result = {}
     for number in slides_of(page):
         if violations := violations_of_wcag_2_1_aa(page):
-            found[number] = violations
-    assert found == {}
+            result[number] = violations
+    assert result == {}
 
 
 def test_keyboard_overview_and_notes_are_there(browser, rendered):
@@ -306,11 +306,11 @@ def differing(ours, theirs, within):
 
 def test_quarto_and_pandoc_lay_out_the_slides_alike(browser, rendered, quarto_rendered):
     pages = [open_deck(browser, one, width=1280, height=720) for one in (rendered, quarto_rendered)]
-    found = {}
+    result = {}
     for number, _ in zip(*map(slides_of, pages), strict=True):
         if apart := differing(*(page.evaluate(PLACES) for page in pages), within=1):
-            found[number] = apart
-    assert found == {}
+            result[number] = apart
+    assert result == {}
 
 
 def test_quarto_and_pandoc_lay_out_the_article_alike(browser, rendered, quarto_rendered):

@@ -47,16 +47,16 @@ def test_the_deck_of_a_whole_study_has_no_problem(project, study):
 )
 def test_what_is_missing_is_named_with_its_slide(project, study, text, problem):
     add_slide(project, text)
-    (found,) = problems_of(project, study)
-    assert found.startswith("slide 'The added slide': ")
-    assert problem in found
+    (result,) = problems_of(project, study)
+    assert result.startswith("slide 'The added slide': ")
+    assert problem in result
 
 
 def test_a_figure_older_than_the_run_it_shows_is_refused(project, study):
     shown = study / MADE_FROM[0]
     shown.write_text("id,age_months\n1,13\n")
-    found = problems_of(project, study)
-    assert any(f"figure ages_by_sex is older than {MADE_FROM[0]}" in what for what in found)
+    result = problems_of(project, study)
+    assert any(f"figure ages_by_sex is older than {MADE_FROM[0]}" in what for what in result)
 
 
 def test_a_figure_whose_run_is_gone_is_refused(project, study):
@@ -67,8 +67,8 @@ def test_a_figure_whose_run_is_gone_is_refused(project, study):
 def test_a_figure_without_alt_text_is_refused(project, study):
     sidecar = study / "results" / "figures" / "ages_by_sex.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"alt": ""}))
-    (found,) = problems_of(project, study)
-    assert found == "slide 'The data': figure ages_by_sex has no alt text"
+    (result,) = problems_of(project, study)
+    assert result == "slide 'The data': figure ages_by_sex has no alt text"
 
 
 def test_all_problems_are_told_at_once_and_nothing_is_written(project, study, tmp_path):
@@ -145,12 +145,12 @@ def test_a_variable_that_looks_like_markdown_is_plain_text_to_quarto(project, st
     # Quarto hands the variables to Pandoc as metadata, which Pandoc reads as Markdown.
     (project / "empty.md").write_text("$for(study/pairs)$$endfor$")
     (project / "hard.txt").write_text("$study.hard$")
-    said = run_pandoc(
+    message = run_pandoc(
         project,
         *("empty.md", "--metadata-file=_variables.yml", "--template=hard.txt", "--to=plain"),
         "--wrap=none",
     )
-    assert said.strip() == hard
+    assert message.strip() == hard
 
 
 def test_a_radiograph_gives_its_ground_to_the_slide_and_a_plot_does_not(project, study):
@@ -187,11 +187,13 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
         (["a", None], ["a", ""]),
     ],
 )
-def test_a_column_has_even_decimals_and_no_text_for_what_is_missing(project, study, values, said):
+def test_a_column_has_even_decimals_and_no_text_for_what_is_missing(
+    project, study, values, message
+):
     file = study / "results" / "tables" / "made_up.csv"
     pd.DataFrame({"name": ["x", "y"], "value": values}).to_csv(file, index=False)
     rows = stage(study / "results", project).tables["made_up"]["rows"]
-    assert [row[1] for row in rows] == said
+    assert [row[1] for row in rows] == message
 
 
 def change(study, group, **values):
@@ -278,14 +280,14 @@ def test_a_published_figure_is_still_compared_with_what_is_published_beside_it(
     )
     sidecar.write_text(json.dumps(shown))
     staged = stage(published, project)
-    (found,) = check_source(read_outline(project / "slides.qmd"), staged, project, study)
-    assert "older than results/mine/runs/resnet18/seed-0/history.csv" in found
+    (result,) = check_source(read_outline(project / "slides.qmd"), staged, project, study)
+    assert "older than results/mine/runs/resnet18/seed-0/history.csv" in result
 
 
 def test_a_power_of_ten_is_written_as_one(project, study):
     change(study, "range_test", suggestion="4.8e-04")
-    said = stage(study / "results", project).variables["range_test"]["suggestion"]
-    assert said.replace("\N{NO-BREAK SPACE}", " ") == "4.8 × 10⁻⁴"
+    message = stage(study / "results", project).variables["range_test"]["suggestion"]
+    assert message.replace("\N{NO-BREAK SPACE}", " ") == "4.8 × 10⁻⁴"
 
 
 def test_apostrophes_are_round_but_commands_keep_their_quotes(project, study):
@@ -297,18 +299,18 @@ def test_apostrophes_are_round_but_commands_keep_their_quotes(project, study):
 
 
 def test_what_stays_on_one_line_in_a_sentence_does_so_in_a_caption(project, study):
-    found = stage(study / "results", project).figures["forest"]
-    assert "n_=_2,611" in found["caption"].replace("\N{NO-BREAK SPACE}", "_")
+    result = stage(study / "results", project).figures["forest"]
+    assert "n_=_2,611" in result["caption"].replace("\N{NO-BREAK SPACE}", "_")
 
 
 def test_a_number_stays_with_its_unit_and_n_with_its_number(project, study):
-    said = stage(study / "results", project).variables["runs"]["best_mae"]
-    assert said.replace("\N{NO-BREAK SPACE}", "_") == "6.1_months (95_%_CI 5.7–6.6, n_=_2,611)"
+    message = stage(study / "results", project).variables["runs"]["best_mae"]
+    assert message.replace("\N{NO-BREAK SPACE}", "_") == "6.1_months (95_%_CI 5.7–6.6, n_=_2,611)"
 
 
 def test_a_range_that_is_written_with_to_stays_on_one_line(project, study):
     change(study, "age", limits="from −15.1 to −14.2 months, 1 to 3", floor="up to 3 of 10 to all")
-    said = stage(study / "results", project).variables["age"]
-    limits, floor = (said[key].replace("\N{NO-BREAK SPACE}", "_") for key in ("limits", "floor"))
+    message = stage(study / "results", project).variables["age"]
+    limits, floor = (message[key].replace("\N{NO-BREAK SPACE}", "_") for key in ("limits", "floor"))
     assert limits == "from −15.1_to_−14.2_months, 1_to_3"
     assert floor == "up to 3 of 10 to all"

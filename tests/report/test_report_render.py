@@ -62,18 +62,18 @@ class Text(HTMLParser):
 
     def __init__(self, file):
         super().__init__()
-        self.found, self.current = {}, ""
+        self.texts, self.current = {}, ""
         self.feed(file.read_text(encoding="utf-8"))
 
     def section(self, name):
-        return "".join(self.found[name])
+        return "".join(self.texts[name])
 
     def handle_starttag(self, tag, attrs):
         if tag == "h2":
             self.current = dict(attrs).get("id", "")
 
     def handle_data(self, data):
-        self.found.setdefault(self.current, []).append(data)
+        self.texts.setdefault(self.current, []).append(data)
 
 
 def words(text):
@@ -236,13 +236,13 @@ def test_the_deck_in_docs_says_what_the_published_results_say():
     slides = "".join(part for part in parts if ".png)" not in part)
     used = set(re.findall(r"\{\{< var ([a-z0-9_]+)\.([a-z0-9_]+) >\}\}", slides))
     pages = PdfReader(REPORT.parent / "docs" / "decks" / "rsna-100px.pdf").pages
-    said = words("".join(page.extract_text() for page in pages))
+    message = words("".join(page.extract_text() for page in pages))
     for group in ("study", "population", "runs", "age", "clusters"):
         file = REPORT.parent / "results" / "rsna-100px" / "variables" / f"{group}.yml"
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
         shown = {key: words(str(value)) for key, value in values.items() if (group, key) in used}
         assert shown
-        assert {key for key, value in shown.items() if value not in said} == set()
+        assert {key for key, value in shown.items() if value not in message} == set()
 
 
 def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):
@@ -316,9 +316,9 @@ def test_the_summary_is_filled_from_results(rendered):
 
 
 def test_the_statements_are_made(rendered):
-    said = Text(rendered.paper_html).section("statements")
+    message = Text(rendered.paper_html).section("statements")
     for what in ("Registration", "Funding", "Interests", "Code", "Data", "Weights"):
-        assert f"{what}." in said
+        assert f"{what}." in message
 
 
 def test_every_figure_links_its_notebook_and_its_run(rendered):
@@ -354,7 +354,7 @@ def test_quarto_and_pandoc_give_the_same_article(quarto_rendered, rendered):
         for one in (quarto_rendered, rendered)
     )
     assert theirs == ours
-    theirs, ours = (Text(one.paper_html).found for one in (quarto_rendered, rendered))
+    theirs, ours = (Text(one.paper_html).texts for one in (quarto_rendered, rendered))
     sections = [name for name in ours if name in theirs and name]
     assert len(sections) > 10
     for name in sections:

@@ -66,7 +66,7 @@ def names_said(text):
     return patterns
 
 
-def said(name, where=""):
+def message(name, where=""):
     """Whether a file whose path begins so says a name, as a literal or through an f-string."""
     return any(
         re.fullmatch(pattern, name)
@@ -88,7 +88,7 @@ def test_every_figure_is_drawn_by_a_notebook(figure, suffix):
     if figure in known:
         assert known[figure] == f"{figure}.{suffix}"
     else:  # drawn where the study has the runs
-        assert said(figure, "h2a_lib/figures")
+        assert message(figure, "h2a_lib/figures")
 
 
 def test_every_figure_that_a_notebook_must_draw_has_a_place():
@@ -97,17 +97,17 @@ def test_every_figure_that_a_notebook_must_draw_has_a_place():
 
 @pytest.mark.parametrize("table", tables_named())
 def test_every_table_is_written_by_a_notebook(table):
-    assert said(table, "notebooks")
+    assert message(table, "notebooks")
 
 
 @pytest.mark.parametrize("group", sorted({group for group, _ in variables_named()}))
 def test_every_group_of_variables_is_written(group):
-    assert said(group, "notebooks") or said(group, "h2a_lib/report/study_variables.py")
+    assert message(group, "notebooks") or message(group, "h2a_lib/report/study_variables.py")
 
 
 @pytest.mark.parametrize("variable", [".".join(pair) for pair in variables_named()])
 def test_every_variable_has_a_producer(variable):
-    assert said(variable.split(".")[1])
+    assert message(variable.split(".")[1])
 
 
 def prose(document):

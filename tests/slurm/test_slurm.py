@@ -37,13 +37,13 @@ class CutOff(NamedTuple):
 
 
 def train_squares(folder: str | Path, seconds_an_epoch: float = 0) -> None:
-    def tell(progress, _):
+    def report(progress, _):
         print(progress.epoch, flush=True)
         time.sleep(seconds_an_epoch)
 
     config = study.RunConfig(**(SETTINGS | {"epochs": 6, "augment": {}}))
     hands = squares(40, n_validation=10)
-    trained = train(config, hands, Path(folder) / runs.CHECKPOINT, tell)
+    trained = train(config, hands, Path(folder) / runs.CHECKPOINT, report)
     save_run(Path(folder), config, trained, hands.fingerprint, "made-up squares")
 
 
@@ -159,8 +159,8 @@ def has_gpu(job: dict[str, str]) -> bool:
 
 def accounted() -> list[dict[str, str]]:
     """Return what slurmctld remembers of each job of the study."""
-    told = run("scontrol", "--oneliner", "show", "job")
-    jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.splitlines() if line.strip()]
+    reply = run("scontrol", "--oneliner", "show", "job")
+    jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in reply.splitlines() if line.strip()]
     return [job for job in jobs if job.get("Comment", "").startswith("rule_")]
 
 
