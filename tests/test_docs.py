@@ -10,6 +10,7 @@ import yaml
 from typer.main import get_command
 
 from h2a_lib.commands.app import app
+from h2a_lib.files import read_json
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "rsna-100px"
@@ -54,6 +55,19 @@ def headline() -> list[str]:
 @pytest.mark.parametrize("text", headline())
 def test_a_number_of_readme_is_that_of_the_published_results(text):
     assert text in README
+
+
+def test_the_errors_that_readme_states_are_those_of_the_released_networks():
+    folder = ROOT / "h2a_lib" / "pretrained"
+    alone, given_sex = (
+        read_json(folder / name / "metrics.json")["validation"]
+        for name in ("age_and_sex", "age_given_sex")
+    )
+    assert (
+        f"is {alone['mae_months']:.1f} months from the image alone and "
+        f"{given_sex['mae_months']:.1f} with the sex, and the AUC for sex is {alone['auc']:.3f}"
+    ) in README
+    assert f"On {alone['n']:,} validation hands" in README
 
 
 def test_every_number_of_readmes_table_is_checked():

@@ -51,20 +51,27 @@ def command(
         Path | None,
         typer.Option(help="Of a release: a data folder of other hands, whose errors it reports."),
     ] = None,
+    external_source: Annotated[
+        str, typer.Option(help="What these hands are, in a sentence for the card.")
+    ] = "",
 ) -> None:
     """Write a run's network, with its normalisation inside, and its model card."""
     loaded = open_run(run)
     if to == "release":
-        typer.echo(short(release(loaded, out, terms, external)))
+        typer.echo(short(release(loaded, out, terms, external, external_source)))
         return
-    if terms or external:
+    if terms or external or external_source:
         raise UserError("--terms and --external belong to a release: say --to release")
     for file in export(loaded, to, out):
         typer.echo(short(file))
 
 
 def release(
-    run: "Run", out: Path | None = None, terms: str = "", external: Path | None = None
+    run: "Run",
+    out: Path | None = None,
+    terms: str = "",
+    external: Path | None = None,
+    external_source: str = "",
 ) -> Path:
     """Write the network to pass on: no prediction of any single hand goes with it.
 
@@ -78,6 +85,8 @@ def release(
     external : Path, optional
         A data folder of hands from elsewhere, as `h2a data check` takes it: the card has their
         errors.
+    external_source : str
+        What these hands are, in a sentence for the card.
 
     Returns
     -------
@@ -118,7 +127,8 @@ def release(
             out_of_distribution.save_detector(detector, folder)
         released = runs.load(folder)
         others = None if external is None else _evaluate(released, external)
-        write_text(folder / "README.md", model_card(run, out.name, "release", terms, others))
+        card = model_card(run, out.name, "release", terms, others, external_source)
+        write_text(folder / "README.md", card)
     return out
 
 
@@ -347,6 +357,7 @@ def model_card(
     to: str = "onnx",
     terms: str = "",
     external: "pd.DataFrame | None" = None,
+    external_source: str = "",
 ) -> str:
     """Return the model card (after Mitchell et al. 2019, FAT*) as Markdown.
 
@@ -377,7 +388,8 @@ def model_card(
         "## What it is",
         _bullets(
             {
-                "Network": f"{config.network}, one grey channel, {config.image_size_px} px, "
+                "Network": f"{config.network}, width {config.width:g}, stem: {config.stem}, "
+                f"one grey channel, {config.image_size_px} px, "
                 f"{config.geometry}, contrast {config.contrast}, {config.pixel_norm} normalisation"
                 " (inside the file)",
                 "Input": "`images`, (n, 1, s, s), float32, 0 to 255"
@@ -404,6 +416,8 @@ def model_card(
     if external is not None:
         evaluated.append(("external", external))
     for split, hands in evaluated:
+        if split == "external" and external_source:
+            parts += ["## Hands of another source", external_source]
         if config.estimates_age:
             parts += _age_part(str(split), hands, selection)
         if config.estimates_sex:

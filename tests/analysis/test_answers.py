@@ -258,7 +258,9 @@ def test_a_run_with_sex_input_answers_only_where_no_other_does(tmp_path):
 
 def test_hands_are_clustered_by_a_network_without_the_sex_as_input_or_target(run, tmp_path):
     blind = trained(tmp_path / "blind", n=20, n_validation=8, epochs=1, width=0.25)
-    given_sex = trained(tmp_path / "told", n=20, n_validation=8, epochs=1, width=0.25, sex_input=True)
+    given_sex = trained(
+        tmp_path / "told", n=20, n_validation=8, epochs=1, width=0.25, sex_input=True
+    )
     assert selection.blind_to_sex([run, given_sex, blind]) == [blind]
     with pytest.raises(UserError, match="every run of the study has the sex as input or target"):
         selection.blind_to_sex([run, given_sex])
