@@ -134,7 +134,7 @@ def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n", "said"), [(1, "0 hands to train"), (7, "5 hands to train"), (20, "least is")]
+    ("n", "message"), [(1, "0 hands to train"), (7, "5 hands to train"), (20, "least is")]
 )
 def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, message):
     rows = [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, n + 1)]

@@ -77,7 +77,7 @@ def test_the_readme_says_what_was_found(finished):
     assert "\nThe image tells the sexes apart.\n" in publish(finished).read_text()
 
 
-@pytest.mark.parametrize(("tier", "said"), [("rsna", True), ("folder", False)])
+@pytest.mark.parametrize(("tier", "message"), [("rsna", True), ("folder", False)])
 def test_the_rsna_data_are_cited_where_the_data_are_theirs(finished, tier, message):
     theirs = read_json(finished.data_file)
     write_json(finished.data_file, theirs | {"tier": tier})

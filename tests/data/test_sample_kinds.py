@@ -263,7 +263,7 @@ RAW, RAW_16 = HAND.tobytes(), DEEP.tobytes()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (lossless_jpeg(HAND.astype("u2") << 4, 12), "a JPEG file of .* (lossless, 12 bits)"),
         (lossless_jpeg(DEEP, 16), "a JPEG file of .* (lossless, 16 bits)"),

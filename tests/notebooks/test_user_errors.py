@@ -11,7 +11,7 @@ from h2a_lib.study.workspace import project_root
 
 
 @pytest.mark.parametrize(
-    ("mistake", "said"),
+    ("mistake", "message"),
     [
         (("profiles:", "profilse:"), "profilse"),
         (("lr: 1.0e-3", "lr: fast"), "lr"),

@@ -146,7 +146,7 @@ def test_a_job_ends_with_its_client_and_the_others_do_not(start, tmp_path):
 
 @linux
 @pytest.mark.parametrize(
-    ("body", "code", "said"),
+    ("body", "code", "message"),
     [
         ("raise ValueError('no such hand')", 1, "ValueError: no such hand"),
         ("import sys; sys.exit('no such hand')", 1, "no such hand"),

@@ -173,7 +173,7 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ([1, 20], ["1", "20"]),
         ([11.2, 3.0], ["11.2", "3.0"]),
