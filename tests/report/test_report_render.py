@@ -13,6 +13,7 @@ from report_results import (
     OTHER_TABLES,
     RADIOGRAPHS,
     REPORT,
+    SENTENCE,
     TIER,
     VALUES,
     make_study,
@@ -312,7 +313,7 @@ def test_the_summary_is_filled_from_results(rendered):
     population, runs = VALUES["population"], INTERVAL
     for value in (population["n_train"], population["n_validation"], runs, TIER):
         assert words(value) in text
-    assert words("External result. None") in text
+    assert words(f"External result. {SENTENCE}") in text
 
 
 def test_the_statements_are_made(rendered):
