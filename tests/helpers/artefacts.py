@@ -33,7 +33,7 @@ from h2a_lib.pipeline import notebooks
 from h2a_lib.pipeline.prepare import prepare_data
 from h2a_lib.study import config, provenance, runs, workspace
 from h2a_lib.study.config import RunConfig
-from h2a_lib.study.results import Results
+from h2a_lib.study.results import Drawing, Results
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def read_run(folder: Path) -> Any:
         *(table.to_csv() for table in (run.history, run.steps)),
         *(table.to_csv() for table in (run.predictions, run.predictions_train)),
         *(digest(folder / name) for name in ("weights_last.safetensors", runs.WEIGHTS)),
-        json.dumps(run.made_by),
+        json.dumps(run.provenance),
     )
 
 
@@ -190,15 +190,14 @@ def _results(folder: Path) -> Results:
 def write_figure(folder: Path, version: int, raster: bool = False) -> None:
     figure, axes = plt.subplots(figsize=(2, 2))
     axes.plot([0, version])
-    _results(folder).figure(
+    drawing = Drawing(
         figure,
         "scatter",
         alt="A line that goes up.",
         caption=f"version {version}",
-        made_by="test",
-        inputs=[folder.parent / f"input-{version}.csv"],
-        raster=raster,
+        is_raster=raster,
     )
+    _results(folder).save(drawing, [folder.parent / f"input-{version}.csv"])
 
 
 def write_radiograph(folder: Path, version: int) -> None:
@@ -310,7 +309,7 @@ ARTEFACTS = {
 def prepare(folder: Path) -> None:
     """Make what the artefacts are made from."""
     for version in (1, 2):
-        ids = [str(100 * version + k) for k in range(12)]
+        ids = [str(100 * version + k) for k in range(40)]
         data = write_set(folder / f"data-{version}", ids)
         with zipfile.ZipFile(folder / f"data-{version}.zip", "w") as archive:
             for file in sorted(data.rglob("*.*")):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from h2a_lib import files
 from h2a_lib.errors import UserError
 
@@ -47,6 +49,8 @@ class Outcome:
 
 def in_child(write: Callable[[], object], below: Path, fault: Fault | None) -> tuple[Outcome, int]:
     """Run `write` in a forked child with a fault; return how it ended and its number of calls."""
+    # A fork has no threads but its own, and would wait for those of the parent's pool for ever.
+    cv2.setNumThreads(1)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
