@@ -15,7 +15,8 @@ N_INPUTS = 100_000 if "H2A_CAMPAIGN" in os.environ else 2_000
 
 @pytest.mark.parametrize("what", ["images", "tables"])
 def test_what_a_fuzzer_makes_up_is_refused_or_read(what, tmp_path):
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    folders = (ROOT, ROOT / "tests" / "helpers", ROOT / "tests" / "faults")
+    paths = os.pathsep.join(map(str, folders))
     fuzzer = Path(__file__).parents[1] / "helpers" / "fuzz.py"
     done = subprocess.run(
         [sys.executable, str(fuzzer), what, str(tmp_path), "-seed=1", f"-runs={N_INPUTS}"],

@@ -337,17 +337,25 @@ def of_config(folder: Path, place: tuple[str, ...], value: Any) -> Change:
     part[place[-1]] = value
     after, smoke = merged(folder, new), new["profiles"]["smoke"]
     runs = {name for name in after if after[name] != before.get(name)}
-    runs |= set(after) if smoke.get("seeds", 1) > 1 else set(smoke.get("more_seeds", {}))
+    seeds, earlier = seeds_of(smoke, after), seeds_of(sheet["profiles"]["smoke"], before)
+    runs |= {name for name, n in seeds.items() if n > earlier.get(name, 0)}
     caches = {cache_of(one) for one in after.values()} - {cache_of(one) for one in before.values()}
     direct = caches | {f"run/{name}" for name in runs} | CONFIG_ITSELF
     if after["resnet18"] != before["resnet18"]:
         direct.add("range_test")
     if after["resnet18"]["image_size_px"] != before["resnet18"]["image_size_px"]:
         direct.add("images")
-    if set(after) != set(before) or runs:
+    if seeds != earlier or runs:
         direct |= READ_RUNS
     what = f"{'.'.join(place)}: {value}"
     return Change(what, write(folder, folder / "study.yaml", as_text(new).encode()), direct)
+
+
+def seeds_of(profile: dict[str, Any], names: Iterable[str]) -> dict[str, int]:
+    """Return how many seeds each experiment has."""
+    return {
+        name: profile.get("more_seeds", {}).get(name, profile.get("seeds", 1)) for name in names
+    }
 
 
 def spread(folder: Path, direct: Iterable[str]) -> set[str]:

@@ -28,7 +28,7 @@ LARGEST_BYTES = 20_000
 LIMITS = {"timeout": SECONDS, "rss_limit_mb": round(GIGABYTES * 1000), "max_len": LARGEST_BYTES}
 
 
-def decode(content: bytes, _: Path) -> None:
+def decode_image(content: bytes, _: Path) -> None:
     image, _ = decode.decode(content)
     assert image.ndim == 2 and image.size and image.dtype == "uint8"
 
@@ -57,7 +57,7 @@ def main() -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for kind, content in seeds(what).items():
         (corpus / kind).write_bytes(content)
-    act = {"images": decode, "tables": read_table}[what]
+    act = {"images": decode_image, "tables": read_table}[what]
 
     def one(content: bytes) -> None:
         with contextlib.suppress(UserError):

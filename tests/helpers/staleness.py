@@ -42,7 +42,8 @@ def main() -> None:
 @contextlib.contextmanager
 def changed(folder: Path, change: dict[str, Any]) -> Iterator[None]:
     """Make a change and undo it, and with it what the preparation of the data makes of it."""
-    from_data = [*(folder / "results" / STUDY).glob("*.*"), folder / f"cache/{STUDY}/index.json"]
+    cache = folder / "cache" / STUDY
+    from_data = [*(folder / "results" / STUDY).glob("*.*"), *files_in(cache)]
     named = [folder / change[how] for how in ("write", "touch") if how in change]
     before = {file: _state(file) for file in {*from_data, *named}}
     if "write" in change:
@@ -51,12 +52,20 @@ def changed(folder: Path, change: dict[str, Any]) -> Iterator[None]:
     elif "touch" in change:
         named[0].touch()
     yield
+    for file in set(files_in(cache)) - set(before):  # other data have image caches of their own
+        file.unlink()
     for file, state in before.items():
         if state is None:
             file.unlink(missing_ok=True)
         elif _state(file) != state:
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(state[0])
             os.utime(file, ns=(state[1], state[1]))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files of a folder and of those in it."""
+    return [file for file in folder.rglob("*") if file.is_file()]
 
 
 def _state(file: Path) -> tuple[bytes, int] | None:
