@@ -246,8 +246,10 @@ class Builder:
     def log(self, states: Mapping[str, list[int]]) -> None:
         """Record that the rows of some files are on disk."""
         done = {self.rows[path]: state for path, state in states.items() if path in self.rows}
-        with (self.partial / LOG).open("a", encoding="ascii") as log:
-            log.write("".join(f"{row} {size} {time}\n" for row, (size, time) in done.items()))
+        lines = "".join(f"{row} {size} {time}\n" for row, (size, time) in done.items())
+        file = self.partial / LOG
+        with clear_errors(file), file.open("a", encoding="ascii") as log:
+            log.write(lines)
         self._done |= done
 
     def finish(self, fingerprint: str) -> None:

@@ -14,6 +14,7 @@ from h2a_lib.data import images
 from h2a_lib.data.decode import decode
 from h2a_lib.data.grey import ImageError
 from h2a_lib.data.measure import MEASUREMENTS, measure_one
+from h2a_lib.files import clear_errors
 
 # What the index holds of each file, beside its path. Raise VERSION when any of it is computed anew.
 VERSION = 2
@@ -48,7 +49,10 @@ def ingest(
         By path, `FACTS`; problem alone for a file whose facts are known. A file with a problem has
         no row filled.
     """
-    stored = [np.load(target.array, mmap_mode="r+") for target in targets]
+    stored = []
+    for target in targets:
+        with clear_errors(target.array):
+            stored.append(np.load(target.array, mmap_mode="r+"))
     facts = {}
     for task in tasks:
         facts[task.path], image = _read(folder / task.path, task.needs_facts)
