@@ -105,7 +105,8 @@ def test_a_run_is_a_job_with_the_cores_memory_time_and_gpu_of_the_profile(one_ru
 def test_the_whole_study_is_a_few_jobs_and_each_that_trains_has_a_gpu(whole):
     jobs = [job for job in accounted() if job["Comment"].startswith("rule_")]
     assert all(job["JobState"] == "COMPLETED" for job in jobs)
-    assert len(jobs) == 2 + 5
+    # A job for each run alone would be more than forty.
+    assert len(jobs) <= 2 + 8
     for job in jobs:
         assert has_gpu(job) == bool(re.search("train|range_test", job["Comment"])), job["Comment"]
     at_once = max(
