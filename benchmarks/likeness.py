@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from h2a_lib.analysis import out_of_distribution, selection
 from h2a_lib.analysis.age.robustness import blur, changed, noise
-from h2a_lib.commands.predict import MIN_SET, SET_P
+from h2a_lib.analysis.prediction import MIN_SET, SET_P
 from h2a_lib.data import images
 from h2a_lib.data.hands import load_hands
 from h2a_lib.study import runs, workspace

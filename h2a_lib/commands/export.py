@@ -4,7 +4,6 @@ A release is a folder with the network in half precision, what was fitted on the
 and no row of any single child. `h2a predict --run` takes it.
 """
 
-import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from h2a_lib.commands.predict import IMAGE_ALONE
-from h2a_lib.commands.shared import check_estimates, open_run, short
+from h2a_lib.commands.shared import open_run, short
 from h2a_lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -22,16 +21,6 @@ if TYPE_CHECKING:
     from h2a_lib.study.runs import Run
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-# As `h2a_lib.data.images.adjust_contrast` does it.
-CONTRAST_LINES = {
-    "none": [],
-    "equalize": ["image = cv2.equalizeHist(image)"],
-    "clahe": ["image = cv2.createCLAHE(2.0, (8, 8)).apply(image)"],
-    "stretch": [
-        "low, high = np.percentile(image, (1, 99))",
-        "image = np.rint(np.clip((image - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)",
-    ],
-}
 # Traced with this many pictures; any other number works.
 TRACED = 2
 
@@ -104,6 +93,8 @@ def release(
 
     from h2a_lib.analysis import out_of_distribution
     from h2a_lib.analysis.calibration import Calibration
+    from h2a_lib.analysis.model_card import model_card
+    from h2a_lib.analysis.prediction import check_estimates
     from h2a_lib.files import sha256, write_bytes, write_folder_atomically, write_json, write_text
     from h2a_lib.study import runs
 
@@ -134,7 +125,7 @@ def release(
 
 def _evaluate(run: "Run", folder: Path) -> "pd.DataFrame":
     """Return the predictions of a data folder's hands, split "external"."""
-    from h2a_lib.commands.predict import join_labels, predict_files
+    from h2a_lib.analysis.prediction import join_labels, predict_files
     from h2a_lib.data import sources
 
     inspection = sources.inspect(folder, progress=False)
@@ -167,6 +158,8 @@ def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
     UserError
         If `to` is not known, `out` has another suffix, or the run estimates neither age nor sex.
     """
+    from h2a_lib.analysis.model_card import model_card
+    from h2a_lib.analysis.prediction import check_estimates
     from h2a_lib.files import write_text
 
     check_estimates(run)
@@ -179,10 +172,7 @@ def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
         raise UserError(f"{out}: a model for {to} ends in {suffix}")
     _write(run, to, out, _metadata(run, to, out.name))
     card = out.with_suffix(".md")
-    write_text(
-        card,
-        _card_of_release(run, out.name, to) if run.is_released else model_card(run, out.name, to),
-    )
+    write_text(card, model_card(run, out.name, to))
     return out, card
 
 
@@ -224,63 +214,10 @@ def portable(run: "Run") -> "nn.Module":
     return Portable().eval()
 
 
-def output_names(run: "Run") -> list[str]:
-    """Return what the exported model gives, in order."""
-    age = ["age_months"] if run.config.estimates_age else []
-    return age + (["male_probability"] if run.config.estimates_sex else [])
-
-
-def usage(run: "Run", to: str, file_name: str) -> str:
-    """Return lines of Python that crop and scale a radiograph as the run does, and ask the model.
-
-    Only OpenCV, NumPy and a runtime are needed; for a release, this library.
-    """
-    if to == "release":
-        sex = " --sex female" if run.config.sex_input else ""
-        return f"h2a predict hand.png --run {file_name}{sex}"
-    config, side = run.config, run.config.image_size_px
-    area = "interpolation=cv2.INTER_AREA"
-    runtime = {"onnx": "onnxruntime", "torch": "torch"}[to]
-    lines = [
-        f"import cv2, numpy as np, {runtime}",
-        'image = cv2.imread("hand.png", cv2.IMREAD_GRAYSCALE)',
-    ]
-    if config.geometry.startswith("squash"):
-        nearest = "interpolation=cv2.INTER_NEAREST_EXACT"
-        how = nearest if config.geometry == "squash_nearest" else area
-        lines += [f"image = cv2.resize(image, ({side}, {side}), {how})"]
-    else:
-        fit = {"center_crop": "min", "pad": "max"}[config.geometry]
-        lines += [f"(h, w), s = image.shape, {fit}(image.shape)"]
-    if config.geometry == "center_crop":
-        kept = "image[(h - s) // 2 : (h + s) // 2, (w - s) // 2 : (w + s) // 2]"
-        lines += [f"image = cv2.resize({kept}, ({side}, {side}), {area})"]
-    if config.geometry == "pad":
-        size = f"(round(w * {side} / s), round(h * {side} / s))"
-        lines += [f"image = cv2.resize(image, {size}, {area})"]
-    lines += CONTRAST_LINES[config.contrast]
-    if config.geometry == "pad":
-        lines += [
-            f"y, x = (({side} - n) // 2 for n in image.shape)",
-            f"square = np.zeros(({side}, {side}), np.uint8)",
-            "square[y : y + image.shape[0], x : x + image.shape[1]] = image; image = square",
-        ]
-    images = "image[None, None].astype(np.float32)"
-    names = ", ".join(output_names(run)) + ("," if len(output_names(run)) == 1 else "")
-    if to == "onnx":
-        male = ', "male": np.float32([1])' if config.sex_input else ""
-        session = f'onnxruntime.InferenceSession("{file_name}")'
-        lines += [f'{names} = {session}.run(None, {{"images": {images}{male}}})']
-    else:
-        male = ", torch.tensor([1.0])" if config.sex_input else ""
-        program = f'torch.export.load("{file_name}").module()'
-        lines += [f"{names} = {program}(torch.from_numpy({images}){male})"]
-    return "\n".join(lines)
-
-
 def _metadata(run: "Run", to: str, file_name: str) -> dict[str, str]:
     """Return what is written into the model's file: how to use it, and what it is not for."""
     from h2a_lib.analysis.calibration import Calibration
+    from h2a_lib.analysis.model_card import usage
 
     config, temperature = run.config, Calibration.of(run).temperature
     return {
@@ -298,6 +235,7 @@ def _metadata(run: "Run", to: str, file_name: str) -> dict[str, str]:
 def _write(run: "Run", to: str, out: Path, metadata: dict[str, str]) -> None:
     import torch
 
+    from h2a_lib.analysis.model_card import output_names
     from h2a_lib.files import write_atomically
 
     side = run.config.image_size_px
@@ -332,166 +270,3 @@ def _write(run: "Run", to: str, out: Path, metadata: dict[str, str]) -> None:
     program.model.metadata_props.update(metadata)
     with write_atomically(out) as temporary:
         program.save(temporary)
-
-
-# --- the card ------------------------------------------------------------------------------------
-
-
-def _card_of_release(run: "Run", file_name: str, to: str) -> str:
-    """Return the card that came with a release, with another way to use it."""
-    import re
-
-    title, use = f"# {file_name}", f"## How to use it\n\n{_code(run, to, file_name)}\n\n"
-    card = (run.folder / "README.md").read_text(encoding="utf-8")
-    card = re.sub(r"^# .*", lambda _: title, card, count=1)
-    return re.sub(r"## How to use it\n.*?(?=^## )", lambda _: use, card, flags=re.S | re.M)
-
-
-def _code(run: "Run", to: str, file_name: str) -> str:
-    return f"```{'bash' if to == 'release' else 'python'}\n{usage(run, to, file_name)}\n```"
-
-
-def model_card(
-    run: "Run",
-    file_name: str,
-    to: str = "onnx",
-    terms: str = "",
-    external: "pd.DataFrame | None" = None,
-    external_source: str = "",
-) -> str:
-    """Return the model card (after Mitchell et al. 2019, FAT*) as Markdown.
-
-    All numbers are computed from the run's own predictions of hands it was not trained on, and from
-    predictions of hands from elsewhere, if there are any.
-    """
-    from h2a_lib.analysis.calibration import Calibration
-
-    config, calibration = run.config, Calibration.of(run)
-    temperature = calibration.temperature
-    predictions = run.predictions
-    if temperature is not None:
-        predictions = temperature.calibrate(predictions)
-    selection = predictions[predictions["split"] == "selection"]
-    parts = [
-        f"# {file_name}",
-        "**Not a medical device. For research and teaching; not for diagnosis, and not for"
-        " estimating the age of a person for any legal purpose.**",
-        " ".join(
-            [
-                f"Data: **{run.tier_label}**.",
-                *filter(None, [terms]),
-                f"Trained on {len(run.predictions_train):,} hands; evaluated on"
-                f" {len(predictions):,} others. The epoch was chosen on the selection hands, so"
-                " their errors are optimistic.",
-            ]
-        ),
-        "## What it is",
-        _bullets(
-            {
-                "Network": f"{config.network}, width {config.width:g}, stem: {config.stem}, "
-                f"one grey channel, {config.image_size_px} px, "
-                f"{config.geometry}, contrast {config.contrast}, {config.pixel_norm} normalisation"
-                " (inside the file)",
-                "Input": "`images`, (n, 1, s, s), float32, 0 to 255"
-                + ("; `male`, (n,), float32, 1 or 0" if config.sex_input else ""),
-                "Output": ", ".join(f"`{name}`, (n,)" for name in output_names(run)),
-                "Run": f"{run.name}, configuration {config.digest}",
-                "Data fingerprint": run.model["data_fingerprint"],
-                "Commit": run.provenance["commit"] or "not in a checkout",
-            }
-        ),
-        "## How to use it",
-        _code(run, to, file_name),
-        *(
-            [f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."]
-            if temperature is not None
-            else []
-        ),
-        "## What it is not for",
-        "Hands of adults; children with growth disorders or fractures (it is unknown whether the"
-        " data contain any); views other than posteroanterior; labels of another standard than the"
-        " data's. Ancestry is not recorded, nor does the standard behind the labels reflect it.",
-    ]
-    evaluated = [*predictions.groupby("split", sort=True)]
-    if external is not None:
-        evaluated.append(("external", external))
-    for split, hands in evaluated:
-        if split == "external" and external_source:
-            parts += ["## Hands of another source", external_source]
-        if config.estimates_age:
-            parts += _age_part(str(split), hands, selection)
-        if config.estimates_sex:
-            parts += _sex_part(str(split), hands, calibration.threshold)
-    return "\n\n".join(parts) + "\n"
-
-
-def _age_part(split: str, hands: "pd.DataFrame", selection: "pd.DataFrame") -> list[str]:
-    from h2a_lib.analysis.age import errors as age
-    from h2a_lib.analysis.statistics import conformal
-    from h2a_lib.analysis.statistics.bootstrap import FEW
-
-    error = age.error(hands)
-    table = age.by_band(hands)
-    rows = [
-        f"| {row.band} | {row.sex} | {row.n:,}{' (few)' if row.few else ''} "
-        f"| {_cell(row.mae_months, row.mae_months_low, row.mae_months_high)} "
-        f"| {_cell(row.bias_months, row.bias_months_low, row.bias_months_high)} |"
-        for row in table.itertuples()
-    ]
-    lines = [
-        f"## Age, {split}",
-        f"Mean absolute error {error.text('months')}.",
-        "\n".join(
-            [
-                "| labelled age | sex | n | MAE, months (95 % CI) | bias, months (95 % CI) |",
-                "| --- | --- | --- | --- | --- |",
-                *rows,
-            ]
-        ),
-        f"Few: n below {FEW}; the interval is unreliable.",
-    ]
-    if split in ("validation", "external"):
-        inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
-        lines.append(
-            f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
-            f" hands, contained the label of {inside['coverage'] * 100:.1f} % of"
-            f" n = {inside['n']:,}."
-        )
-    return lines
-
-
-def _sex_part(split: str, hands: "pd.DataFrame", threshold: float) -> list[str]:
-    from h2a_lib.analysis.sex import errors as sex
-    from h2a_lib.analysis.statistics import roc
-
-    area = roc.auc(hands["male"], hands["male_probability"])
-    rows = [
-        f"| {row.band} | {row.n:,}{' (few)' if row.few else ''} | {row.n_male:,} "
-        f"| {_cell(row.auc, row.auc_low, row.auc_high, 2)} "
-        f"| {_cell(row.accuracy, row.accuracy_low, row.accuracy_high, 2)} |"
-        for row in sex.by_band(hands, threshold).itertuples()
-    ]
-    return [
-        f"## Sex, {split}",
-        f"AUC {area.text(digits=3)}. Classified as male from a probability of {threshold:.3f},"
-        " chosen on the selection hands. The age label alone may predict sex better than chance:"
-        " compare with the baselines of the report.",
-        "\n".join(
-            [
-                "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",
-                "| --- | --- | --- | --- | --- |",
-                *rows,
-            ]
-        ),
-    ]
-
-
-def _cell(value: float, low: float, high: float, digits: int = 1) -> str:
-    if math.isnan(value):  # no hand
-        return "–"
-    interval = "" if math.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
-    return f"{value:.{digits}f}{interval}"
-
-
-def _bullets(items: dict[str, str]) -> str:
-    return "\n".join(f"- **{name}**: {value}" for name, value in items.items())

@@ -69,15 +69,6 @@ def open_run(folder: Path) -> "Run":
     return runs.load(folder)
 
 
-def check_estimates(run: "Run") -> None:
-    """Refuse a run that has no head for age or sex."""
-    if not (run.config.estimates_age or run.config.estimates_sex):
-        raise UserError(
-            f"{run.name} (task: {run.config.task}) estimates neither age nor sex: name a run of "
-            "task age, sex or both"
-        )
-
-
 def check_renderer(renderer: str) -> None:
     """Refuse a renderer that does not exist."""
     if renderer not in ("auto", "quarto", "pandoc"):

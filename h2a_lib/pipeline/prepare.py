@@ -131,7 +131,8 @@ def _write(
         remove(study.external_file)
     else:
         data["external"] = external.fingerprint
-        write_csv(study.external_file, external.labels)
+        if not is_same_csv(study.external_file, external.labels):
+            write_csv(study.external_file, external.labels)
     if study.data_file.exists() and study.data == data and is_same_csv(study.labels_file, labels):
         return
     # First: labels never lie beside the fingerprint of other data.

@@ -8,11 +8,12 @@ import pytest
 import torch
 from trained import squares_for, trained
 
+from h2a_lib.analysis.model_card import model_card, usage
+from h2a_lib.analysis.prediction import predict_files
 from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex.calibration import Temperature
-from h2a_lib.commands.export import export, model_card, usage
-from h2a_lib.commands.predict import predict_files
+from h2a_lib.commands.export import export
 from h2a_lib.data import images as pictures
 from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of

@@ -11,10 +11,11 @@ from trained import squares_for, trained
 from typer.testing import CliRunner
 
 from h2a_lib.analysis import out_of_distribution
+from h2a_lib.analysis.prediction import predict_files
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.commands import app as cli
-from h2a_lib.commands.predict import draw_explanation, predict_files
+from h2a_lib.commands.predict import draw_explanation
 from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
 
@@ -76,7 +77,7 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(run, files, tmp_path):
 
 
 def test_many_files_are_predicted_in_order_over_several_batches(run, files, monkeypatch):
-    monkeypatch.setattr("h2a_lib.commands.predict.BATCH_SIZE", 7)
+    monkeypatch.setattr("h2a_lib.analysis.prediction.BATCH_SIZE", 7)
     done = predict_files(files, run)
     assert [prediction.file for prediction in done.predictions] == [str(file) for file in files]
     assert len(done.images) == len(files)

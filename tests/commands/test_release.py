@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from h2a_lib.analysis import out_of_distribution
 from h2a_lib.analysis.calibration import Calibration
+from h2a_lib.analysis.prediction import predict_files
 from h2a_lib.commands import app as cli
 from h2a_lib.commands.export import export, release
-from h2a_lib.commands.predict import predict_files
 from h2a_lib.errors import UserError
 from h2a_lib.study import runs
 
@@ -85,7 +85,7 @@ def test_a_release_holds_no_row_of_any_child(run, released):
 def test_its_card_states_terms_use_and_the_errors_of_hands_from_elsewhere(released):
     card = (released.folder / "README.md").read_text()
     assert f"**made-up squares**. {TERMS} Trained on" in card
-    assert "h2a predict hand.png --run hands" in card
+    assert "h2a predict hand.png --run path/to/hands" in card
     assert "## Age, external" in card and "## Sex, external" in card
     assert "12 (few)" in card
 
@@ -121,10 +121,19 @@ def test_predictions_name_the_terms_and_are_scored_by_labels(released, files):
     assert "AUC for sex" in done.output
 
 
+def test_a_table_that_does_not_fit_loses_no_estimate(released, files, tmp_path):
+    (tmp_path / "labels.csv").write_text("id,boneage,male\nnobody,120,True\n")
+    words = ["predict", str(files), "--run", str(released.folder), "--labels"]
+    done = CliRunner().invoke(cli.app, [*words, str(tmp_path / "labels.csv")])
+    assert "no label for any of the 40 files" in str(done.exception)
+    assert done.output.count("90 % interval") == 40
+
+
 def test_json_stays_json_when_it_is_scored(released, files):
     words = ["predict", str(files), "--run", str(released.folder), "--json"]
     done = CliRunner().invoke(cli.app, [*words, "--labels", str(files / "labels.csv")])
-    assert len(json.loads(done.stdout)["predictions"]) == 40
+    answer = json.loads(done.stdout)
+    assert len(answer["predictions"]) == 40 and answer["terms"] == TERMS
     assert "Scored by" in done.stderr
 
 

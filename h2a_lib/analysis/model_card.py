@@ -1,0 +1,240 @@
+"""The model card of a run (after Mitchell et al. 2019, FAT*), and how its network is called."""
+
+import math
+import re
+
+import pandas as pd
+
+from h2a_lib.analysis.age import errors as age
+from h2a_lib.analysis.calibration import Calibration
+from h2a_lib.analysis.sex import errors as sex
+from h2a_lib.analysis.statistics import conformal, roc
+from h2a_lib.analysis.statistics.bootstrap import FEW, number
+from h2a_lib.study.runs import Run
+
+# As `h2a_lib.data.images.adjust_contrast` does it.
+CONTRAST_LINES = {
+    "none": [],
+    "equalize": ["image = cv2.equalizeHist(image)"],
+    "clahe": ["image = cv2.createCLAHE(2.0, (8, 8)).apply(image)"],
+    "stretch": [
+        "low, high = np.percentile(image, (1, 99))",
+        "image = np.rint(np.clip((image - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)",
+    ],
+}
+
+
+def output_names(run: Run) -> list[str]:
+    """Return what the exported model gives, in order."""
+    months = ["age_months"] if run.config.estimates_age else []
+    return months + (["male_probability"] if run.config.estimates_sex else [])
+
+
+def usage(run: Run, to: str, file_name: str) -> str:
+    """Return lines of Python that crop and scale a radiograph as the run does, and ask the model.
+
+    Only OpenCV, NumPy and a runtime are needed; for a release, this library.
+    """
+    if to == "release":
+        sex_option = " --sex female" if run.config.sex_input else ""
+        return f"h2a predict hand.png --run path/to/{file_name}{sex_option}"
+    config, side = run.config, run.config.image_size_px
+    area = "interpolation=cv2.INTER_AREA"
+    runtime = {"onnx": "onnxruntime", "torch": "torch"}[to]
+    lines = [
+        f"import cv2, numpy as np, {runtime}",
+        'image = cv2.imread("hand.png", cv2.IMREAD_GRAYSCALE)',
+    ]
+    if config.geometry.startswith("squash"):
+        nearest = "interpolation=cv2.INTER_NEAREST_EXACT"
+        how = nearest if config.geometry == "squash_nearest" else area
+        lines += [f"image = cv2.resize(image, ({side}, {side}), {how})"]
+    else:
+        fit = {"center_crop": "min", "pad": "max"}[config.geometry]
+        lines += [f"(h, w), s = image.shape, {fit}(image.shape)"]
+    if config.geometry == "center_crop":
+        kept = "image[(h - s) // 2 : (h + s) // 2, (w - s) // 2 : (w + s) // 2]"
+        lines += [f"image = cv2.resize({kept}, ({side}, {side}), {area})"]
+    if config.geometry == "pad":
+        size = f"(round(w * {side} / s), round(h * {side} / s))"
+        lines += [f"image = cv2.resize(image, {size}, {area})"]
+    lines += CONTRAST_LINES[config.contrast]
+    if config.geometry == "pad":
+        lines += [
+            f"y, x = (({side} - n) // 2 for n in image.shape)",
+            f"square = np.zeros(({side}, {side}), np.uint8)",
+            "square[y : y + image.shape[0], x : x + image.shape[1]] = image; image = square",
+        ]
+    images = "image[None, None].astype(np.float32)"
+    names = ", ".join(output_names(run)) + ("," if len(output_names(run)) == 1 else "")
+    if to == "onnx":
+        male = ', "male": np.float32([1])' if config.sex_input else ""
+        session = f'onnxruntime.InferenceSession("{file_name}")'
+        lines += [f'{names} = {session}.run(None, {{"images": {images}{male}}})']
+    else:
+        male = ", torch.tensor([1.0])" if config.sex_input else ""
+        program = f'torch.export.load("{file_name}").module()'
+        lines += [f"{names} = {program}(torch.from_numpy({images}){male})"]
+    return "\n".join(lines)
+
+
+def _card_of_release(run: Run, file_name: str, to: str) -> str:
+    """Return the card that came with a release, with another way to use it."""
+    title, use = f"# {file_name}", f"## How to use it\n\n{_code(run, to, file_name)}\n\n"
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    card = re.sub(r"^# .*", lambda _: title, card, count=1)
+    return re.sub(r"## How to use it\n.*?(?=^## )", lambda _: use, card, flags=re.S | re.M)
+
+
+def _code(run: Run, to: str, file_name: str) -> str:
+    return f"```{'bash' if to == 'release' else 'python'}\n{usage(run, to, file_name)}\n```"
+
+
+def model_card(
+    run: Run,
+    file_name: str,
+    to: str = "onnx",
+    terms: str = "",
+    external: pd.DataFrame | None = None,
+    external_source: str = "",
+) -> str:
+    """Return the model card as Markdown; of a release, the one that came with it.
+
+    Parameters
+    ----------
+    run : Run
+        All numbers are computed from its predictions of hands it was not trained on.
+    file_name : str
+        What the card is of.
+    to : {"onnx", "torch", "release"}
+    terms : str
+        On which terms the data were had.
+    external : DataFrame, optional
+        Predictions of hands of another source, with their labels.
+    external_source : str
+        What these hands are, in a sentence.
+    """
+    if run.is_released:
+        return _card_of_release(run, file_name, to)
+    config, calibration = run.config, Calibration.of(run)
+    temperature = calibration.temperature
+    predictions = run.predictions
+    if temperature is not None:
+        predictions = temperature.calibrate(predictions)
+    selection = predictions[predictions["split"] == "selection"]
+    parts = [
+        f"# {file_name}",
+        "**Not a medical device. For research and teaching; not for diagnosis, and not for"
+        " estimating the age of a person for any legal purpose.**",
+        " ".join(
+            [
+                f"Data: **{run.tier_label}**.",
+                *filter(None, [terms]),
+                f"Trained on {len(run.predictions_train):,} hands; evaluated on"
+                f" {len(predictions):,} others. The epoch was chosen on the selection hands, so"
+                " their errors are optimistic.",
+            ]
+        ),
+        "## What it is",
+        _bullets(
+            {
+                "Network": f"{config.network}, width {config.width:g}, stem: {config.stem}, "
+                f"one grey channel, {config.image_size_px} px, "
+                f"{config.geometry}, contrast {config.contrast}, {config.pixel_norm} normalisation"
+                " (inside the file)",
+                "Input": "`images`, (n, 1, s, s), float32, 0 to 255"
+                + ("; `male`, (n,), float32, 1 or 0" if config.sex_input else ""),
+                "Output": ", ".join(f"`{name}`, (n,)" for name in output_names(run)),
+                "Run": f"{run.name}, configuration {config.digest}",
+                "Data fingerprint": run.model["data_fingerprint"],
+                "Commit": run.provenance["commit"] or "not in a checkout",
+            }
+        ),
+        "## How to use it",
+        _code(run, to, file_name),
+        *(
+            [f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."]
+            if temperature is not None
+            else []
+        ),
+        "## What it is not for",
+        "Hands of adults; children with growth disorders or fractures (it is unknown whether the"
+        " data contain any); views other than posteroanterior; labels of another standard than the"
+        " data's. Ancestry is not recorded, nor does the standard behind the labels reflect it.",
+    ]
+    evaluated = [*predictions.groupby("split", sort=True)]
+    if external is not None:
+        evaluated.append(("external", external))
+    for split, hands in evaluated:
+        if split == "external" and external_source:
+            parts += ["## Hands of another source", external_source]
+        if config.estimates_age:
+            parts += _age_part(str(split), hands, selection)
+        if config.estimates_sex:
+            parts += _sex_part(str(split), hands, calibration.threshold)
+    return "\n\n".join(parts) + "\n"
+
+
+def _age_part(split: str, hands: pd.DataFrame, selection: pd.DataFrame) -> list[str]:
+    error = age.error(hands)
+    table = age.by_band(hands)
+    rows = [
+        f"| {row.band} | {row.sex} | {row.n:,}{' (few)' if row.few else ''} "
+        f"| {_cell(row.mae_months, row.mae_months_low, row.mae_months_high)} "
+        f"| {_cell(row.bias_months, row.bias_months_low, row.bias_months_high)} |"
+        for row in table.itertuples()
+    ]
+    lines = [
+        f"## Age, {split}",
+        f"Mean absolute error {error.text('months')}.",
+        "\n".join(
+            [
+                "| labelled age | sex | n | MAE, months (95 % CI) | bias, months (95 % CI) |",
+                "| --- | --- | --- | --- | --- |",
+                *rows,
+            ]
+        ),
+        f"Few: n below {FEW}; the interval is unreliable.",
+    ]
+    if split in ("validation", "external"):
+        inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
+        lines.append(
+            f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
+            f" hands, contained the label of {inside['coverage'] * 100:.1f} % of"
+            f" n = {inside['n']:,}."
+        )
+    return lines
+
+
+def _sex_part(split: str, hands: pd.DataFrame, threshold: float) -> list[str]:
+    area = roc.auc(hands["male"], hands["male_probability"])
+    rows = [
+        f"| {row.band} | {row.n:,}{' (few)' if row.few else ''} | {row.n_male:,} "
+        f"| {_cell(row.auc, row.auc_low, row.auc_high, 2)} "
+        f"| {_cell(row.accuracy, row.accuracy_low, row.accuracy_high, 2)} |"
+        for row in sex.by_band(hands, threshold).itertuples()
+    ]
+    return [
+        f"## Sex, {split}",
+        f"AUC {area.text(digits=3)}. Classified as male from a probability of {threshold:.3f},"
+        " chosen on the selection hands. The age label alone may predict sex better than chance:"
+        " compare with the baselines of the report.",
+        "\n".join(
+            [
+                "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",
+                "| --- | --- | --- | --- | --- |",
+                *rows,
+            ]
+        ),
+    ]
+
+
+def _cell(value: float, low: float, high: float, digits: int = 1) -> str:
+    if math.isnan(value):  # no hand
+        return "–"
+    interval = "" if math.isnan(low) else f" ({number(low, digits)} to {number(high, digits)})"
+    return f"{number(value, digits)}{interval}"
+
+
+def _bullets(items: dict[str, str]) -> str:
+    return "\n".join(f"- **{name}**: {value}" for name, value in items.items())
