@@ -89,7 +89,8 @@ def release(
     """
     import shutil
 
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
+    from safetensors.torch import save as to_bytes
 
     from h2a_lib.analysis import out_of_distribution
     from h2a_lib.analysis.calibration import Calibration
@@ -110,7 +111,7 @@ def release(
         weights = load_file(run.folder / runs.WEIGHTS)
         # Vectors are few, and the variances of batch norm need the range.
         halved = {k: v.half() if v.ndim > 1 else v for k, v in weights.items()}
-        save_file(halved, folder / runs.WEIGHTS)
+        write_bytes(folder / runs.WEIGHTS, to_bytes(halved))
         digest = sha256(folder / runs.WEIGHTS)
         write_json(folder / "model.json", run.model | {"weights_sha256": digest, "terms": terms})
         write_bytes(folder / runs.CALIBRATION, Calibration.of(run).as_json())

@@ -77,6 +77,7 @@ def test_a_release_holds_no_row_of_any_child(run, released):
     names = {file.name for file in released.folder.iterdir()}
     assert names == {*runs.RELEASED_FILES, "README.md", runs.WEIGHTS, out_of_distribution.NAME}
     for file in released.folder.iterdir():
+        assert file.stat().st_mode & 0o044 == 0o044, "others can read it"
         if file.suffix in (".json", ".yaml", ".md"):
             words = set(file.read_text().replace('"', " ").replace(",", " ").split())
             assert not ids & words, file.name
