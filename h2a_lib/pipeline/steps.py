@@ -312,7 +312,7 @@ class Steps:
         reads: dict[str, Any] = {
             "": {},
             "default": default.model_dump(mode="json"),
-            "external": {"external data": self.study.data.get("external", "none")},
+            "external": {"external data": self.study.data.get("external", "none")[:12]},
             "default image_size_px": {"image_size_px": default.image_size_px},
             "study.yaml": {"study.yaml": self._config_digest},
         }[notebook.reads]

@@ -10,7 +10,7 @@ import pytest
 from checkout import command, copy_checkout, environment
 
 pytestmark = pytest.mark.slow
-# A place that is not below /tmp, where the copy is seen.
+# A place that is not below /tmp, so that the copy can be reached.
 PLACE = "/mnt"
 READ_ONLY = f"""
 set -e

@@ -125,8 +125,8 @@ def test_an_epoch_shows_each_hand_once_with_its_own_labels(tmp_path, as_memory_m
     rows = np.arange(2, 23)
     observed = list(hands.shuffled(rows, 5, generator(CPU, 1)))
     ages = torch.cat([batch.age_months for batch in observed])
-    shown = torch.cat([batch.pixels[:, 0, 0, 0] for batch in observed]) * 255
-    torch.testing.assert_close(shown, ages)
+    values = torch.cat([batch.pixels[:, 0, 0, 0] for batch in observed]) * 255
+    torch.testing.assert_close(values, ages)
     assert sorted(ages.tolist()) == list(range(2, 23))
     assert all(b.male.tolist() == [float(a % 2 == 0) for a in b.age_months] for b in observed)
 

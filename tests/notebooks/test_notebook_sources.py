@@ -43,10 +43,10 @@ def test_the_start_is_no_step_of_a_study():
 
 
 def test_the_start_shows_nothing_of_the_installation():
-    """Its calls of pip and of the command line have names: what is shown is the report alone."""
-    shown = [ast.unparse(statements(cell)[-1]) for cell in cells(START)]
-    shown = [text for text in shown if isinstance(ast.parse(text).body[0], ast.Expr)]
-    assert [text.partition("(")[0] for text in shown] == ["show_page", "show_notebooks"]
+    """Its calls of pip and of the command line have names: it displays the report alone."""
+    displayed = [ast.unparse(statements(cell)[-1]) for cell in cells(START)]
+    displayed = [text for text in displayed if isinstance(ast.parse(text).body[0], ast.Expr)]
+    assert [text.partition("(")[0] for text in displayed] == ["show_page", "show_notebooks"]
 
 
 @every_notebook

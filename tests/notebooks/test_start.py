@@ -18,7 +18,7 @@ TABLE, IMAGES = "boneage-training-dataset.csv", "boneage-training-dataset"
 
 
 def environment() -> dict[str, str]:
-    """Return Kaggle's environment, without what Jupyter was told here."""
+    """Return Kaggle's environment, without what Jupyter has set here."""
     kept = {k: v for k, v in wheels.environment().items() if not k.startswith("JUPYTER")}
     return kept | {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
 
@@ -79,17 +79,17 @@ def test_a_wheel_and_a_mount_lead_to_the_report(wheel, tmp_path):
     (deck,) = (work / "Hand-To-Age" / "report" / "_output").glob("smoke-rsna-bone-age-*")
     assert {"index.html", "slides.html", "slides.pdf"} <= {path.name for path in deck.iterdir()}
     cells = nbformat.read(work / "out.ipynb", as_version=4).cells
-    shown = [
+    displayed = [
         output.data["text/html"]
         for cell in cells
         for output in cell.get("outputs", ())
         if output.output_type == "execute_result"
     ]
-    assert len(shown) == 2
-    assert "srcdoc=" in shown[0] and "Reveal.initialize" in shown[0]
+    assert len(displayed) == 2
+    assert "srcdoc=" in displayed[0] and "Reveal.initialize" in displayed[0]
     for page in deck.glob("notebooks/*.html"):
-        assert f"<summary>{page.stem}: " in shown[1]
-    assert shown[1].count("<summary>") >= 9
+        assert f"<summary>{page.stem}: " in displayed[1]
+    assert displayed[1].count("<summary>") >= 9
 
     assert contents(tmp_path / "input") == before
     installed = {path.name for path in python.parents[1].glob("lib/python*/site-packages/*")}

@@ -28,22 +28,22 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_jupyter_is_given_the_address_seen_from_the_notebook(folder):
-    shown = show_page(folder / "slides.html").data
-    assert 'src="../a%20deck/slides.html"' in shown and 'title="A &lt;page&gt;"' in shown
+    frame = show_page(folder / "slides.html").data
+    assert 'src="../a%20deck/slides.html"' in frame and 'title="A &lt;page&gt;"' in frame
 
 
 def test_kaggle_is_given_the_page_itself(folder, monkeypatch):
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    shown = show_page(folder / "slides.html").data
-    (embedded,) = re.findall(r'srcdoc="([^"]*)"', shown)
+    frame = show_page(folder / "slides.html").data
+    (embedded,) = re.findall(r'srcdoc="([^"]*)"', frame)
     assert html.unescape(embedded).replace('<base href="about:srcdoc">', "") == PAGE
 
 
 def test_each_notebook_unfolds_under_its_title(folder):
-    shown = show_notebooks(folder).data
-    assert shown.count("<summary>A &lt;page&gt;</summary>") == 2
-    assert shown.index("01_first.html") < shown.index("02_next.html")
-    assert "slides.html" not in shown
+    frame = show_notebooks(folder).data
+    assert frame.count("<summary>A &lt;page&gt;</summary>") == 2
+    assert frame.index("01_first.html") < frame.index("02_next.html")
+    assert "slides.html" not in frame
 
 
 def test_a_report_that_is_not_there_says_how_to_make_it(folder):
