@@ -47,7 +47,8 @@ def publish(study: "Study") -> Path:
     -------
     Path
         README.md, which names the maker of each file. `published.json` beside it names the
-        figures that show radiographs ("withheld"); git ignores them, `labels.csv` and notebooks.
+        figures that show single radiographs ("withheld"). They are removed, and git ignores
+        `labels.csv` and notebooks. Averages of `LEAST_AVERAGED` registered hands or more stay.
 
     Raises
     ------
@@ -95,12 +96,15 @@ def withdraw(results: Path) -> None:
 
 
 def _withheld(folder: Path) -> Iterator[str]:
-    """Yield names of figures that are or contain pictures: those may show radiographs."""
+    """Yield names of figures that are or contain pictures, but for averages of many hands."""
     from h2a_lib.files import read_json
+    from h2a_lib.study.results import LEAST_AVERAGED
 
     for sidecar in folder.glob("figures/[!.]*.json"):
         figure = read_json(sidecar)
         file = sidecar.with_name(figure["file"])
+        if figure.get("averaged_over", 1) >= LEAST_AVERAGED:
+            continue
         if file.suffix == ".png" or b"<image" in file.read_bytes():
             yield figure["name"]
 
@@ -122,7 +126,7 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
         "",
         *_answers(folder),
         "These files contain no patient-level data: predictions, weights, executed notebooks and "
-        "figures that show radiographs stay with the data.",
+        "figures that show single radiographs stay with the data.",
         "",
         *([f"The data: {CITATION}", ""] if study.tier == "rsna" else []),
         "| file | what | made by |",

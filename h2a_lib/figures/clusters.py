@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
+from h2a_lib.analysis.bands import NAMES, band_of
 from h2a_lib.analysis.clusters import summary
 from h2a_lib.analysis.clusters.groups import NO_LABEL, Clustering
+from h2a_lib.analysis.saliency.registration import registered
 from h2a_lib.analysis.statistics.agreement import Agreement
 from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, between, hexagons, key
 from h2a_lib.figures.style import (
@@ -24,7 +26,7 @@ from h2a_lib.figures.style import (
     WIDE,
     radiographs,
 )
-from h2a_lib.study.results import Drawing
+from h2a_lib.study.results import LEAST_AVERAGED, Drawing
 
 NUISANCE = "how it was taken, at most"
 HANDS_PER_GROUP = 8
@@ -172,6 +174,55 @@ def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarra
         alt=f"Up to eight radiographs of each of two groups that K-means finds. {finding}",
         caption=caption,
         finding=finding,
+    )
+
+
+def mean_hands(
+    clustering: Clustering, hands: pd.DataFrame, images: np.ndarray, tier: str
+) -> Drawing:
+    """Draw the average registered hand of each age band and sex, and of two K-means groups.
+
+    Parameters
+    ----------
+    hands : DataFrame
+        n rows: `age_months`, `male`.
+    images : ndarray
+        (n, s, s), uint8, in the rows' order.
+    tier : str
+        Of the data. Fewer than `LEAST_AVERAGED` hands are not averaged, unless they are phantoms:
+        their place stays empty.
+    """
+    least = 1 if tier == "phantom" else LEAST_AVERAGED
+    groups = clustering.groups["features", 2] if clustering.groups else np.full(len(hands), -1)
+    band, male = band_of(hands["age_months"]), hands["male"].to_numpy(bool)
+    places = {(int(sex), i): (male == sex) & (band == i)
+              for sex in (False, True) for i in range(len(NAMES))}  # fmt: skip
+    places |= {(group, len(NAMES)): groups == group for group in (0, 1)}
+    pictures = registered(images)
+    figure, axes = plt.subplots(2, len(NAMES) + 1, figsize=(11.2, 4.3))
+    for place, members in places.items():
+        n = int(members.sum())
+        axes[place].set(xticks=[], yticks=[])
+        axes[place].spines[:].set_visible(False)
+        axes[place].set_xlabel(f"n = {n:,}", fontsize=13, labelpad=3)
+        if n >= least:
+            axes[place].imshow(pictures[members].mean(axis=0), cmap="gray")
+        else:
+            axes[place].text(0.5, 0.5, "too few", ha="center", transform=axes[place].transAxes)
+    for ax, name in zip(axes[0], (*NAMES, "group 1"), strict=True):
+        ax.set_title(name, fontsize=14, pad=5)
+    axes[1, -1].set_title("group 2", fontsize=14, pad=5)
+    for ax, name in zip(axes[:, 0], ("girls", "boys"), strict=True):
+        ax.set_ylabel(name, fontsize=14)
+    name = clustering.representation.name
+    return radiographs(
+        figure,
+        "mean_hands",
+        alt="Average registered hand of each age band, girls above boys, and of two groups that "
+        "K-means finds.",
+        caption=f"Average registered hands by age and sex, and of two K-means groups ({name}), "
+        f"n = {len(hands):,}",
+        averaged_over=least,
     )
 
 

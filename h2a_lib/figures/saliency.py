@@ -98,15 +98,17 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
     return radiographs(
         page(study, plt.figure(figsize=PAGE)),
         f"saliency_{study.answer}",
-        alt=f"Hands averaged by age band with where the {study.answer} network looks, single "
-        f"hands, and the sanity check. {sentence}",
-        caption=f"Where the {study.answer} network looks, {run_name}, n = {study.n:,}",
+        alt=f"Registered hands averaged by age band with where the {study.answer} network looks, "
+        f"and the sanity check. {sentence}",
+        caption=f"Where the {study.answer} network looks: averages of registered hands, "
+        f"{run_name}, n = {study.n:,}",
         finding=sentence,
+        averaged_over=min(n for _, n, *_ in study.averages if n),
     )
 
 
 def page(study: SaliencyStudy, figure: Figure) -> Figure:
-    """Draw averages by band, single hands and the sanity check.
+    """Draw averages by band, and the sanity check.
 
     Parameters
     ----------
@@ -114,17 +116,12 @@ def page(study: SaliencyStudy, figure: Figure) -> Figure:
     figure : Figure
         Empty, of the size `PAGE`; filled.
     """
-    left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(2.3, 1))
     rows = left.subplots(2, len(study.averages))
     bands(study.averages, rows[0])
     bands(study.occluded_averages, rows[1], titled=False)
     for axes, name in zip(rows[:, 0], ("Grad-CAM", "occlusion"), strict=True):
         axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
                       rotation=90)  # fmt: skip
-    upper, lower = right.subfigures(2, 1, height_ratios=(1, 1.45))
-    axes = upper.subplots(1, 2 * len(study.cases), squeeze=False)[0]
-    for i, image in enumerate(study.cases):
-        overlay(image, study.cams[i], axes[2 * i]).set_title("CAM", fontsize=13)
-        overlay(image, study.occluded[i], axes[2 * i + 1]).set_title("occlusion", fontsize=13)
-    sanity(study.table, lower.subplots())
+    sanity(study.table, right.subplots())
     return figure

@@ -63,10 +63,18 @@ def on_dark_ground(figure: Figure) -> None:
             line.set_color(lightened(line.get_color()))
 
 
-def radiographs(figure: Figure, name: str, *, alt: str, caption: str, finding: str = "") -> Drawing:
-    """Return a drawing of radiographs: on a dark ground, and saved as PNG."""
+def radiographs(
+    figure: Figure,
+    name: str,
+    *,
+    alt: str,
+    caption: str,
+    finding: str = "",
+    averaged_over: int = 1,
+) -> Drawing:
+    """Return a drawing of radiographs: on a dark ground, and saved as PNG; see `Drawing`."""
     on_dark_ground(figure)
-    return Drawing(figure, name, alt, caption, finding, is_raster=True)
+    return Drawing(figure, name, alt, caption, finding, True, averaged_over)
 
 
 def use_style() -> None:

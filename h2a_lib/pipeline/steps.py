@@ -121,7 +121,7 @@ NOTEBOOKS = (
             "variables/age.yml",
             "variables/saliency.yml",
         ),
-        parameters={"experiment": "", "level": 0.9, "most_hands": 100},
+        parameters={"experiment": "", "level": 0.9, "most_hands": 150},
         reads="external",
     ),
     Notebook(
@@ -136,7 +136,7 @@ NOTEBOOKS = (
             "figures/saliency_sex.png",
             "variables/sex.yml",
         ),
-        parameters={"experiment": "", "most_hands": 100},
+        parameters={"experiment": "", "most_hands": 150},
     ),
     Notebook(
         "09_clusters",
@@ -146,6 +146,7 @@ NOTEBOOKS = (
             "figures/clusters_umap.svg",
             "figures/clusters_agreement.svg",
             "figures/cluster_hands.png",
+            "figures/mean_hands.png",
             "variables/clusters.yml",
         ),
         parameters={"experiment": "", "permutations": 1000},

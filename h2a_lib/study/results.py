@@ -29,6 +29,8 @@ NO_NOTEBOOK = "h2a report"
 RASTER_DPI = 180
 # Shown at half its pixels: sharp on a dense screen.
 SCREEN_DPI = 144
+# An average of as many registered hands identifies no child: it may be published.
+LEAST_AVERAGED = 30
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Drawing:
         What the figure shows in this study, in a sentence; shown below it in the notebook.
     is_raster : bool
         PNG instead of SVG: for radiographs.
+    averaged_over : int
+        Fewest registered hands behind any radiograph in the figure; 1 if it has single ones.
     """
 
     figure: "Figure"
@@ -56,6 +60,7 @@ class Drawing:
     caption: str
     finding: str = ""
     is_raster: bool = False
+    averaged_over: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a figure that cannot be told apart, or not be understood without seeing it."""
@@ -144,6 +149,7 @@ class Results:
                 "caption": drawing.caption,
                 "made_by": self.notebook,
                 "tier": self.tier_label,
+                "averaged_over": drawing.averaged_over,
                 "inputs": {self._relative(file): sha256(file) for file in inputs},
             },
         )

@@ -191,8 +191,7 @@ def saliency_study(on_hand, sanity=0.1, n=100):
     result = tuple(
         saliency.Attention(Estimate(share, share - 0.05, share + 0.05, n), 0.2) for share in on_hand
     )
-    nothing = np.zeros((0, 4, 4))
-    return SaliencyStudy("age", [], [], nothing, nothing, nothing, table, {"hand": result}, n)
+    return SaliencyStudy("age", [], [], table, {"hand": result}, n)
 
 
 @pytest.mark.parametrize(

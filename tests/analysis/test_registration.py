@@ -13,6 +13,7 @@ from h2a_lib.analysis.saliency.registration import (
     phantom_regions,
     place,
     placement,
+    registered,
     subset,
 )
 from h2a_lib.errors import UserError
@@ -96,8 +97,23 @@ def test_phantoms_of_another_version_are_refused(tmp_path):
         phantom_regions(tmp_path, ["1"], 32, "pad")
 
 
+def test_registered_hands_lie_on_one_another():
+    images = np.stack([hand(), hand(zoom=0.7), hand(degrees=10)])
+    moved = registered(images) > 40
+    overlap = moved.all(axis=0).sum() / moved.any(axis=0).sum()
+    before = (images > 40).all(axis=0).sum() / (images > 40).any(axis=0).sum()
+    assert overlap > 0.75 > 0.6 > before
+
+
+def test_a_subset_has_as_many_of_each_band_as_there_are():
+    ages = [24.0] * 3 + [60.0] * 40 + [120.0] * 7
+    frame = pd.DataFrame({"id": [str(i) for i in range(50)], "age_months": ages})
+    drawn = frame.iloc[subset(frame, 15)]
+    assert drawn["age_months"].value_counts().to_dict() == {60.0: 6, 120.0: 6, 24.0: 3}
+
+
 def test_a_subset_goes_by_id_and_not_by_row():
-    frame = pd.DataFrame({"id": [str(i) for i in range(50)]})
+    frame = pd.DataFrame({"id": [str(i) for i in range(50)], "age_months": range(0, 200, 4)})
     shuffled = frame.sample(frac=1, random_state=1)
     assert set(frame["id"].iloc[subset(frame, 7)]) == set(shuffled["id"].iloc[subset(shuffled, 7)])
     assert len(subset(frame, 500)) == 50

@@ -18,7 +18,7 @@ from h2a_lib.report.staging import is_published
 from h2a_lib.report.study_variables import report_command, write_study_variables
 from h2a_lib.study import provenance
 from h2a_lib.study.config import Profile, StudyConfig
-from h2a_lib.study.results import Drawing
+from h2a_lib.study.results import LEAST_AVERAGED, Drawing
 from h2a_lib.study.workspace import Study
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +39,17 @@ def finished(tmp_path_factory):
     run = trained(study.run_folder("resnet18"), **SETTINGS | {"experiment": "resnet18"})
     fingerprint = run.model["data_fingerprint"]
     write_json(study.data_file, {"fingerprint": fingerprint, "tier": "rsna"})
-    for name, is_raster in (("curve", False), ("raw_grid", True), ("cloud", False)):
+    alt = "A made-up figure of four words."
+    for name, is_raster, n in (
+        ("curve", False, 1),
+        ("raw_grid", True, 1),
+        ("cloud", False, 1),
+        ("mean_of_few", True, 29),
+        ("mean_of_many", True, 30),
+    ):
         figure, axes = plt.subplots(figsize=(1, 1))
         axes.plot([0, 1], rasterized=name == "cloud")
-        alt = "A made-up figure of four words."
-        drawing = Drawing(figure, name, alt=alt, caption=f"The {name}", is_raster=is_raster)
-        study.results.save(drawing, [])
+        study.results.save(Drawing(figure, name, alt, f"The {name}", "", is_raster, n), [])
     study.results.table(pd.DataFrame({"n": [3]}), "counts")
     study.results.variables("sex", {"answer": "The image tells the sexes apart."})
     write_study_variables(replace(study, notebook=""))
@@ -60,7 +65,8 @@ def test_runs_are_published_without_predictions_and_weights(finished):
 def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(finished):
     text = publish(finished).read_text()
     assert "| figures/curve.svg | The curve | 05_train |" in text
-    assert "raw_grid" not in text and "cloud" not in text
+    assert "raw_grid" not in text and "cloud" not in text and "mean_of_few" not in text
+    assert "| figures/mean_of_many.png | The mean_of_many | 05_train |" in text
     assert "| tables/counts.csv | a table of the deck | 05_train |" in text
     assert "| variables/study.yml | numbers of the deck | h2a report |" in text
     assert "| runs/resnet18/seed-0/history.csv |" in text
@@ -95,7 +101,7 @@ def test_a_study_that_was_never_made_says_how_to_make_it(finished, tmp_path):
 
 def test_pictures_are_named_as_withheld(finished):
     published = publish(finished).parent / "published.json"
-    assert read_json(published)["withheld"] == ["cloud", "raw_grid"]
+    assert read_json(published)["withheld"] == ["cloud", "mean_of_few", "raw_grid"]
 
 
 def test_a_table_of_single_children_is_refused(finished):
@@ -113,8 +119,10 @@ def test_git_keeps_no_radiograph_and_no_row_of_a_child_of_the_real_study():
     if done.returncode:
         pytest.skip("not in a checkout")
     kept = [ROOT / line for line in done.stdout.splitlines()]
-    assert not [file for file in kept if file.suffix in IMAGES or file.suffix == ".ipynb"]
+    assert not [file for file in kept if file.suffix == ".ipynb"]
     for file in kept:
+        if file.suffix in IMAGES:
+            assert read_json(file.with_suffix(".json"))["averaged_over"] >= LEAST_AVERAGED, file
         if file.suffix == ".csv":
             assert not PER_CHILD & set(pd.read_csv(file, nrows=0).columns), file
 

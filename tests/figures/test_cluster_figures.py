@@ -1,10 +1,13 @@
 """Figures of question 3, for few and many hands, and the plane that is explored."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from h2a_lib.analysis.bands import band_of
 from h2a_lib.analysis.clusters import groups
 from h2a_lib.analysis.clusters.groups import Representation
 from h2a_lib.figures import clusters as draw
@@ -54,6 +57,7 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
         assert f"n = {n}" in drawing.caption and not drawing.caption.endswith(".")
         assert drawing.finding.endswith(".")
         assert ("Too few hands" in drawing.finding) == (n < groups.MIN_HANDS)
+    draw.mean_hands(shown, hands, images, "phantom").figure.canvas.draw()
     hands["id"] = [f"$\\frac{{${k}" for k in range(n)]  # a letter, not the start of a formula
     explore.point_and_hand(shown, hands, images, n - 1, "age").canvas.draw()
 
@@ -77,6 +81,26 @@ def test_hands_of_a_group_are_hands_of_that_group():
         hand = int(axes.images[0].get_array()[0, 0])
         assert of_group[hand] == i // draw.HANDS_PER_GROUP
     assert drawing.is_raster and "100 % male" in drawing.finding and "0 % male" in drawing.finding
+
+
+@pytest.mark.parametrize(("tier", "n_empty", "least"), [("phantom", 0, 1), ("rsna", 10, 30)])
+def test_an_average_is_of_its_hands_and_fewer_than_thirty_patients_have_none(tier, n_empty, least):
+    clusterings, _, _, hands, images = study(80)
+    drawing = draw.mean_hands(clusterings[0], hands, images, tier)
+    assert drawing.averaged_over == least and "n = 80" in drawing.caption
+    places = itertools.product((0, 1), range(6))
+    band, male = band_of(hands["age_months"]), hands["male"]
+    of_group = clusterings[0].groups["features", 2]
+    empty = 0
+    for (row, column), axes in zip(places, drawing.figure.axes, strict=True):
+        members = (of_group == row) if column == 5 else (male == row) & (band == column)
+        assert axes.get_xlabel() == f"n = {members.sum()}"
+        if axes.images:
+            mean = axes.images[0].get_array()
+            assert np.allclose(mean, images[np.asarray(members)].mean(axis=0), atol=0.01)
+        else:
+            empty += 1
+    assert empty == n_empty
 
 
 def test_moving_along_the_plane_shows_another_hand(monkeypatch):

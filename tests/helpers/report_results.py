@@ -112,6 +112,7 @@ RADIOGRAPHS = {
     "saliency_age",
     "saliency_sex",
     "cluster_hands",
+    "mean_hands",
 }
 
 

@@ -84,6 +84,11 @@ def place(pictures: NDArray, placements: NDArray[np.float64]) -> NDArray[np.floa
     )
 
 
+def registered(images: Images) -> NDArray[np.float32]:
+    """Move hands, (n, s, s), so that centre, long axis and area agree."""
+    return place(images, np.stack([placement(image) for image in images]))
+
+
 def averages_by_band(
     images: Images, maps: NDArray[np.float32], age_months: Sequence[float]
 ) -> list[tuple[str, int, NDArray[np.float32], NDArray[np.float32]]]:
@@ -156,7 +161,12 @@ def known_marker(
 
 
 def subset(frame: pd.DataFrame, most: int) -> NDArray[np.int64]:
-    """Draw positions of at most `most` rows, sorted; the same hands whatever the rows' order."""
+    """Draw positions of at most `most` rows, sorted; the same hands whatever the rows' order.
+
+    As many of each age band, as far as there are.
+    """
     order = np.argsort(frame["id"].astype(str).to_numpy(), kind="stable")
-    drawn = np.random.default_rng(0).permutation(len(frame))[:most]
-    return np.sort(order[drawn])
+    drawn = order[np.random.default_rng(0).permutation(len(frame))]
+    band = pd.Series(band_of(frame["age_months"].to_numpy()[drawn]))
+    rank_in_band = band.groupby(band).cumcount().to_numpy()
+    return np.sort(drawn[np.argsort(rank_in_band, kind="stable")[:most]])

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from h2a_lib.analysis.saliency.maps import (
     Answer,
     Attention,
-    Maps,
     against_chance,
     attention,
     complement,
@@ -28,7 +27,6 @@ from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
 Average = tuple[str, int, NDArray[np.float32], NDArray[np.float32]]
-CASES = 2
 OFF_HAND = "off_hand"
 COLUMNS = {"age": "predicted_age_months", "sex": "male_probability"}
 
@@ -38,18 +36,14 @@ class SaliencyStudy:
     """Where a network looks.
 
     `averages` are of registered hands and Grad-CAM maps, `occluded_averages` of those and the maps
-    of occlusion: (band, n, image, map). `cases`, with their maps `cams` and `occluded`, are single
-    hands, (<= 2, s, s) each. `table` is from `maps.sanity`. `regions` has the share of Grad-CAM,
-    and of occlusion: on phantoms on marker, border and hand, which are known; on other hands off
-    the hand's estimated outline. `n` hands stand behind the averages and the sanity check.
+    of occlusion: (band, n, image, map). `table` is from `maps.sanity`. `regions` has the share of
+    Grad-CAM, and of occlusion: on phantoms on marker, border and hand, which are known; on other
+    hands off the hand's estimated outline. `n` hands stand behind all of them.
     """
 
     answer: Answer
     averages: list[Average]
     occluded_averages: list[Average]
-    cases: NDArray[np.uint8]
-    cams: Maps
-    occluded: Maps
     table: pd.DataFrame
     regions: dict[str, tuple[Attention, Attention]]
     n: int
@@ -143,9 +137,6 @@ def study_saliency(
         answer=answer,
         averages=averages_by_band(images, cams, frame["age_months"]),
         occluded_averages=averages_by_band(images, occluded, frame["age_months"]),
-        cases=images[:CASES],
-        cams=cams[:CASES],
-        occluded=occluded[:CASES],
         table=sanity(
             predictor.network,
             pixels,
