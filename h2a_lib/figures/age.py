@@ -145,7 +145,7 @@ def external(
     return Drawing(
         figure,
         "age_external",
-        alt=f"Estimated against labelled bone age on external images, and errors by age. {sentence}",
+        alt=f"Estimated against labelled bone age on external images; errors by age. {sentence}",
         caption=f"Images from another source, n = {len(frame):,}; left: estimated against labelled "
         f"age; right: error by age and sex{density.key(len(frame))}",
         finding=sentence,
