@@ -52,13 +52,13 @@ COPIES = {
     "compressed": compress,
     "resized": shrink,
     "brightened": lambda image: (image * 0.8 + 40).clip(0, 255).astype(np.uint8),
-    "turned by 2°": lambda image: turn(image, 2),
-    "turned by 3°": lambda image: turn(image, 3),
-    "turned by 5°": lambda image: turn(image, -5),
+    "rotated by 2°": lambda image: turn(image, 2),
+    "rotated by 3°": lambda image: turn(image, 3),
+    "rotated by 5°": lambda image: turn(image, -5),
     "cropped by 2 %": lambda image: crop(image, 0.02),
     "cropped by 3 %": lambda image: crop(image, 0.03),
     "mirrored": mirror,
-    "mirrored, turned, cropped": lambda image: crop(turn(mirror(image), 3), 0.03),
+    "mirrored, rotated, cropped": lambda image: crop(turn(mirror(image), 3), 0.03),
 }
 
 

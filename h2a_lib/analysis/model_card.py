@@ -159,15 +159,16 @@ def model_card(
         ),
         "## What it is not for",
         "Hands of adults; children with growth disorders or fractures (it is unknown whether the"
-        " data contain any); views other than posteroanterior; labels of another standard than the"
-        " data's. Ancestry is not recorded, nor does the standard behind the labels reflect it.",
+        " data contain any); views other than posteroanterior; bone age by another standard than"
+        " that of the labels. The data do not record ancestry, and the standard does not account"
+        " for it.",
     ]
     evaluated = [*predictions.groupby("split", sort=True)]
     if external is not None:
         evaluated.append(("external", external))
     for split, hands in evaluated:
         if split == "external" and external_source:
-            parts += ["## Hands of another source", external_source]
+            parts += ["## Images from another source", external_source]
         if config.estimates_age:
             parts += _age_part(str(split), hands, selection)
         if config.estimates_sex:
@@ -200,8 +201,8 @@ def _age_part(split: str, hands: pd.DataFrame, selection: pd.DataFrame) -> list[
         inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
         lines.append(
             f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
-            f" hands, contained the label of {inside['coverage'] * 100:.1f} % of"
-            f" n = {inside['n']:,}."
+            f" hands, contained {inside['coverage'] * 100:.1f} % of the labels"
+            f" (n = {inside['n']:,})."
         )
     return lines
 
@@ -216,9 +217,9 @@ def _sex_part(split: str, hands: pd.DataFrame, threshold: float) -> list[str]:
     ]
     return [
         f"## Sex, {split}",
-        f"AUC {area.text(digits=3)}. Classified as male from a probability of {threshold:.3f},"
-        " chosen on the selection hands. The age label alone may predict sex better than chance:"
-        " compare with the baselines of the report.",
+        f"AUC {area.text(digits=3)}. A hand is classified as male from a probability of"
+        f" {threshold:.3f}, chosen on the selection hands. The age label alone may predict sex"
+        " better than chance: compare with the baselines of the report.",
         "\n".join(
             [
                 "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",

@@ -231,9 +231,9 @@ def predict_files(
     """
     check_estimates(run)
     if run.config.sex_input and male is None:
-        raise UserError(f"{run.name} has sex as an input: say --sex male or --sex female")
+        raise UserError(f"{run.name} has sex as an input: add --sex male or --sex female")
     if male is not None and not run.config.sex_input:
-        raise UserError(f"{run.name} has no sex as an input and would not use it: leave out --sex")
+        raise UserError(f"{run.name} has no sex input: leave out --sex")
     predictor = _FilePredictor.of(run)
     config = run.config
     predictions: list[Prediction] = []
@@ -244,7 +244,7 @@ def predict_files(
     for file in _expand(files):
         its_sex = male.get(id_of(file.name)) if isinstance(male, Mapping) else male
         if config.sex_input and its_sex is None:
-            unreadable.append(UnreadableFile(str(file), "the labels have no sex for it"))
+            unreadable.append(UnreadableFile(str(file), "the labels give no sex for it"))
             continue
         try:
             inputs.append(
@@ -351,7 +351,7 @@ def score(predictions: Predictions, labels: pd.DataFrame) -> str:
             frame["age_months"].between(frame["low_months"], frame["high_months"])
         )
         level = f"{frame['level'].iloc[0] * 100:g} %"
-        lines.append(f"  {level} intervals contain the label of {inside.text('%', scale=100)}")
+        lines.append(f"  {level} intervals contain {inside.text('%', scale=100)} of the labels")
     if frame["male_probability"].notna().all() and frame["male"].nunique() == 2:
         area = auc(frame["male"].to_numpy(bool), frame["male_probability"].to_numpy(float))
         lines.append(f"  AUC for sex {area.text(digits=3)}")

@@ -52,7 +52,7 @@ def blind_to_sex(runs: Iterable[Run]) -> list[Run]:
     blind = [run for run in runs if run.config.task == "age" and not run.config.sex_input]
     if not blind:
         raise UserError(
-            "every run of the study has the sex as input or target: add one with task: age "
+            "every run of the study has sex as an input or a target: add one with task: age "
             "and without sex_input to the profile's experiments in study.yaml"
         )
     return blind

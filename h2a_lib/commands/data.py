@@ -27,8 +27,12 @@ def phantom(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every pixel.")] = 0,
     height_px: Annotated[int, typer.Option(min=64, help="Median height of the images.")] = 640,
-    heaping: Annotated[float, typer.Option(min=0, max=1, help="Share of heaped labels.")] = 0.0,
-    reader_noise: Annotated[float, typer.Option(min=0, help="SD of the labels, months.")] = 0.0,
+    heaping: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of labels moved to an atlas plate.")
+    ] = 0.0,
+    reader_noise: Annotated[
+        float, typer.Option(min=0, help="SD of simulated reader error, in months.")
+    ] = 0.0,
     growth_chart: Annotated[
         bool, typer.Option("--growth-chart", help="Draw the growth chart instead.")
     ] = False,

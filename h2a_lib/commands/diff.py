@@ -21,7 +21,7 @@ LONGEST = 80
 
 def command(
     a: Annotated[str, typer.Argument(help="A study, a results folder, or REVISION:FOLDER of git.")],
-    b: Annotated[str, typer.Argument(help="The other one.")],
+    b: Annotated[str, typer.Argument(help="The study to compare it with.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two studies: settings, data, versions, then the numbers that differ.

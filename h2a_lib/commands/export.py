@@ -34,14 +34,14 @@ def command(
     ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The model's file, or the folder.")] = None,
     terms: Annotated[
-        str, typer.Option(help="Of a release: the terms of its data; printed with predictions.")
+        str, typer.Option(help="For a release: terms of its data, printed with predictions.")
     ] = "",
     external: Annotated[
         Path | None,
-        typer.Option(help="Of a release: a data folder of other hands, whose errors it reports."),
+        typer.Option(help="For a release: another data folder, whose errors the card adds."),
     ] = None,
     external_source: Annotated[
-        str, typer.Option(help="What these hands are, in a sentence for the card.")
+        str, typer.Option(help="What these images are, in a sentence for the card.")
     ] = "",
 ) -> None:
     """Write a run's network, with its normalisation inside, and its model card."""
@@ -50,7 +50,7 @@ def command(
         typer.echo(short(release(loaded, out, terms, external, external_source)))
         return
     if terms or external or external_source:
-        raise UserError("--terms and --external belong to a release: say --to release")
+        raise UserError("--terms and --external belong to a release: add --to release")
     for file in export(loaded, to, out):
         typer.echo(short(file))
 

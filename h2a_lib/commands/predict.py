@@ -36,20 +36,21 @@ class Sex(StrEnum):
 
 def command(
     files: Annotated[
-        list[Path], typer.Argument(help="Radiographs of any format, or folders of them.")
+        list[Path], typer.Argument(help="Radiographs in any supported format, or folders.")
     ],
     run: Annotated[
         Path | None,
         typer.Option(help="A finished run, or a released one; by default those of the library."),
     ] = None,
     sex: Annotated[
-        Sex | None, typer.Option(help="Estimate the age given the sex: of all, or by the labels.")
+        Sex | None,
+        typer.Option(help="Sex, if known: of all hands, or labels to take it from --labels."),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="A CSV with id, bone age and sex: score the estimates.")
+        Path | None, typer.Option(help="A CSV with id, bone age and sex, to score the estimates.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a file.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per file.")] = False,
     explain: Annotated[
         Path | None, typer.Option(help="Draw Grad-CAM maps of the first 24 hands to this PNG.")
     ] = None,
@@ -68,7 +69,7 @@ def command(
     loaded = open_run(run or (SEX_GIVEN if sex else IMAGE_ALONE))
     known = _read_labels(labels)
     if sex is Sex.labels and known is None:
-        raise UserError("--sex labels: say with --labels where they are")
+        raise UserError("--sex labels: name the label table with --labels")
     male: bool | Mapping[str, bool] | None = None if sex is None else sex is Sex.male
     if sex is Sex.labels and known is not None:
         male = known["male"].to_dict()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # A run's record; its predictions are of single children, and its weights are large.
 RECORD = {
     "config.yaml": "every setting of the run",
-    "history.csv": "error and learning rate, one row an epoch",
-    "metrics.json": "errors on the validation radiographs, by the best epoch",
+    "history.csv": "error and learning rate, one row per epoch",
+    "metrics.json": "errors on the validation radiographs, at the best epoch",
     "provenance.json": "commit, packages, machine, seconds",
 }
 # Columns that would make a table one of children.

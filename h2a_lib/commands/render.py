@@ -22,7 +22,7 @@ def command(
     results: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, help="A folder of published results, not a profile's."
+            exists=True, file_okay=False, help="A folder of published results instead of a profile."
         ),
     ] = None,
     stand_ins: Annotated[

@@ -23,10 +23,10 @@ DataOption = Annotated[
     typer.Option(help="A folder of radiographs (CSV and images) instead of the profile's own."),
 ]
 AgeUnitOption = Annotated[
-    str | None, typer.Option(help="months or years, where the heading does not say.")
+    str | None, typer.Option(help="months or years, if the heading does not say.")
 ]
 ColumnsOption = Annotated[
-    str, typer.Option(help="Headings of your own: 'id=Patient,age_years=Age,sex=Gender'.")
+    str, typer.Option(help="Your column headings: 'id=Patient,age_years=Age,sex=Gender'.")
 ]
 CoresOption = Annotated[int | None, typer.Option(min=1, help="Processor cores; all by default.")]
 RendererOption = Annotated[

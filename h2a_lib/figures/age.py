@@ -68,7 +68,7 @@ def scatter(
     return Drawing(
         figure,
         "age_scatter",
-        alt=f"Estimated against labelled bone age, and errors beside baselines. {answer}",
+        alt=f"Estimated against labelled bone age, and errors beside those of baselines. {answer}",
         caption=f"Left: estimated against labelled age; right: errors; n = {len(predictions):,}"
         f"{density.key(len(predictions))}",
         finding=answer,
@@ -145,8 +145,8 @@ def external(
     return Drawing(
         figure,
         "age_external",
-        alt=f"Estimated against labelled bone age of another source, and errors by age. {sentence}",
-        caption=f"Images of another source, n = {len(frame):,}; left: estimated against labelled "
+        alt=f"Estimated against labelled bone age on external images; errors by age. {sentence}",
+        caption=f"Images from another source, n = {len(frame):,}; left: estimated against labelled "
         f"age; right: error by age and sex{density.key(len(frame))}",
         finding=sentence,
     )
@@ -199,8 +199,8 @@ def intervals(
     return Drawing(
         figure,
         "age_conformal",
-        alt=f"Coverage of prediction intervals by true and by estimated age; error against share "
-        f"answered. {sentence}",
+        alt=f"Coverage of prediction intervals by labelled and by estimated age; error against "
+        f"share answered. {sentence}",
         caption="Left: coverage, 95 % CI, pale: fewer than 30; right: abstention; "
         f"n = {int(by_true['n'].iloc[-1]):,}",
         finding=f"{sentence} {summary.abstention_sentence(curve)}",
@@ -230,7 +230,7 @@ def quantiles(by_method: pd.DataFrame, nominal: float) -> Drawing | None:
     return Drawing(
         figure,
         "age_quantile",
-        alt=f"Coverage of each kind of interval by true and by estimated age. {sentence}",
+        alt=f"Coverage of each kind of interval by labelled and by estimated age. {sentence}",
         caption=f"Coverage by age band, 95 % CI; n = {int(by_method['n'].iloc[0]):,}",
         finding=sentence,
     )
@@ -244,9 +244,9 @@ def robustness(table: pd.DataFrame) -> Drawing:
     return Drawing(
         figure,
         "robustness",
-        alt=f"Change in error under {len(table)} changes of the picture. {sentence}",
-        caption=f"Change in MAE, paired, n = {table['n'].iloc[0]:,}; black: its 95 % CI lies above "
-        "0, green: below; labelled: the most harmful strength of each kind",
+        alt=f"Change in error under {len(table)} changes of the image. {sentence}",
+        caption=f"Paired change in MAE, n = {table['n'].iloc[0]:,}; black: 95 % CI above 0, green: "
+        "below 0; labelled: the most harmful strength of each kind",
         finding=sentence,
     )
 
@@ -527,7 +527,7 @@ def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
     axes.set(xlabel="Bone age (years)\nnumber: median width (months)", ylabel="Share inside")
     axes.set_ylim(max(-0.2, low - 0.2), 1.03)
     for fill, colour, label in (
-        ("full", BLUE, "by true age"),
+        ("full", BLUE, "by labelled age"),
         ("none", BLUE, "by estimated age"),
         ("full", VERMILLION, f"below {nominal * 100:g} %"),
     ):
@@ -549,7 +549,7 @@ def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
     x = curve["answered"] * 100
     axes.fill_between(x, curve["mae_months_low"], curve["mae_months_high"], color=BLUE, alpha=0.18)
     axes.plot(x, curve["mae_months"], color=BLUE, label="by uncertainty")
-    axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="by true error")
+    axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="by actual error")
     axes.axhline(curve["mae_months"].iloc[-1], color=BLACK, lw=1, ls="--", label="at random")
     axes.set(
         xlabel="Hands answered (%)\nthe others are left out",

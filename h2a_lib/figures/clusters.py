@@ -28,7 +28,7 @@ from h2a_lib.figures.style import (
 )
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
 
-NUISANCE = "how it was taken, at most"
+NUISANCE = "acquisition (highest)"
 HANDS_PER_GROUP = 8
 # Red and blue are the sexes' colours: groups take others.
 GROUP_COLOURS = (GREEN, PURPLE)
@@ -171,7 +171,7 @@ def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarra
     return radiographs(
         figure,
         "cluster_hands",
-        alt=f"Up to eight radiographs of each of two groups that K-means finds. {finding}",
+        alt=f"Up to eight radiographs from each of two K-means groups. {finding}",
         caption=caption,
         finding=finding,
     )
@@ -238,7 +238,7 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     n : int
         Hands.
     """
-    caption = f"Agreement with sex, age and nuisances, n = {n:,}; grey: by chance, to 95 %"
+    caption = f"Agreement with sex, age and acquisition, n = {n:,}; grey: 95 % range by chance"
     answer = summary.answer(table, baseline)
     if baseline is None:
         figure, sentence = _too_few(n)
@@ -291,7 +291,7 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     return Drawing(
         figure,
         "clusters_agreement",
-        alt="Agreement of groups with sex, age band and how the radiograph was taken, for each "
+        alt="Agreement of groups with sex, age band and how the radiograph was acquired, for each "
         f"representation, beside chance and one age threshold. {answer}",
         caption=caption,
         finding=answer,

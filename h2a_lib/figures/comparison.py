@@ -288,15 +288,15 @@ def forest(comparison: Comparison) -> Drawing | None:
     _draw_forest(comparison, rows, axes)
     left_out = len(comparison.table) - len(rows)
     caption = [
-        "Validation error less that of the default",
-        "95 % CI each, verdicts adjusted for their number (Holm)",
+        "Validation error minus that of the default",
+        "unadjusted 95 % CI; verdicts adjusted for their number (Holm)",
         f"grey band: margin of {comparison.margin_months:g} month"
         + ("" if comparison.margin_months == 1 else "s"),
     ]
     if not comparison.noise.is_known:
         caption[1] = "95 % CI over children alone (one seed each)"
     if any(_has_other_budget(comparison, name) for name in rows["experiment"]):
-        caption.append("* other epochs or amount of data too")
+        caption.append("* also other epochs or amount of data")
     if left_out:
         caption.append(f"{left_out} more in the table")
     return Drawing(

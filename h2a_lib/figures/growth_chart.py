@@ -77,7 +77,7 @@ def draw_timeline(axes: Axes) -> Axes:
     axes.set_ylim(-0.7, len(names) - 0.3)
     axes.set_xlim(0, OLDEST_MONTHS / 12)
     axes.set_xticks(range(20))
-    axes.set_xlabel("bone age (years): dot = first seen; bar = fused; arrow = adult size")
+    axes.set_xlabel("bone age (years): dot = first visible; bar = fused; arrow = adult size")
     for sex, _, colour in _SEXES:
         axes.plot([], [], color=SEX_COLOURS[colour], linewidth=2.4, label=sex)
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)

@@ -328,9 +328,9 @@ def geometry(
         figure,
         "geometry",
         alt=f"{len(hands)} hands as stored, centre cropped, padded with black and squashed to a "
-        f"square. The crop cuts off {text['crop_hand_cut']} of hand and forearm in the median.",
+        f"square. The crop cuts off a median of {text['crop_hand_cut']} of hand and forearm.",
         caption=f"{len(hands)} hands in each geometry, {size_px} px; orange: what the centre crop "
-        f"keeps; cut off in the median: {text['crop_cut']} of the picture, n = {len(measured):,}",
+        f"keeps; median cut off: {text['crop_cut']} of the image, n = {len(measured):,}",
         finding=population.geometry_sentence(measured),
     )
 
@@ -368,8 +368,8 @@ def pixel_normalisation(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
         alt=f"{len(hands)} hands without normalisation, normalised as a batch and each alone, "
         "with the histogram of each hand's pixels. After instance normalisation, dark and bright "
         "hands look alike.",
-        caption=f"Pixels of {len(hands)} hands by none, batch and instance normalisation; a line "
-        "in the colour of each hand",
+        caption=f"Pixels of {len(hands)} hands without normalisation, by batch and by instance; "
+        "one line colour for each hand",
         finding=f"The mean grey of these {len(hands)} hands ranges from {means.min():.0f} to "
         f"{means.max():.0f} of 255. Instance normalisation sets every mean to 0 and every SD to 1, "
         "so this difference cannot reach the network; batch normalisation keeps it.",
@@ -400,9 +400,9 @@ def contrast(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
         "contrast",
         alt=f"{len(hands)} hands as stored, histogram-equalised, and equalised locally with "
         "limited contrast (CLAHE), with the histogram of each hand's pixels.",
-        caption=f"Contrast of {len(hands)} hands: none, equalised, CLAHE; a line in the colour "
-        "of each hand",
-        finding=f"The darkest quarter of each picture, mostly background, has mean grey "
+        caption=f"Contrast of {len(hands)} hands: as stored, equalised, CLAHE; one line colour for "
+        "each hand",
+        finding=f"The darkest quarter of each image, mostly background, has a mean grey of "
         f"{stored:.0f} as stored, {equalised:.0f} after equalisation and {clahe:.0f} after CLAHE "
         f"(n = {len(hands)}).",
     )

@@ -86,7 +86,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_title(f"sanity check: {'passed' if passes(table) else 'FAILED'}", fontsize=12)
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(x, stages["stage"], fontsize=12, rotation=30)
-    axes.set(ylabel="Rank correlation", xlabel="random from the answer down to")
+    axes.set(ylabel="Rank correlation", xlabel="randomised from the output down to")
     axes.set_ylim(min(-0.3, axes.get_ylim()[0]), 1.6)
     axes.set_yticks([0, 0.5, 1])
     return axes

@@ -177,8 +177,8 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
         alt="Share of boys against the estimated probability of male, and the spread of "
         f"probabilities by sex. {finding}",
         caption=f"Calibration and spread of the probability of male, n = {len(predictions):,}",
-        finding=f"{finding}. A bin is calibrated where the interval of its share of boys holds "
-        "its mean probability.",
+        finding=f"{finding}. A bin is calibrated if the interval of its share of boys "
+        "contains its mean probability.",
     )
 
 

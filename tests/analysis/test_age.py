@@ -205,7 +205,7 @@ def test_the_answer_calls_a_tie_a_tie_and_worse_worse():
 
 def test_an_error_below_the_noise_of_real_labels_is_suspected_of_a_leak():
     frame = hands()
-    assert "suspect a leak" in answer(frame, predicted(frame, 2.0), "rsna")
+    assert "suggests leakage" in answer(frame, predicted(frame, 2.0), "rsna")
     assert "leak" not in answer(frame, predicted(frame, 2.0), "phantom")
 
 
@@ -219,6 +219,6 @@ def test_errors_are_reported_by_kind_of_picture():
     assert flat["beyond_24"].to_dict() == {True: 1, False: 0}
     sentence = age.kinds_sentence(table)
     assert sentence == (
-        "MAE by kind of picture: flat 40.0 months (n = 3, few) against 0.7 (n = 3, few)."
+        "MAE by kind of image: flat 40.0 months (n = 3, few) against 0.7 (n = 3, few)."
     )
-    assert age.kinds_sentence(table[table["kind"] == "never"]) == "All pictures are of a kind."
+    assert age.kinds_sentence(table[table["kind"] == "never"]) == "All images are of one kind."

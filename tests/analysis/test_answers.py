@@ -117,7 +117,7 @@ def test_a_constant_estimate_is_not_said_to_be_corrected():
     frame = hands_of(200).assign(predicted_age_months=120.0)
     ways = age_report.options(frame, frame, calibration.corrected(frame, frame), [frame])
     pull = calibration.measures(frame)["pull"]
-    assert "hardly follow" in age_report.pull_sentence(pull, ways.set_index("option"))
+    assert "hardly depend" in age_report.pull_sentence(pull, ways.set_index("option"))
 
 
 def test_unbounded_intervals_are_said_to_be_so():
@@ -131,17 +131,17 @@ def test_a_band_that_its_intervals_fail_is_named():
     oldest = intervals["age_months"] >= 192
     table = conformal.coverage(intervals.assign(covered=intervals["covered"] & ~oldest))
     sentence = age_report.conformal_sentence(table, 0.9)
-    assert "They fail at 16–20 years, with 0.0 %" in sentence
-    assert "fail" not in age_report.conformal_sentence(conformal.coverage(intervals), 0.5)
+    assert "falls short at 16–20 years, with 0.0 %" in sentence
+    assert "falls short" not in age_report.conformal_sentence(conformal.coverage(intervals), 0.5)
 
 
 @pytest.mark.parametrize(
     ("errors", "verdict"),
     [
-        ([60, 50, 40, -55, -45, -41, -42, 43, 1, -2], "40 to 60 months off, 4 of 8 too young"),
-        ([60, 50, 40, 1], "1 to 60 months off, all too old"),
-        ([-40.2, -40, 40, 1, 1], "1 to 40 months off, 3 of 5 too old"),
-        ([-40.2, -39.8], "40 months off, all too young"),
+        ([60, 50, 40, -55, -45, -41, -42, 43, 1, -2], "40 to 60 months, 4 of 8 underestimated"),
+        ([60, 50, 40, 1], "1 to 60 months, all overestimated"),
+        ([-40.2, -40, 40, 1, 1], "1 to 40 months, 3 of 5 overestimated"),
+        ([-40.2, -39.8], "40 months, all underestimated"),
     ],
 )
 def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, verdict):
@@ -157,7 +157,7 @@ def test_saliency_is_studied_and_drawn_for_both_answers(run, images, answer, tmp
     assert seeing.n == len(images)
     assert sum(n for _, n, *_ in seeing.averages) == len(images)
     assert list(seeing.regions) == ["off_hand"]  # squares are no phantoms
-    assert seeing.regions_sentence().startswith("On the hand, by its estimated outline, lie")
+    assert seeing.regions_sentence().startswith("The hand (by its estimated outline) covers")
     results.variables("saliency", seeing.variables())
     drawing = draw_saliency.saliency(seeing, run.name)
     assert drawing.name == f"saliency_{answer}" and drawing.is_raster
@@ -179,7 +179,7 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
     )
     message = study_saliency([run], pictures, frame, "age", folder).variables()
     assert message["regions_sentence"].startswith(
-        ("On the hand lie", "No hand is found, or the maps")
+        ("The hand covers", "No hand was detected, or the maps")
     )
     assert message["regions_verdict"]
 
@@ -200,10 +200,10 @@ def saliency_study(on_hand, sanity=0.1, n=100):
         (saliency_study((0.4, 0.5)), "the network looks at the hand more than by chance"),
         (saliency_study((0.1, 0.1)), "the network looks at the hand less than by chance"),
         (saliency_study((0.18, 0.24)), "the network looks at the hand as much as by chance"),
-        (saliency_study((0.4, 0.2)), "Grad-CAM and occlusion do not agree on the hand"),
+        (saliency_study((0.4, 0.2)), "Grad-CAM and occlusion disagree about the hand"),
         (
             saliency_study((0.4, 0.5), sanity=0.6),
-            "the maps fail their sanity check: they show the picture",
+            "the maps fail their sanity check: they show the image",
         ),
         (
             saliency_study((0.4, 0.5), sanity=np.nan, n=0),
@@ -261,7 +261,7 @@ def test_hands_are_clustered_by_a_network_without_the_sex_as_input_or_target(run
         tmp_path / "told", n=20, n_validation=8, epochs=1, width=0.25, sex_input=True
     )
     assert selection.blind_to_sex([run, given_sex, blind]) == [blind]
-    with pytest.raises(UserError, match="every run of the study has the sex as input or target"):
+    with pytest.raises(UserError, match="every run of the study has sex as an input or a target"):
         selection.blind_to_sex([run, given_sex])
 
 

@@ -38,7 +38,7 @@ def test_at_least_30_changes_of_the_kinds_asked_for():
     assert len(CHANGES) >= 30
     assert len({change.name for change in CHANGES}) == len(CHANGES)
     assert {change.family for change in CHANGES} >= {
-        "turned", "mirrored", "brightness", "contrast", "inverted", "blurred", "noise",
+        "rotated", "mirrored", "brightness", "contrast", "inverted", "blurred", "noise",
         "resolution", "JPEG", "cropped", "marker",
     }  # fmt: skip
 

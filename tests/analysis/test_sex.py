@@ -181,15 +181,13 @@ def test_a_score_that_knows_only_the_label_adds_nothing_beyond_it():
     outcome = closest_match(frame)
     assert outcome.caliper_months == 0
     assert outcome.estimate.low < 0.5 < outcome.estimate.high
-    assert "a tie with chance" in answer(frame, lattice(seed=1))
+    assert "not distinguishable from chance" in answer(frame, lattice(seed=1))
 
 
 def test_a_score_that_reads_the_image_adds_to_the_label():
     frame = hands(strength=2)
     assert closest_match(frame).estimate.low > 0.5
-    assert answer(frame, hands(seed=1)).startswith(
-        "Yes, beyond the label of age: in same-age pairs"
-    )
+    assert answer(frame, hands(seed=1)).startswith("Yes, beyond the age label: in same-age pairs")
 
 
 def test_pairs_are_as_close_as_there_are_enough_of():
@@ -202,7 +200,7 @@ def test_no_pair_at_all_is_not_an_error():
     frame = hands(20)
     frame["age_months"] = np.where(frame["male"], 200.0, 20.0)
     assert age_matched(frame).pairs == 0
-    assert "cannot be said" in answer(frame, hands())
+    assert "beyond the age label is unknown" in answer(frame, hands())
 
 
 def test_one_pair_is_counted():
@@ -341,8 +339,8 @@ def test_a_score_made_from_maturity_alone_is_said_to_be_no_more():
     assert result.added.low <= 0 <= result.added.high
     assert abs(result.added.value) < 0.01
     message = summary.answer(train, frame, result)
-    assert message.startswith("Beyond the label of age, but not shown beyond maturity")
-    assert result.verdict() == "no more than maturity is shown"
+    assert message.startswith("Beyond the age label, but not shown beyond maturity")
+    assert result.verdict() == "nothing beyond maturity is shown"
 
 
 def test_what_a_score_knows_beyond_maturity_is_found():
@@ -351,7 +349,7 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     assert result.is_beyond and result.added.value > 0.05
     assert result.same_maturity.estimate.low > 0.5
     assert summary.answer(train, frame, result).startswith(
-        "Yes, beyond the label of age and beyond maturity: in same-age pairs the boy receives"
+        "Yes, beyond the age label and beyond estimated maturity: in same-age pairs the boy"
     )
     assert result.variables()["maturity_added"].startswith("+0.")
     table = result.table.set_index("name")["auc"]
@@ -372,7 +370,7 @@ def test_few_hands_leave_maturity_open(n):
     frame.loc[:1, "male"] = [True, False]
     result = maturity(children(200, 1), children(8, 2), frame)
     assert "too few selection hands of one sex" in result.sentence()
-    assert result.verdict() == "what maturity explains is not known"
+    assert result.verdict() == "the share of maturity is not known"
 
 
 def test_estimates_of_another_run_are_joined_by_id():

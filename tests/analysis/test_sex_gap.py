@@ -27,7 +27,7 @@ def test_a_planted_gap_is_found_in_every_band_and_named(planted):
     assert (bands["gap_months"] - planted).abs().max() < 6
     older, younger = ("girls", "boys") if planted > 0 else ("boys", "girls")
     assert f"{older} are estimated 1" in sex_gap.verdict(table)
-    assert f"months older than {younger} of the same age" in sex_gap.verdict(table)
+    assert f"months older than {younger} of equal label" in sex_gap.verdict(table)
     assert f"{older} are estimated older than {younger}" in sex_gap.sentence(table)
 
 

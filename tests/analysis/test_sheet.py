@@ -24,10 +24,10 @@ def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(
     table = sheet.hyperparameters(listed, "smoke").set_index("setting")
     assert table.loc["depth", "default"] == "resnet18"
     assert table.loc["depth", "other_values"] == "resnet34, resnet50"
-    assert table.loc["schedule of the rate", "default"] == "exponential (gamma 0.7)"
+    assert table.loc["learning-rate schedule", "default"] == "exponential (gamma 0.7)"
     assert (
         "step (gamma 0.1, 0.5; step size 1, 4, 9, 16, 25)"
-        in (table.loc["schedule of the rate", "other_values"])
+        in (table.loc["learning-rate schedule", "other_values"])
     )
     assert set(table.index) <= set(sheet.SETTINGS.values())
 
@@ -59,7 +59,7 @@ def test_experiments_are_counted_in_the_profile_and_not_in_the_sheet(listed):
     [
         ([3, 1, 0], "the depth is varied most"),
         ([3, 3, 0], "2 of 3 are varied, none most often"),
-        ([0, 0, 0], "none of 3 is varied here"),
+        ([0, 0, 0], "none of 3 is varied"),
     ],
 )
 def test_a_title_says_which_setting_is_varied_most(counts, verdict):

@@ -91,14 +91,14 @@ def test_pictures_that_are_all_different_have_no_copy():
     hands = hands_of(clouds(60), 40)
     table = duplicates(closest_pairs(hands), hands)
     assert table["pairs"].tolist() == [20, 0, 0]
-    assert duplicates_sentence(table).startswith("No copy of a training picture was found")
+    assert duplicates_sentence(table).startswith("No copy of a training image was found")
 
 
 def test_the_sentence_states_the_recall_of_each_kind_of_copy():
     hands = hands_of(clouds(12), 8)
     text = duplicates_sentence(duplicates(closest_pairs(hands), hands))
     assert all(f"{kind} {100 * share:.0f} %" in text for kind, share in RECALL.items())
-    assert {"turned by 3°", "cropped by 3 %", "mirrored"} <= set(RECALL)
+    assert {"rotated by 3°", "cropped by 3 %", "mirrored"} <= set(RECALL)
 
 
 def test_a_copy_within_the_training_split_crosses_nothing():
@@ -148,7 +148,7 @@ def test_the_report_gets_precision_copies_and_flow_in_words():
     expected = expected_precision(hands.labels)
     assert expected["n"].eq(10).all()
     values = variables(hands.labels, expected, duplicates(closest_pairs(hands), hands))
-    assert "from n = 10 alone: MAE 5: ±2.34" in precision_sentence(expected)
+    assert "at n = 10: MAE 5: ±2.34" in precision_sentence(expected)
     assert values["flow"] == flow_sentence(hands.labels)
     assert (
         "30 labelled hands, each with one readable image: train 20, validation 10" in values["flow"]

@@ -61,7 +61,7 @@ def test_predictions_do_not_depend_on_the_other_files_of_the_call(run, files):
 
 
 def test_a_sex_that_would_not_be_used_is_refused(run, files):
-    with pytest.raises(UserError, match="has no sex as an input and would not use it"):
+    with pytest.raises(UserError, match="has no sex input: leave out --sex"):
         predict_files(files[:1], run, male=True)
 
 

@@ -118,7 +118,7 @@ def test_predictions_name_the_terms_and_are_scored_by_labels(released, files):
         if (name := one.file.rpartition("/")[2][:-4]) in ages
     ]
     assert f"mean absolute error {np.mean(errors):.1f} months" in done.output
-    assert "90 % intervals contain the label of" in done.output
+    assert "90 % intervals contain" in done.output
     assert "AUC for sex" in done.output
 
 
@@ -156,7 +156,7 @@ def test_each_hand_is_read_with_the_sex_that_its_label_states(tmp_path, files):
         name: estimates["male" if is_male else "female"][name] for name, is_male in male.items()
     }
     refused = CliRunner().invoke(cli.app, [*words, "labels"])
-    assert "say with --labels where they are" in str(refused.exception)
+    assert "name the label table with --labels" in str(refused.exception)
 
 
 def test_what_is_fitted_is_read_back_as_it_was_written(run, released, tmp_path):

@@ -74,16 +74,16 @@ VALUES = {
         "limits": "−15.1 to 14.2 months",
         "floor": "4.6 to 7.0 months (4.6 is inferred from one recipe scored on both kinds of "
         "label; single readers 5.4 to 7.0, as published)",
-        "sex_gap_verdict": "girls are estimated 10.9 months older than boys of the same age",
-        "sexes_verdict": "girls 6.6 months too old, boys 6.4 months too young",
-        "worst_verdict": "102 to 138 months off, 5 of 8 too young",
-        "sexes_sentence": f"Mean difference of girls {INTERVAL}, of boys {INTERVAL}.",
+        "sex_gap_verdict": "girls are estimated 10.9 months older than boys of equal label",
+        "sexes_verdict": "girls overestimated by 6.6 months, boys underestimated by 6.4",
+        "worst_verdict": "102 to 138 months, 5 of 8 underestimated",
+        "sexes_sentence": f"Mean signed error of girls {INTERVAL}, of boys {INTERVAL}.",
     },
-    "saliency": {"regions_verdict": "the maps fail their sanity check: they show the picture"},
+    "saliency": {"regions_verdict": "the maps fail their sanity check: they show the image"},
     "sex": {
         "auc": "0.853 (95 % CI 0.844–0.861, n = 2,611)",
         "label_auc": "0.859 (95 % CI 0.845–0.873, n = 2,611)",
-        "maturity_verdict": "0.034 of the AUC is not maturity",
+        "maturity_verdict": "the image adds 0.034 to the AUC",
         "saliency_regions_verdict": "the network looks at the hand as much as by chance",
         "calibration_finding": "Sex probabilities are miscalibrated in 3 of 10 bins; with a "
         "temperature of 1.42, in 1 of 10",

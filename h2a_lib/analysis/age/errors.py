@@ -108,9 +108,7 @@ def kinds_sentence(table: pd.DataFrame) -> str:
                 f"{kind} {number(of_kind['mae_months'])} months ({_size(of_kind)}) against "
                 f"{number(others['mae_months'])} ({_size(others)})"
             )
-    return (
-        f"MAE by kind of picture: {'; '.join(parts)}." if parts else "All pictures are of a kind."
-    )
+    return f"MAE by kind of image: {'; '.join(parts)}." if parts else "All images are of one kind."
 
 
 def _size(row: pd.Series) -> str:
@@ -284,7 +282,7 @@ def answer(
     simple = constant(train, frame)
     gain, yardstick = paired_difference(simple, frame), error(simple)
     given = "From image and sex" if with_sex_input else "From the image alone"
-    result = f"{given}, the age is estimated to within {mae.text('months')} on average"
+    result = f"{given}, bone age is estimated with a mean absolute error of {mae.text('months')}"
     always = f"always predicting the median age ({number(yardstick.value)} months)"
     if gain.is_tie:
         return f"{result}: not distinguishable from {always}."
@@ -294,5 +292,7 @@ def answer(
     sentence = f"{result}; {always} has {ratio} times that error."
     floor = noise_floor(tier)
     if floor is not None and mae.low < floor:
-        sentence += f" Below {number(floor)} months, the noise of the labels, suspect a leak."
+        sentence += (
+            f" An error below {number(floor)} months, the noise of the labels, suggests leakage."
+        )
     return sentence

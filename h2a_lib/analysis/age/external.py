@@ -43,14 +43,14 @@ def sentence(frame: pd.DataFrame, validation: pd.DataFrame, nominal: float) -> s
     """State error, bias and coverage on the other source, beside those of the validation hands."""
     measured, own = errors.metrics(frame), errors.metrics(validation)
     text = (
-        f"On images of another source the error is {measured['mae'].text('months')} and the bias "
+        f"On images from another source the error is {measured['mae'].text('months')} and the bias "
         f"{measured['bias'].text('months')}; on the study's own validation hands they are "
         f"{own['mae'].text('months')} and {own['bias'].text('months')}."
     )
     if not np.isfinite(frame["half_width_months"]).all():
         return text
     inside = share_interval(frame["covered"]).text("%", scale=100)
-    return f"{text} The {nominal * 100:g} % intervals contain the label of {inside}."
+    return f"{text} There the {nominal * 100:g} % intervals cover {inside} of the labels."
 
 
 def variables(
@@ -61,6 +61,6 @@ def variables(
         return {}
     error, own = errors.error(frame).value, errors.error(validation).value
     return {
-        "external_verdict": f"{number(error)} months, {number(own)} on its own",
+        "external_verdict": f"error {number(error)} months, {number(own)} on its own hands",
         "external_sentence": sentence(frame, validation, nominal),
     }

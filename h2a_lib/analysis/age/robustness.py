@@ -120,7 +120,7 @@ def _to_uint8(values: NDArray[np.float64]) -> Images:
 
 
 CHANGES: tuple[Change, ...] = (
-    *(Change("turned", f"{d:+d}°", affine(degrees=d)) for d in (-30, -15, -5, 5, 15, 30, 90, 180)),
+    *(Change("rotated", f"{d:+d}°", affine(degrees=d)) for d in (-30, -15, -5, 5, 15, 30, 90, 180)),
     Change("mirrored", "left and right", lambda image, _: image[:, ::-1]),
     Change("mirrored", "upside down", lambda image, _: image[::-1]),
     *(
@@ -200,7 +200,7 @@ def robustness(
 def verdict(table: pd.DataFrame) -> str:
     """Say how many changes raise the error, in the few words that a title has room for."""
     worse = table[table["mae_change_months_low"] > 0]
-    return f"{len(worse)} of {len(table)} changes of the picture raise the error"
+    return f"{len(worse)} of {len(table)} changes of the image raise the error"
 
 
 def sentence(table: pd.DataFrame) -> str:
@@ -208,7 +208,7 @@ def sentence(table: pd.DataFrame) -> str:
     worst = table.loc[table["mae_change_months"].idxmax()]
     few = ", few" if worst["n"] < FEW else ""
     return (
-        f"{verdict(table)} (each by its paired 95 % CI, n = {worst['n']:,}{few}); the worst, "
+        f"{verdict(table)} (judged by paired 95 % CIs, n = {worst['n']:,}{few}); the worst, "
         f"“{worst['family']} {worst['strength']}”, by {worst['mae_change_months']:.1f} months."
     )
 

@@ -64,16 +64,16 @@ def verdict(table: pd.DataFrame) -> str:
     if np.isnan(gap.value):
         return "no gap between the sexes can be measured"
     if gap.is_tie:
-        return f"no gap between the sexes that {gap.n:,} hands can show"
+        return f"no gap between the sexes is shown (n = {gap.n:,})"
     who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
-    return f"{who} are estimated {number(abs(gap.value))} months older than {other} of the same age"
+    return f"{who} are estimated {number(abs(gap.value))} months older than {other} of equal label"
 
 
 def sentence(table: pd.DataFrame) -> str:
     """Give the gap over all ages, and the band in which it is largest among those with hands."""
     gap = gap_of(table)
     if np.isnan(gap.value):
-        return "One sex has no hand at the ages of the other: the gap cannot be measured."
+        return "The sexes have no age band in common: the gap cannot be measured."
     who, other = ("girls", "boys") if gap.value >= 0 else ("boys", "girls")
     gap = -gap if gap.value < 0 else gap
     verb = "are not demonstrably" if gap.is_tie else "are"

@@ -18,7 +18,7 @@ from h2a_lib.analysis.statistics.bootstrap import (
 )
 from h2a_lib.study.runs import Run
 
-AUGMENTED = "averaged over small changes of the picture"
+AUGMENTED = "averaged over small changes of the image"
 CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
 SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
@@ -109,7 +109,7 @@ def options(
     with_sex_input: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compare ways to predict the validation hands: MAE and its paired change from the first."""
-    ways = {"as it is": validation, AUGMENTED: augmented, CORRECTED: corrected}
+    ways = {"unmodified": validation, AUGMENTED: augmented, CORRECTED: corrected}
     if len(seeds) > 1:
         ways[ENSEMBLE] = age.ensemble(seeds)
     if with_sex_input is not None:
@@ -127,21 +127,22 @@ def _bias_by_sex(frame: pd.DataFrame) -> dict[str, Estimate]:
 def sexes_verdict(frame: pd.DataFrame) -> str:
     """Say which sex is over- or underestimated, in a title's few words."""
     parts = [
-        f"{who} {number(abs(bias.value))} months too {'old' if bias.value > 0 else 'young'}"
+        f"{who} {'over' if bias.value > 0 else 'under'}estimated by "
+        f"{number(abs(bias.value))} months"
         for who, bias in _bias_by_sex(frame).items()
         if bias.excludes(0)
     ]
     # The unit once: a title has one line.
     return (
         ", ".join(parts[:1] + [text.replace(" months", "") for text in parts[1:]])
-        or f"no bias by sex that {len(frame):,} hands can show"
+        or f"no bias by sex is shown (n = {len(frame):,})"
     )
 
 
 def sexes_sentence(frame: pd.DataFrame) -> str:
     """Give the mean error of each sex, with its interval."""
     parts = (f"of {who} {bias.text('months')}" for who, bias in _bias_by_sex(frame).items())
-    return f"Mean difference {', '.join(parts)}."
+    return f"Mean signed error {', '.join(parts)}."
 
 
 def agreement_sentence(frame: pd.DataFrame) -> str:
@@ -159,21 +160,21 @@ def worst_verdict(frame: pd.DataFrame) -> str:
     errors = (frame[age.PREDICTED] - frame[age.TRUE]).to_numpy(float)[age.worst(frame)]
     ends = dict.fromkeys(number(end, 0) for end in (abs(errors).min(), abs(errors).max()))
     old, young = int((errors > 0).sum()), int((errors < 0).sum())
-    side, n_side = ("old", old) if old > young else ("young", young)
+    side, n_side = ("overestimated", old) if old > young else ("underestimated", young)
     count = "all" if n_side == len(errors) else f"{n_side} of {len(errors)}"
-    return f"{' to '.join(ends)} months off, {count} too {side}"
+    return f"{' to '.join(ends)} months, {count} {side}"
 
 
 def band_sentence(bands: pd.DataFrame) -> str:
     """Say in which age band the error is smallest and largest, from `errors.by_band`."""
     rows = bands[(bands["sex"] == "both") & (bands["band"] != "all") & ~bands["few"]]
     if len(rows) < 2:
-        return "Fewer than two age bands have 30 hands: no band can be compared with another."
+        return "Fewer than two age bands have 30 hands: bands cannot be compared."
     ends = (rows.loc[rows["mae_months"].idxmin()], rows.loc[rows["mae_months"].idxmax()])
     least, most = (
         f"{row['band']}, with {Estimate.of(row, 'mae_months').text('months')}" for row in ends
     )
-    return f"The error is smallest at {least}, and largest at {most}."
+    return f"The error is smallest at {least}; largest at {most}."
 
 
 def variables(
@@ -222,7 +223,7 @@ def variables(
             f"An ensemble of {len(seeds)} seeds", by_option.loc[ENSEMBLE]
         )
         if ENSEMBLE in by_option.index
-        else "One seed was trained: no ensemble.",
+        else "Only one seed was trained, so there is no ensemble.",
         "conformal_verdict": conformal_verdict(coverage, nominal),
         "conformal_sentence": conformal_sentence(coverage, nominal),
         "abstention_sentence": abstention_sentence(curve),
@@ -236,7 +237,7 @@ def noise_text(tier: str) -> str:
     noise = age.noise_range(tier)
     if noise is None:
         return (
-            "none: phantoms are drawn from their label"
+            "none, since phantoms are drawn from their labels"
             if tier == "phantom"
             else "not known for these labels"
         )
@@ -254,10 +255,10 @@ def pull_sentence(pull: Estimate, by_option: pd.DataFrame) -> str:
         return f"No regression to the mean is shown: slope {pull.text(digits=2)}."
     row = by_option.loc[CORRECTED]
     if row["change_months_low"] == row["change_months_high"] == 0:
-        return f"The estimates hardly follow the age: slope {pull.text(digits=2)}."
+        return f"The estimates hardly depend on the age: slope {pull.text(digits=2)}."
     return (
         f"Young hands are overestimated and old ones underestimated (slope {pull.text(digits=2)}). "
-        f"{_option_sentence('Correcting it', row)}"
+        f"{_option_sentence('Correcting this', row)}"
     )
 
 
@@ -300,16 +301,18 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
     if not math.isfinite(width):
         return f"The selection hands are too few for {nominal * 100:g} % intervals."
     sentence = (
-        f"Intervals made to hold {nominal * 100:g} % of the labels hold "
-        f"{Estimate.of(inside, 'coverage').text('%', scale=100)}; the median one is "
-        f"{number(width)} months wide."
+        f"Intervals with a nominal coverage of {nominal * 100:g} % contain "
+        f"{Estimate.of(inside, 'coverage').text('%', scale=100)} of the labels; their median width "
+        f"is {number(width)} months."
     )
     by_band = coverage[(coverage["sex"] == "both") & (coverage["band"] != "all")]
     failing = [
         f"{row['band']}, with {Estimate.of(row, 'coverage').text('%', scale=100)}"
         for _, row in by_band[by_band["fails"]].iterrows()
     ]
-    return f"{sentence} They fail at {' and at '.join(failing)}." if failing else sentence
+    return (
+        f"{sentence} Coverage falls short at {' and at '.join(failing)}." if failing else sentence
+    )
 
 
 def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.DataFrame]:
@@ -339,9 +342,10 @@ def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
     remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
-    gain = "a gain" if remaining.high < everyone else "no gain that these hands can show"
+    gain = "a gain" if remaining.high < everyone else "no demonstrable gain"
     return (
-        f"Answering only the {row['answered'] * 100:.0f} % of hands that change least under small "
-        f"changes of the picture: {remaining.text('months')}, against {number(everyone)} for all: "
+        f"For the {row['answered'] * 100:.0f} % of hands whose estimates vary least under small "
+        f"changes of the image the error is {remaining.text('months')}, "
+        f"against {number(everyone)} for all: "
         f"{gain}."
     )

@@ -30,20 +30,21 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     best = _best(by_sex)
     if best["majority"] == 1:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
-    threshold = f"one age threshold reaches {number(baseline.ari, 3)}"
+    threshold = f"a single age threshold reaches {number(baseline.ari, 3)}"
     beyond_age = by_sex[by_sex["p_beyond_age"] < SIGNIFICANCE]
     if not len(beyond_age) and not by_sex["p_best"].min() < SIGNIFICANCE:
-        verdict = f"No: no clustering agrees with sex more than chance does; {_with_sex(best)}"
+        verdict = f"No: no clustering agrees with sex more than by chance; {_with_sex(best)}"
     elif not len(beyond_age):
         verdict = (
             f"Not beyond age: {_with_sex(best)} is more than chance, but among hands of equal age "
-            f"label no association with sex is found ({_p(best['p_beyond_age'])}); {threshold}"
+            f"label no association with sex is shown ({_p(best['p_beyond_age'])}); {threshold}"
         )
     else:
         best = _best(beyond_age)
         among = (
             "among hands of equal age label the shares of boys and girls in one group differ by "
-            f"{best['difference_within_age'] * 100:.0f} points ({_p(best['p_beyond_age'])})"
+            f"{best['difference_within_age'] * 100:.0f} percentage points "
+            f"({_p(best['p_beyond_age'])})"
         )
         if best["accuracy"] >= MOSTLY and best["ari"] > baseline.ari:
             verdict = f"Yes: {_with_sex(best)}; {among}; {threshold}"
@@ -54,7 +55,7 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
             )
     rival = strongest_rival(rows)
     if rival is not None and rival["ari"] > best["ari"]:
-        verdict += f". The hands cluster by {rival['truth']} first (ARI {number(rival['ari'], 3)})"
+        verdict += f". The hands cluster more by {rival['truth']} (ARI {number(rival['ari'], 3)})"
     return verdict + "."
 
 
@@ -76,11 +77,11 @@ def groups_verdict(table: pd.DataFrame) -> str:
     """Say by what hands cluster most in label-free representations, in a title's few words."""
     rows = label_free(table)
     if rows.empty:
-        return "cannot be clustered: too few"
+        return "not possible: too few hands"
     significant = rows[rows["p_best"] < SIGNIFICANCE]
     if significant.empty:
-        return "by nothing that is known of them"
-    return f"by {_best(significant)['truth']} first"
+        return "by none of the known properties"
+    return f"mainly by {_best(significant)['truth']}"
 
 
 def strongest_rival(rows: pd.DataFrame) -> pd.Series | None:
@@ -99,17 +100,18 @@ def band_sentence(table: pd.DataFrame, tier: str) -> str:
     if rows.empty:
         return TOO_FEW
     best = rows.loc[rows["accuracy"].idxmax()]
-    by_chance = "" if best["p_best"] < SIGNIFICANCE else ", no more than by chance"
+    by_chance = "" if best["p_best"] < SIGNIFICANCE else ", not more than by chance"
     ours = (
-        f"Without labels {best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands are in the "
-        f"group of their 48-month band{by_chance} ({best['source']}, {best['space']}; largest of "
-        f"{best['k']} of {len(NAMES)} bands {best['majority'] * 100:.0f} %)"
+        f"Without labels, {best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands are in the "
+        f"group of their 48-month band{by_chance} ({best['source']}, {best['space']}; the largest "
+        f"of {best['k']} of {len(NAMES)} bands holds {best['majority'] * 100:.0f} %)"
     )
     if tier != "rsna":
         return ours
     return (
         f"{ours}; published, also without labels (Zhu et al. 2022): "
-        f"{literature.BAND_ACCURACY * 100:.2f} % (largest {literature.BAND_MAJORITY * 100:.0f} %)"
+        f"{literature.BAND_ACCURACY * 100:.2f} % "
+        f"(largest band {literature.BAND_MAJORITY * 100:.0f} %)"
     )
 
 
@@ -118,13 +120,13 @@ def nuisance_sentence(table: pd.DataFrame) -> str:
     rows = label_free(table)
     rows = rows[~rows["truth"].isin(["sex", "age band"])]
     if rows.empty:
-        return "No nuisance differs between the images."
+        return "The images do not differ in how they were acquired."
     parts = []
     for name, own in rows.groupby("truth", sort=False):
         best = _best(own)
-        by_chance = "" if best["p_best"] < SIGNIFICANCE else ", as by chance"
+        by_chance = "" if best["p_best"] < SIGNIFICANCE else ", not more than by chance"
         parts.append(f"{name} {number(best['ari'], 3)} ({best['source']}{by_chance})")
-    return f"Highest ARI with how the radiograph was taken: {'; '.join(parts)}."
+    return f"Highest ARI with how the radiograph was acquired: {'; '.join(parts)}."
 
 
 def strongest(table: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +176,7 @@ def stability_sentence(stability: pd.DataFrame) -> str:
     if stability.empty:
         return TOO_FEW
     parts = [
-        f"{what} {number(rows['ari_mean'].mean(), 2)} (least {number(rows['ari_least'].min(), 2)})"
+        f"{what} {number(rows['ari_mean'].mean(), 2)} (lowest {number(rows['ari_least'].min(), 2)})"
         for what, rows in stability.groupby("what", sort=False)
     ]
     return f"ARI between clusterings of the same hands: {'; '.join(parts)}"

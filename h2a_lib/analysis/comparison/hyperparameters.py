@@ -17,7 +17,7 @@ SETTINGS = {
     "network": "depth",
     "width": "width",
     "stem": "stem",
-    "schedule": "schedule of the rate",
+    "schedule": "learning-rate schedule",
     "optimizer": "optimiser",
     "lr": "learning rate",
     "weight_decay": "weight decay (L2)",
@@ -28,7 +28,7 @@ SETTINGS = {
     "ema_decay": "averaged weights",
     "early_stopping_patience": "early stopping",
     "train_fraction": "share of the training hands",
-    "pretrained": "initial weights of ImageNet",
+    "pretrained": "ImageNet weights at the start",
     "loss": "loss",
     "sex_input": "sex as an input",
     "task": "task",
@@ -70,7 +70,7 @@ def varied_verdict(table: pd.DataFrame) -> str:
     varied = (table["experiments"] > 0).sum()
     first = table.loc[table["experiments"] == table["experiments"].max(), "setting"]
     if not varied:
-        return f"none of {len(table)} is varied here"
+        return f"none of {len(table)} is varied"
     if len(first) > 1:
         return f"{varied} of {len(table)} are varied, none most often"
     return f"the {first.iloc[0]} is varied most"
@@ -145,7 +145,7 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
     return {
         "possibilities": f"{networks:,}",
         "varied_verdict": varied_verdict(hyperparameters(config, profile)),
-        "sentence": f"All combinations of these values would take {networks:,} networks. "
+        "sentence": f"All combinations of these values would require {networks:,} networks. "
         f"This study trains {len(names)}: the default, {alone} that differ from it in one "
         f"setting, and {len(names) - 1 - alone} in several.",
     }

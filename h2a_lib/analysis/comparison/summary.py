@@ -166,7 +166,7 @@ def noise_sentence(comparison: Comparison) -> str:
     return (
         f"From seed to seed the error varies with an SD of {number(noise.sd, 1)} months "
         f"({noise.degrees} degree{'s' if noise.degrees > 1 else ''} of freedom, pooled over "
-        "experiments); every interval holds it."
+        "experiments); every interval includes it."
     )
 
 
@@ -200,7 +200,7 @@ def confounding_note(settings: Iterable[str]) -> str:
         return ""
     return (
         "With the same number of epochs, a smaller share of the data also means "
-        "proportionally fewer updates: this panel shows the effect of both."
+        "proportionally fewer updates: the two effects are not separated here."
     )
 
 
@@ -209,8 +209,8 @@ def power_law_sentence(law: PowerLaw) -> str:
     doubled = law.doubled
     hands = round(law.line["hands"].iloc[-1])
     return (
-        f"The error falls as the number of hands to the power of −{number(law.exponent, 2)}. "
-        f"If that continues, {hands:,} hands would give {number(doubled.value)} months "
+        f"The error falls with the number of hands to the power of −{number(law.exponent, 2)}. "
+        f"If this continues, {hands:,} hands would give {number(doubled.value)} months "
         f"(95 % prediction interval {doubled.span()}, from {doubled.n} runs). "
         f"{confounding_note(['train_fraction'])}"
     )

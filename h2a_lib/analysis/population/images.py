@@ -97,7 +97,7 @@ def sizes_sentence(measured: pd.DataFrame) -> str:
         )
     return (
         f"The {text['n']} images have {text['sizes']} different sizes; height over width "
-        f"ranges from {text['aspect_range'].replace('–', ' to ')}. A square input cuts, pads or "
+        f"ranges from {text['aspect_range'].replace('–', ' to ')}. A square input crops, pads or "
         "distorts most of them."
     )
 
@@ -107,7 +107,7 @@ def exposure_sentence(measured: pd.DataFrame) -> str:
     text = variables(measured)
     return (
         f"Mean grey is {text['mean_grey_range']} and contrast {text['contrast_range']} of 255 grey "
-        f"levels (n = {text['n']}). These differences say nothing about age, so a network must "
+        f"levels (n = {text['n']}). These differences are not signs of age, so a network should "
         "ignore them."
     )
 
@@ -122,9 +122,9 @@ def geometry_sentence(measured: pd.DataFrame) -> str:
     """State what the three geometries cost."""
     text = geometry_variables(measured)
     return (
-        f"The centre crop cuts off {text['crop_hand_cut']} of hand and forearm in the median and "
+        f"The centre crop cuts off a median of {text['crop_hand_cut']} of hand and forearm and "
         f"at most {text['crop_hand_cut_most']}; {text['crop_hands_losing_5_percent']} lose more "
-        f"than 5 %. Squashing stretches by a factor of {text['squash_stretch']} in the median."
+        f"than 5 %. Squashing stretches by a median factor of {text['squash_stretch']}."
     )
 
 

@@ -146,7 +146,7 @@ def sex_age_sentence(labels: pd.DataFrame) -> str:
         return "All hands are of one sex."
     difference = difference_of_means(labels["age_months"], labels["male"])
     if difference.is_tie:
-        return f"No difference in mean bone age was found: {difference.text('months')}."
+        return f"No difference in mean bone age is shown: {difference.text('months')}."
     group, than = ("Boys", "girls") if difference.value > 0 else ("Girls", "boys")
     return (
         f"{group} have a higher mean bone age than {than}: the difference of boys minus girls is "

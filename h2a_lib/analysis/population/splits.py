@@ -42,10 +42,10 @@ RECALL = {
     "compressed": 0.987,
     "resized": 0.957,
     "brightened": 1.0,
-    "turned by 3°": 0.960,
+    "rotated by 3°": 0.960,
     "cropped by 3 %": 0.883,
     "mirrored": 1.0,
-    "mirrored, turned and cropped": 0.877,
+    "mirrored, rotated and cropped": 0.877,
 }
 
 
@@ -99,7 +99,7 @@ def precision_sentence(table: pd.DataFrame) -> str:
         for row in table.itertuples()
     ]
     return (
-        f"Half-width of the 95 % interval to expect from n = {table['n'].iloc[0]:,} alone: "
+        f"Expected half-width of the 95 % interval at n = {table['n'].iloc[0]:,}: "
         f"{'; '.join(parts)} (MAE in months, normal errors; AUC after Hanley and McNeil)."
     )
 
@@ -244,7 +244,7 @@ def duplicates(pairs: pd.DataFrame, hands: Hands) -> pd.DataFrame:
     """
     male, age = (hands.labels[name].to_numpy() for name in ("male", "age_months"))
     kinds = {
-        "closest training picture of each held-out hand": pairs["correlation"] >= -1,
+        "closest training image of each held-out hand": pairs["correlation"] >= -1,
         f"near copies: correlation at least {MIN_CORRELATION}": pairs["correlation"]
         >= MIN_CORRELATION,
         "of these, the same pixels": pairs["identical"].astype(bool),
@@ -266,13 +266,13 @@ def duplicates_sentence(table: pd.DataFrame) -> str:
     n_held_out, near, same = table["pairs"]
     recall = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in RECALL.items())
     if near == 0:
-        result = "No copy of a training picture was found in another split"
+        result = "No copy of a training image was found in another split"
     else:
         pair = "pair of near copies crosses" if near == 1 else "pairs of near copies cross"
         result = f"{near:,} {pair} the split, {same:,} of them identical in every pixel"
     return (
-        f"{result} ({n_held_out:,} held-out pictures, each compared with all training pictures for "
-        f"resized, compressed, brightened, turned, cropped and mirrored copies). Recall for "
+        f"{result} ({n_held_out:,} held-out images, each compared with all training images for "
+        f"resized, compressed, brightened, rotated, cropped and mirrored copies). Recall for "
         f"planted copies in the RSNA images at 100 px: {recall}."
     )
 

@@ -224,13 +224,13 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     verdict = (
         "the maps depend on the trained weights"
         if passes(table)
-        else "failed: the maps show the picture rather than the trained network"
+        else "failed, since the maps show the image rather than the trained network"
     )
     references = [f"another hand's map {number(by_stage.loc['other hands', 'similarity'], 2)}"]
     if "other seeds" in by_stage.index:
         seeds = number(by_stage.loc["other seeds", "similarity"], 2)
         references.append(f"the same network trained with another seed {seeds}")
-    kept = f"maps keep a rank correlation of {correlation.text(digits=2)}"
+    kept = f"the rank correlation with the original maps is {correlation.text(digits=2)}"
     return (
         f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
         f"{'; '.join(references)}."

@@ -61,33 +61,37 @@ class SaliencyStudy:
         if not has_contrast(self.table):
             return "the maps have no contrast and show nothing"
         if not passes(self.table):
-            return "the maps fail their sanity check: they show the picture"
+            return "the maps fail their sanity check: they show the image"
         on_hand = self._on_hand()
         if not on_hand[0].share.n:
-            return "no hand is found to lay the maps on"
+            return "no hand was detected for the maps"
         verdicts = {against_chance(share) for share in on_hand}
         if len(verdicts) > 1:
-            return "Grad-CAM and occlusion do not agree on the hand"
+            return "Grad-CAM and occlusion disagree about the hand"
         return f"the network looks at the hand {verdicts.pop()}"
 
     def regions_sentence(self) -> str:
         """Say how much of the maps falls on the hand, and on other known regions."""
         cams, occluded = self._on_hand()
         if not cams.share.n:
-            return "No hand is found, or the maps have no contrast."
+            return "No hand was detected, or the maps have no contrast."
         shares = [of.share.text("%", scale=100) for of in (cams, occluded)]
-        outline = ", by its estimated outline," if OFF_HAND in self.regions else ""
+        outline = " (by its estimated outline)" if OFF_HAND in self.regions else ""
         sentence = (
-            f"On the hand{outline} lie {cams.area * 100:.1f} % of the picture, {shares[0]} of "
-            f"Grad-CAM and {shares[1]} of occlusion"
+            f"The hand{outline} covers {cams.area * 100:.1f} % of the image and holds {shares[0]} "
+            f"of the Grad-CAM map and {shares[1]} of the occlusion map"
         )
         around = [
-            f"{cam.share.text('%', scale=100)} on the {region} ({cam.area * 100:.1f} %), "
-            f"{against_chance(cam)}"
+            f"{cam.share.text('%', scale=100)} on the {region} ({cam.area * 100:.1f} % of "
+            f"the image), {against_chance(cam)}"
             for region, (cam, _) in self.regions.items()
             if region in ("marker", "border") and cam.share.n
         ]
-        return f"{sentence}; of Grad-CAM {', and '.join(around)}." if around else f"{sentence}."
+        return (
+            f"{sentence}; of the Grad-CAM map {', and '.join(around)}."
+            if around
+            else f"{sentence}."
+        )
 
     def _on_hand(self) -> tuple[Attention, Attention]:
         if OFF_HAND not in self.regions:

@@ -1,8 +1,8 @@
 """How much of the discrimination of sex is skeletal maturity.
 
 Labels of bone age are specific to sex, and girls mature earlier: of a girl and a boy with equal
-labels the girl's hand looks older. An age estimate that is blind to sex therefore discriminates sex
-among hands of equal label, although maturity is all it measures.
+labels the girl's hand looks more mature. An age estimate that is blind to sex therefore
+discriminates sex among hands of equal label, although maturity is all it measures.
 """
 
 import math
@@ -86,23 +86,23 @@ class Maturity:
             return f"Whether this is more than maturity cannot be determined: {self.problem}"
         value = self.table.set_index("name")["auc"]
         explained = (
-            f"label and sex-blind age estimate reach an AUC of {number(value[MATURITY], 3)} "
+            f"the label and a sex-blind age estimate reach an AUC of {number(value[MATURITY], 3)} "
             f"(label alone {number(value[LABEL], 3)}, image alone {number(value[IMAGE], 3)}); "
             f"adding the image changes it by {signed(self.added)}"
         )
         if self.is_beyond:
-            return f"Maturity explains only part of it: {explained}"
+            return f"Estimated maturity explains only part of it: {explained}"
         if self.added.high < 0:
             return f"Nothing beyond maturity is shown: {explained}, which is worse"
-        return f"Nothing beyond maturity is shown: {explained}, a tie"
+        return f"Nothing beyond maturity is shown: {explained}, not distinguishable from zero"
 
     def verdict(self) -> str:
         """Say the same in a title's few words."""
         if self.problem:
-            return "what maturity explains is not known"
+            return "the share of maturity is not known"
         if not self.is_beyond:
-            return "no more than maturity is shown"
-        return f"{number(self.added.value, 3)} of the AUC is not maturity"
+            return "nothing beyond maturity is shown"
+        return f"the image adds {number(self.added.value, 3)} to the AUC"
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""

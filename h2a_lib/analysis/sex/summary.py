@@ -44,7 +44,13 @@ def answer(train: pd.DataFrame, predictions: pd.DataFrame, maturity: Maturity) -
     by_label = sex.by_label(train, predictions)
     label = auc(predictions["male"], by_label)
     gain = auc_difference(predictions["male"], predictions[sex.PROBABILITY], by_label)
-    verdict = "a tie with" if gain.is_tie else "more than" if gain.value > 0 else "less than"
+    verdict = (
+        "not distinguishable from"
+        if gain.is_tie
+        else "higher than"
+        if gain.value > 0
+        else "lower than"
+    )
     image = (
         f"The AUC of the image is {area.text(digits=3)}, {verdict} that of the age label "
         f"({label.value:.3f})"
@@ -52,18 +58,18 @@ def answer(train: pd.DataFrame, predictions: pd.DataFrame, maturity: Maturity) -
     if share.low > 0.5:
         sentence = maturity.sentence()
         if maturity.problem or maturity.is_beyond:
-            beyond = "Yes, beyond the label of age"
+            beyond = "Yes, beyond the age label"
             if maturity.is_beyond:
-                beyond += " and beyond maturity"
+                beyond += " and beyond estimated maturity"
         else:
-            beyond = "Beyond the label of age, but not shown beyond maturity"
+            beyond = "Beyond the age label, but not shown beyond maturity"
         return f"{beyond}: {pairs}. {sentence}. {image}."
     if share.high < 0.5:
         conclusion = f"No: {pairs}, worse than chance"
     elif math.isnan(share.value):
-        conclusion = "Whether beyond the label of age cannot be said: no pair is of one age"
+        conclusion = "Whether beyond the age label is unknown: no girl and boy are of similar age"
     else:
-        conclusion = f"Not shown beyond the label of age: {pairs}, a tie with chance"
+        conclusion = f"Not shown beyond the age label: {pairs}, not distinguishable from chance"
     return f"{conclusion}. {image}."
 
 
