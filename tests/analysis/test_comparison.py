@@ -188,6 +188,12 @@ def test_the_table_has_a_row_for_every_run_of_the_study(run):
     assert result["auc"][3] == 0.75
 
 
+def test_a_cell_names_few_settings_and_counts_the_others(run):
+    many = run("many", lr=0.1, epochs=9, batch_size=4, threads=2, width=0.5)
+    (text,) = comparisons.table([run(), many]).query("experiment == 'many'")["differs_in"]
+    assert text.endswith(" and 2 more") and len(text.split(", ")) == 3
+
+
 def test_a_title_says_between_what_all_errors_lie(run):
     runs = [run(off_by=10), run("b", off_by=8, lr=0.1), run("sex", task="sex")]
     assert summary.errors_verdict(runs) == "errors of 8.0 to 10.0 months"

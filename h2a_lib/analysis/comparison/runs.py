@@ -39,6 +39,7 @@ TRADES = {
 Groups = dict[str, list[Run]]
 COLUMNS = ["experiment", "label", "difference_months", "difference_months_low"]
 COLUMNS += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
+MOST_NAMES = 4  # of settings, in a cell of the table of runs
 
 
 # --- which runs ---
@@ -263,7 +264,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
                 "experiment": run.config.experiment,
                 "seed": run.config.seed,
                 "network": run.config.network,
-                "differs_in": ", ".join(differences(run.config, default)) or "nothing (default)",
+                "differs_in": _names(differences(run.config, default)) or "nothing (default)",
                 "epochs": run.metrics["epochs"],
                 "best_epoch": run.metrics["best_epoch"],
                 "n_train": len(run.predictions_train),
@@ -376,3 +377,11 @@ def power_law(groups: Groups) -> PowerLaw:
         }
     )
     return PowerLaw(points, float(-fit.slope), line)
+
+
+def _names(settings: Iterable[str]) -> str:
+    """Return names in a row; of more than fit a table's cell, three and how many more."""
+    names = list(settings)
+    if len(names) > MOST_NAMES:
+        return f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return ", ".join(names)
