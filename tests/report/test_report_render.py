@@ -234,7 +234,9 @@ def test_the_deck_in_docs_says_what_the_published_results_say():
     )
     # Slides without their radiographs fall out, and the variables of images with them.
     parts = re.split(r"^(?=## )", slides, flags=re.MULTILINE)
-    slides = "".join(part for part in parts if ".png)" not in part)
+    # And the slide that stands in for that of the gap between the sexes.
+    left_out = (".png)", "#age-errors")
+    slides = "".join(part for part in parts if not any(word in part for word in left_out))
     used = set(re.findall(r"\{\{< var ([a-z0-9_]+)\.([a-z0-9_]+) >\}\}", slides))
     pages = PdfReader(REPORT.parent / "docs" / "decks" / "rsna-100px.pdf").pages
     message = words("".join(page.extract_text() for page in pages))
