@@ -74,7 +74,7 @@ def radiographs(
 ) -> Drawing:
     """Return a drawing of radiographs: on a dark ground, and saved as PNG; see `Drawing`."""
     on_dark_ground(figure)
-    return Drawing(figure, name, alt, caption, finding, True, averaged_over)
+    return Drawing(figure, name, alt, caption, finding, is_raster=True, averaged_over=averaged_over)
 
 
 def use_style() -> None:

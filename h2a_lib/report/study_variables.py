@@ -16,6 +16,7 @@ def write_study_variables(study: Study) -> None:
     first, latest = by_time[0], by_time[-1]
     missing = study.missing_runs()
     config = runs[0].config
+    sizes = sorted({run.config.image_size_px for run in runs})
     machines = (provenance.describe_machine(run.provenance["machine"]) for run in runs)
     study.results.variables(
         "study",
@@ -34,6 +35,7 @@ def write_study_variables(study: Study) -> None:
             "n_runs": len(runs),
             "n_experiments": len({run.config.experiment for run in runs}),
             "image_size_px": config.image_size_px,
+            "image_sizes": " or ".join(f"{size} × {size}" for size in sizes),
             "epochs": config.epochs,
             "machine": _tally(machines),
             "training_time": provenance.duration(sum(r.provenance["seconds"] for r in runs)),

@@ -51,7 +51,8 @@ class Drawing:
     is_raster : bool
         PNG instead of SVG: for radiographs.
     averaged_over : int
-        Fewest registered hands behind any radiograph in the figure; 1 if it has single ones.
+        Each radiograph in the figure is the average of at least as many registered hands; 1 if it
+        has single ones.
     """
 
     figure: "Figure"

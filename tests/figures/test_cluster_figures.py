@@ -57,7 +57,7 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
         assert f"n = {n}" in drawing.caption and not drawing.caption.endswith(".")
         assert drawing.finding.endswith(".")
         assert ("Too few hands" in drawing.finding) == (n < groups.MIN_HANDS)
-    draw.mean_hands(shown, hands, images, "phantom").figure.canvas.draw()
+    draw.mean_hands(draw.label_free(clusterings), hands, images, "phantom").figure.canvas.draw()
     hands["id"] = [f"$\\frac{{${k}" for k in range(n)]  # a letter, not the start of a formula
     explore.point_and_hand(shown, hands, images, n - 1, "age").canvas.draw()
 

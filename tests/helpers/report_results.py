@@ -36,6 +36,7 @@ VALUES = {
         "n_runs": "38",
         "n_experiments": "38",
         "image_size_px": "224",
+        "image_sizes": "224 × 224",
         "torch": "2.11.0",
     },
     "population": {
