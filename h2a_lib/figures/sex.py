@@ -102,7 +102,7 @@ def _interval(axes: Axes, x: float, estimate: Estimate, marker: str, colour: str
 
 def maturity(result: Maturity) -> Drawing:
     """Draw what label and a sex-blind age estimate reach, with and without the image."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(4, 3))
     n = result.added.n
     titles = {
         LABEL: "label",
@@ -122,9 +122,9 @@ def maturity(result: Maturity) -> Drawing:
     left.set(xlabel="AUC (95 % CI); dashed: chance", xlim=(min(0.45, left.get_xlim()[0]), 1.01))
     left.set_title("All hands", loc="left")
     pairs = {
-        "same label,\nby maturity": (result.maturity_alone, PURPLE),
-        "same label,\nby image": (result.same_label.estimate, BLUE),
-        "and same\nestimate": (result.same_maturity.estimate, BLACK),
+        "estimated\nage": (result.maturity_alone, PURPLE),
+        "image": (result.same_label.estimate, BLUE),
+        "image, same\nestimate": (result.same_maturity.estimate, BLACK),
     }
     for x, (estimate, colour) in enumerate(pairs.values()):
         _interval(right, x, estimate, "D", colour)
@@ -132,7 +132,7 @@ def maturity(result: Maturity) -> Drawing:
     right.set_xticks(range(len(pairs)), pairs)
     right.set(ylabel="Boy scores higher", xlim=(-0.5, 2.5), ylim=(0, 1.02))
     right.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.0f} %")
-    right.set_title("Pairs of a girl and a boy", loc="left")
+    right.set_title("Pairs with the same label", loc="left")
     for axes, axis in ((left, "y"), (right, "x")):
         axes.grid(axis=axis, visible=False)
     return Drawing(

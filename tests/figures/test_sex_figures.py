@@ -1,5 +1,7 @@
 """Figures of question 2, for any number of hands, and the threshold that is explored."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from h2a_lib.analysis.sex.maturity import ESTIMATE, maturity
 from h2a_lib.figures import sex as draw
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore import sex as explore
+from h2a_lib.figures.style import use_style
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,17 @@ def test_findings_hold_the_numbers_of_the_figure():
     assert errors.closest_match(frame).estimate.text("% of cases", 0, 100) in shown["band"].finding
     assert "adding the image changes it by +" in shown["maturity"].finding
     assert "of 10 bins" in shown["calibration"].alt
+
+
+def test_no_label_of_an_axis_lies_on_its_neighbour():
+    use_style()
+    for drawing in drawings(400).values():
+        drawing.figure.canvas.draw()
+        for axes in drawing.figure.axes:
+            labels = [text for text in axes.get_xticklabels() if text.get_text()]
+            boxes = [text.get_window_extent() for text in labels]
+            for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
+                assert left.x1 < right.x0, (drawing.name, [text.get_text() for text in labels])
 
 
 def test_hands_are_counted_in_whole_numbers_below_the_legend():
