@@ -50,12 +50,12 @@ def test_what_could_show_a_patient_is_refused(name, content):
     assert kept_out.problem(name, content)
 
 
-def test_a_sample_file_is_taken_as_it_was_when_it_was_looked_at_and_no_other_beside_it():
-    for name in kept_out.SAMPLES:
+def test_a_file_is_taken_as_it_was_when_it_was_looked_at_and_no_other_beside_it():
+    for name in kept_out.LOOKED_AT:
         content = (ROOT / name).read_bytes()
         assert kept_out.problem(name, content) is None
         assert kept_out.problem(name, content + b"x")
-        assert kept_out.problem(f"tests/data/files/hand{Path(name).suffix}", content)
+        assert kept_out.problem(f"docs/hand{Path(name).suffix}", content)
 
 
 def test_tables_and_drawings_are_taken():
