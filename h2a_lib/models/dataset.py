@@ -177,18 +177,16 @@ class DeviceDataset:
         self, rows: np.ndarray, batch_size: int, random: torch.Generator
     ) -> Iterator[Batch]:
         """Yield each of the hands at `rows` once, in an order drawn from `random` (on the CPU)."""
-        order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=random)]
-        for part in split(self._where_gathered(order), batch_size):
-            yield self.batch(part)
+        return self.in_order(rows[torch.randperm(len(rows), generator=random).numpy()], batch_size)
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Yield each of the hands at `rows` once, in their order."""
-        for part in split(self._where_gathered(torch.from_numpy(rows)), batch_size):
+        order = torch.from_numpy(rows)
+        if self._resident is not None:
+            # All at once: a copy to a GPU waits for all it has still to do, in each batch anew.
+            order = order.to(self.device)
+        for part in split(order, batch_size):
             yield self.batch(part)
-
-    def _where_gathered(self, rows: Tensor) -> Tensor:
-        # All at once: a copy to a GPU waits for all that it has still to do, in each batch anew.
-        return rows if self._resident is None else rows.to(self.device)
 
 
 def split(order: Tensor, batch_size: int) -> list[Tensor]:

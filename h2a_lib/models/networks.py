@@ -120,12 +120,6 @@ class HandNet(nn.Module):
             for hook in hooks:
                 hook.remove()
 
-    def feature_map(self, images: Tensor) -> Tensor:
-        """Return the map that is pooled to features: (n, channels, h, w)."""
-        with self.record_maps(STAGES[-1]) as maps:
-            self.trunk(images)
-        return maps[STAGES[-1]]
-
     def features(self, images: Tensor) -> Tensor:
         """Return the input of the heads, (n, n_features), without the sex input."""
         return self.trunk(images)

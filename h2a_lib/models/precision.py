@@ -1,11 +1,11 @@
 """Which arithmetic a training uses: bfloat16 where the hardware has instructions for it."""
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-Precision = Literal["32-true", "bf16-mixed"]
 # As Linux names them. Without one of them, bfloat16 is slower than float32 (docs/performance.md).
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -20,7 +20,6 @@ def resolve(precision: str) -> Any:
 
 def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> set[str]:
     """Return the instruction sets of this processor; none where it does not say."""
-    if not info.exists():
-        return set()
-    lines = (line.partition(":") for line in info.read_text().splitlines())
-    return next((set(value.split()) for key, _, value in lines if key.strip() == "flags"), set())
+    text = info.read_text() if info.exists() else ""
+    flags = re.search(r"^flags\s*:(.*)", text, re.MULTILINE)
+    return set(flags[1].split()) if flags else set()

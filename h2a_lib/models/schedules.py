@@ -1,6 +1,7 @@
 """Optimisers and schedules of the learning rate, by name, every one with every other."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn, optim
 from torch.optim import lr_scheduler
@@ -13,21 +14,16 @@ def build_optimizer(
 ) -> optim.Optimizer:
     """Build an optimiser over all parameters of a network; AdamW's weight decay is decoupled."""
     parameters = network.parameters()
+    options: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "fused": True}
     match config:
-        case study.SGD():
-            return optim.SGD(
-                parameters,
-                lr=lr,
-                weight_decay=weight_decay,
-                momentum=config.momentum,
-                # Torch refuses Nesterov's step where there is no momentum to look ahead with.
-                nesterov=config.nesterov and config.momentum > 0,
-                fused=True,
-            )
+        case study.SGD(momentum=momentum):
+            # Torch refuses Nesterov's step where there is no momentum to look ahead with.
+            nesterov = config.nesterov and momentum > 0
+            return optim.SGD(parameters, momentum=momentum, nesterov=nesterov, **options)
         case study.Adam():
-            return optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+            return optim.Adam(parameters, **options)
         case study.AdamW():
-            return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+            return optim.AdamW(parameters, **options)
 
 
 @dataclass
@@ -57,22 +53,20 @@ def build_schedule(
 
     Schedules given in epochs but moving every step are scaled by `steps_per_epoch`.
     """
-    lr = optimizer.param_groups[0]["lr"]
+    lr, n_steps = optimizer.param_groups[0]["lr"], epochs * steps_per_epoch
+    every_step = isinstance(config, study.Cyclic | study.OneCycle | study.Cosine)
+    scheduler: lr_scheduler.LRScheduler
     match config:
         case study.Constant():
-            return LearningRate(lr_scheduler.ConstantLR(optimizer, factor=1.0), False)
-        case study.Step():
-            step = lr_scheduler.StepLR(optimizer, config.step_size, config.gamma)
-            return LearningRate(step, False)
-        case study.Exponential():
-            return LearningRate(lr_scheduler.ExponentialLR(optimizer, config.gamma), False)
-        case study.Plateau():
-            plateau = lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=config.factor, patience=config.patience
-            )
-            return LearningRate(plateau, False)
+            scheduler = lr_scheduler.ConstantLR(optimizer, factor=1.0)
+        case study.Step(step_size=size, gamma=gamma):
+            scheduler = lr_scheduler.StepLR(optimizer, size, gamma)
+        case study.Exponential(gamma=gamma):
+            scheduler = lr_scheduler.ExponentialLR(optimizer, gamma)
+        case study.Plateau(factor=factor, patience=patience):
+            scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
         case study.Cyclic():
-            cyclic = lr_scheduler.CyclicLR(
+            scheduler = lr_scheduler.CyclicLR(
                 optimizer,
                 base_lr=lr / config.ratio,
                 max_lr=lr,
@@ -82,18 +76,16 @@ def build_schedule(
                 # Cycling momentum raises with Adam (pytorch #73910); only the rate varies here.
                 cycle_momentum=False,
             )
-            return LearningRate(cyclic, True)
         case study.OneCycle():
-            one_cycle = lr_scheduler.OneCycleLR(
+            scheduler = lr_scheduler.OneCycleLR(
                 optimizer,
                 max_lr=lr,
-                total_steps=epochs * steps_per_epoch,
+                total_steps=n_steps,
                 pct_start=config.pct_start,
                 div_factor=config.div_factor,
                 final_div_factor=config.final_div_factor,
                 cycle_momentum=False,
             )
-            return LearningRate(one_cycle, True)
         case study.Cosine():
-            cosine = lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps_per_epoch)
-            return LearningRate(cosine, True)
+            scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=n_steps)
+    return LearningRate(scheduler, every_step)

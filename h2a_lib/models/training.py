@@ -118,15 +118,7 @@ def train_epoch(
 
 
 def batch_loss(model: nn.Module, batch: Batch, setup: Setup, random: torch.Generator) -> Tensor:
-    """Augment and normalise a batch, and return the training loss of the model on it."""
-    outputs = forward_batch(model, batch, setup, random)
-    return compute_loss(outputs, batch, setup.scales, setup.config.loss)
-
-
-def forward_batch(
-    model: nn.Module, batch: Batch, setup: Setup, random: torch.Generator
-) -> dict[str, Tensor]:
-    """Augment and normalise a batch as in training, and return the model's outputs.
+    """Augment and normalise a batch, and return the training loss of the model on it.
 
     In self-supervised training the batch is given twice, each image augmented twice.
     """
@@ -136,7 +128,8 @@ def forward_batch(
         views = [augment(pixels, config.augment, random) for pixels in views]
     pixels = torch.cat(views) if len(views) > 1 else views[0]
     pixels = normalise(pixels, config.pixel_norm, setup.scales.pixels, training=True)
-    return model(pixels, batch.male if config.sex_input else None)
+    outputs = model(pixels, batch.male if config.sex_input else None)
+    return compute_loss(outputs, batch, setup.scales, config.loss)
 
 
 def evaluate(network: HandNet, setup: Setup, hands: Hands, rows: np.ndarray) -> dict[str, float]:

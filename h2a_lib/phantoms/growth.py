@@ -3,13 +3,13 @@
 Everything here is a table or a curve of published or stated origin; the drawing is elsewhere.
 """
 
-import csv
 import functools
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
+from h2a_lib.files import read_csv
 from h2a_lib.phantoms.streams import Stream
 
 OLDEST_MONTHS = 228
@@ -42,16 +42,16 @@ class Centre:
 @functools.cache
 def centres() -> dict[str, Centre]:
     """Read the table of ossification centres (centres.csv), by name."""
-    text = files(__package__).joinpath("centres.csv").read_text(encoding="utf-8")
+    table = read_csv(Path(__file__).with_name("centres.csv"))
     return {
-        row["centre"]: Centre(
-            name=row["centre"],
-            kind=row["kind"],
-            appear={sex: float(row[f"{sex}_appear"]) for sex in ("girls", "boys")},
-            fuse={sex: float(row[f"{sex}_fuse"]) for sex in ("girls", "boys")},
-            source=row["source"],
+        row.centre: Centre(
+            name=row.centre,
+            kind=row.kind,
+            appear={"girls": float(row.girls_appear), "boys": float(row.boys_appear)},
+            fuse={"girls": float(row.girls_fuse), "boys": float(row.boys_fuse)},
+            source=row.source,
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in table.itertuples()
     }
 
 

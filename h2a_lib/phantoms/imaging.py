@@ -54,21 +54,15 @@ class Style:
         """Draw a style, about as often as it occurs among the real images."""
         dice = stream.uniform()
         if dice < 0.15:
-            kind = "dim"
-        elif dice < (0.55 if collimated else 0.29):
-            kind = "film"
-        else:
-            kind = "digital"
-        if kind == "digital":
-            black, white = abs(stream.normal(3, 5)), stream.normal(206, 27)
-            gamma = stream.normal(1.02, 0.12)
-        elif kind == "dim":
-            black = stream.uniform(1, 45)
+            kind, black = "dim", stream.uniform(1, 45)
             white, gamma = black + stream.uniform(24, 75), stream.normal(1.2, 0.15)
-        else:
-            black = 10 + 140 * stream.uniform() ** 1.6
+        elif dice < (0.55 if collimated else 0.29):
+            kind, black = "film", 10 + 140 * stream.uniform() ** 1.6
             white = black + stream.uniform(0.45, 0.9) * (255 - black)
             gamma = stream.normal(0.95, 0.1)
+        else:
+            kind, black = "digital", abs(stream.normal(3, 5))
+            white, gamma = stream.normal(206, 27), stream.normal(1.02, 0.12)
         dark = stream.chance(0.65)
         return cls(
             kind=kind,

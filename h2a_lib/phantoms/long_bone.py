@@ -108,7 +108,12 @@ def long_bone(
     outer = width * _cap(u - shaft_start, (1 - end.fused) * (0.06 + 0.35 * end.young) * half)
     if kind in GROWING_ENDS:
         outer = outer * _cap(shaft_end - u, 0.55 * half)
-    core, hollow = _core(u, outer, width, growth, end.fused, shaft_start, shaft_end)
+    # Half-width of the core along the shaft, and the share of it that is trabecular.
+    mid = np.sin(np.pi * np.clip((u - shaft_start) / (shaft_end - shaft_start), 0, 1)) ** 0.8
+    shell = growth.cortex * width.min() * (0.10 + 0.90 * mid)
+    lid = 0.14 * growth.cortex * width.min() + 0.15
+    closed = (u > shaft_start + lid * (1 - end.fused)) & (u < shaft_end - lid)
+    core, hollow = np.where(closed, np.maximum(outer - shell, 0.0), 0.0), 1.0 - 0.55 * mid**2
     common = {
         "origin": origin,
         "axis": axis,
@@ -175,21 +180,3 @@ def _cap(distance: np.ndarray, radius: float) -> np.ndarray:
         return (distance >= 0).astype(float)
     t = np.clip(distance / radius, 0, 1)
     return (1 - (1 - t) ** 2.4) ** (1 / 2.4)
-
-
-def _core(
-    u: np.ndarray,
-    outer: np.ndarray,
-    width: np.ndarray,
-    growth: Growth,
-    fused: float,
-    start: float,
-    stop: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return half-width of the core along a shaft and the share of it that is trabecular."""
-    t = np.clip((u - start) / (stop - start), 0, 1)
-    mid = np.sin(np.pi * np.clip(t, 0, 1)) ** 0.8
-    shell = growth.cortex * width.min() * (0.10 + 0.90 * mid)
-    lid = 0.14 * growth.cortex * width.min() + 0.15
-    closed = (u > start + lid * (1 - fused)) & (u < stop - lid)
-    return np.where(closed, np.maximum(outer - shell, 0.0), 0.0), 1.0 - 0.55 * mid**2

@@ -1,11 +1,12 @@
 """Ages and sexes as in the RSNA training labels, and simulated labels."""
 
-import csv
 import functools
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from h2a_lib.files import read_csv
 from h2a_lib.phantoms.growth import OLDEST_MONTHS
 from h2a_lib.phantoms.streams import Stream
 
@@ -26,15 +27,13 @@ PLATES = {
 
 
 @functools.cache
-def quantiles() -> dict[str, tuple[float, ...]]:
+def quantiles() -> pd.DataFrame:
     """Read the quantiles of bone age in months by sex (population.csv): "percent", "girls", "boys".
 
     They are aggregates of the RSNA training labels, smoothed over +-6 months so that the atlas
     plates on which real labels sit are spread out again.
     """
-    text = files(__package__).joinpath("population.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    return {name: tuple(float(row[name]) for row in rows) for name in rows[0]}
+    return read_csv(Path(__file__).with_name("population.csv"))
 
 
 def sample_child(stream: Stream) -> tuple[float, bool]:

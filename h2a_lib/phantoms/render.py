@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from h2a_lib.phantoms.growth import OLDEST_MONTHS, Growth, grow
@@ -50,9 +51,7 @@ def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> Ph
     frame = compose(skeleton, growth.plumpness, height_px, Stream(seed, "frame"))
     view = frame.view
     soft, depth = soft_tissue(skeleton, growth, view)
-    bone = Thickness.zeros(view.height, view.width)
-    for solid in skeleton.solids:
-        solid.draw(view, bone)
+    bone = _bone(skeleton, view)
     lead = place_marker(depth * view.px_per_mm, frame, Stream(seed, "marker"))
     style = Style.draw(frame.field is not None, Stream(seed, "style"))
     image = expose(soft, bone, frame, lead, style, Stream(seed, "noise"))
@@ -70,22 +69,23 @@ def render(age_months: float, male: bool, seed: int, height_px: int = 640) -> Ph
     return PhantomImage(image, regions, boxes, growth, frame.right_hand, style.kind)
 
 
+def _bone(skeleton: Skeleton, view: View) -> Thickness:
+    thickness = Thickness(view.height, view.width)
+    for solid in skeleton.solids:
+        solid.draw(view, thickness)
+    return thickness
+
+
 def _boxes(hand: np.ndarray, skeleton, view, lead: Marker | None) -> dict:
     """Return the boxes of `PhantomImage`."""
-
-    def box(patch) -> tuple[int, int, int, int]:
-        rows, columns = patch
-        return columns.start, rows.start, columns.stop, rows.stop
-
-    ys, xs = np.flatnonzero(hand.any(axis=1)), np.flatnonzero(hand.any(axis=0))
-    boxes = {}
-    if len(ys):
-        boxes["hand"] = (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)
-    for solid in skeleton.solids:
-        boxes[solid.name] = box(solid.patch(view))
+    patches = {solid.name: solid.patch(view) for solid in skeleton.solids}
     if lead is not None:
-        boxes["marker"] = box(lead.patch)
-    return boxes
+        patches["marker"] = lead.patch
+    x, y, width, height = cv2.boundingRect(hand.astype(np.uint8))
+    return {"hand": (x, y, x + width, y + height)} | {
+        name: (columns.start, rows.start, columns.stop, rows.stop)
+        for name, (rows, columns) in patches.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,7 @@ def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
     matrix = np.array([[px_per_mm, 0.0], [0.0, -px_per_mm]])
     view = View(matrix, np.array([0.43 * width, 0.84 * height]), height, width)
     soft, _ = soft_tissue(skeleton, growth, view)
-    bone = Thickness.zeros(height, width)
-    for solid in skeleton.solids:
-        solid.draw(view, bone)
+    bone = _bone(skeleton, view)
     frame = Frame(view, right_hand=False, field=None)
     image = expose(soft, bone, frame, None, Style.plain(), Stream(0, "atlas"))
     return Plate(image, bone.compact + bone.trabecular, view, skeleton)
@@ -122,9 +120,6 @@ def atlas_plate(age_months: float, male: bool, px_per_mm: float = 2.0) -> Plate:
 
 class _MeanStream(Stream):
     """A stream that is not random: every draw is its mean."""
-
-    def __init__(self):
-        super().__init__(0)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         return (low + high) / 2

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from h2a_lib.phantoms.lettering import distance_to_text, text_width
+from h2a_lib.phantoms.lettering import LETTERS, distance_to_text, text_width
 from h2a_lib.phantoms.skeleton import Skeleton
 from h2a_lib.phantoms.solids import View
 from h2a_lib.phantoms.streams import Stream
@@ -48,9 +48,7 @@ def compose(skeleton: Skeleton, plumpness: float, height_px: int, stream: Stream
     turn = np.deg2rad(stream.normal(0, 5))
     if stream.chance(0.06):
         turn += np.deg2rad(stream.normal(0, 25))
-    mirror = -1.0 if right else 1.0
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    matrix = rotation @ np.array([[mirror, 0.0], [0.0, -1.0]])
+    matrix = _rotation(turn) @ np.array([[-1.0 if right else 1.0, 0.0], [0.0, -1.0]])
 
     # The box that must be inside: every joint with its skin, and some forearm.
     scale = skeleton.scale
@@ -106,8 +104,11 @@ def _field(low, high, view: View, stream: Stream) -> np.ndarray:
     corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     middle = corners.mean(axis=0)
     turn = np.deg2rad(stream.normal(0, 1.2) + (stream.normal(0, 5) if stream.chance(0.2) else 0))
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return (corners - middle) @ rotation.T + middle
+    return (corners - middle) @ _rotation(turn).T + middle
+
+
+def _rotation(turn: float) -> np.ndarray:
+    return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
 
 
 def distance_inside_field(field: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -139,8 +140,7 @@ def place_marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker |
     if stream.chance(0.04):
         return None
     letter = "R" if frame.right_hand else "L"
-    alphabet = "ABCDEFGHJKLMNPRSTVW"
-    initials = "".join(stream.choice(alphabet) for _ in range(2 if stream.chance(0.45) else 3))
+    initials = "".join(stream.choice(LETTERS) for _ in range(2 if stream.chance(0.45) else 3))
     stacked = stream.chance(0.2)
     lines = [(letter, 1.0)]
     lines += [(c, 0.55) for c in initials] if stacked else [(initials, 0.55)]
@@ -161,8 +161,6 @@ def place_marker(depth_px: np.ndarray, frame: Frame, stream: Stream) -> Marker |
     flipped = stream.chance(0.03)
     y0, y1 = max(0, int(place[1] - radius)), min(height, int(place[1] + radius) + 2)
     x0, x1 = max(0, int(place[0] - radius)), min(width, int(place[0] + radius) + 2)
-    if y0 >= y1 or x0 >= x1:
-        return None
     rows = np.arange(y0, y1, dtype=float)[:, None] - place[1]
     columns = np.arange(x0, x1, dtype=float)[None, :] - place[0]
     x = columns * np.cos(turn) + rows * np.sin(turn)

@@ -116,8 +116,7 @@ def build(growth: Growth, pose: Pose, stream: Stream) -> Skeleton:
         joints[ray] = points
         solids += bones
     solids += _carpus(growth, scale, stream)
-    turn = np.deg2rad(180 - pose.forearm)
-    forearm = np.array([np.sin(turn), np.cos(turn)])
+    forearm = _direction(180 - pose.forearm)
     solids += _forearm(growth, forearm, scale, stream)
     return Skeleton(solids, joints, forearm, scale)
 
@@ -149,7 +148,7 @@ def _ray(ray: int, growth: Growth, pose: Pose, scale: float, stream: Stream):
             length *= np.cos(np.deg2rad(tilt_down))
         axis = _direction(angle)
         end = point + axis * length
-        kind = "metacarpal 1" if (name, ray) == ("metacarpal", 1) else name
+        kind = "metacarpal 1" if (part, ray) == (0, 1) else name
         half *= wide * (1 + stream.normal(0, 0.03))
         from_distal = kind == "metacarpal"
         bones += long_bone(
@@ -164,7 +163,7 @@ def _ray(ray: int, growth: Growth, pose: Pose, scale: float, stream: Stream):
         )
         point = end
         points.append(point)
-        if (name, ray) == ("metacarpal", 1):
+        if kind == "metacarpal 1":
             bones += _sesamoid(point, axis, half, growth, stream)
     return np.stack(points), bones
 

@@ -73,17 +73,11 @@ class View:
         )
 
 
-@dataclass
 class Thickness:
     """Thickness of bone along the rays, (h, w) in mm; trabecular times its relative density."""
 
-    compact: np.ndarray
-    trabecular: np.ndarray
-
-    @classmethod
-    def zeros(cls, height: int, width: int) -> "Thickness":
-        """Return no bone anywhere."""
-        return cls(np.zeros((height, width)), np.zeros((height, width)))
+    def __init__(self, height: int, width: int):
+        self.compact, self.trabecular = np.zeros((2, height, width))
 
 
 @dataclass(frozen=True)
@@ -119,8 +113,6 @@ class Tube:
     def draw(self, view: View, into: Thickness) -> None:
         """Add the tube's chords to a thickness map."""
         patch = self.patch(view)
-        if patch[0].start >= patch[0].stop or patch[1].start >= patch[1].stop:
-            return
         u, v = view.local(patch, self.origin, self.axis)
         t = np.clip(u / self.length, 0.0, 1.0)
         if self.bend:
@@ -138,11 +130,9 @@ class Tube:
         filling = (2 * self.depth * self.density) * inner
         if self.hollow is not None:
             filling *= self.hollow[step]
-        # Trabeculae run along the bone: the pattern is stretched threefold in that direction.
-        row = (u * 4.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
-        column = (v * 11.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += (2 * self.depth) * (outer - inner)
-        into.trabecular[patch] += filling * _grain(view, row, column)
+        # Trabeculae run along the bone: the pattern is stretched threefold in that direction.
+        into.trabecular[patch] += filling * _grain(view, u * 4.0, v * 11.0, self.grain)
 
 
 @dataclass(frozen=True)
@@ -168,8 +158,6 @@ class Blob:
     def draw(self, view: View, into: Thickness) -> None:
         """Add the blob's chords to a thickness map."""
         patch = self.patch(view)
-        if patch[0].start >= patch[0].stop or patch[1].start >= patch[1].stop:
-            return
         u, v = view.local(patch, self.centre, np.array([0.0, 1.0]))
         angle = np.arctan2(u, v)
         step = ((angle + np.pi) * ((SAMPLES - 1) / (2 * np.pi))).astype(np.int32)
@@ -178,10 +166,9 @@ class Blob:
         outer = self.depth * _dome(distance / edge)
         core = np.maximum(edge - self.shell, 1e-6)
         inner = max(self.depth - self.shell, 0.0) * _dome(distance / core)
-        row = (u * 7.0).astype(np.int32) + self.grain[0] & (_TILE - 1)
-        column = (v * 7.0).astype(np.int32) + self.grain[1] & (_TILE - 1)
         into.compact[patch] += 2 * (outer - inner)
-        into.trabecular[patch] += (2 * self.density) * inner * _grain(view, row, column)
+        grain = _grain(view, u * 7.0, v * 7.0, self.grain)
+        into.trabecular[patch] += (2 * self.density) * inner * grain
 
 
 def _averaged(table: np.ndarray, run: int) -> np.ndarray:
@@ -195,8 +182,12 @@ def _averaged(table: np.ndarray, run: int) -> np.ndarray:
     return mean
 
 
-def _grain(view: View, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+def _grain(view: View, u: np.ndarray, v: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
     """Return the trabecular texture at these places of the tile, averaged out by large pixels."""
+    row, column = (
+        places.astype(np.int32) + start & (_TILE - 1)
+        for places, start in zip((u, v), offset, strict=True)
+    )
     contrast = min(1.0, (view.px_per_mm / 2.5) ** 1.5)
     return 1 + contrast * (trabeculae()[row, column] - 1)
 

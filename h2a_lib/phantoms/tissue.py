@@ -35,8 +35,6 @@ def soft_tissue(skeleton: Skeleton, growth: Growth, view: View) -> tuple[np.ndar
         patch = view.patch(np.stack([start, end]), reach)
         patch = tuple(slice(p.start - p.start % stride, p.stop) for p in patch)
         here = tuple(slice(p.start // stride, -(-p.stop // stride)) for p in patch)
-        if here[0].start >= here[0].stop or here[1].start >= here[1].stop:
-            continue
         distance, t = _capsule(view, patch, stride, start, end, radii)
         near = outside[here]
         outside[here] = _smooth_min(near, distance, blend * skeleton.scale)

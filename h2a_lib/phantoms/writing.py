@@ -1,16 +1,15 @@
 """Write a set of phantoms in the layout of the RSNA data."""
 
-import csv
-from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-import cv2
+import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from h2a_lib.data.pool import cores, in_parallel
 from h2a_lib.errors import UserError
-from h2a_lib.files import write_folder_atomically, write_json
+from h2a_lib.files import write_csv, write_folder_atomically, write_json
 from h2a_lib.phantoms.population import sample_child, simulate_label
 from h2a_lib.phantoms.render import PhantomImage, render
 from h2a_lib.phantoms.streams import Stream
@@ -23,7 +22,8 @@ LEFT_BY_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 NOTICE = "Synthetic hand radiograph (phantom) drawn by Hand-To-Age; it shows no patient."
 # Drawn by one process at a time: a second's work, so that the bar moves.
 CHUNK = 8
-TRUTH_COLUMNS = ("id", "age_months", "male", "kind", "right_hand", "height_px", "width_px")
+LABEL_COLUMNS = ["id", "boneage", "male"]
+TRUTH_COLUMNS = ["id", "age_months", "male", "kind", "right_hand", "height_px", "width_px"]
 
 
 def write(
@@ -72,17 +72,9 @@ def write(
             title="phantoms",
             progress=progress,
         )
-        with (
-            (folder / f"{NAME}.csv").open("w", newline="") as labels,
-            (folder / TRUTH).open("w", newline="") as truth_file,
-        ):
-            write_label = csv.writer(labels, lineterminator="\n").writerow
-            write_truth = csv.writer(truth_file, lineterminator="\n").writerow
-            write_label(("id", "boneage", "male"))
-            write_truth(TRUTH_COLUMNS)
-            for label, truth in _in_order(drawn):
-                write_label(label)
-                write_truth(truth)
+        table = pd.DataFrame(chain.from_iterable(drawn)).sort_values("id")
+        write_csv(folder / f"{NAME}.csv", table[LABEL_COLUMNS])
+        write_csv(folder / TRUTH, table[TRUTH_COLUMNS])
         write_json(
             folder / COMPANION,
             {
@@ -121,36 +113,28 @@ def _draw(
     height_px: int,
     heaping: float,
     reader_noise_months: float,
-) -> tuple[range, list[tuple[tuple, tuple]]]:
-    """Draw and write some ids; return them, and for each its rows of labels and of the truth."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the processes already use all cores
-    try:
-        rows = []
-        for number in numbers:
-            age_months, male, image_seed = render_arguments(seed, number)
-            label = simulate_label(
-                age_months, male, heaping, reader_noise_months, Stream(seed, number, "label")
-            )
-            phantom = render(age_months, male, image_seed, height_px)
-            save_png(phantom, folder / f"{number}.png")
-            size = phantom.image.shape
-            truth = (number, f"{age_months:.2f}", male, phantom.kind, phantom.right_hand, *size)
-            rows.append(((number, label, male), truth))
-        return numbers, rows
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _in_order(drawn: Iterable[tuple[range, list]]) -> Iterator[tuple[tuple, tuple]]:
-    """Yield the rows of chunks by id; what comes early waits, a few chunks at most."""
-    early, due = {}, 1
-    for numbers, rows in drawn:
-        early[numbers.start] = rows
-        while due in early:
-            ready = early.pop(due)
-            yield from ready
-            due += len(ready)
+) -> list[dict[str, object]]:
+    """Draw and write some ids; return for each what stands of it in the two tables."""
+    rows = []
+    for number in numbers:
+        age_months, male, image_seed = render_arguments(seed, number)
+        phantom = render(age_months, male, image_seed, height_px)
+        save_png(phantom, folder / f"{number}.png")
+        height, width = phantom.image.shape
+        random = Stream(seed, number, "label")
+        rows.append(
+            {
+                "id": number,
+                "boneage": simulate_label(age_months, male, heaping, reader_noise_months, random),
+                "age_months": f"{age_months:.2f}",
+                "male": male,
+                "kind": phantom.kind,
+                "right_hand": phantom.right_hand,
+                "height_px": height,
+                "width_px": width,
+            }
+        )
+    return rows
 
 
 def _not_a_phantom(out: Path) -> Path | None:

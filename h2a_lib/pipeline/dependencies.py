@@ -39,9 +39,7 @@ def code_digests(
     for source in sources:
         for file in {source, *files_used_by(source, (*WITHOUT_EFFECT, *without))}:
             name = file.relative_to(PACKAGE.parent) if PACKAGE.parent in file.parents else file.name
-            if (
-                digest := _digest(file, frozenset(passed) if file == source else frozenset())
-            ) != "":
+            if digest := _digest(*_read(file), frozenset(passed if file == source else ())):
                 digests[str(name)] = digest
     return dict(sorted(digests.items()))
 
@@ -56,7 +54,7 @@ def files_used_by(source: Path, without: Collection[str] = ()) -> list[Path]:
     used: set[Path] = set()
     waiting = [source]
     while waiting:
-        for file in _imports(waiting.pop()):
+        for file in _imports(*_read(waiting.pop())):
             name = file.relative_to(PACKAGE).as_posix()
             passed_over = any(
                 name == part or (part.endswith("/") and name.startswith(part)) for part in without
@@ -67,12 +65,13 @@ def files_used_by(source: Path, without: Collection[str] = ()) -> list[Path]:
     return sorted(used | ({source} if source.is_relative_to(PACKAGE) else set()))
 
 
-def _imports(source: Path) -> frozenset[Path]:
-    return _imports_of_text(source.read_text(encoding="utf-8"), source.suffix == ".ipynb")
+def _read(source: Path) -> tuple[str, bool]:
+    """Return the text of a source, and whether it is a notebook."""
+    return source.read_text(encoding="utf-8"), source.suffix == ".ipynb"
 
 
 @lru_cache(maxsize=1000)
-def _imports_of_text(text: str, is_notebook: bool) -> frozenset[Path]:
+def _imports(text: str, is_notebook: bool) -> frozenset[Path]:
     files: set[Path] = set()
     for node in _walk(_parse(text, is_notebook).tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -90,13 +89,11 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
-        if not (isinstance(node, ast.If) and _is_for_type_checkers(node.test)):
-            yield node
-            waiting += ast.iter_child_nodes(node)
-
-
-def _is_for_type_checkers(test: ast.expr) -> bool:
-    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
 
 
 @lru_cache(maxsize=1000)
@@ -136,19 +133,16 @@ def _parse(text: str, is_notebook: bool) -> Code:
 
 
 def _assigned(statement: ast.stmt) -> set[str]:
-    if isinstance(statement, ast.Assign):
-        return {target.id for target in statement.targets if isinstance(target, ast.Name)}
-    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-        return {statement.target.id}
+    match statement:
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
     return set()
 
 
-def _digest(file: Path, passed: frozenset[str]) -> str:
-    return _digest_of_text(file.read_text(encoding="utf-8"), file.suffix == ".ipynb", passed)
-
-
 @lru_cache(maxsize=1000)
-def _digest_of_text(text: str, is_notebook: bool, passed: frozenset[str]) -> str:
+def _digest(text: str, is_notebook: bool, passed: frozenset[str]) -> str:
     """Return the hex digest of a source's code; "" if it has none."""
     code = _parse(text, is_notebook)
     unimportant = passed & code.parameters
@@ -189,8 +183,7 @@ def _append_tree(value: Any, parts: list[str], keep_text: bool) -> None:
 
 
 def _is_text(statement: Any) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+    match statement:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+    return False

@@ -74,17 +74,9 @@ def server(
 ) -> Iterator[dict[str, str]]:
     """Keep a server for as long as the block runs; it ends with this process, however that ends.
 
-    Parameters
-    ----------
-    modules : tuple of str
-        What is imported, while the caller goes on.
-    environment : mapping of str to str
-        Of the server: libraries read it (how many threads, say) when they are imported.
-
-    Yields
-    ------
-    dict of str to str
-        The environment of the jobs: that of the server, and where it is.
+    It imports the modules while the caller goes on. Libraries read its environment (how many
+    threads, say) when they are imported. Yields the environment of the jobs: the same, and where
+    the server is.
     """
     # A fork may use neither CUDA's context nor, on a Mac, the system's libraries.
     if sys.platform != "linux" or shutil.which("nvidia-smi"):
@@ -104,20 +96,24 @@ def server(
                 process.stdin.close()
 
 
-def run(module: str, arguments: list[str]) -> int | str | None:
-    """Run a module as `python -m` does, in a fork of the server if there is one.
-
-    Returns
-    -------
-    int, str or None
-        What `sys.exit` takes.
-    """
+def run(module: str, arguments: list[str]) -> int:
+    """Run a module as `python -m` does, in a fork of the server if there is one."""
     if address := os.environ.get(ADDRESS):
         connection = socket.socket(socket.AF_UNIX)
         if connection.connect_ex(address) == 0:
             return _ask(connection, module, arguments)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return run_module(module, arguments)
+
+
+def run_module(module: str, arguments: list[str]) -> int:
+    """Run a module as `python -m` does, in this process, and return its exit code."""
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
@@ -144,15 +140,7 @@ def _ask(connection: socket.socket, module: str, arguments: list[str]) -> int:
 
 
 class Server:
-    """Forks a process for each request that comes to a Unix socket.
-
-    What a client and the server send each other is in this module's description.
-
-    Parameters
-    ----------
-    address : str
-        Path of the socket.
-    """
+    """Forks a process for each request that comes to the Unix socket at a path, `address`."""
 
     def __init__(self, address: str):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the jobs hear of it from their clients
@@ -273,7 +261,7 @@ def _kill(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
-def main() -> int | str | None:
+def main() -> int:
     """Serve, or run what the command line names."""
     module, *arguments = sys.argv[1:]
     if module != "--serve":
@@ -285,33 +273,26 @@ def main() -> int | str | None:
     print("listening", flush=True)
     _import(modules)  # whoever asks meanwhile waits in the queue
     request = warm.serve()
-    sys.argv[1:] = request.arguments
-    _run_and_leave(request.module)
+    _run_and_leave(request.module, request.arguments)
 
 
-def _run_and_leave(module: str) -> NoReturn:
+def _run_and_leave(module: str, arguments: list[str]) -> NoReturn:
     """Run a module and end this fork, without taking apart what it shares with the server.
 
     Python would free every object of the libraries one by one, which writes to, and so copies,
     their memory: a second of processor time for nothing.
     """
-    code: int | str | None = 0
+    code = 1
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        code = end.code
+        code = run_module(module, arguments)
     except BaseException:
         traceback.print_exc()
-        code = 1
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-        code = 1
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as always at the end
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(code or 0)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,18 @@ def listed() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if VISIBLE in os.environ:
         return [name for name in os.environ[VISIBLE].split(",") if name not in ("", "-1")]
+    lines = [line for line in _nvidia_smi("-L") if line.startswith("GPU ")]
+    return [str(number) for number in range(len(lines))]
+
+
+def _nvidia_smi(*options: str) -> list[str]:
+    """Return the lines of nvidia-smi's answer; none where it is not there, or fails."""
     try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+        command = ["nvidia-smi", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return []
-    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(number) for number in range(len(lines))]
+    return done.stdout.splitlines()
 
 
 def places() -> list[tuple[str, int]]:
@@ -43,13 +49,9 @@ def places() -> list[tuple[str, int]]:
 
 def _memory_gb() -> dict[str, float]:
     """Return each GPU's memory by its number and by its UUID."""
-    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listing = subprocess.run(query, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
     memory: dict[str, float] = {}
-    for line in listing.stdout.splitlines():
+    query = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+    for line in _nvidia_smi(*query):
         number, uuid, mebibytes = (part.strip() for part in line.split(","))
         memory |= dict.fromkeys((number, uuid), float(mebibytes) * 2**20 / 1e9)
     return memory

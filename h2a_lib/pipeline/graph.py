@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,21 +173,21 @@ def _run_snakemake(
         else forkserver.server(environment=environment)
     )
     with jobs as given, subprocess.Popen(command, env=given) as process:
-        report_progress(study, stale, lambda: process.poll() is not None)
+        report_progress(study, stale, process)
         if process.returncode and not cluster:
             _raise_if_there_is_no_graph(command, given)
     if process.returncode:
         raise UserError("the study is not complete: see the messages above")
 
 
-def report_progress(study: Study, stale: list[Stale], has_ended: Callable[[], bool]) -> None:
-    """Print how many steps are done, and how long the others may take, until all has ended."""
+def report_progress(study: Study, stale: list[Stale], process: subprocess.Popen[bytes]) -> None:
+    """Print how many steps are done, and how long the others may take, until a process ends."""
     known = [one.seconds for one in stale if one.seconds is not None]
     usual = sum(known) / len(known) if known else 1.0
     waiting = {one.step.name: usual if one.seconds is None else one.seconds for one in stale}
     work = sum(waiting.values()) or 1.0
     began = time.monotonic()
-    while not has_ended():
+    while process.poll() is None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
         done = [name for name in waiting if (study.root / marker_of(study, name)).exists()]
         for name in done:

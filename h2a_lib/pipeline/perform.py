@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, remove
 from h2a_lib.pipeline.environment import use_step_environment
+from h2a_lib.pipeline.forkserver import run_module
 from h2a_lib.pipeline.processes import end_with_leader
 from h2a_lib.pipeline.staleness import Contents, read_record, write_record
 from h2a_lib.pipeline.steps import Step, Steps
@@ -56,18 +56,6 @@ def drawn_by(step: Step, steps: Steps) -> list[str]:
         for file, content in descriptions.items()
         if content["made_by"] == step.label
     ]
-
-
-def run_module(module: str, arguments: list[str]) -> int:
-    """Run a module as `python -m` does, and return its exit code."""
-    sys.argv[1:] = arguments
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
 
 
 def old_of(folder: Path) -> Path:

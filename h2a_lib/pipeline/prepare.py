@@ -18,6 +18,7 @@ from h2a_lib.study.workspace import Study
 FORMAT_FILE = "table-format.json"
 # The least of each split: to normalise a batch, to choose an epoch, to embed and to report on.
 LEAST_HANDS = {"train": 10, "selection": 2, "validation": 5}
+LEAST_IN_ALL = 22
 
 
 def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEADED) -> None:
@@ -116,9 +117,6 @@ def _require_hands(inspection: sources.Inspection) -> None:
             ]
         )
     )
-
-
-LEAST_IN_ALL = 22
 
 
 def _write(

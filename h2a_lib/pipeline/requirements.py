@@ -16,23 +16,9 @@ KEPT = frozenset({"torch", "torchvision", "jupyterlab", "ipykernel", "ipywidgets
 def to_install(distribution: str = "h2a_lib", kept: Collection[str] = KEPT) -> list[str]:
     """Return what `pip install` must be given, once the package is there without dependencies.
 
-    Parameters
-    ----------
-    distribution : str
-        An installed package.
-    kept : collection of str
-        Packages that stay as they are where they are installed.
-
-    Returns
-    -------
-    list of str
-        The requirements that are missing or have another version than asked for, and the installed
-        versions of what is kept: "torch==2.9.0", so that no dependency of the others replaces it.
-
-    Raises
-    ------
-    importlib.metadata.PackageNotFoundError
-        If the package itself is not installed.
+    The requirements that are missing or have another version than asked for, and the installed
+    versions of what is kept: "torch==2.9.0", so that no dependency of the others replaces it. A
+    PackageNotFoundError if the package itself is not installed.
     """
     wanted = []
     for requirement in map(Requirement, metadata.requires(distribution) or ()):

@@ -9,7 +9,7 @@ that is moved, copied or cloned is as up to date as before.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,12 +101,12 @@ class Contents:
         """Return the content of each step, by its name."""
         contents: dict[str, Content] = {}
         for step in self.steps.by_name.values():
-            inputs = {
-                name: self.steps.data_digest if name == DATA else contents[name].digest
-                for name in step.needs
-            }
-            contents[step.name] = Content(_as_json(step.settings), self.code(step), inputs)
+            contents[step.name] = self._of(step, lambda name: contents[name].digest)
         return contents
+
+    def _of(self, step: Step, digest_of: Callable[[str], str]) -> Content:
+        inputs = {n: self.steps.data_digest if n == DATA else digest_of(n) for n in step.needs}
+        return Content(_as_json(step.settings), self.code(step), inputs)
 
     def code(self, step: Step) -> dict[str, str]:
         """Return the digest of each source file of a step."""
@@ -121,14 +121,12 @@ class Contents:
 
     def as_made(self, step: Step) -> Content:
         """Return the content of a step that begins now: its inputs are as they were recorded."""
-        inputs = {}
-        for name in step.needs:
-            if name == DATA:
-                inputs[name] = self.steps.data_digest
-                continue
+
+        def recorded(name: str) -> str:
             before = read_record(self.steps.study.root / self.steps.by_name[name].record)
-            inputs[name] = before.content.digest if before else ""
-        return Content(_as_json(step.settings), self.code(step), inputs)
+            return before.content.digest if before else ""
+
+        return self._of(step, recorded)
 
 
 def stale_steps(steps: Steps, targets: tuple[str, ...] = ("deck",)) -> list[Stale]:

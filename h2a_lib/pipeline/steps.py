@@ -83,11 +83,7 @@ NOTEBOOKS = (
         "04_lr_range_test",
         "range_test",
         needs="cache",
-        outputs=(
-            "figures/range_test.svg",
-            "tables/range_test.csv",
-            "variables/range_test.yml",
-        ),
+        outputs=("figures/range_test.svg", "tables/range_test.csv", "variables/range_test.yml"),
         parameters={"experiment": DEFAULT, "seed": 0},
         reads="default",
     ),
@@ -216,8 +212,15 @@ class Steps:
     @cached_property
     def by_name(self) -> dict[str, Step]:
         """The steps, each after those that it needs."""
-        steps = [*self._caches(), *self._notebooks_before_runs(), *self._trainings()]
-        return {step.name: step for step in (*steps, *self._answers(), self._deck())}
+        before = [self._of_notebook(one) for one in self.notebooks if one.needs != "runs"]
+        answers = [self._of_notebook(one) for one in self.notebooks if one.needs == "runs"]
+        steps = (*self._caches(), *before, *self._trainings(), *answers, self._deck())
+        return {step.name: step for step in steps}
+
+    @cached_property
+    def notebooks(self) -> tuple[Notebook, ...]:
+        """Those that are executed: without sex among the estimates, not the one about it."""
+        return tuple(one for one in NOTEBOOKS if one.step != SEX_ANSWER or self.estimates_sex)
 
     @cached_property
     def trainings(self) -> tuple[str, ...]:
@@ -246,15 +249,13 @@ class Steps:
 
     def named(self, targets: tuple[str, ...]) -> set[str]:
         """Return the names of the steps that targets stand for, see `leading_to`."""
-        names = {str(path): step.name for step in self.by_name.values() for path in step.outputs}
-        names |= {name: name for name in self.by_name}
-        wanted = set(self.trainings) if "runs" in targets else set()
+        steps = self.by_name.values()
+        names = {str(path): {step.name} for step in steps for path in step.outputs}
+        names |= {name: {name} for name in self.by_name} | {"runs": set(self.trainings)}
         for target in targets:
-            if target != "runs":
-                if target not in names:
-                    raise unknown("step", target, [*self.by_name, "runs"])
-                wanted.add(names[target])
-        return wanted
+            if target not in names:
+                raise unknown("step", target, [*self.by_name, "runs"])
+        return {name for target in targets for name in names[target]}
 
     # --- the steps, kind by kind ---
 
@@ -292,16 +293,6 @@ class Steps:
                 ),
                 threads=0,  # as many as there are
             )
-
-    def _notebooks_before_runs(self) -> Iterator[Step]:
-        for notebook in NOTEBOOKS:
-            if notebook.needs != "runs":
-                yield self._of_notebook(notebook)
-
-    def _answers(self) -> Iterator[Step]:
-        for notebook in NOTEBOOKS:
-            if notebook.needs == "runs" and (notebook.step != SEX_ANSWER or self.estimates_sex):
-                yield self._of_notebook(notebook)
 
     def _of_notebook(self, notebook: Notebook) -> Step:
         default = self.study.run_config(DEFAULT)
@@ -386,18 +377,13 @@ class Steps:
         deck = self._relative(self.study.deck_folder)
         report = self.study.root / "report"
         sources = [file for pattern in REPORT_SOURCES for file in report.glob(pattern)]
-        before = [
-            notebook.step
-            for notebook in NOTEBOOKS
-            if notebook.step != SEX_ANSWER or self.estimates_sex
-        ]
         study = ("--profile", self.study.profile_name, "--data", str(self.study.data_folder))
         return Step(
             "deck",
             "deck",
             label="slides and article",
             record=self._results / "steps" / "deck.json",
-            needs=(DATA, *self.trainings, *before),
+            needs=(DATA, *self.trainings, *(notebook.step for notebook in self.notebooks)),
             sources=("h2a_lib/report/__init__.py", "h2a_lib/report/study_variables.py"),
             files=tuple(
                 self._relative(file)

@@ -142,7 +142,7 @@ def test_no_bone_reaches_beyond_its_ends(sex, male):
     plate = atlas_plate(228, male, 2.0)
     for bone in plate.skeleton.solids:
         if isinstance(bone, Tube):
-            drawn = Thickness.zeros(*plate.bone_mm.shape)
+            drawn = Thickness(*plate.bone_mm.shape)
             bone.draw(plate.view, drawn)
             whole = slice(0, plate.view.height), slice(0, plate.view.width)
             along, _ = plate.view.local(whole, bone.origin, bone.axis)
