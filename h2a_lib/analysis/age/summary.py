@@ -269,8 +269,7 @@ def _option_sentence(what: str, row: pd.Series) -> str:
             f"{change.text('months', digits=2)}."
         )
     verb = "raises" if change.value > 0 else "lowers"
-    size = -change if change.value < 0 else change
-    return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
+    return f"{what} {verb} the MAE by {abs(change).text('months', digits=2)}."
 
 
 def sex_input_variables(
