@@ -36,7 +36,7 @@ def by_name(table):
 
 def test_at_least_30_changes_of_the_kinds_asked_for():
     assert len(CHANGES) >= 30
-    assert len({change.name for change in CHANGES}) == len(CHANGES)
+    assert len({(change.family, change.strength) for change in CHANGES}) == len(CHANGES)
     assert {change.family for change in CHANGES} >= {
         "turned", "mirrored", "brightness", "contrast", "inverted", "blurred", "noise",
         "resolution", "JPEG", "cropped", "marker",
