@@ -43,7 +43,9 @@ def test_at_least_30_changes_of_the_kinds_asked_for():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+@pytest.mark.parametrize(
+    "change", CHANGES, ids=lambda change: f"{change.family}, {change.strength}"
+)
 @pytest.mark.parametrize("side", [16, SIDE])
 def test_every_change_gives_a_picture_of_the_same_kind_and_leaves_the_original(change, side):
     images = np.random.default_rng(0).integers(0, 256, (2, side, side)).astype(np.uint8)
