@@ -24,12 +24,7 @@ from h2a_lib.study.runs import CALIBRATION, Run
 class Calibration:
     """What is fitted on a run's selection hands; None where the run does not estimate it.
 
-    Attributes
-    ----------
-    interval : SplitConformal, ConformalQuantiles or None
-    temperature : Temperature or None
-    threshold : float
-        From which calibrated probability on a hand is called male.
+    From a calibrated probability of `threshold` on a hand is called male.
     """
 
     interval: SplitConformal | ConformalQuantiles | None

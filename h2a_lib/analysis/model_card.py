@@ -117,24 +117,20 @@ def model_card(
     if run.is_released:
         return _card_of_release(run, file_name, to)
     config, calibration = run.config, Calibration.of(run)
-    temperature = calibration.temperature
-    predictions = run.predictions
-    if temperature is not None:
+    predictions, calibrated = run.predictions, []
+    if (temperature := calibration.temperature) is not None:
         predictions = temperature.calibrate(predictions)
+        calibrated = [
+            f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."
+        ]
     selection = predictions[predictions["split"] == "selection"]
     parts = [
         f"# {file_name}",
         "**Not a medical device. For research and teaching; not for diagnosis, and not for"
         " estimating the age of a person for any legal purpose.**",
-        " ".join(
-            [
-                f"Data: **{run.tier_label}**.",
-                *filter(None, [terms]),
-                f"Trained on {len(run.predictions_train):,} hands; evaluated on"
-                f" {len(predictions):,} others. The epoch was chosen on the selection hands, so"
-                " their errors are optimistic.",
-            ]
-        ),
+        f"Data: **{run.tier_label}**.{terms and f' {terms}'} Trained on"
+        f" {len(run.predictions_train):,} hands; evaluated on {len(predictions):,} others. The"
+        " epoch was chosen on the selection hands, so their errors are optimistic.",
         "## What it is",
         _bullets(
             {
@@ -152,11 +148,7 @@ def model_card(
         ),
         "## How to use it",
         _code(run, to, file_name),
-        *(
-            [f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."]
-            if temperature is not None
-            else []
-        ),
+        *calibrated,
         "## What it is not for",
         "Hands of adults; children with growth disorders or fractures (it is unknown whether the"
         " data contain any); views other than posteroanterior; bone age by another standard than"
@@ -188,13 +180,7 @@ def _age_part(split: str, hands: pd.DataFrame, selection: pd.DataFrame) -> list[
     lines = [
         f"## Age, {split}",
         f"Mean absolute error {error.text('months')}.",
-        "\n".join(
-            [
-                "| labelled age | sex | n | MAE, months (95 % CI) | bias, months (95 % CI) |",
-                "| --- | --- | --- | --- | --- |",
-                *rows,
-            ]
-        ),
+        _table("| labelled age | sex | n | MAE, months (95 % CI) | bias, months (95 % CI) |", rows),
         f"Few: n below {FEW}; the interval is unreliable.",
     ]
     if split in ("validation", "external"):
@@ -220,14 +206,12 @@ def _sex_part(split: str, hands: pd.DataFrame, threshold: float) -> list[str]:
         f"AUC {area.text(digits=3)}. A hand is classified as male from a probability of"
         f" {threshold:.3f}, chosen on the selection hands. The age label alone may predict sex"
         " better than chance: compare with the baselines of the report.",
-        "\n".join(
-            [
-                "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |",
-                "| --- | --- | --- | --- | --- |",
-                *rows,
-            ]
-        ),
+        _table("| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |", rows),
     ]
+
+
+def _table(heading: str, rows: list[str]) -> str:
+    return "\n".join([heading, "|" + " --- |" * (heading.count("|") - 1), *rows])
 
 
 def _cell(value: float, low: float, high: float, digits: int = 1) -> str:

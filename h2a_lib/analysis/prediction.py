@@ -1,10 +1,9 @@
 """What a network says of image files: estimates with intervals, and how far to trust them."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.age import errors as age
+from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.calibration import Calibration
 from h2a_lib.analysis.out_of_distribution import Detector, features_of, load_detector
 from h2a_lib.analysis.statistics.bootstrap import number, share_interval
@@ -25,7 +25,7 @@ from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
-# Decoded and predicted together; 256 pictures of 224 px are 13 MB.
+# Predicted together; 256 pictures of 224 px are 13 MB.
 BATCH_SIZE = 256
 # Fewer files are not compared with the selection hands as a set.
 MIN_SET = 10
@@ -38,22 +38,12 @@ NOTICE = "Research, not for diagnosis."
 class Prediction:
     """A run's estimates for one file.
 
-    Attributes
-    ----------
-    file : str
-        As it was named.
-    age_months, low_months, high_months : float or None
-        Bone age, at least 0, and a conformal interval that contains it; None from a run that was
-        trained for sex alone. The interval is None if the run has too few selection hands.
-    level : float or None
-        Share of hands like the selection hands whose interval contains the labelled age.
-    male_probability : float or None
-        None from a run that was trained for age alone.
-    sex : {"male", "female"} or None
-        By the threshold chosen on the selection hands.
-    distance : float or None
-        From the training hands, in units of the threshold: out of distribution above 1. None where
-        the run has no description of its training hands.
+    The bone age is at least 0, and its conformal interval, from `low_months` to `high_months`,
+    contains it: as the labelled age of a share `level` of hands like the selection hands. They are
+    None from a run that was trained for sex alone, the interval also if the run has too few
+    selection hands. `sex`, by the threshold chosen on the selection hands, is "male", "female" or,
+    from a run that was trained for age alone, None. `distance` is from the training hands, in units
+    of the threshold (out of distribution above 1), None where the run does not describe them.
     """
 
     file: str
@@ -112,14 +102,8 @@ class UnreadableFile:
 class SetComparison:
     """How a whole set of files compares with the selection hands.
 
-    Attributes
-    ----------
-    n : int
-    farther : float
-        How often one of them lies farther from the training hands than a selection hand does;
-        0.5 if the two sets are alike.
-    p : float
-        One-sided, Mann-Whitney.
+    `farther`: how often one of them lies farther from the training hands than a selection hand
+    does, 0.5 if the two sets are alike; `p`: one-sided, Mann-Whitney.
     """
 
     n: int
@@ -148,14 +132,8 @@ class SetComparison:
 class Predictions:
     """The predictions of one call, in the order of the files, and the files without one.
 
-    Attributes
-    ----------
-    predictions : list of Prediction
-    unreadable : list of UnreadableFile
-    images : list of ndarray
-        (s, s), uint8, one a prediction: the network's input.
-    comparison : SetComparison or None
-        From ten predictions on, where the run has a description of its training hands.
+    `images`, (s, s) uint8, one a prediction, are the network's input. `comparison` is from ten
+    predictions on, where the run has a description of its training hands.
     """
 
     predictions: list[Prediction]
@@ -171,9 +149,8 @@ class Predictions:
     def as_json(self, run: Run) -> dict[str, Any]:
         """Return all of it for `json.dumps`, with the run and its data."""
         as_set = None
-        if self.comparison is not None:
-            as_set = asdict(self.comparison)
-            as_set["out_of_distribution"] = self.comparison.out_of_distribution
+        if (compared := self.comparison) is not None:
+            as_set = asdict(compared) | {"out_of_distribution": compared.out_of_distribution}
         return {
             "run": run.name,
             "trained_on": run.tier_label,
@@ -185,13 +162,10 @@ class Predictions:
 
     def as_csv(self) -> str:
         """Return one row a file; one that could not be read has its reason and nothing else."""
-        names = [item.name for item in fields(Prediction)]
-        content = io.StringIO()
-        table = csv.DictWriter(content, [*names, "unreadable"], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(prediction) for prediction in self.predictions)
-        table.writerows({"file": file.file, "unreadable": file.reason} for file in self.unreadable)
-        return content.getvalue()
+        rows = [asdict(prediction) for prediction in self.predictions]
+        rows += [{"file": file.file, "unreadable": file.reason} for file in self.unreadable]
+        columns = [*(item.name for item in fields(Prediction)), "unreadable"]
+        return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
 
     def lines(self) -> list[str]:
         """Return one line for each file, then one for the set."""
@@ -234,9 +208,8 @@ def predict_files(
         raise UserError(f"{run.name} has sex as an input: add --sex male or --sex female")
     if male is not None and not run.config.sex_input:
         raise UserError(f"{run.name} has no sex input: leave out --sex")
-    predictor = _FilePredictor.of(run)
-    config = run.config
-    predictions: list[Prediction] = []
+    config, detector = run.config, load_detector(run.folder)
+    predict = partial(_predict, run, Calibration.of(run), detector)
     unreadable: list[UnreadableFile] = []
     inputs: list[NDArray[np.uint8]] = []
     names: list[str] = []
@@ -254,12 +227,11 @@ def predict_files(
             sexes.append(its_sex)
         except ImageError as error:
             unreadable.append(UnreadableFile(str(file), error.what))
-        if len(names) == BATCH_SIZE:
-            predictions += predictor.predict(names, inputs[-len(names) :], sexes)
-            names, sexes = [], []
-    if names:
-        predictions += predictor.predict(names, inputs[-len(names) :], sexes)
-    return Predictions(predictions, unreadable, inputs, predictor.compare(predictions))
+    batches = (slice(start, start + BATCH_SIZE) for start in range(0, len(names), BATCH_SIZE))
+    predictions = [
+        one for batch in batches for one in predict(names[batch], inputs[batch], sexes[batch])
+    ]
+    return Predictions(predictions, unreadable, inputs, _compare(detector, predictions))
 
 
 def _expand(files: Iterable[Path | str]) -> Iterator[Path]:
@@ -271,53 +243,41 @@ def _expand(files: Iterable[Path | str]) -> Iterator[Path]:
         yield from radiographs or [folder]
 
 
-@dataclass(frozen=True)
-class _FilePredictor:
-    """A run's network with its interval, threshold and distances, fitted once for all files."""
+def _predict(
+    run: Run,
+    calibration: Calibration,
+    detector: Detector | None,
+    names: Sequence[str],
+    images: Sequence[NDArray[np.uint8]],
+    male: Sequence[bool | None],
+) -> list[Prediction]:
+    stacked = np.stack(images)
+    sexes = np.array(male, bool) if run.config.sex_input else None
+    outputs = predictor_of(run).predict(stacked, sexes)
+    columns: dict[str, Sequence[Any]] = {"file": names}
+    if calibration.interval is not None:
+        months, low, high = calibration.ages(outputs)
+        columns["age_months"] = [round(float(m), 2) for m in months]
+        # The upper end alone shows that an interval is unbounded: the lower stops at 0.
+        columns["low_months"] = [_finite(e, h) for e, h in zip(low, high, strict=True)]
+        columns["high_months"] = [_finite(h, h) for h in high]
+        columns["level"] = [NOMINAL_COVERAGE] * len(names)
+    if (temperature := calibration.temperature) is not None:
+        probability = temperature.apply(outputs["male_probability"])
+        columns["male_probability"] = [round(float(p), 4) for p in probability]
+        columns["sex"] = sex_of(probability >= calibration.threshold).tolist()
+    if detector is not None:
+        distances = detector.distances(features_of(run, stacked))
+        columns["distance"] = [round(float(d), 3) for d in distances / detector.threshold]
+    rows = zip(*columns.values(), strict=True)
+    return [Prediction(**dict(zip(columns, row, strict=True))) for row in rows]
 
-    run: Run
-    calibration: Calibration
-    detector: Detector | None
 
-    @classmethod
-    def of(cls, run: Run) -> "_FilePredictor":
-        return cls(run, Calibration.of(run), load_detector(run.folder))
-
-    def compare(self, predictions: Sequence[Prediction]) -> SetComparison | None:
-        if self.detector is None or len(predictions) < MIN_SET:
-            return None
-        distances = np.array([prediction.distance for prediction in predictions], float)
-        compared = self.detector.compare(distances * self.detector.threshold)
-        return SetComparison(len(predictions), *compared)
-
-    def predict(
-        self,
-        names: Sequence[str],
-        images: Sequence[NDArray[np.uint8]],
-        male: Sequence[bool | None],
-    ) -> list[Prediction]:
-
-        stacked = np.stack(images)
-        sexes = np.array(male, bool) if self.run.config.sex_input else None
-        outputs = predictor_of(self.run).predict(stacked, sexes)
-        columns: dict[str, Sequence[Any]] = {"file": names}
-        if self.calibration.interval is not None:
-            months, low, high = self.calibration.ages(outputs)
-            columns["age_months"] = [round(float(m), 2) for m in months]
-            # The upper end alone shows that an interval is unbounded: the lower stops at 0.
-            columns["low_months"] = [_finite(e, h) for e, h in zip(low, high, strict=True)]
-            columns["high_months"] = [_finite(h, h) for h in high]
-            columns["level"] = [NOMINAL_COVERAGE] * len(names)
-        if (temperature := self.calibration.temperature) is not None:
-            probability = temperature.apply(outputs["male_probability"])
-            is_male = probability >= self.calibration.threshold
-            columns["male_probability"] = [round(float(p), 4) for p in probability]
-            columns["sex"] = ["male" if one else "female" for one in is_male]
-        if self.detector is not None:
-            distances = self.detector.distances(features_of(self.run, stacked))
-            columns["distance"] = [round(float(d), 3) for d in distances / self.detector.threshold]
-        rows = zip(*columns.values(), strict=True)
-        return [Prediction(**dict(zip(columns, row, strict=True))) for row in rows]
+def _compare(detector: Detector | None, predictions: Sequence[Prediction]) -> SetComparison | None:
+    if detector is None or len(predictions) < MIN_SET:
+        return None
+    distances = np.array([prediction.distance for prediction in predictions], float)
+    return SetComparison(len(predictions), *detector.compare(distances * detector.threshold))
 
 
 def _finite(end: float, high: float) -> float | None:

@@ -70,7 +70,7 @@ def test_the_regions_of_phantoms_are_those_they_were_drawn_with(tmp_path):
     from h2a_lib.data import images
 
     phantom.write(tmp_path / "p", n=6, seed=3, height_px=160, progress=False)
-    result = phantom_regions(tmp_path / "p", ["2", "5"], 64, "pad")
+    result = phantom_regions(tmp_path / "p", ("2", "5"), 64, "pad")
     assert result["hand"].shape == (2, 64, 64)
     picture = images.prepare(tmp_path / "p/boneage-training-dataset/2.png", 64, "pad")
     inside, outside = (picture[result["hand"][0] == v].mean() for v in (1, 0))
@@ -94,7 +94,7 @@ def test_the_marker_is_known_on_phantoms_alone(tmp_path):
 def test_phantoms_of_another_version_are_refused(tmp_path):
     (tmp_path / "phantom.json").write_text('{"version": "0", "seed": 1, "height_px": 64}')
     with pytest.raises(UserError, match="another version"):
-        phantom_regions(tmp_path, ["1"], 32, "pad")
+        phantom_regions(tmp_path, ("1",), 32, "pad")
 
 
 def test_registered_hands_lie_on_one_another():

@@ -120,15 +120,13 @@ class BlandAltman:
     """Agreement of estimated and labelled age in months (Bland and Altman 1986, Lancet 327:307).
 
     Bias and limits (bias -+ 1.96 SD) are of predicted minus true; `slope` is its slope on the mean
-    of the two, 0 if errors do not depend on age; `outside` is the share of hands outside the
-    limits.
+    of the two, 0 if errors do not depend on age.
     """
 
     bias: Estimate
     lower: Estimate
     upper: Estimate
     slope: Estimate
-    outside: float
 
 
 def bland_altman(frame: pd.DataFrame) -> BlandAltman:
@@ -145,14 +143,11 @@ def bland_altman(frame: pd.DataFrame) -> BlandAltman:
             * (d.std(axis=-1, ddof=1) if d.shape[-1] > 1 else np.full(d.shape[:-1], np.nan))
         )
 
-    lower, upper = (bootstrap(limit(sign), difference) for sign in (-1, 1))
-    outside = (difference < lower.value) | (difference > upper.value)
     return BlandAltman(
         bias=mean_interval(difference),
-        lower=lower,
-        upper=upper,
+        lower=bootstrap(limit(-1), difference),
+        upper=bootstrap(limit(1), difference),
         slope=bootstrap(lambda d, m: slope(m, d), difference, mean),
-        outside=float(outside.mean()) if len(outside) else np.nan,
     )
 
 

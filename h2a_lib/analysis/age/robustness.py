@@ -28,11 +28,6 @@ class Change:
     strength: str
     apply: Callable[[Images, np.random.Generator], Images]
 
-    @property
-    def name(self) -> str:
-        """Family and strength."""
-        return f"{self.family}, {self.strength}"
-
 
 def affine(degrees: float = 0, zoom: float = 1, shift: tuple[float, float] = (0, 0)) -> Callable:
     """Return a change that turns (counter-clockwise), enlarges and shifts (shares of the side)."""

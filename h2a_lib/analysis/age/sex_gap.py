@@ -75,11 +75,10 @@ def sentence(table: pd.DataFrame) -> str:
     if np.isnan(gap.value):
         return "The sexes have no age band in common: the gap cannot be measured."
     who, other = ("girls", "boys") if gap.value >= 0 else ("boys", "girls")
-    gap = -gap if gap.value < 0 else gap
     verb = "are not demonstrably" if gap.is_tie else "are"
     text = (
         f"At the same labelled age, {who} {verb} estimated older than {other}: by "
-        f"{gap.text('months')}."
+        f"{abs(gap).text('months')}."
     )
     bands = table[(table["band"] != ALL) & ~table["few"]]
     if bands.empty:

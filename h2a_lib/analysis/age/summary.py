@@ -52,13 +52,12 @@ def yardsticks(
     mean of six readings. Beside phantoms, or hands of unknown origin, no published result is shown:
     it would invite a comparison that says nothing. A "heading" has no error (NaN).
     """
-    own = [(name, age.error(_of(predictions, "validation")), "own")]
+    validation = _of(predictions, "validation")
+    rows: list[Yardstick] = [(name, age.error(validation), "own")]
     if with_sex_input is not None:
         error = age.error(_of(with_sex_input[1], "validation"))
-        own.append((f"{with_sex_input[0]} (with sex input)", error, "own"))
-    validation = _of(predictions, "validation")
-    rows = [
-        *own,
+        rows.append((f"{with_sex_input[0]} (with sex input)", error, "own"))
+    rows += [
         ("median of each sex", age.error(age.constant_by_sex(train, validation)), "simple"),
         ("median age", age.error(age.constant(train, validation)), "simple"),
     ]
@@ -270,8 +269,7 @@ def _option_sentence(what: str, row: pd.Series) -> str:
             f"{change.text('months', digits=2)}."
         )
     verb = "raises" if change.value > 0 else "lowers"
-    size = -change if change.value < 0 else change
-    return f"{what} {verb} the MAE by {size.text('months', digits=2)}."
+    return f"{what} {verb} the MAE by {abs(change).text('months', digits=2)}."
 
 
 def sex_input_variables(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from h2a_lib.analysis.clusters.groups import Representation, pixel_features
 from h2a_lib.analysis.selection import runs_like, same_images
-from h2a_lib.models.inference import predictor_of
+from h2a_lib.models.inference import Predictor, predictor_of
 from h2a_lib.study.runs import Run
 
 LABELS_OF_TASK = {"age": "age", "sex": "sex", "both": "age and sex"}
@@ -43,20 +43,14 @@ def representations(
     return described
 
 
-def _of_initial(
-    run: Run, images: NDArray[np.uint8], pretrained: bool, batch_size: int = 256
-) -> NDArray[np.float32]:
+def _of_initial(run: Run, images: NDArray[np.uint8], pretrained: bool) -> NDArray[np.float32]:
     """Describe hands by a network as it was before any training, seed 0."""
     import torch
 
     from h2a_lib.models import networks
 
+    predictor = Predictor(run)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = networks.from_config(run.config, pretrained).eval()
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(images), batch_size):
-            pixels = predictor_of(run).normalise(images[start : start + batch_size])
-            parts.append(network.features(pixels).numpy())
-    return np.concatenate(parts)
+        predictor.network = networks.from_config(run.config, pretrained).eval()
+    return predictor.features(images)

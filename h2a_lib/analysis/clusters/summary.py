@@ -154,21 +154,16 @@ def variables(
 ) -> dict[str, str]:
     """Return ready-to-print values; `stability` is of all clusterings, one below the other."""
     rows = label_free(table)
-    by_sex = rows[rows["truth"] == "sex"]
-    values = {
+    return {
         "answer": answer(table, baseline),
         "groups_verdict": groups_verdict(table),
         "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
         "upper_bound_sentence": upper_bound_sentence(table),
         "stability": stability_sentence(stability),
-        "best_ari": "–",
-        "baseline_ari": "–",
+        "best_ari": number(rows.loc[rows["truth"] == "sex", "ari"].max(), 3),
+        "baseline_ari": "–" if baseline is None else number(baseline.ari, 3),
     }
-    if len(by_sex) and baseline is not None:
-        values["best_ari"] = number(by_sex["ari"].max(), 3)
-        values["baseline_ari"] = number(baseline.ari, 3)
-    return values
 
 
 def stability_sentence(stability: pd.DataFrame) -> str:

@@ -60,10 +60,6 @@ def describe_setting(setting: str, value: Any) -> str:
     return f"{setting.replace('_', ' ')} {plain}"
 
 
-def _every(epochs: float) -> str:
-    return "every epoch" if epochs == 1 else f"every {epochs:g} epochs"
-
-
 def _times(gamma: float) -> str:
     return {0.1: "divide by 10", 0.5: "halve"}.get(gamma, f"× {gamma:g}")
 
@@ -71,7 +67,9 @@ def _times(gamma: float) -> str:
 def _schedule(value: Values) -> str:
     name = value["name"]
     if name == "step":
-        return f"{_times(value['gamma'])} {_every(value['step_size'])}"
+        epochs = value["step_size"]
+        every = "every epoch" if epochs == 1 else f"every {epochs:g} epochs"
+        return f"{_times(value['gamma'])} {every}"
     if name == "exponential":
         return f"{_times(value['gamma'])} every epoch"
     if name == "cyclic":
@@ -85,16 +83,12 @@ def _schedule(value: Values) -> str:
     }[name]
 
 
-def _decay(value: float) -> str:
-    return f"L2 {value:g}" if value else "no L2"
-
-
 DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "network": lambda value: f"ResNet-{value.removeprefix('resnet')}",
     "schedule": _schedule,
     "optimizer": lambda value: {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[value["name"]],
     "lr": lambda value: f"rate {value:g}",
-    "weight_decay": _decay,
+    "weight_decay": lambda value: f"L2 {value:g}" if value else "no L2",
     "pixel_norm": lambda value: f"pixels normalised by {value}",
     "geometry": lambda value: {"center_crop": "centre crop", "pad": "padded"}.get(
         value, "squashed"

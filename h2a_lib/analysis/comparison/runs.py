@@ -35,7 +35,6 @@ TRADES = {
     "augment": "augmentation",
 }
 
-
 Groups = dict[str, list[Run]]
 COLUMNS = ["experiment", "label", "difference_months", "difference_months_low"]
 COLUMNS += ["difference_months_high", "verdict", "same_as", "seeds", "n"]
@@ -193,9 +192,7 @@ class Comparison:
 
     def estimate(self, experiment: str) -> Estimate:
         """Return how much larger the experiment's error is than the default's, in months."""
-        row = self.row(experiment)
-        ends = (row[f"difference_months{end}"] for end in ("", "_low", "_high"))
-        return Estimate(*ends, int(row["n"]))
+        return Estimate.of(self.row(experiment), "difference_months")
 
     @property
     def configs(self) -> dict[str, RunConfig]:
@@ -220,15 +217,13 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
         if name != DEFAULT
     }
     verdict_of = dict(zip(compared, verdicts(list(compared.values()), margin_months), strict=True))
+    identical = Estimate(0.0, 0.0, 0.0, errors[DEFAULT].shape[1])
     rows = []
     for name in groups:
-        original = same.get(name, name)
         if name == DEFAULT:
             continue
-        measured = compared.get(original)
-        estimate = (
-            measured.estimate if measured else Estimate(0.0, 0.0, 0.0, errors[DEFAULT].shape[1])
-        )
+        original = same.get(name, name)
+        estimate = compared[original].estimate if original in compared else identical
         rows.append(
             {
                 "experiment": name,
@@ -337,9 +332,7 @@ class PowerLaw:
     @property
     def doubled(self) -> Estimate:
         """The error that twice the largest number of hands would give, in months."""
-        ends = self.line.iloc[-1]
-        values = (float(ends[f"mae_months{end}"]) for end in ("", "_low", "_high"))
-        return Estimate(*values, len(self.points))
+        return Estimate.of(self.line.assign(n=len(self.points)).iloc[-1], "mae_months")
 
 
 def power_law(groups: Groups) -> PowerLaw:

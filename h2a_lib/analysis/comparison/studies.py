@@ -3,12 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic_core import to_jsonable_python
 
 from h2a_lib.analysis.statistics import roc
 from h2a_lib.analysis.statistics.bootstrap import Estimate, number, paired_difference
@@ -28,14 +29,8 @@ MISSING = "–"
 class StudyRecord:
     """The results of a study with the records of its runs, as they lie in their folders.
 
-    Attributes
-    ----------
-    name : str
-        For the heading of its column.
-    results : Path
-        results/<study>, of this checkout, published, or of another revision.
-    runs : Path
-        The folder of the runs: <experiment>/seed-<k>.
+    `name` heads its column; `results` is results/<study>, of this checkout, published, or of
+    another revision; `runs` is the folder of the runs: <experiment>/seed-<k>.
     """
 
     name: str
@@ -46,10 +41,7 @@ class StudyRecord:
     def open(cls, results: Path, name: str = "") -> "StudyRecord":
         """Open a results folder; its runs are those of the project, or else the published ones.
 
-        Raises
-        ------
-        UserError
-            If there is neither a result nor a run.
+        A UserError if there is neither a result nor a run.
         """
         own = results.resolve().parents[1] / "runs" / results.resolve().name
         record = cls(name or results.name, results, own if own.is_dir() else results / "runs")
@@ -72,13 +64,10 @@ class StudyRecord:
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
         """Run -> setting -> value."""
+        files = {run: read_yaml(folder / "config.yaml") for run, folder in self.folders.items()}
         return {
-            run: {
-                key: value
-                for key, value in read_yaml(folder / "config.yaml").items()
-                if key not in NOT_SETTINGS
-            }
-            for run, folder in self.folders.items()
+            run: {key: value for key, value in values.items() if key not in NOT_SETTINGS}
+            for run, values in files.items()
         }
 
     @cached_property
@@ -118,11 +107,10 @@ class StudyRecord:
         file = self.results / "tables" / "runs.csv"
         if not file.is_file():
             return {}
+        rows = read_csv(file).dropna(subset=["mae_months"])
         return {
-            f"{row.experiment}/seed-{row.seed}": Estimate(
-                row.mae_months, row.mae_months_low, row.mae_months_high, int(row.n)
-            )
-            for row in read_csv(file).dropna(subset=["mae_months"]).itertuples()
+            f"{row['experiment']}/seed-{row['seed']}": Estimate.of(row, "mae_months")
+            for _, row in rows.iterrows()
         }
 
     def predictions(self, run: str) -> pd.DataFrame | None:
@@ -136,14 +124,7 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class Change:
-    """A value that differs.
-
-    Attributes
-    ----------
-    of : str
-        The runs that it belongs to, or "" for the whole study.
-    name, a, b : str
-    """
+    """A value that differs; `of` are the runs that it belongs to, "" for the whole study."""
 
     of: str
     name: str
@@ -155,14 +136,8 @@ class Change:
 class MetricChange:
     """A measure of one run that differs, on the validation hands.
 
-    Attributes
-    ----------
-    run, measure : str
-    a, b : float
-    difference : Estimate
-        b minus a, with its 95 % interval, NaN where there is nothing to compute it from.
-    paired : bool
-        Whether it was computed hand by hand.
+    `difference` is b minus a, its 95 % interval NaN where there is nothing to compute it from;
+    `paired`, whether it was computed hand by hand.
     """
 
     run: str
@@ -200,8 +175,7 @@ class StudyDifference:
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it for `json.dumps`; a number that does not exist is None."""
-        content = _without_nan(asdict(self))
-        return {"is_empty": self.is_empty} | content
+        return {"is_empty": self.is_empty} | to_jsonable_python(self, inf_nan_mode="null")
 
 
 def compare_studies(a: StudyRecord, b: StudyRecord) -> StudyDifference:
@@ -296,11 +270,3 @@ def _format_counts(counts: Counter[str]) -> str:
         return next(iter(counts))
     parts = (f"{value} ({n} run{'s' if n > 1 else ''})" for value, n in sorted(counts.items()))
     return "; ".join(parts)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

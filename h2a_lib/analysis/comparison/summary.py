@@ -16,7 +16,7 @@ from h2a_lib.analysis.comparison.runs import (
     train_error,
 )
 from h2a_lib.analysis.selection import best_runs, validation
-from h2a_lib.analysis.statistics.bootstrap import Estimate, number, paired_difference
+from h2a_lib.analysis.statistics.bootstrap import number, paired_difference
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from h2a_lib.study.runs import Run
 
@@ -40,14 +40,7 @@ NOISE_UNKNOWN = "training noise unknown: one seed each"
 
 
 def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
-    """Return the verdicts in a title's few words.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    experiments : iterable of str
-        Only these, the default apart; all by default.
-    """
+    """Return the verdicts on some experiments, by default all, in a title's few words."""
     compared = _compared(comparison, experiments)
     if not comparison.noise.is_known and any(
         comparison.row(name)["verdict"] == UNDECIDED for name in compared
@@ -74,27 +67,26 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
     by_verdict = _by_verdict(comparison, compared)
     sentences = []
     for kind in (BETTER, WORSE):
+        names = by_verdict.get(kind, [])
+        sizes = [_interval(comparison, name) for name in names]
+        if len(names) == 1:
+            sentences.append(f"{labels[names[0]]} performs {kind} than {reference} by {sizes[0]}")
+        elif names:
+            listed = [f"{labels[name]} by {size}" for name, size in zip(names, sizes, strict=True)]
+            sentences.append(f"{len(names)} perform {kind} than {reference}: {_listed(listed)}")
+    margin = f"{comparison.margin_months:g} month{'s' if comparison.margin_months != 1 else ''}"
+    alike = {
+        EQUIVALENT: f"equivalent to {reference} (margin: {margin})",
+        IDENTICAL: f"the same training as {reference} here",
+    }
+    for kind, text in alike.items():
         if names := by_verdict.get(kind):
-            listed = [f"{labels[name]} by {_interval(comparison, name)}" for name in names]
-            subject, verb = _subject(listed, "performs", "perform")
-            if len(names) == 1:
-                by = _interval(comparison, names[0])
-                text = f"{labels[names[0]]} performs {kind} than {reference} by {by}"
-            else:
-                text = f"{len(names)} {verb} {kind} than {reference}: {subject}"
-            sentences.append(text)
-    if names := by_verdict.get(EQUIVALENT):
-        subject, verb = _subject([labels[name] for name in names], "is", "are")
-        margin = f"{comparison.margin_months:g} month{'s' if comparison.margin_months != 1 else ''}"
-        sentences.append(f"{subject} {verb} equivalent to {reference} (margin: {margin})")
-    if names := by_verdict.get(IDENTICAL):
-        subject, verb = _subject([labels[name] for name in names], "is", "are")
-        sentences.append(f"{subject} {verb} the same training as {reference} here")
+            verb = "is" if len(names) == 1 else "are"
+            sentences.append(f"{_listed([labels[name] for name in names])} {verb} {text}")
     if names := by_verdict.get(UNDECIDED):
         listed = [f"{labels[name]} ({_signed(comparison, name)})" for name in names]
-        subject, _ = _subject(listed, "", "")
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
-        sentences.append(f"undecided against {reference}{reason}: {subject}")
+        sentences.append(f"undecided against {reference}{reason}: {_listed(listed)}")
     return f"{'. '.join(map(_capital, sentences))}. n = {n:,}."
 
 
@@ -126,20 +118,16 @@ def _by_verdict(comparison: Comparison, compared: Sequence[str]) -> dict[str, li
     return {kind: groups[kind] for kind in order if kind in groups}
 
 
-def _subject(names: Sequence[str], one: str, many: str) -> tuple[str, str]:
-    """Join names, or count them if there are many, with the verb that goes with them."""
-    if len(names) == 1:
-        return names[0], one
+def _listed(names: Sequence[str]) -> str:
+    """Join names; of many, name some and count the rest."""
     if len(names) > MOST_NAMED:
-        return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more", many
-    return f"{', '.join(names[:-1])} and {names[-1]}", many
+        return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _interval(comparison: Comparison, name: str) -> str:
     """Return how large a difference is, without its sign: "2.2 months (95 % CI 1.2–3.1)"."""
-    estimate = comparison.estimate(name)
-    if estimate.value < 0:
-        estimate = Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.n)
+    estimate = abs(comparison.estimate(name))
     return f"{number(estimate.value)} months (95 % CI {estimate.span()})"
 
 

@@ -82,11 +82,11 @@ def heaping_sentence(labels: pd.DataFrame) -> str:
         sexes = "No label with at least 30 children belongs to one sex alone"
     else:
         children = single["n"].sum() / len(labels)
-        word = "label belongs" if len(single) == 1 else "labels belong"
+        word, whose = ("label belongs", "its") if len(single) == 1 else ("labels belong", "their")
         sexes = (
-            f"{len(single)} {word} to one sex in at least 90 % of its children"
+            f"{len(single)} {word} to one sex in at least 90 % of {whose} children"
             f" ({100 * children:.0f} % of all hands): {format_single_sex_labels(labels)}"
-        ).replace("its children", "its children" if len(single) == 1 else "their children")
+        )
     return f"Multiples of 6 months are {share} of the labels; 17 % would be expected. {sexes}."
 
 

@@ -18,6 +18,8 @@ from h2a_lib.data.hands import Hands
 Images = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
 
+# The half-width of an interval in standard errors.
+Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 # Results assumed beforehand: what an expert reader, a good and a small network reach.
 ASSUMED_MAE_MONTHS = (5.0, 10.0, 15.0)
 ASSUMED_AUC = (0.6, 0.75, 0.9)
@@ -58,7 +60,7 @@ def mae_half_width(mae_months: float, n: int) -> float:
     Normal errors with mean 0 have an absolute error whose standard deviation is sqrt(pi / 2 - 1)
     times its mean; the mean of n is then normal.
     """
-    return _z() * mae_months * math.sqrt(math.pi / 2 - 1) / math.sqrt(n) if n else math.nan
+    return Z * mae_months * math.sqrt(math.pi / 2 - 1) / math.sqrt(n) if n else math.nan
 
 
 def auc_half_width(area: float, n_male: int, n_female: int) -> float:
@@ -74,11 +76,7 @@ def auc_half_width(area: float, n_male: int, n_female: int) -> float:
         + (n_male - 1) * (both_above - area**2)
         + (n_female - 1) * (both_below - area**2)
     ) / (n_male * n_female)
-    return _z() * math.sqrt(variance)
-
-
-def _z() -> float:
-    return float(norm.ppf((1 + CONFIDENCE) / 2))
+    return Z * math.sqrt(variance)
 
 
 def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:

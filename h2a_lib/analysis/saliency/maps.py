@@ -218,9 +218,6 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     last = by_stage.loc[STAGES[-1]]
     if not has_contrast(table):
         return "Sanity check: the maps have no contrast, so they explain nothing."
-    correlation = Estimate(
-        last["similarity"], last["similarity_low"], last["similarity_high"], int(last["n"])
-    )
     verdict = (
         "the maps depend on the trained weights"
         if passes(table)
@@ -230,7 +227,8 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     if "other seeds" in by_stage.index:
         seeds = number(by_stage.loc["other seeds", "similarity"], 2)
         references.append(f"the same network trained with another seed {seeds}")
-    kept = f"the rank correlation with the original maps is {correlation.text(digits=2)}"
+    correlation = Estimate.of(last, "similarity").text(digits=2)
+    kept = f"the rank correlation with the original maps is {correlation}"
     return (
         f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
         f"{'; '.join(references)}."

@@ -110,16 +110,9 @@ def averages_by_band(
     return averages
 
 
-def phantom_regions(
-    data_folder: Path, ids: Sequence[str], size_px: int, geometry: str
-) -> dict[str, NDArray[np.float32]]:
-    """Return where things are in phantoms; see `_regions`, whose last result is kept."""
-    return _regions(data_folder, tuple(ids), size_px, geometry)
-
-
 # The notebook needs them twice, and drawing a hundred phantoms takes seconds.
 @lru_cache(maxsize=1)
-def _regions(
+def phantom_regions(
     data_folder: Path, ids: tuple[str, ...], size_px: int, geometry: str
 ) -> dict[str, NDArray[np.float32]]:
     """Return where things are in the pictures of phantoms, (n, s, s) shares of pixels.
@@ -157,7 +150,7 @@ def known_marker(
     """Return where the lead marker of phantoms is, (n, s, s); None for other hands."""
     if not is_phantom(data_folder):
         return None
-    return phantom_regions(data_folder, ids, config.image_size_px, config.geometry)["marker"]
+    return phantom_regions(data_folder, tuple(ids), config.image_size_px, config.geometry)["marker"]
 
 
 def subset(frame: pd.DataFrame, most: int) -> NDArray[np.int64]:

@@ -116,19 +116,18 @@ def study_saliency(
 
     run, *others = runs
     predictor = predictor_of(run)
-    sexes = frame["male"].to_numpy(bool)
-    male_input = torch.as_tensor(sexes.astype(np.float32)) if run.config.sex_input else None
+    sexes = frame["male"].to_numpy(bool) if run.config.sex_input else None
+    male_input = None if sexes is None else torch.as_tensor(sexes.astype(np.float32))
     pixels = predictor.normalise(images)
 
     def predict(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        male = sexes if run.config.sex_input else None
-        return predictor.predict(pictures, male)[COLUMNS[answer]]
+        return predictor.predict(pictures, sexes)[COLUMNS[answer]]
 
     cams = grad_cam(predictor.network, pixels, answer, male_input)
     occluded = occlusion(predict, images)
     if is_phantom(data_folder):
         size, geometry = run.config.image_size_px, run.config.geometry
-        masks = phantom_regions(data_folder, frame["id"], size, geometry)
+        masks = phantom_regions(data_folder, tuple(frame["id"]), size, geometry)
     else:
         outlines = np.stack([hand_of(image) for image in images])
         # A hand that is not found leaves its picture out.

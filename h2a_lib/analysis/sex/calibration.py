@@ -67,9 +67,8 @@ class Temperature:
 
     def text(self) -> str:
         """Print as "1.25 (fitted on 1,000 selection hands)"."""
-        if self.note:
-            return f"{number(self.value, 2)} ({self.note})"
-        return f"{number(self.value, 2)} (fitted on {self.n:,} selection hands)"
+        note = self.note or f"fitted on {self.n:,} selection hands"
+        return f"{number(self.value, 2)} ({note})"
 
 
 def _log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:

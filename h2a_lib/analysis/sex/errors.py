@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from h2a_lib.analysis.bands import NAMES, band_of
 from h2a_lib.analysis.statistics.bootstrap import (
-    CONFIDENCE,
     FEW,
     RESAMPLES,
+    TAILS,
     Estimate,
     bootstrap,
     share_interval,
@@ -163,8 +163,7 @@ def matched_pairs(frame: pd.DataFrame, calipers: Mapping[str, float]) -> Matched
         )
         won, all_pairs = ((boy @ w * girl).sum(axis=1) for w in (wins, near))
         shares.append(np.where(all_pairs > 0, won / np.maximum(all_pairs, 1e-9), np.nan))
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.nanquantile(np.concatenate(shares), tails)
+    low, high = np.nanquantile(np.concatenate(shares), TAILS)
     value = float(wins.sum(dtype=np.float64) / pairs)
     return Matched(Estimate(value, float(low), float(high), n), pairs, caliper, min(near.shape))
 

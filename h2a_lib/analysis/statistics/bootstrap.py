@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from h2a_lib.errors import UserError
 
 CONFIDENCE = 0.95
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 RESAMPLES = 2000
 # Below this a subgroup's interval is not to be relied on, and is marked.
 FEW = 30
@@ -43,8 +44,8 @@ class Estimate:
         """Return the estimate that `row` of this class put into a table beside its n."""
         return cls(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["n"]))
 
-    def __neg__(self) -> "Estimate":
-        return Estimate(-self.value, -self.high, -self.low, self.n)
+    def __abs__(self) -> "Estimate":
+        return Estimate(-self.value, -self.high, -self.low, self.n) if self.value < 0 else self
 
     @property
     def few(self) -> bool:
@@ -148,8 +149,7 @@ def bootstrap(
             ]
         )
     drawn = drawn[~np.isnan(drawn)]
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(drawn, tails).tolist() if drawn.size else (math.nan, math.nan)
+    low, high = np.quantile(drawn, TAILS).tolist() if drawn.size else (math.nan, math.nan)
     return Estimate(value, low, high, n)
 
 
@@ -225,18 +225,13 @@ def _draws(
     n: int, seed: int, resamples: int, strata: ArrayLike | None
 ) -> Iterable[NDArray[np.int64]]:
     """Yield index matrices (rows, n), `resamples` rows in all, the same however they are cut."""
-    groups = [np.arange(n)]
-    if strata is not None:
-        labels = np.asarray(strata)
-        groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    labels = np.zeros(n) if strata is None else np.asarray(strata)
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     # One stream per stratum: the draws of one do not depend on how the rows are cut.
     streams = np.random.default_rng(seed).spawn(len(groups))
     rows = max(1, CHUNK_CELLS // n)
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
-        if strata is None:
-            yield streams[0].integers(n, size=(count, n))
-            continue
         yield np.concatenate(
             [
                 group[stream.integers(len(group), size=(count, len(group)))]

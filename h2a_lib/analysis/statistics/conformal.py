@@ -128,7 +128,6 @@ def _joined(ages: Array, edges: list[float]) -> list[float]:
             break
         below = n[least - 1] if least > 0 else math.inf
         above = n[least + 1] if least < len(edges) else math.inf
-        edges = edges.copy()
         del edges[least - 1 if below <= above else least]
     return edges
 

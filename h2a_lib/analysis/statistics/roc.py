@@ -17,24 +17,19 @@ def auc(male: ArrayLike, score: ArrayLike) -> Estimate:
     A higher score, (n,), means male. DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; by
     ranks, Sun and Xu 2014, IEEE Signal Processing Letters 21:1389.
     """
-    male, score = np.asarray(male, dtype=bool), np.asarray(score, dtype=float)
-    boys, girls = _placements(male, score)
-    value = float(boys.mean()) if len(boys) and len(girls) else math.nan
-    return _wald(value, _variance(boys, girls), len(male), within=(0.0, 1.0))
+    return _mean(*_placements(male, score), least=0.0)
 
 
 def auc_difference(male: ArrayLike, score_a: ArrayLike, score_b: ArrayLike) -> Estimate:
     """AUC of a minus that of b on the same hands, with DeLong's paired 95 % interval."""
-    male = np.asarray(male, dtype=bool)
-    boys_a, girls_a = _placements(male, np.asarray(score_a, dtype=float))
-    boys_b, girls_b = _placements(male, np.asarray(score_b, dtype=float))
-    boys, girls = boys_a - boys_b, girls_a - girls_b
-    value = float(boys.mean()) if len(boys) and len(girls) else math.nan
-    return _wald(value, _variance(boys, girls), len(male), within=(-1.0, 1.0))
+    boys_a, girls_a = _placements(male, score_a)
+    boys_b, girls_b = _placements(male, score_b)
+    return _mean(boys_a - boys_b, girls_a - girls_b, least=-1.0)
 
 
-def _placements(male: NDArray[np.bool_], score: Array) -> tuple[Array, Array]:
+def _placements(male: ArrayLike, score: ArrayLike) -> tuple[Array, Array]:
     """For each boy the share of girls below him, for each girl the share of boys above her."""
+    male, score = np.asarray(male, dtype=bool), np.asarray(score, dtype=float)
     n_boys, n_girls = int(male.sum()), int((~male).sum())
     if n_boys == 0 or n_girls == 0:
         return np.empty(n_boys), np.empty(n_girls)
@@ -46,13 +41,12 @@ def _placements(male: NDArray[np.bool_], score: Array) -> tuple[Array, Array]:
     return boys, girls
 
 
-def _variance(boys: Array, girls: Array) -> float:
-    if len(boys) < 2 or len(girls) < 2:
-        return math.nan
-    return float(boys.var(ddof=1) / len(boys) + girls.var(ddof=1) / len(girls))
-
-
-def _wald(value: float, variance: float, n: int, within: tuple[float, float]) -> Estimate:
-    half = ndtri((1 + CONFIDENCE) / 2) * math.sqrt(variance) if variance >= 0 else math.nan
-    low, high = np.clip([value - half, value + half], *within).tolist()
-    return Estimate(value, low, high, n)
+def _mean(boys: Array, girls: Array, least: float) -> Estimate:
+    """Mean of placements, or of differences of them, with its interval cut off at `least` and 1."""
+    value = float(boys.mean()) if len(boys) and len(girls) else math.nan
+    half = math.nan
+    if len(boys) > 1 and len(girls) > 1:
+        variance = boys.var(ddof=1) / len(boys) + girls.var(ddof=1) / len(girls)
+        half = ndtri((1 + CONFIDENCE) / 2) * math.sqrt(variance)
+    low, high = np.clip([value - half, value + half], least, 1).tolist()
+    return Estimate(value, low, high, len(boys) + len(girls))
