@@ -27,13 +27,18 @@ class Problem:
         return f"{where}: {self.what}"
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort problems by file and line."""
+    return sorted(problems, key=lambda problem: (problem.file, problem.row or 0, problem.what))
+
+
 class DataError(UserError):
     """All the problems of a data set, reported at once."""
 
     MOST_SHOWN = 50
 
     def __init__(self, problems: Sequence[Problem]):
-        self.problems = sorted(problems, key=lambda p: (p.file, p.row or 0, p.what))
+        self.problems = in_order(problems)
         shown = [f"  {problem}" for problem in self.problems[: self.MOST_SHOWN]]
         if (rest := len(self.problems) - len(shown)) > 0:
             shown.append(f"  … and {rest} more (h2a data check lists them all)")
