@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from h2a_lib.errors import UserError
 
-if TYPE_CHECKING:  # half a second to import, which the command line need not wait for
+# pandas and PyYAML are imported where they are used: the command line need not wait for them.
+if TYPE_CHECKING:
     import pandas as pd
 
 TEMPORARY = ".tmp-"
@@ -166,6 +165,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """Write YAML, keys in the order given."""
+    import yaml
+
     write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100))
 
 
@@ -207,6 +208,8 @@ def read_json(path: Path) -> Any:
 
 def read_yaml(path: Path) -> Any:
     """Read YAML with plain types only."""
+    import yaml
+
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
