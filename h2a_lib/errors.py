@@ -10,18 +10,12 @@ class UserError(Exception):
     """Something the user can mend: shown as its message alone, with exit code 2."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the data.
+    """One thing wrong with the data, in words.
 
-    Attributes
-    ----------
-    file : str
-        The file that has it.
-    row : int or None
-        Line in the file, counted as an editor does (the header is line 1); None for a whole file.
-    what : str
-        What is wrong, in words.
+    `row` is the line in the file, counted as an editor does (the header is line 1); None for a
+    whole file.
     """
 
     file: str
@@ -33,13 +27,18 @@ class Problem:
         return f"{where}: {self.what}"
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort problems by file and line."""
+    return sorted(problems, key=lambda problem: (problem.file, problem.row or 0, problem.what))
+
+
 class DataError(UserError):
     """All the problems of a data set, reported at once."""
 
     MOST_SHOWN = 50
 
     def __init__(self, problems: Sequence[Problem]):
-        self.problems = sorted(problems, key=lambda p: (p.file, p.row or 0, p.what))
+        self.problems = in_order(problems)
         shown = [f"  {problem}" for problem in self.problems[: self.MOST_SHOWN]]
         if (rest := len(self.problems) - len(shown)) > 0:
             shown.append(f"  … and {rest} more (h2a data check lists them all)")
@@ -48,22 +47,7 @@ class DataError(UserError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
-    """Say that a name is not known, which one may be meant, and list those that are.
-
-    Parameters
-    ----------
-    kind : str
-        What was named: "network", "profile", …
-    name : object
-        The name that is not known.
-    known : iterable of str
-        The names that are.
-
-    Returns
-    -------
-    UserError
-        To be raised by the caller.
-    """
+    """Return the error that a name is not known, which one may be meant, and those that are."""
     names = list(map(str, known))
     hint = suggestion(name, names)
     return UserError(f"unknown {kind} {str(name)!r}{hint}; known: {', '.join(names)}")

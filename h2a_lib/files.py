@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from h2a_lib.errors import UserError
+
+# pandas and PyYAML are imported where they are used: the command line need not wait for them.
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEMPORARY = ".tmp-"
 SECONDS_OF_A_DAY = 86_400
@@ -31,22 +32,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; take its name when the block ends well.
 
     The content reaches the disk (fsync) before the name does, so a reader, a kill or a full disk
-    never meets half a file. On an error the temporary file is removed and `path` is as before.
-
-    Parameters
-    ----------
-    path : Path
-        The final name. Its folder is made if need be.
-
-    Yields
-    ------
-    Path
-        Where to write. It has the same suffix, since many writers choose a format by it.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or the folder is read-only.
+    never meets half a file. On an error the temporary file is removed and `path` is as before; a
+    full disk or a read-only folder is a UserError. The suffix is the same, since many writers
+    choose a format by it.
     """
     with clear_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,22 +54,8 @@ def write_atomically(path: Path) -> Iterator[Path]:
 def write_folder_atomically(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder`; take its name when the block ends well.
 
-    An earlier `folder` of that name is replaced, and is still whole if the block fails.
-
-    Parameters
-    ----------
-    folder : Path
-        The final name. Its parent is made if need be.
-
-    Yields
-    ------
-    Path
-        An empty folder to fill.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or the parent is read-only.
+    An earlier `folder` of that name is replaced, and is still whole if the block fails. A full
+    disk or a read-only parent is a UserError.
     """
     with clear_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -141,13 +115,7 @@ def _why_unwritable(error: BaseException) -> str | None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there.
-
-    Raises
-    ------
-    UserError
-        If the folder is read-only.
-    """
+    """Remove a file if it is there; a read-only folder is a UserError."""
     with clear_errors(path):
         path.unlink(missing_ok=True)
 
@@ -197,19 +165,28 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """Write YAML, keys in the order given."""
+    import yaml
+
     write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100))
 
 
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table without its index; floats as the shortest text that reads back the same."""
-    write_text(path, _as_csv(frame))
+def as_csv(frame: "pd.DataFrame") -> str:
+    """Return a table without its index; floats as the shortest text that reads back the same."""
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def write_csv(path: Path, frame: "pd.DataFrame") -> None:
+    """Write a table as `as_csv` gives it."""
+    write_text(path, as_csv(frame))
+
+
+def read_csv(path: Path) -> "pd.DataFrame":
     """Read a table that `write_csv` wrote.
 
     Ids are text, and only an empty cell is a missing value: a hand may be called NA or 007.
     """
+    import pandas as pd
+
     return pd.read_csv(
         path,
         dtype={"id": str},
@@ -219,13 +196,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     )
 
 
-def is_same_csv(path: Path, frame: pd.DataFrame) -> bool:
+def is_same_csv(path: Path, frame: "pd.DataFrame") -> bool:
     """Return whether a file is there and is what `write_csv` would write."""
-    return path.is_file() and path.read_text(encoding="utf-8") == _as_csv(frame)
-
-
-def _as_csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n")
+    return path.is_file() and path.read_text(encoding="utf-8") == as_csv(frame)
 
 
 def read_json(path: Path) -> Any:
@@ -235,6 +208,8 @@ def read_json(path: Path) -> Any:
 
 def read_yaml(path: Path) -> Any:
     """Read YAML with plain types only."""
+    import yaml
+
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -252,9 +227,8 @@ def _fsync(path: Path) -> None:
 def is_alive(process: int) -> bool:
     """Return whether a process of this machine runs."""
     try:
-        os.kill(process, 0)
+        with contextlib.suppress(PermissionError):  # another user's
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
-        return True
     return True

@@ -31,17 +31,7 @@ def command() -> None:
 
 @dataclass(frozen=True)
 class Finding:
-    """One item of the check.
-
-    Attributes
-    ----------
-    what, state : str
-    good : bool
-    remedy : str
-        What to do, where something is needed and lacking.
-    needed : bool
-        Whether the report cannot be made without it.
-    """
+    """One item of the check; the report cannot be made without what is `needed`."""
 
     what: str
     state: str

@@ -4,6 +4,7 @@ A release is a folder with the network in half precision, what was fitted on the
 and no row of any single child. `h2a predict --run` takes it.
 """
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,14 @@ import typer
 from h2a_lib.commands.predict import IMAGE_ALONE
 from h2a_lib.commands.shared import open_run, short
 from h2a_lib.errors import UserError, unknown
+from h2a_lib.files import (
+    sha256,
+    write_atomically,
+    write_bytes,
+    write_folder_atomically,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,31 +73,14 @@ def release(
 ) -> Path:
     """Write the network to pass on: no prediction of any single hand goes with it.
 
-    Parameters
-    ----------
-    run : Run
-    out : Path, optional
-        The folder; by default `<experiment>-seed-<k>` in the working directory.
-    terms : str
-        On which terms the data were had.
-    external : Path, optional
-        A data folder of hands from elsewhere, as `h2a data check` takes it: the card has their
-        errors.
-    external_source : str
-        What these hands are, in a sentence for the card.
-
-    Returns
-    -------
-    Path
-        The folder.
+    The folder is by default `<experiment>-seed-<k>` in the working directory. `external` is a data
+    folder of hands from elsewhere, as `h2a data check` takes it: the card has their errors.
 
     Raises
     ------
     UserError
         If the run is a release itself, or the folder has something else in it.
     """
-    import shutil
-
     from safetensors.torch import load_file
     from safetensors.torch import save as to_bytes
 
@@ -96,7 +88,6 @@ def release(
     from h2a_lib.analysis.calibration import Calibration
     from h2a_lib.analysis.model_card import model_card
     from h2a_lib.analysis.prediction import check_estimates
-    from h2a_lib.files import sha256, write_bytes, write_folder_atomically, write_json, write_text
     from h2a_lib.study import runs
 
     check_estimates(run)
@@ -142,17 +133,11 @@ def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
 
     Parameters
     ----------
-    run : Run
     to : {"onnx", "torch"}
         ONNX, or a program of `torch.export` (load with `torch.export.load(path).module()`).
     out : Path, optional
         By default `<experiment>-seed-<k>.onnx` (or .pt2), in the run's folder, or of a release in
-        the working directory.
-
-    Returns
-    -------
-    model, card : Path
-        The card is beside the model, with the suffix .md.
+        the working directory. The card is beside it, with the suffix .md.
 
     Raises
     ------
@@ -161,7 +146,6 @@ def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
     """
     from h2a_lib.analysis.model_card import model_card
     from h2a_lib.analysis.prediction import check_estimates
-    from h2a_lib.files import write_text
 
     check_estimates(run)
     if to not in SUFFIXES:
@@ -205,11 +189,8 @@ def portable(run: "Run") -> "nn.Module":
             if "age" in outputs:
                 columns.append(outputs["age"] * scales.age_sd_months + scales.age_mean_months)
             if "sex" in outputs:
-                columns.append(
-                    torch.sigmoid(
-                        outputs["sex"] / temperature.value if temperature else outputs["sex"]
-                    )
-                )
+                logits = outputs["sex"] / temperature.value if temperature else outputs["sex"]
+                columns.append(torch.sigmoid(logits))
             return tuple(columns)
 
     return Portable().eval()
@@ -237,7 +218,6 @@ def _write(run: "Run", to: str, out: Path, metadata: dict[str, str]) -> None:
     import torch
 
     from h2a_lib.analysis.model_card import output_names
-    from h2a_lib.files import write_atomically
 
     side = run.config.image_size_px
     random = torch.Generator().manual_seed(0)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from h2a_lib.commands.shared import check_suffix, open_run, short
-from h2a_lib.errors import UserError
+from h2a_lib.errors import UserError, require_file
+from h2a_lib.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,6 @@ def command(
 def _read_labels(table: Path | None) -> "pd.DataFrame | None":
     """Return age_months and male by id."""
     from h2a_lib.data.labels import read_labels
-    from h2a_lib.errors import require_file
 
     if table is None:
         return None
@@ -106,18 +106,7 @@ def draw_explanation(
     out: Path,
     male: bool | Mapping[str, bool] | None = None,
 ) -> int:
-    """Draw the first 24 hands, each beside itself with its Grad-CAM map laid over it.
-
-    Returns
-    -------
-    int
-        How many hands are shown.
-
-    Raises
-    ------
-    UserError
-        If there is no prediction.
-    """
+    """Draw the first 24 hands, each beside its Grad-CAM map; return how many are shown."""
     import numpy as np
     import torch
     from matplotlib.figure import Figure
@@ -126,7 +115,6 @@ def draw_explanation(
     from h2a_lib.analysis.saliency.maps import grad_cam
     from h2a_lib.data.labels import id_of
     from h2a_lib.figures.saliency import overlay
-    from h2a_lib.files import write_atomically
     from h2a_lib.models.inference import predictor_of
 
     shown = predictions.predictions[:MAX_EXPLAINED]

@@ -9,6 +9,14 @@ import typer
 
 from h2a_lib.commands.shared import DataOption, ProfileOption, open_finished, short
 from h2a_lib.errors import UserError
+from h2a_lib.files import (
+    read_json,
+    read_yaml,
+    remove,
+    write_folder_atomically,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from h2a_lib.study.runs import Run
@@ -38,17 +46,9 @@ def command(profile: ProfileOption = "rsna-100px", data: DataOption = None) -> N
 def publish(study: "Study") -> Path:
     """Put the runs' records and a README beside the results, and list what must stay private.
 
-    Parameters
-    ----------
-    study : Study
-        A study whose runs are finished and whose notebooks have run.
-
-    Returns
-    -------
-    Path
-        README.md, which names the maker of each file. `published.json` beside it names the
-        figures that show single radiographs ("withheld"). They are removed, and git ignores
-        `labels.csv` and notebooks. Averages of `LEAST_AVERAGED` registered hands or more stay.
+    The README, which is returned, names the maker of each file. `published.json` beside it names
+    the figures that show single radiographs ("withheld"). They are removed, and git ignores
+    `labels.csv` and notebooks. Averages of `LEAST_AVERAGED` registered hands or more stay.
 
     Raises
     ------
@@ -57,7 +57,6 @@ def publish(study: "Study") -> Path:
     """
     import pandas as pd
 
-    from h2a_lib.files import write_folder_atomically, write_json, write_text
     from h2a_lib.report.staging import MARK
 
     folder = study.results_folder
@@ -89,7 +88,6 @@ def publish(study: "Study") -> Path:
 
 def withdraw(results: Path) -> None:
     """Treat results as a study's own again: its runs are here, and may have changed since."""
-    from h2a_lib.files import remove
     from h2a_lib.report.staging import MARK
 
     remove(results / MARK)
@@ -97,7 +95,6 @@ def withdraw(results: Path) -> None:
 
 def _withheld(folder: Path) -> Iterator[str]:
     """Yield names of figures that are or contain pictures, but for averages of many hands."""
-    from h2a_lib.files import read_json
     from h2a_lib.study.results import LEAST_AVERAGED
 
     for sidecar in folder.glob("figures/[!.]*.json"):
@@ -110,8 +107,6 @@ def _withheld(folder: Path) -> Iterator[str]:
 
 
 def _readme(study: "Study", runs: "list[Run]") -> str:
-    from h2a_lib.files import read_json, read_yaml
-
     folder = study.results_folder
     summary = read_yaml(folder / "variables" / "study.yml")
     options = summary["command"].removeprefix("h2a report")
@@ -151,8 +146,6 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
 
 def _answers(folder: Path) -> Iterator[str]:
     """Yield the study's answers to its questions, one paragraph each."""
-    from h2a_lib.files import read_yaml
-
     for question in ("age", "sex", "clusters"):
         if (file := folder / "variables" / f"{question}.yml").is_file():
             values = read_yaml(file)

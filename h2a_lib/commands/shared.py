@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from h2a_lib.errors import UserError, unknown
+from h2a_lib.errors import UserError, require_file, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,6 @@ WorkflowProfileOption = Annotated[
 
 def open_finished(profile: str, data: Path | None) -> "Study":
     """Return a study whose data were prepared before."""
-    from h2a_lib.errors import require_file
     from h2a_lib.study.workspace import locate
 
     study = locate(profile, data)
@@ -52,13 +51,7 @@ def open_finished(profile: str, data: Path | None) -> "Study":
 
 
 def open_run(folder: Path) -> "Run":
-    """Return a finished run.
-
-    Raises
-    ------
-    UserError
-        If the folder holds none; where its seeds do, the message names the first.
-    """
+    """Return a finished run; where only its seeds are, a UserError names the first."""
     from h2a_lib.study import runs
 
     if not folder.is_dir():

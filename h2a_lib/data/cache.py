@@ -7,16 +7,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from h2a_lib.data import images, index
-from h2a_lib.data.ingest import Target
+from h2a_lib.data.ingest import ArraySettings
 from h2a_lib.errors import UserError
 from h2a_lib.files import (
+    as_csv,
     clear_errors,
     read_csv,
     read_json,
@@ -32,14 +32,7 @@ ARRAY, IDS, KEY, LOG = "images.npy", "ids.csv", "cache.json", "done"
 class Key:
     """What a cache was made from; one that differs in any of it is another cache.
 
-    Attributes
-    ----------
-    fingerprint : str
-        Of the data set: labels and image content.
-    size_px, geometry, contrast
-        As in `images.prepare`.
-    version : int
-        Of the code that makes pixels of files.
+    `fingerprint` is of labels and image content, `version` of the code that makes pixels of files.
     """
 
     fingerprint: str
@@ -49,34 +42,9 @@ class Key:
     version: int = images.VERSION
 
 
-class ArraySettings(NamedTuple):
-    """How the images of an array are prepared: as in `images.prepare`."""
-
-    size_px: int
-    geometry: images.Geometry
-    contrast: images.Contrast
-
-    def folder(self, cache_root: Path) -> Path:
-        """Return where a study keeps this array."""
-        return cache_root / f"{self.size_px}px-{self.geometry}-{self.contrast}"
-
-    def is_built(self, cache_root: Path, fingerprint: str) -> bool:
-        """Whether the array of a data set is there and whole."""
-        return _why_not(self.folder(cache_root), Key(fingerprint, *self)) is None
-
-
 @dataclass(frozen=True)
 class Cache:
-    """An open cache.
-
-    Attributes
-    ----------
-    ids : list of str
-        n ids, in the images' order.
-    images : memmap
-        (n, s, s), uint8, read-only.
-    key : Key
-    """
+    """An open cache: n ids, and their images in the same order, (n, s, s), uint8, read-only."""
 
     ids: list[str]
     images: np.memmap
@@ -97,40 +65,28 @@ def build(
 ) -> Cache:
     """Return a data set's cache, made first if it is not there or is another's.
 
-    Memory stays bounded: processes write rows of the array on disk. See `Builder`.
+    Memory stays bounded: processes (by default as many as are worth it) write rows of the array on
+    disk. See `Builder`.
 
     Parameters
     ----------
     labels : DataFrame
         With columns id and path (relative to `data_folder`).
-    data_folder : Path
-        Holds the image files.
-    cache_folder : Path
-        Where the cache is, or goes.
     size_px, geometry, contrast
         As in `images.prepare`.
-    fingerprint : str
-        Of the data set.
-    processes : int, optional
-        By default as many as are worth it, up to all cores.
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    Cache
 
     Raises
     ------
     DataError
         Naming every image that does not decode; none is left out in silence.
     """
-    key = Key(fingerprint, size_px, geometry, contrast)
+    settings = ArraySettings(size_px, geometry, contrast)
+    key = Key(fingerprint, *settings)
     if _why_not(cache_folder, key) is not None:
         if (twice := labels["id"].duplicated()).any():
             raise UserError(f"id {labels['id'][twice].iloc[0]!r} occurs twice")
         paths = dict(zip(labels["id"], labels["path"], strict=True))
-        builder = Builder(paths, cache_folder, size_px, geometry, contrast).begin()
+        builder = Builder(paths, cache_folder, settings).begin()
         try:
             if _why_not(cache_folder, key) is not None:  # another process may have built it
                 files = index.scan(
@@ -146,6 +102,11 @@ def build(
         finally:
             builder.release()
     return open(cache_folder, key)
+
+
+def is_built(cache_folder: Path, settings: ArraySettings, fingerprint: str) -> bool:
+    """Whether the array of a data set is there and whole."""
+    return _why_not(cache_folder, Key(fingerprint, *settings)) is None
 
 
 def open(cache_folder: Path, expecting: Key) -> Cache:
@@ -193,40 +154,20 @@ def _why_not(cache_folder: Path, expecting: Key) -> str | None:
 class Builder:
     """An array under construction, in `<cache_folder>.partial`; what is finished is not made again.
 
-    A second process that builds the same cache waits for the first.
-
-    Parameters
-    ----------
-    paths : mapping of str to str
-        The image file of each id, relative to the data folder.
-    cache_folder : Path
-        Where the cache is, or goes.
-    size_px, geometry, contrast
-        As in `images.prepare`.
+    A second process that builds the same cache waits for the first. `paths` has the image file of
+    each id, relative to the data folder.
     """
 
-    def __init__(
-        self,
-        paths: Mapping[str, str],
-        cache_folder: Path,
-        size_px: int,
-        geometry: images.Geometry,
-        contrast: images.Contrast,
-    ):
+    def __init__(self, paths: Mapping[str, str], cache_folder: Path, settings: ArraySettings):
         self.cache_folder = cache_folder
-        self.ids = sorted(paths)
-        self.rows = {paths[key]: row for row, key in enumerate(self.ids)}
+        self.settings = settings
         self.partial = cache_folder.with_name(f"{cache_folder.name}.partial")
-        self.target = Target(self.partial / ARRAY, size_px, geometry, contrast)
-        self._ids_text = "".join(f"{line}\n" for line in ["id", *map(_quoted, self.ids)])
-        self._about = {
-            **{"size_px": size_px, "geometry": geometry, "contrast": contrast},
-            **{
-                "version": images.VERSION,
-                "n": len(self.ids),
-                "ids_sha256": _digest(self._ids_text),
-            },
-        }
+        ids = sorted(paths)
+        self._rows = {paths[key]: row for row, key in enumerate(ids)}
+        self._shape = (len(ids), settings.size_px, settings.size_px)
+        self._ids_text = as_csv(pd.DataFrame({"id": ids}))
+        about = {"version": images.VERSION, "n": len(ids), "ids_sha256": _digest(self._ids_text)}
+        self._about = settings._asdict() | about
         self._lock = FileLock(cache_folder.with_name(f".{cache_folder.name}.lock"))
         self._done: dict[int, list[int]] = {}
 
@@ -235,17 +176,22 @@ class Builder:
         with clear_errors(self.cache_folder):
             self.cache_folder.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._done = self._resume() or {}
+            self._done = self._resume()
         return self
+
+    @property
+    def target(self) -> tuple[Path, ArraySettings]:
+        """Where the rows are written, and how their images are prepared."""
+        return self.partial / ARRAY, self.settings
 
     def missing_row(self, path: str, state: list[int]) -> int | None:
         """Return the row of a file that is yet to be filled; `state` is its size and time."""
-        row = self.rows.get(path)
+        row = self._rows.get(path)
         return None if row is None or self._done.get(row) == state else row
 
     def log(self, states: Mapping[str, list[int]]) -> None:
         """Record that the rows of some files are on disk."""
-        done = {self.rows[path]: state for path, state in states.items() if path in self.rows}
+        done = {self._rows[path]: state for path, state in states.items() if path in self._rows}
         lines = "".join(f"{row} {size} {time}\n" for row, (size, time) in done.items())
         file = self.partial / LOG
         with clear_errors(file), file.open("a", encoding="ascii") as log:
@@ -254,10 +200,8 @@ class Builder:
 
     def finish(self, fingerprint: str) -> None:
         """Make the array the cache of a data set; one that is there already stays."""
-        target = self.target
-        key = Key(fingerprint, target.size_px, target.geometry, target.contrast)
         with clear_errors(self.cache_folder):
-            if _why_not(self.cache_folder, key) is not None:
+            if not is_built(self.cache_folder, self.settings, fingerprint):
                 with write_folder_atomically(self.cache_folder) as finished:
                     (self.partial / ARRAY).replace(finished / ARRAY)
                     write_text(finished / IDS, self._ids_text)
@@ -269,11 +213,10 @@ class Builder:
         """Let others build; what is finished stays in the partial folder."""
         self._lock.release()
 
-    def _resume(self) -> dict[int, list[int]] | None:
-        shape = (len(self.ids), self.target.size_px, self.target.size_px)
+    def _resume(self) -> dict[int, list[int]]:
         try:
             is_same = read_json(self.partial / KEY) == self._about
-            if is_same and np.load(self.partial / ARRAY, "r").shape == shape:
+            if is_same and np.load(self.partial / ARRAY, "r").shape == self._shape:
                 # A kill can leave half a line at the end; its row is made again.
                 lines = (self.partial / LOG).read_text(encoding="ascii").splitlines(keepends=True)
                 fields = [list(map(int, line.split())) for line in lines if line.endswith("\n")]
@@ -282,17 +225,18 @@ class Builder:
             pass  # nothing there, or nothing of use
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir()
-        if (free := shutil.disk_usage(self.partial).free) < math.prod(shape):
-            needed, there = (f"{size / 1e9:.1f} GB" for size in (math.prod(shape), free))
+        needed, free = math.prod(self._shape), shutil.disk_usage(self.partial).free
+        if free < needed:
             raise UserError(
-                f"the image cache needs {needed}, {self.partial.parent} has {there} free"
+                f"the image cache needs {needed / 1e9:.1f} GB, {self.partial.parent} has "
+                f"{free / 1e9:.1f} GB free"
             )
         array = self.partial / ARRAY
-        np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape).flush()
+        np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=self._shape).flush()
         _reserve(array)
         write_text(self.partial / LOG, "")
         write_json(self.partial / KEY, self._about)
-        return None
+        return {}
 
 
 def _reserve(array: Path) -> None:
@@ -300,11 +244,6 @@ def _reserve(array: Path) -> None:
     if hasattr(os, "posix_fallocate"):
         with array.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, array.stat().st_size)
-
-
-def _quoted(text: str) -> str:
-    """Return an id as a cell of a CSV table."""
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
 
 
 def _digest(text: str) -> str:

@@ -1,6 +1,6 @@
 """Is a data set sound, and is it the published one? The answer for people and for machines."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from h2a_lib.data import sources
 from h2a_lib.data.labels import AS_HEADED, TableFormat
-from h2a_lib.errors import Problem
+from h2a_lib.errors import Problem, in_order
 
 # Counts and moments of the official label tables (months). Train: Halabi et al. 2019, Radiology
 # 290:498-503; moments and sexes computed from the published files.
@@ -49,7 +49,6 @@ class Check:
 
     Attributes
     ----------
-    inspection : Inspection
     problems : list of Problem
         The inspection's and those of the pixels: duplicates, blank images, images without greys.
     warnings : list of str
@@ -80,8 +79,8 @@ class Check:
 
     def problem_table(self) -> pd.DataFrame:
         """Return all problems: file, row (empty for a whole file), what."""
-        rows = [(one.file, one.row, one.what) for one in self.problems]
-        return pd.DataFrame(rows, columns=["file", "row", "what"]).astype({"row": "Int64"})
+        table = pd.DataFrame(self.problems, columns=["file", "row", "what"])
+        return table.astype({"row": "Int64"})
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
@@ -92,53 +91,32 @@ class Check:
             "tier": self.inspection.tier,
             "fingerprint": self.inspection.fingerprint,
             "sets": counts.to_dict("records"),
-            "problems": [
-                {"file": one.file, "row": one.row, "what": one.what} for one in self.problems
-            ],
+            "problems": [asdict(problem) for problem in self.problems],
             "warnings": self.warnings,
             "notes": self.inspection.notes,
         }
 
 
 def check(folder: Path, form: TableFormat = AS_HEADED, progress: bool = True) -> Check:
-    """Check every label row and every image of a folder, or at a label table alone.
-
-    Parameters
-    ----------
-    folder : Path
-        As in `sources.inspect`; or a label table, of which the labels alone are checked.
-    form : TableFormat
-        What the user says about the table.
-    progress : bool
-        Show a progress bar where someone can see it.
-
-    Returns
-    -------
-    Check
-
-    Raises
-    ------
-    UserError
-        If there is no image set at all.
-    """
+    """Check every label row and every image of a folder, or a label table alone."""
     if folder.is_file():
         inspection = sources.inspect_table(folder, form)
     else:
         inspection = sources.inspect(folder, form=form, progress=progress)
-    problems = [*inspection.problems, *_same_pixels(inspection), *_without_greys(inspection.files)]
+    sound = inspection.files[inspection.files["problem"] == ""]
+    problems = [*inspection.problems, *_same_pixels(sound), *_without_greys(sound)]
     return Check(
         inspection,
-        sorted(problems, key=lambda one: (one.file, one.row or 0, one.what)),
-        [*inspection.warnings, *_depths(inspection.files), *_unanswerable(inspection.labels)],
+        in_order(problems),
+        [*inspection.warnings, *_depths(sound), *_unanswerable(inspection.labels)],
         _counts(inspection.labels),
     )
 
 
-def _same_pixels(inspection: sources.Inspection) -> list[Problem]:
+def _same_pixels(sound: pd.DataFrame) -> list[Problem]:
     """Find images with the very pixels of another: one child twice, perhaps with two labels."""
-    files = inspection.files[inspection.files["problem"] == ""]
     # Blank images are alike, and reported as blank.
-    files = files[files["darkest"] != files["brightest"]]
+    files = sound[sound["darkest"] != sound["brightest"]]
     first = files.drop_duplicates("pixels").set_index("pixels")["path"]
     return [
         Problem(file.path, None, f"the same pixels as {first[file.pixels]}")
@@ -146,8 +124,7 @@ def _same_pixels(inspection: sources.Inspection) -> list[Problem]:
     ]
 
 
-def _without_greys(files: pd.DataFrame) -> list[Problem]:
-    sound = files[files["problem"] == ""]
+def _without_greys(sound: pd.DataFrame) -> list[Problem]:
     blank = sound[sound["darkest"] == sound["brightest"]]
     problems = [
         Problem(
@@ -165,11 +142,9 @@ def _without_greys(files: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _depths(files: pd.DataFrame) -> list[str]:
-    sound = files[files["problem"] == ""]
-    kinds = (
-        sound["format"] + " of " + sound["bits"].astype("Int64").astype(str) + " bits"
-    ).value_counts()
+def _depths(sound: pd.DataFrame) -> list[str]:
+    bits = sound["bits"].astype("Int64").astype(str)
+    kinds = (sound["format"] + " of " + bits + " bits").value_counts()
     if len(kinds) < 2:
         return []
     mixed = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())

@@ -40,12 +40,7 @@ def read(path: Path | str) -> np.ndarray:
 
     Orientation (EXIF) is applied; transparency is laid on black, as a light box would show it;
     more than 8 bits are scaled down (see `grey.scale_down`); DICOM as its window and photometric
-    interpretation say.
-
-    Returns
-    -------
-    ndarray
-        (h, w), uint8, white bone on black.
+    interpretation say. Returns (h, w), uint8, white bone on black.
 
     Raises
     ------
@@ -64,20 +59,7 @@ def read(path: Path | str) -> np.ndarray:
 
 
 def decode(content: bytes) -> tuple[np.ndarray, Source]:
-    """Decode an image file's content.
-
-    Returns
-    -------
-    image : ndarray
-        (h, w), uint8.
-    source : Source
-        How it was stored.
-
-    Raises
-    ------
-    ImageError
-        As `read`, without a name.
-    """
+    """Decode an image file's content to (h, w), uint8; an ImageError as of `read`, but nameless."""
     if not content:
         raise ImageError("the file is empty")
     if content.startswith(PNG_MAGIC):
@@ -226,13 +208,8 @@ PILLOW_UNPACKS = (1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 34925, 50000)
 OPENCV_UNPACKS = (1, 5, 8, 32773, 32946)
 JPEG = 7
 COMPRESSIONS = {
-    **{
-        6: "JPEG of TIFF 6.0",
-        JPEG: "JPEG",
-        34892: "JPEG of DNG",
-        34925: "LZMA",
-        50000: "Zstandard",
-    },
+    **{6: "JPEG of TIFF 6.0", JPEG: "JPEG", 34892: "JPEG of DNG", 34925: "LZMA"},
+    **{50000: "Zstandard"},
     **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
     **{34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"},
 }

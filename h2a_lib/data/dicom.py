@@ -19,17 +19,8 @@ def is_dicom(content: bytes) -> bool:
 def decode(content: bytes) -> tuple[np.ndarray, Source]:
     """Decode a DICOM file's content: rescale, then window, then polarity (PS3.4, annex N.2).
 
-    Returns
-    -------
-    image : ndarray
-        (h, w), uint8, white bone on black.
-    source : Source
-        "DICOM" and its bits stored.
-
-    Raises
-    ------
-    ImageError
-        If it is damaged, holds no image or several, or its compression is not known.
+    Returns (h, w), uint8, white bone on black, and its bits stored; an ImageError if it is damaged,
+    holds no image or several, or its compression is not known.
     """
     import pydicom
 
@@ -100,7 +91,8 @@ def _show(dataset: "Dataset") -> np.ndarray:
     elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         grey = as_8_bit(_windowed(values, dataset), 0, 1)
     else:
-        grey = as_8_bit(values, *_range(values[~padding]))
+        shown = values[~padding]
+        grey = as_8_bit(values, *((shown.min(), shown.max()) if shown.size else (0, 0)))
     if photometric == "MONOCHROME1":
         grey = 255 - grey
     grey[padding] = 0
@@ -143,7 +135,9 @@ def _apply_lookup_table(values: np.ndarray, dataset: "Dataset") -> tuple[np.ndar
 
 def _windowed(values: np.ndarray, dataset: "Dataset") -> np.ndarray:
     """Apply the first window: (h, w), float, shown from 0 to 1 (PS3.3, C.11.2.1.2 and .3)."""
-    center, width = (float(np.atleast_1d(dataset[k].value)[0]) for k in _WINDOW)
+    center, width = (
+        float(np.atleast_1d(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth")
+    )
     values = values.astype(np.float32)
     match dataset.get("VOILUTFunction") or "LINEAR":
         case "SIGMOID":
@@ -154,9 +148,6 @@ def _windowed(values: np.ndarray, dataset: "Dataset") -> np.ndarray:
     if width <= 1:
         return (values > center - 0.5).astype(np.float32)
     return (values - (center - 0.5)) / (width - 1) + 0.5
-
-
-_WINDOW = ("WindowCenter", "WindowWidth")
 
 
 def _padding(pixels: np.ndarray, dataset: "Dataset") -> np.ndarray:
@@ -170,8 +161,3 @@ def _padding(pixels: np.ndarray, dataset: "Dataset") -> np.ndarray:
     if dataset.PixelRepresentation:
         first, last = (v - 2**bits if v >= 2 ** (bits - 1) else v for v in (first, last))
     return (pixels >= min(first, last)) & (pixels <= max(first, last))
-
-
-def _range(shown: np.ndarray) -> tuple[float, float]:
-    """Return least and most of the values within the padding."""
-    return (float(shown.min()), float(shown.max())) if shown.size else (0.0, 0.0)

@@ -1,7 +1,6 @@
 """Bring the radiographs into one folder: from Kaggle, from archives, or from where they lie."""
 
 import os
-import re
 import shutil
 import stat
 import struct
@@ -54,19 +53,10 @@ def fetch(
     ----------
     wanted : sequence of str or Path
         "kaggle", archives (.zip, with archives in them), or folders that hold any of these.
-    out : Path
-        Where to. Made if need be.
     copy : bool
         Copy the files of a folder instead of linking to them.
     form : TableFormat
         What the user says about the label tables; by it they are known as such.
-    progress : bool
-        Show progress bars where someone can see them.
-
-    Returns
-    -------
-    list of ImageSet
-        As `sources.locate(out, form)` finds them.
 
     Raises
     ------
@@ -104,28 +94,11 @@ def unpack(
     depth: int = 1,
     most_bytes: int | None = None,
 ) -> int:
-    """Unpack a zip archive, and the archives in it, into a folder.
+    """Unpack a zip archive, and the archives in it, into a folder; return the bytes that it holds.
 
-    Parameters
-    ----------
-    archive, out : Path
-    progress : bool
-        Show progress bars where someone can see them.
-    depth : int
-        How many archives this one is in, itself counted.
-    most_bytes : int, optional
-        What it may hold, its archives' content counted; by default so many times its size as no
-        archive of radiographs does.
-
-    Returns
-    -------
-    int
-        Bytes that it holds.
-
-    Raises
-    ------
-    UserError
-        As `fetch`; nothing is unpacked if any path in the archive is unsafe.
+    `depth` is how many archives this one is in, itself counted. `most_bytes` is what it may hold,
+    its archives' content counted; by default so many times its size as no archive of radiographs
+    does. A UserError is as of `fetch`; nothing is unpacked if any path in the archive is unsafe.
     """
     if most_bytes is None:
         most_bytes = MOST_TIMES_LARGER * archive.stat().st_size
@@ -137,9 +110,8 @@ def unpack(
                 raise UserError(f"{archive}: unpacks to {n_bytes:,} bytes: no radiographs' archive")
             missing = [(one, to) for one, to in members if not _is_there(to, one)]
             _check_space(out, sum(one.file_size for one, _ in missing), archive)
-            watched = progress and pool.is_watched()
-            title = archive.name
-            with tqdm(missing, desc=title, unit="file", disable=not watched) as bar:
+            hidden = not (progress and pool.is_watched())
+            with tqdm(missing, desc=archive.name, unit="file", disable=hidden) as bar:
                 for member, to in bar:
                     n_bytes += _write(opened, member, to, depth, progress, most_bytes - n_bytes)
     except (
@@ -190,18 +162,20 @@ def _members(
 def _folder_for(archive: Path, names: Sequence[str]) -> str:
     """Return the folder to unpack into: the archive's own name if its images have no folder."""
     bare = any("/" not in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
-    return re.sub(r"\+", " ", archive.stem) if bare else ""
+    return archive.stem.replace("+", " ") if bare else ""
 
 
 def _is_there(to: Path, member: zipfile.ZipInfo) -> bool:
     """Whether a file is there already; one that differs is an error."""
-    if _is_archive(to):
-        return False  # its content is compared, not itself
-    if not to.exists():
+    if _is_archive(to) or not to.exists():  # of an archive, the content is compared, not itself
         return False
     if to.stat().st_size == member.file_size and _crc(to) == member.CRC:
         return True
-    raise UserError(
+    raise _differs(to)
+
+
+def _differs(to: Path) -> UserError:
+    return UserError(
         f"{to} already exists with different content: name another folder, or remove it"
     )
 
@@ -269,8 +243,14 @@ def _check_space(out: Path, needed: int, what: Path | str) -> None:
 
 def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat, progress: bool) -> None:
     """Link (or copy) the tables and images of a folder, and unpack its archives."""
-    archives = _archives_in(folder)
-    sets = [] if folder == out.resolve() else _sets_in(folder, form, bool(archives))
+    archives = sorted(one for one in folder.glob("*") if one.is_file() and _is_archive(one))
+    sets = []
+    if folder != out.resolve():
+        try:
+            sets = sources.locate(folder, form)
+        except UserError:
+            if not archives:
+                raise
     for image_set in sets:
         for one in (image_set.table, *image_set.folders):
             # Images beside their table come one by one: `out` itself is no link.
@@ -278,19 +258,6 @@ def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat, progres
                 _bring(part, out / part.relative_to(folder), copy)
     for archive in archives:
         unpack(archive, out, progress=progress)
-
-
-def _archives_in(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.glob("*") if one.is_file() and _is_archive(one))
-
-
-def _sets_in(folder: Path, form: TableFormat, or_archives: bool) -> list[sources.ImageSet]:
-    try:
-        return sources.locate(folder, form)
-    except UserError:
-        if or_archives:
-            return []
-        raise
 
 
 def _bring(source: Path, to: Path, copy: bool) -> None:
@@ -305,9 +272,7 @@ def _bring(source: Path, to: Path, copy: bool) -> None:
             return
         if source.is_file() and to.is_file() and _crc(source) == _crc(to):
             return
-        raise UserError(
-            f"{to} already exists with different content: name another folder, or remove it"
-        )
+        raise _differs(to)
     if not copy:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.symlink_to(source, target_is_directory=source.is_dir())

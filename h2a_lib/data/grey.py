@@ -12,13 +12,7 @@ MAX_PIXELS = 89_478_485
 
 
 class ImageError(UserError):
-    """An image file that cannot be used.
-
-    Attributes
-    ----------
-    what : str
-        What is wrong with it, without its name.
-    """
+    """An image file that cannot be used; `what` is wrong with it, without its name."""
 
     def __init__(self, what: str, name: str = "image"):
         super().__init__(f"{name}: {what}")
@@ -41,20 +35,12 @@ def check_size(width: int, height: int) -> None:
 
 
 def scale_down(values: np.ndarray) -> np.ndarray:
-    """Bring more than 8 bits to 8.
+    """Bring more than 8 bits to 8: (h, w) or (h, w, channels) to the same shape, uint8.
 
-    Parameters
-    ----------
-    values : ndarray
-        (h, w) or (h, w, channels). Unsigned integers are divided by the full scale of the bits in
-        use, the least of 8, 10, 12, 14, 16 that holds the maximum: 12 bits stored in 16 are common
-        in radiography and would come out all but black. More than 16 bits in use, floats and
-        negative numbers are stretched from least to most.
-
-    Returns
-    -------
-    ndarray
-        The same shape, uint8.
+    Unsigned integers are divided by the full scale of the bits in use, the least of 8, 10, 12, 14,
+    16 that holds the maximum: 12 bits stored in 16 are common in radiography and would come out
+    all but black. More than 16 bits in use, floats and negative numbers are stretched from least
+    to most.
     """
     if np.issubdtype(values.dtype, np.integer) and values.min() >= 0:
         used = int(values.max()).bit_length()

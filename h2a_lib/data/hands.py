@@ -17,14 +17,8 @@ from h2a_lib.study.workspace import Study
 class Hands:
     """The images of a data set with their labels.
 
-    Attributes
-    ----------
-    images : ndarray
-        (n, s, s), uint8; usually the cache's memory map.
-    labels : DataFrame
-        n rows in the images' order: id, age_months, male, split.
-    fingerprint : str
-        Of the data set.
+    images: (n, s, s), uint8; usually the cache's memory map. labels: n rows in the images' order:
+    id, age_months, male, split. fingerprint: of the data set.
     """
 
     images: np.ndarray

@@ -4,7 +4,7 @@ The same functions serve training, prediction and the demonstrations.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -15,8 +15,8 @@ from h2a_lib.errors import unknown
 
 Geometry = Literal["center_crop", "pad", "squash", "squash_nearest"]
 Contrast = Literal["none", "equalize", "clahe", "stretch"]
-GEOMETRIES: tuple[Geometry, ...] = ("center_crop", "pad", "squash", "squash_nearest")
-CONTRASTS: tuple[Contrast, ...] = ("none", "equalize", "clahe", "stretch")
+GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
+CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
 
 # Raise it when a function here or in a decoder gives other pixels: every cache is made anew.
 VERSION = 3
@@ -28,44 +28,22 @@ STRETCH_PERCENTILES = (1.0, 99.0)
 
 
 def resize(image: np.ndarray, size_px: int, geometry: Geometry) -> np.ndarray:
-    """Bring an image to a square.
+    """Bring an image, (h, w), to a square, (s, s), uint8.
 
-    Parameters
-    ----------
-    image : ndarray
-        (h, w), uint8.
-    size_px : int
-        s, the side of the square.
-    geometry : {"center_crop", "pad", "squash", "squash_nearest"}
-        "center_crop" (the original study's): the shorter side fills the square, the longer is cut
-        at both ends. "pad": the longer side fills it, the rest is black. "squash": each side is
-        scaled by itself. "squash_nearest": the same, but of each place the pixel at its centre is
-        taken, as the reduced copies of the RSNA images were made.
-
-    Returns
-    -------
-    ndarray
-        (s, s), uint8.
+    "center_crop" (the original study's): the shorter side fills the square, the longer is cut at
+    both ends. "pad": the longer side fills it, the rest is black. "squash": each side is scaled by
+    itself. "squash_nearest": the same, but of each place the pixel at its centre is taken, as the
+    reduced copies of the RSNA images were made.
     """
     return _pad(_fit(image, size_px, geometry), size_px)
 
 
 def adjust_contrast(image: np.ndarray, contrast: Contrast) -> np.ndarray:
-    """Change an image's contrast.
+    """Change the contrast of an image, (h, w), uint8.
 
-    Parameters
-    ----------
-    image : ndarray
-        (h, w), uint8.
-    contrast : {"none", "equalize", "clahe", "stretch"}
-        "equalize": all grey values equally frequent. "clahe": the same within tiles, limited
-        (Zuiderveld 1994, *Graphics Gems IV*, 474-485). "stretch": from the 1st to the 99th
-        percentile, linearly.
-
-    Returns
-    -------
-    ndarray
-        (h, w), uint8.
+    "equalize": all grey values equally frequent. "clahe": the same within tiles, limited
+    (Zuiderveld 1994, *Graphics Gems IV*, 474-485). "stretch": from the 1st to the 99th percentile,
+    linearly.
     """
     match contrast:
         case "none":
@@ -86,24 +64,10 @@ def prepare(
     geometry: Geometry = "center_crop",
     contrast: Contrast = "none",
 ) -> np.ndarray:
-    """Make of a file, or of an image already read, what a network is given.
+    """Make of a file, or of an image already read, (h, w), what a network is given: (s, s), uint8.
 
-    Contrast is adjusted after scaling and before padding: the black bars are no part of the hand
-    and should not weigh in its histogram.
-
-    Parameters
-    ----------
-    image : path or ndarray
-        A file, or (h, w), uint8.
-    size_px, geometry
-        As in `resize`.
-    contrast
-        As in `adjust_contrast`.
-
-    Returns
-    -------
-    ndarray
-        (s, s), uint8.
+    Geometries are those of `resize`. Contrast is adjusted after scaling and before padding: the
+    black bars are no part of the hand and should not weigh in its histogram.
     """
     pixels = image if isinstance(image, np.ndarray) else read(image)
     return _pad(adjust_contrast(_fit(pixels, size_px, geometry), contrast), size_px)

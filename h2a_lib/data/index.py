@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,8 @@ def scan(
 
     Parameters
     ----------
-    folder : Path
-        Paths are relative to it.
     paths : sequence of str
-        n image files.
+        n image files, relative to `folder`.
     memory : Path, optional
         A JSON file. What it has for a file of the same name, size and time of change is taken
         from it; it is brought up to date even when the scan is interrupted.
@@ -44,8 +42,6 @@ def scan(
         Arrays to fill in the same pass.
     processes : int, optional
         As many as are worth it by default.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -54,21 +50,29 @@ def scan(
         (SHA-256 of the file, and of the decoded image), format, bits, and what `measure_one` says.
     """
     states = {path: _state(folder / path) for path in paths}
-    remembered = recall(memory)
-    facts_of = {
-        path: remembered[path][1]
-        for path, state in states.items()
-        if path in remembered and remembered[path][0] == state
-    }
+    remembered = _recall(memory)
+    facts_of = _unchanged(remembered, states)
     tasks = _tasks(states, facts_of, arrays)
     if tasks:
         saved = time.monotonic()
 
         def write_memory() -> None:
-            _remember(memory, remembered, {p: [states[p], what] for p, what in facts_of.items()})
+            read = {path: [states[path], facts] for path, facts in facts_of.items()}
+            _remember(memory, remembered | read)
 
+        chunks = pool.chunked(tasks, CHUNK)
+        n_bytes = sum(sum(states[task.path][:1]) for task in tasks)
+        ingested = pool.in_parallel(
+            ingest.ingest,
+            chunks,
+            folder,
+            [array.target for array in arrays],
+            processes=min(pool.workers(n_bytes, processes), len(chunks)),
+            title="reading images",
+            progress=progress,
+        )
         try:
-            for results in _ingest(tasks, states, folder, arrays, processes, progress):
+            for results in ingested:
                 for path, facts in results.items():
                     facts_of[path] = facts_of.get(path, {}) | facts
                 sound = {path: states[path] for path in results if not facts_of[path]["problem"]}
@@ -85,23 +89,8 @@ def scan(
 def measurements(labels: pd.DataFrame, data_folder: Path, cache_root: Path) -> pd.DataFrame:
     """Return what was measured in each hand's image; files that changed are measured again.
 
-    Parameters
-    ----------
-    labels : DataFrame
-        id and path of n hands.
-    data_folder : Path
-    cache_root : Path
-        Holds the index.
-
-    Returns
-    -------
-    DataFrame
-        n rows in the labels' order: id, and the measurements of `measure.measure_one`.
-
-    Raises
-    ------
-    DataError
-        Naming every image that does not decode.
+    n rows in the labels' order: id, and the measurements of `measure.measure_one`. A DataError
+    names every image that does not decode.
     """
     files = scan(data_folder, list(labels["path"]), memory=cache_root / INDEX)
     raise_problems(files)
@@ -110,14 +99,25 @@ def measurements(labels: pd.DataFrame, data_folder: Path, cache_root: Path) -> p
     return measured.infer_objects().assign(id=labels["id"].to_numpy())[["id", *MEASUREMENTS]]
 
 
+def problems_of(files: pd.DataFrame) -> list[Problem]:
+    """Return the problem of every file that has one."""
+    bad = files[files["problem"] != ""]
+    return [Problem(file.path, None, file.problem) for file in bad.itertuples()]
+
+
 def raise_problems(files: pd.DataFrame) -> None:
     """Raise a DataError that names every file with a problem, if there is one."""
-    bad = files[files["problem"] != ""]
-    if len(bad):
-        raise DataError([Problem(file.path, None, file.problem) for file in bad.itertuples()])
+    if problems := problems_of(files):
+        raise DataError(problems)
 
 
-def recall(memory: Path | None) -> dict[str, list[Any]]:
+def known(memory: Path, folder: Path, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the facts of those files that are sound and as they were when they were read."""
+    facts_of = _unchanged(_recall(memory), {path: _state(folder / path) for path in paths})
+    return {path: facts for path, facts in facts_of.items() if not facts["problem"]}
+
+
+def _recall(memory: Path | None) -> dict[str, list[Any]]:
     """Return, by path, the state of each file when it was read, and its facts."""
     try:
         stored = json.loads(memory.read_text(encoding="utf-8")) if memory is not None else {}
@@ -129,15 +129,14 @@ def recall(memory: Path | None) -> dict[str, list[Any]]:
     return {}
 
 
-def known(memory: Path, folder: Path, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the facts of those files that are sound and as they were when they were read."""
-    remembered = recall(memory)
+def _unchanged(
+    remembered: dict[str, list[Any]], states: dict[str, list[int]]
+) -> dict[str, dict[str, Any]]:
+    """Return the facts of those files that are as they were when they were read."""
     return {
         path: remembered[path][1]
-        for path in paths
-        if path in remembered
-        and not remembered[path][1]["problem"]
-        and remembered[path][0] == _state(folder / path)
+        for path, state in states.items()
+        if path in remembered and remembered[path][0] == state
     }
 
 
@@ -149,16 +148,11 @@ def _state(file: Path) -> list[int]:
     return [state.st_size, state.st_mtime_ns]
 
 
-def _remember(
-    memory: Path | None, remembered: dict[str, list[Any]], known: dict[str, list[Any]]
-) -> None:
-    if memory is None:
-        return
-    files = {
-        path: [state, [facts[name] for name in FACTS]]
-        for path, (state, facts) in (remembered | known).items()
-    }
-    write_text(memory, json.dumps({"version": [ingest.VERSION, images.VERSION], "files": files}))
+def _remember(memory: Path | None, known: dict[str, list[Any]]) -> None:
+    if memory is not None:
+        files = {path: [state, [f[name] for name in FACTS]] for path, (state, f) in known.items()}
+        content = {"version": [ingest.VERSION, images.VERSION], "files": files}
+        write_text(memory, json.dumps(content))
 
 
 def _tasks(
@@ -174,24 +168,3 @@ def _tasks(
         if wanted or path not in known:
             tasks.append(Task(path, path not in known, wanted))
     return tasks
-
-
-def _ingest(
-    tasks: list[Task],
-    states: dict[str, list[int]],
-    folder: Path,
-    arrays: Sequence[Any],
-    processes: int | None,
-    progress: bool,
-) -> Iterator[dict[str, dict[str, Any]]]:
-    chunks = pool.chunked(tasks, CHUNK)
-    n_bytes = sum(sum(states[task.path][:1]) for task in tasks)
-    return pool.in_parallel(
-        ingest.ingest,
-        chunks,
-        folder,
-        [array.target for array in arrays],
-        processes=max(1, min(pool.workers(n_bytes, processes), len(chunks))),
-        title="reading images",
-        progress=progress,
-    )

@@ -21,13 +21,16 @@ VERSION = 2
 FACTS = ("problem", "content", "pixels", "format", "bits", *MEASUREMENTS)
 
 
-class Target(NamedTuple):
-    """An array on disk, (n, s, s) uint8 as .npy, and how its images are prepared."""
+class ArraySettings(NamedTuple):
+    """How the images of an array are prepared: as in `images.prepare`."""
 
-    array: Path
     size_px: int
     geometry: images.Geometry
     contrast: images.Contrast
+
+    def folder(self, cache_root: Path) -> Path:
+        """Return where a study keeps this array."""
+        return cache_root / f"{self.size_px}px-{self.geometry}-{self.contrast}"
 
 
 class Task(NamedTuple):
@@ -39,9 +42,9 @@ class Task(NamedTuple):
 
 
 def ingest(
-    tasks: Sequence[Task], folder: Path, targets: Sequence[Target]
+    tasks: Sequence[Task], folder: Path, targets: Sequence[tuple[Path, ArraySettings]]
 ) -> dict[str, dict[str, Any]]:
-    """Read some files once each, and fill their rows of the arrays.
+    """Read some files once each, and fill their rows of the arrays: (n, s, s) uint8 as .npy.
 
     Returns
     -------
@@ -50,17 +53,17 @@ def ingest(
         no row filled.
     """
     stored = []
-    for target in targets:
-        with clear_errors(target.array):
-            stored.append(np.load(target.array, mmap_mode="r+"))
+    for array, _ in targets:
+        with clear_errors(array):
+            stored.append(np.load(array, mmap_mode="r+"))
     facts = {}
     for task in tasks:
         facts[task.path], image = _read(folder / task.path, task.needs_facts)
         if image is not None:
             for number, row in task.rows:
-                stored[number][row] = images.prepare(image, *targets[number][1:])
-    for array in stored:
-        array.flush()
+                stored[number][row] = images.prepare(image, *targets[number][1])
+    for memory_map in stored:
+        memory_map.flush()
     return facts
 
 

@@ -4,6 +4,7 @@ import codecs
 import csv
 import hashlib
 import io
+import itertools
 import math
 import re
 import shlex
@@ -33,16 +34,18 @@ HEADINGS = {
     "age_years": ("age_years", "age (years)", "bone age (years)", "boneage (years)"),
     "male": ("male", "sex", "gender"),
 }
-MALE = {"male": ("true", "1", "1.0", "yes", "m", "male"), "sex": ("m", "male")}
-FEMALE = {"male": ("false", "0", "0.0", "no", "f", "female"), "sex": ("f", "female")}
+SEXES = {"m": True, "male": True, "f": False, "female": False}
+# Under the heading "male" alone: a 1 says nothing at all under "Sex".
+YES_OR_NO = {
+    **dict.fromkeys(("true", "1", "1.0", "yes"), True),
+    **dict.fromkeys(("false", "0", "0.0", "no"), False),
+}
 OLDEST_MONTHS = 240
 MOST_BYTES = 200_000_000  # about ten million hands
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"),
     *(".dcm", ".dicom", ".jp2", ".j2k", ".j2c", ".jpx"),
 )
-# No child of 50 or more whose eldest is below this age in months: the ages are years.
-YEARS_BELOW, YEARS_FROM_HANDS = 21, 50
 
 # The original study's split: 10,000 to train and 2,611 to validate.
 TRAIN_SHARE = 10_000 / 12_611
@@ -101,12 +104,7 @@ AS_HEADED = TableFormat()
 
 
 def read_labels(table: Path) -> pd.DataFrame:
-    """Read a label table.
-
-    Parameters
-    ----------
-    table : Path
-        CSV (comma, semicolon or tab), or the Excel file in which the test ages are published.
+    """Read a label table: CSV (comma, semicolon or tab), or Excel, as the test ages are published.
 
     Returns
     -------
@@ -130,16 +128,7 @@ def parse(
 ) -> tuple[pd.DataFrame, list[Problem], set[str]]:
     """Read a label table, with its problems beside it.
 
-    Parameters
-    ----------
-    table : Path
-        As in `read_labels`.
-    name : str
-        What the problems call the file.
-    form : TableFormat
-        What the user says about it.
-    needs_age : bool
-        False for a table without ages: they are missing in `labels`.
+    `name` is what the problems call the file. Without `needs_age`, ages are missing in `labels`.
 
     Returns
     -------
@@ -156,22 +145,21 @@ def parse(
         return _frame([]), problems, set()
     months = 12.0 if "age_years" in columns or form.age_unit == "years" else 1.0
     age_column = "age_years" if "age_years" in columns else "age_months"
+    unit, oldest = ("years", OLDEST_MONTHS // 12) if months > 1 else ("months", OLDEST_MONTHS)
+    sexes = SEXES | YES_OR_NO if columns["male"][1] == "male" else SEXES
     sound: list[tuple[str, float, bool, int]] = []
     first_row: dict[str, int] = {}
     for line, row in rows[1:]:
         text = {what: row[k].strip() if k < len(row) else "" for what, (k, _) in columns.items()}
         key = id_of(text["id"])
         age = _age(text[age_column], months) if needs_age else math.nan
-        male = _male(text["male"], columns["male"][1])
+        male = sexes.get(text["male"].lower())
         wrong = []
         if not key:
             wrong.append("the id is empty")
         elif key in first_row:
             wrong.append(f"id {key!r} again, first seen in line {first_row[key]}")
         if age is None:
-            unit, oldest = (
-                ("years", OLDEST_MONTHS // 12) if months > 1 else ("months", OLDEST_MONTHS)
-            )
             wrong.append(f"age {text[age_column]!r} is not a number of {unit} in 0-{oldest}")
         if male is None:
             wrong.append(f"sex {text['male']!r} is neither male nor female")
@@ -185,37 +173,14 @@ def parse(
 
 
 def heading_kinds(table: Path, form: TableFormat = AS_HEADED) -> dict[str, str]:
-    """Return which of id, age_months, age_years and male a table has, and under which heading.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read as a table.
-    """
+    """Return which of id, age_months, age_years and male a table has, and under which heading."""
     rows = _rows(table, most=1)
     columns = _headings(rows[0][1], form) if rows else {}
     return {what: matches[0][1] for what, matches in columns.items() if matches}
 
 
-def are_years(ages: pd.Series) -> bool:
-    """Whether ages said to be in months are in years by all appearance."""
-    known = ages.dropna()
-    return len(known) >= YEARS_FROM_HANDS and bool(known.max() < YEARS_BELOW)
-
-
 def id_order(ids: Iterable[str]) -> np.ndarray:
-    """Return a sort key for ids that looks random, yet follows from the id alone.
-
-    Parameters
-    ----------
-    ids : iterable of str
-        n ids.
-
-    Returns
-    -------
-    ndarray
-        (n,), the SHA-256 of each id in hex.
-    """
+    """Return a sort key for ids that looks random, yet follows from the id: its SHA-256 in hex."""
     return np.array([hashlib.sha256(key.encode()).hexdigest() for key in ids], dtype="U64")
 
 
@@ -224,8 +189,6 @@ def assign_split(ids: Iterable[str], n_train: int | None = None) -> pd.Series:
 
     Parameters
     ----------
-    ids : iterable of str
-        n different ids.
     n_train : int, optional
         How many are for training; by default in the original study's proportion of 10,000 to
         2,611, which for its 12,611 ids is exactly that. A tenth of them is set aside as
@@ -286,14 +249,6 @@ def _age(text: str, months: float) -> float | None:
     return age if usable else None
 
 
-def _male(text: str, heading: str) -> bool | None:
-    # A 1 says male under "male" and nothing at all under "Sex".
-    kind = "male" if heading == "male" else "sex"
-    if text.lower() in MALE[kind]:
-        return True
-    return False if text.lower() in FEMALE[kind] else None
-
-
 # --- the file ------------------------------------------------------------------------------------
 
 
@@ -317,23 +272,17 @@ def _csv_rows(table: Path, most: int | None) -> list[tuple[int, list[str]]]:
     except OSError as error:
         raise UserError(f"{table}: cannot be read as a table: {error.strerror}") from None
     text = re.sub(r"\r\n?", "\n", _text(content, table))
-    head, _, rest = text.partition("\n")
-    skipped, delimiter = 0, None
-    if match := re.fullmatch(r"sep=(.)\s*", head):  # Excel's way to name the delimiter
-        delimiter, text, skipped = match[1], rest, 1
-        head = text.partition("\n")[0]
-    delimiter = delimiter or max(",;\t", key=head.count)
+    head = text.partition("\n")[0]
+    named = re.fullmatch(r"sep=(.)\s*", head)  # Excel's way to name the delimiter
+    delimiter = named[1] if named else max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows: list[tuple[int, list[str]]] = []
+    rows = ((reader.line_num, row) for row in reader if row)
     try:
-        for row in reader:
-            if row:
-                rows.append((reader.line_num + skipped, row))
-            if most is not None and len(rows) == most:
-                break
+        if named:
+            next(rows)
+        return list(itertools.islice(rows, most))
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}: not a CSV table: {error}") from None
-    return rows
 
 
 _HEAD_BYTES = 1 << 16

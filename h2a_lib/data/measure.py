@@ -34,22 +34,13 @@ OUTER = 0.2
 
 
 def measure_one(image: np.ndarray) -> dict[str, Any]:
-    """Measure one image at its full resolution.
+    """Return `MEASUREMENTS` of one image, (h, w), uint8, at its full resolution.
 
-    Parameters
-    ----------
-    image : ndarray
-        (h, w), uint8.
-
-    Returns
-    -------
-    dict
-        `MEASUREMENTS`: width_px, height_px; darkest, brightest (grey values); mean_grey;
-        contrast_grey (99th minus 1st percentile); air (the most frequent grey value over the
-        99.5th percentile); black_share and white_share (of pixels at 0 and 255); border (largest
-        step across a straight edge near a side, over the 99.5th percentile); marker (bool:
-        something small and bright beside the hand); hand_cut (share of the hand that a centre
-        crop cuts off).
+    width_px, height_px; darkest, brightest (grey values); mean_grey; contrast_grey (99th minus 1st
+    percentile); air (the most frequent grey value over the 99.5th percentile); black_share and
+    white_share (of pixels at 0 and 255); border (largest step across a straight edge near a side,
+    over the 99.5th percentile); marker (bool: something small and bright beside the hand);
+    hand_cut (share of the hand that a centre crop cuts off).
     """
     height, width = image.shape
     share = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel() / image.size

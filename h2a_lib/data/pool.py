@@ -40,20 +40,9 @@ def in_parallel(
 ) -> Iterator[Any]:
     """Yield `function(chunk, *constants)` for each chunk, in the order in which they finish.
 
-    Parameters
-    ----------
-    function : callable
-        Importable by name.
-    chunks : sequence of sequences
-        The tasks; a chunk is one process's unit of work, its length what the bar counts.
-    *constants
-        Passed to each call.
-    processes : int
-        This one among them; 1 runs everything here.
-    title : str
-        On the progress bar.
-    progress : bool
-        Show a bar where someone can see it; a log file gets none.
+    The function is importable by name. A chunk is one process's unit of work, its length what the
+    bar counts, if someone can see it; a log file gets none. This process is one of `processes`; 1
+    runs everything here.
     """
     from tqdm.auto import tqdm
 

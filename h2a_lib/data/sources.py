@@ -3,16 +3,15 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from h2a_lib.data import index
 from h2a_lib.data import labels as label_tables
-from h2a_lib.data.cache import ArraySettings, Builder
+from h2a_lib.data.cache import ArraySettings, Builder, is_built
 from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import DataError, Problem, UserError
 
@@ -29,6 +28,8 @@ OFFICIAL_NAMES = {"ground truth": "test", "validation dataset": "validation"}
 OFFICIAL_TRAIN_LABELS = "335629119d7063420f0ace1bd4a9785b8e3bc4c8ed3cacef6cfafbe4e5ee3f1f"
 LABEL_COLUMNS = ["id", "age_months", "male", "split", "path", "width_px", "height_px", "set"]
 PHANTOM_COMPANION = "phantom.json"
+# No child of 50 or more whose eldest is below this age in months: the ages are years.
+YEARS_BELOW, YEARS_FROM_HANDS = 21, 50
 # The folders that the official archives and Kaggle's copy make, nested in each other.
 DEEPEST_FOLDER = 5
 JUNK = re.compile(r"^\.|^__MACOSX$|^Thumbs\.db$|^desktop\.ini$|^DICOMDIR$", re.IGNORECASE)
@@ -42,16 +43,10 @@ EXPECTED_LAYOUTS = """looked for
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One set of radiographs with its labels.
+    """One set of radiographs: its label table, and the folders of its images.
 
-    Attributes
-    ----------
-    name : str
-        "train", "validation" or "test": which of the official sets it is; "train" for any other.
-    table : Path
-        The label table.
-    folders : tuple of Path
-        Where its images are (the official validation images come in two folders).
+    `name` is "train", "validation" or "test": which of the official sets it is; "train" for any
+    other. The official validation images come in two folders.
     """
 
     name: str
@@ -124,14 +119,8 @@ def locate(folder: Path, form: TableFormat = AS_HEADED) -> list[ImageSet]:
 
     The official archives and their copies name and nest tables and folders in several ways; they
     are told apart by the words train, validation and test in their names, then by their headings.
-    A single table with other headings than the official sets' is a set named train.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to look, to a depth of five folders.
-    form : TableFormat
-        What the user says about the tables.
+    A single table with other headings than the official sets' is a set named train. Folders are
+    followed to a depth of five.
 
     Returns
     -------
@@ -162,8 +151,6 @@ def inspect(
     ----------
     folder : Path
         As for `locate`.
-    form : TableFormat
-        What the user says about the tables.
     cache_root : Path, optional
         Holds the index of the images; one whose name, size and time of change are as before is not
         read again.
@@ -171,12 +158,6 @@ def inspect(
         Image arrays to fill in the same pass, unless they are there; in folders of their own.
     processes : int, optional
         For decoding; by default as many as are worth it, up to all cores.
-    progress : bool
-        Show a progress bar where someone can see it.
-
-    Returns
-    -------
-    Inspection
 
     Raises
     ------
@@ -184,7 +165,6 @@ def inspect(
         If there is no image set at all, or none that has ages. Everything else is in the
         inspection's problems.
     """
-    folder = Path(folder)
     sets, notes = _locate(folder, form)
     problems: list[Problem] = []
     warnings: list[str] = []
@@ -208,9 +188,7 @@ def inspect(
     files = pd.DataFrame(listed, columns=["set", "path"])
     files["id"] = _match_ids(files, ids, notes)
     memory = None if cache_root is None else cache_root / index.INDEX
-    builders = []
-    if not problems:
-        builders = _begin(labels, files, arrays, memory, folder)
+    builders = [] if problems else _begin(labels, files, arrays, memory, folder)
     try:
         facts = index.scan(
             folder,
@@ -225,13 +203,11 @@ def inspect(
             builder.release()
         raise
     files = files.merge(facts, on="path", how="left", validate="many_to_one")
-    problems += [Problem(file.path, None, file.problem) for file in _bad(files)]
     joined, unmatched = _join(labels, files, ids)
-    problems += unmatched
     return Inspection(
         folder=folder,
         labels=_with_split(joined),
-        problems=problems,
+        problems=problems + index.problems_of(files) + unmatched,
         fingerprint=_fingerprint(joined),
         tier=_tier(folder, labels),
         notes=notes,
@@ -242,13 +218,7 @@ def inspect(
 
 
 def inspect_table(table: Path, form: TableFormat = AS_HEADED) -> Inspection:
-    """Read a label table alone, as `inspect` does one with its images; paths and sizes are empty.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read as a table.
-    """
+    """Read a label table alone, as `inspect` does one with images; paths and sizes are empty."""
     rows, problems, _ = label_tables.parse(table, table.name, form)
     labels = rows.assign(set=_set_of(table, table.parent, form) or "train")
     return Inspection(
@@ -433,10 +403,12 @@ def _paths(image_set: ImageSet, folder: Path) -> Iterator[str]:
 
 
 def _years(rows: pd.DataFrame, where: str, form: TableFormat) -> list[str]:
-    if form.age_unit is not None or not label_tables.are_years(rows["age_months"]):
+    """Warn of ages said to be in months that are in years by all appearance."""
+    known, oldest = rows["age_months"].count(), rows["age_months"].max()
+    if form.age_unit is not None or known < YEARS_FROM_HANDS or oldest >= YEARS_BELOW:
         return []
     return [
-        f"{where}: the largest of {len(rows):,} ages is {rows['age_months'].max():g}: if these are "
+        f"{where}: the largest of {len(rows):,} ages is {oldest:g}: if these are "
         "years, name the column age_years, or say --age-unit years"
     ]
 
@@ -496,13 +468,10 @@ def _begin(
     paths = dict(zip(matched["id"], matched["path"], strict=True))
     builders = []
     for settings in sorted(arrays, key=str):  # in one order: two processes wait, never both
-        if fingerprint is None or not settings.is_built(memory.parent, fingerprint):
-            builders.append(Builder(paths, settings.folder(memory.parent), *settings).begin())
+        target = settings.folder(memory.parent)
+        if fingerprint is None or not is_built(target, settings, fingerprint):
+            builders.append(Builder(paths, target, settings).begin())
     return builders
-
-
-def _bad(files: pd.DataFrame) -> Iterator[Any]:
-    return files[files["problem"] != ""].itertuples()
 
 
 def _join(
@@ -551,17 +520,19 @@ def _with_split(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fingerprint(joined: pd.DataFrame) -> str:
-    lines = sorted(
+    return _digest(
         f"{row.set},{row.id},{row.age_months:g},{row.male:d},{row.content}"
         for row in joined.itertuples()
     )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def label_digest(labels: pd.DataFrame) -> str:
     """Return a digest of a whole label table: id, age_months and male, whatever the rows' order."""
-    lines = sorted(f"{row.id},{row.age_months:g},{row.male:d}" for row in labels.itertuples())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return _digest(f"{row.id},{row.age_months:g},{row.male:d}" for row in labels.itertuples())
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _tier(folder: Path, labels: pd.DataFrame) -> str:

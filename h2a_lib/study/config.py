@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from h2a_lib.errors import UserError, suggestion, unknown
 
@@ -57,6 +58,16 @@ class Strict(BaseModel):
     """A part of the study; a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_known(cls, content: Any) -> Any:
+        fields = cls.model_fields
+        for key in content if isinstance(content, dict) else ():
+            if isinstance(key, str) and key not in fields:
+                text = f"unknown key{suggestion(key, fields)}; known: {', '.join(fields)}"
+                raise PydanticCustomError("unknown_key", "{text}", {"key": key, "text": text})
+        return content
 
 
 # --- schedules of the learning rate --------------------------------------------------------------
@@ -337,9 +348,10 @@ class StudyConfig(Strict):
         changed = dict(changes or {})
         merged = self.defaults | of_profile | of_experiment | of_both | changed
         try:
+            Settings.model_validate(merged)  # alone, it knows no experiment and no seed
             return RunConfig(**merged, experiment=experiment, seed=seed)
         except ValidationError as error:
-            key = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
+            key = (*_location(error.errors()[0]), "")[0]
             place = "defaults"
             if key in of_profile:
                 place = f"profiles.{profile}.settings"
@@ -349,7 +361,7 @@ class StudyConfig(Strict):
                 place = f"profiles.{profile}.settings_of.{experiment}"
             if key in changed:
                 place = "changes"
-            raise UserError(_explain(error, Settings, place)) from None
+            raise UserError(_explain(error, place)) from None
 
     def experiments_of(self, profile: str) -> list[str]:
         """Names of a profile's experiments, in the order of study.yaml."""
@@ -381,22 +393,7 @@ class StudyConfig(Strict):
 
 
 def load(path: Path) -> StudyConfig:
-    """Read and check study.yaml.
-
-    Parameters
-    ----------
-    path : Path
-        The sheet.
-
-    Returns
-    -------
-    StudyConfig
-
-    Raises
-    ------
-    UserError
-        One line that says where the sheet is wrong and what is known there.
-    """
+    """Read and check study.yaml; a UserError says in a line where it is wrong and what is known."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: more than {MOST_BYTES:,} bytes, no study is as long")
@@ -409,7 +406,7 @@ def load(path: Path) -> StudyConfig:
         parsed = StudyConfig.model_validate(content)
         parsed.check()
     except ValidationError as error:
-        raise UserError(f"{path.name}: {_in_one_line(_explain(error, StudyConfig, ''))}") from None
+        raise UserError(f"{path.name}: {_in_one_line(_explain(error))}") from None
     except UserError as error:
         raise UserError(f"{path.name}: {_in_one_line(error)}") from None
     return parsed
@@ -432,16 +429,19 @@ class _NoDuplicateKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
+def _location(error: Mapping[str, Any]) -> list[str]:
+    """Return the keys that lead to one of pydantic's errors."""
+    return [*map(str, error["loc"]), *filter(None, [error.get("ctx", {}).get("key")])]
+
+
+def _explain(error: ValidationError, place: str = "") -> str:
     """Say a validation error in one line: where, what, and what is known there."""
-    # A misspelt key is reported twice, as unknown and as missing: the first says more.
-    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    # An unknown key says more than what may be missing for it.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unknown_key")
     first = errors[0]
-    where = ".".join([place, *map(str, first["loc"])]).strip(".")
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        hint = suggestion(first["loc"][-1], known)
-        return f"{where}: unknown key{hint}; known: {', '.join(known)}"
+    where = ".".join([place, *_location(first)]).strip(".")
+    if first["type"] == "unknown_key":
+        return f"{where}: {first['msg']}"
     if first["type"] == "missing":
         return f"{where}: missing"
     if first["type"] == "union_tag_invalid":
@@ -455,32 +455,3 @@ def _explain(error: ValidationError, model: type[BaseModel], place: str) -> str:
     message = first["msg"].removeprefix("Value error, ")
     # Not the whole: aliases of aliases can make a value of a few bytes as long as a library.
     return f"{where}: {message[0].lower()}{message[1:]} (got {reprlib.repr(first['input'])})"
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the (nested) model at a validation error's location."""
-    schema = model.model_json_schema()
-    node: dict[str, Any] = schema
-    for step in loc:
-        options = [node, *node.get("anyOf", []), *node.get("oneOf", [])]
-        for option in options:
-            option = _resolve(schema, option)
-            tag = option.get("properties", {}).get("name", {}).get("const")
-            if step == tag:
-                node = option
-                break
-            if step in option.get("properties", {}):
-                node = _resolve(schema, option["properties"][step])
-                break
-            if isinstance(option.get("additionalProperties"), dict):
-                node = _resolve(schema, option["additionalProperties"])
-                break
-    options = [_resolve(schema, o) for o in [node, *node.get("anyOf", [])]]
-    return [name for option in options for name in option.get("properties", {})]
-
-
-def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """Follow a JSON schema reference."""
-    if "$ref" in node:
-        return schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-    return node

@@ -22,12 +22,8 @@ def open_study(
 
     Parameters
     ----------
-    notebook : str
-        Its own name: "05_train".
     profile : str
         A profile of study.yaml; if empty, that of the newest report, or smoke where there is none.
-    data : str or Path, optional
-        A folder of radiographs instead of the profile's own.
     interactive : bool
         Whether somebody explores: what is missing is made first, and results go to the study's
         `scratch/`, so that exploring never changes the report. The pipeline passes False.
@@ -43,13 +39,7 @@ def open_study(
 
 
 def _prepare(study: Study, needs: str) -> None:
-    """Make what is missing in a process of its own: a notebook need not know the pipeline.
-
-    Raises
-    ------
-    UserError
-        With what that process says of the user's mistake.
-    """
+    """Make what is missing in a process of its own: a notebook need not know the pipeline."""
     command = [sys.executable, "-m", "h2a_lib.commands", "prepare", "--until", needs]
     options = ["--profile", study.profile_name, "--data", str(study.data_folder)]
     with subprocess.Popen(

@@ -15,13 +15,7 @@ PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "pandas", "open
 
 
 def code() -> dict[str, Any]:
-    """Describe the code that is running: asked for when a run begins, since files may change.
-
-    Returns
-    -------
-    dict
-        commit, changed_since_commit, lock_sha256, packages.
-    """
+    """Describe the code that is running: asked for when a run begins, since files may change."""
     lock = ROOT / "requirements.lock"
     return {
         "commit": _git("rev-parse", "HEAD"),

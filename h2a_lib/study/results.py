@@ -39,7 +39,6 @@ class Drawing:
 
     Attributes
     ----------
-    figure : Figure
     name : str
         Of its files: lower-case letters, digits and underscores.
     alt : str
@@ -92,15 +91,7 @@ class Results:
     notebook: str = ""
 
     def show(self, drawing: Drawing, inputs: Iterable[Path]) -> None:
-        """Save a figure and display it in the notebook, with its caption and its finding.
-
-        Parameters
-        ----------
-        drawing : Drawing
-            The tier of the data is written in its corner.
-        inputs : iterable of Path
-            The files whose content the figure shows.
-        """
+        """Save a figure (see `save`) and display it, with its caption and its finding."""
         self.save(drawing, inputs)
         display_drawing(drawing)
 
@@ -110,19 +101,10 @@ class Results:
         display_drawing(drawing)
 
     def save(self, drawing: Drawing, inputs: Iterable[Path]) -> Path:
-        """Save a figure and, beside it, what it shows and what it was made from.
+        """Save a figure and, beside it, what it shows and what it was made from; return its file.
 
-        Parameters
-        ----------
-        drawing : Drawing
-        inputs : iterable of Path
-            Their hashes are kept, so that a figure older than its run is found when the deck is
-            rendered.
-
-        Returns
-        -------
-        Path
-            The picture's file.
+        `inputs` are the files whose content it shows. Their hashes are kept, so that a figure older
+        than its run is found when the deck is rendered.
         """
         import matplotlib.pyplot as plt
 
@@ -179,16 +161,8 @@ class Results:
     def variables(self, group: str, values: Mapping[str, str | int]) -> Table:
         """Save a group of ready-to-print values; slides show them as `{{< var group.key >}}`.
 
-        Returns
-        -------
-        Table
-            One row a value, to be displayed.
-
-        Raises
-        ------
-        ValueError
-            If a name is not plain, or a value is a bare float (it would be printed with an
-            arbitrary number of digits) or empty.
+        A name that is not plain is a ValueError, as is a value that is empty or a bare float: it
+        would be printed with an arbitrary number of digits.
         """
         for name, value in values.items():
             _check_name(name)

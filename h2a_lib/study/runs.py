@@ -102,13 +102,7 @@ class Run:
 
 
 def load(folder: Path) -> Run:
-    """Read a finished run.
-
-    Raises
-    ------
-    UserError
-        If the folder is not a run's, is not finished, or was written by another version.
-    """
+    """Read a run; a UserError if it is none, not finished, or written by another version."""
     needed = RELEASED_FILES if (folder / CALIBRATION).is_file() else FILES
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:

@@ -19,12 +19,8 @@ NO_ROWS = "No rows: there is nothing to list here."
 class Table:
     """A table to be displayed; its file keeps the numbers in full.
 
-    Three columns `x`, `x_low`, `x_high` become one, "x (95 % CI)".
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Its index is shown only if it has a name.
+    Three columns `x`, `x_low`, `x_high` become one, "x (95 % CI)". An index is shown only if it has
+    a name.
     """
 
     def __init__(self, frame: "pd.DataFrame") -> None:

@@ -37,13 +37,6 @@ class Study:
 
     Attributes
     ----------
-    root : Path
-        The project's folder.
-    config : StudyConfig
-        The parsed study.yaml.
-    profile_name : str
-    data_folder : Path
-        The radiographs.
     name : str
         The profile's, and the data folder's where the user named one: "smoke",
         "smoke-half-resolution". All paths follow from it.
@@ -190,13 +183,7 @@ class Study:
         return [run for run in self.config.runs_of(self.profile_name) if list(run) not in missing]
 
     def run(self, experiment: str, seed: int = 0) -> "Run":
-        """Return a finished run.
-
-        Raises
-        ------
-        UserError
-            If it is missing, unfinished, or was made with other settings or data.
-        """
+        """Return a run; a UserError if it is unfinished or was made with other settings or data."""
         run = runs.load(self.run_folder(experiment, seed))
         if run.config != self.run_config(experiment, seed):
             raise UserError(f"{run.folder}: made with other settings than study.yaml has now")
@@ -207,12 +194,7 @@ class Study:
     def finished_runs(self) -> "list[Run]":
         """Return the planned runs, all of which must be finished and of today's settings.
 
-        Those that diverged are left out; `missing_runs` lists them.
-
-        Raises
-        ------
-        UserError
-            If one is missing, unfinished, or was made with other settings or data.
+        Those that diverged are left out; `missing_runs` lists them. A UserError is as of `run`.
         """
         return [self.run(experiment, seed) for experiment, seed in self.planned_runs()]
 
@@ -232,12 +214,8 @@ class Study:
     def show(self, drawing: Drawing | None, *shown: "Run") -> None:
         """Display and save a figure: the last line of a notebook's cell.
 
-        Parameters
-        ----------
-        drawing : Drawing or None
-            From a function of `h2a_lib.figures`; None where this profile has nothing to draw.
-        *shown : Run
-            The runs whose predictions it shows; by default it shows the data set.
+        `drawing` is None where this profile has nothing to draw; `shown` are the runs whose
+        predictions it shows, by default the data set.
         """
         if drawing is None:
             from IPython.display import Markdown, display
@@ -303,16 +281,8 @@ def locate(
 ) -> Study:
     """Return a profile's study, touching nothing.
 
-    Parameters
-    ----------
-    profile : str
-        A profile of study.yaml.
-    data : str or Path, optional
-        A folder of radiographs instead of the profile's own, relative to the working directory.
-    root : Path, optional
-        The project's folder; found from the working directory by default.
-    notebook : str
-        Who asks.
+    `data` is a folder of radiographs instead of the profile's own, relative to the working
+    directory, from which the project's root is found by default. `notebook` is who asks.
     """
     root = root or project_root()
     parsed = config.load(root / CONFIG_FILE)

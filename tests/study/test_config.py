@@ -76,6 +76,7 @@ def test_the_first_experiments_are_the_originals():
         ("title:", "titel:", ["titel", "unknown key", "title"]),
         ("resnet18: {}", "resnet18: {}\n  resnet18: {}", ["'resnet18' stands twice"]),
         ("resnet18: {}", "resnet18: [1]", ["experiments.resnet18"]),
+        ("resnet18: {}", "resnet18: {seed: 3}", ["resnet18.seed", "unknown key"]),
         ("profiles:", "profiles: [", ["not YAML"]),
     ],
 )
