@@ -317,8 +317,8 @@ def _draw_forest(comparison: Comparison, table: pd.DataFrame, axes: Axes) -> Non
         at = np.clip(value, low, high)
         axes.plot(at, height, marker, color=colour, mfc=filled, ms=7, clip_on=False)
         text, at_right = f"{value:+.1f}  {row['verdict']}", axes.get_yaxis_transform()
-        look = {"va": "center", "color": colour, "fontsize": training.FONT}
-        axes.text(1.02, height, text.replace("-", "−"), transform=at_right, **look)
+        style = {"va": "center", "color": colour, "fontsize": training.FONT}
+        axes.text(1.02, height, text.replace("-", "−"), transform=at_right, **style)
     names = [
         f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"
         for _, row in table.iterrows()

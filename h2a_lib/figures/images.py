@@ -181,8 +181,8 @@ def _draw_sizes(width: pd.Series, height: pd.Series, axes: Axes) -> None:
         axes.scatter(*places.T, s=400 * sizes / sizes.max() + 20, color=BLUE, alpha=0.7, lw=0)
         return
     most = max(width.max(), height.max()) * 1.06
-    look = {"extent": (0, most, 0, most), "cmap": ListedColormap([BLUE])}
-    hexagons(width, height, np.zeros(len(width)), axes, columns=40, **look)
+    style = {"extent": (0, most, 0, most), "cmap": ListedColormap([BLUE])}
+    hexagons(width, height, np.zeros(len(width)), axes, columns=40, **style)
 
 
 def contrast_exposure(measured: pd.DataFrame) -> Drawing:
@@ -196,8 +196,8 @@ def contrast_exposure(measured: pd.DataFrame) -> Drawing:
         hexagons(exposure, contrast, scanned, axes, columns=30, cmap=cmap, clim=(0, 1))
     for kind, (name, colour) in KINDS.items():
         dots = (scanned == kind) & (not many)
-        look = {"color": colour, "alpha": 0.6, "lw": 0, "label": name}
-        axes.scatter(exposure[dots], contrast[dots], s=36, **look)
+        style = {"color": colour, "alpha": 0.6, "lw": 0, "label": name}
+        axes.scatter(exposure[dots], contrast[dots], s=36, **style)
     axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: range of greys")
     axes.set(xlim=(0, None), ylim=(0, 262))
     _key_above(axes)

@@ -121,8 +121,8 @@ def _draw_sex_by_label(labels: pd.DataFrame, axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     _ticks_at_whole_years(axes, 48)
     text, at_right = f"all hands:\n{100 * share:.0f} % boys", axes.get_yaxis_transform()
-    look = {"va": "center", "fontsize": 12, "color": FAINT}
-    write_beside(axes, text, (1, share), (4, 0), xycoords=at_right, **look)
+    style = {"va": "center", "fontsize": 12, "color": FAINT}
+    write_beside(axes, text, (1, share), (4, 0), xycoords=at_right, **style)
 
 
 def split_balance(labels: pd.DataFrame) -> Drawing:
@@ -150,8 +150,9 @@ def _draw_split(part: pd.DataFrame, sex: str, bins: np.ndarray, axes: Axes) -> N
         own = part[part["split"] == name]
         if len(own):
             weights = np.full(len(own), 1 / len(own))
-            look = {"label": f"{name} ({len(own):,})", "color": SEX_COLOURS[sex]} | style
-            axes.hist(own["age_months"], bins, weights=weights, **look)
+            label = f"{name} ({len(own):,})"
+            colour = SEX_COLOURS[sex]
+            axes.hist(own["age_months"], bins, weights=weights, label=label, color=colour, **style)
     axes.set(xlabel="Bone age (months)", title=GROUPS[sex].capitalize())
     if axes.patches:
         # Below the title, above the axes: over no data.

@@ -124,8 +124,8 @@ def reference_line(value: float, label: str, axes: Axes) -> Axes:
     """Draw a level to compare curves with, with its name on the line."""
     axes.axhline(value, color=FAINT, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
-    look = {"ha": "right", "color": FAINT, "fontsize": FONT}
-    write_beside(axes, label, (1, value), (-4, 4), xycoords=("axes fraction", "data"), **look)
+    style = {"ha": "right", "color": FAINT, "fontsize": FONT}
+    write_beside(axes, label, (1, value), (-4, 4), xycoords=("axes fraction", "data"), **style)
     return axes
 
 

@@ -59,8 +59,8 @@ def hand_with_error(run: Run, image: np.ndarray, row: pd.Series, rank: str) -> F
     axes[2].plot(label, 0, "D", ms=11, color=BLACK)
     axes[2].plot(estimate, 0, "o", ms=11, color=BLUE)
     write_beside(axes[2], f"label {number(label)}", (label, 0), (0, 14), ha="center")
-    look = {"ha": "center", "color": BLUE}
-    write_beside(axes[2], f"estimate {number(estimate)}", (estimate, 0), (0, -24), **look)
+    style = {"ha": "center", "color": BLUE}
+    write_beside(axes[2], f"estimate {number(estimate)}", (estimate, 0), (0, -24), **style)
     span = f"interval {number(low, 0)} to {number(high, 0)}" if bounded else "no finite interval"
     error = signed(estimate - label)
     axes[2].set_title(f"error {error} months, {rank}\n{span} months", loc="left")
