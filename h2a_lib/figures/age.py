@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from h2a_lib.analysis.age import errors, sex_gap, summary
 from h2a_lib.analysis.age import external as elsewhere
 from h2a_lib.analysis.age import robustness as robust
-from h2a_lib.analysis.age.errors import PREDICTED, TRUE, BlandAltman
+from h2a_lib.analysis.age.errors import PREDICTED, TRUE
 from h2a_lib.analysis.age.summary import Yardstick
 from h2a_lib.analysis.bands import NAMES, sex_of
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
@@ -28,6 +28,7 @@ from h2a_lib.figures.style import (
     VERMILLION,
     WIDE,
     radiographs,
+    write_beside,
 )
 from h2a_lib.study.results import Drawing
 
@@ -51,16 +52,8 @@ def scatter(
 ) -> Drawing:
     """Draw estimated against labelled age, and the error beside baselines and published results.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        Of the validation hands.
-    yardsticks : sequence of (name, error, kind)
-        From `summary.yardsticks`.
-    answer : str
-        From `errors.answer`.
-    noise : (low, high), optional
-        The error that the noise of the labels explains, months.
+    `yardsticks` are those of `summary.yardsticks`, `answer` that of `errors.answer`; `noise` is the
+    error that the noise of the labels explains, in months.
     """
     figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
     plot_scatter(predictions, axes[0])
@@ -78,7 +71,7 @@ def scatter(
 def agreement(predictions: pd.DataFrame) -> Drawing:
     """Draw the difference of estimate and label against their mean (Bland and Altman)."""
     figure, axes = plt.subplots(figsize=HALF)
-    plot_agreement(predictions, errors.bland_altman(predictions), axes)
+    plot_agreement(predictions, axes)
     sentence = summary.agreement_sentence(predictions)
     return Drawing(
         figure,
@@ -127,14 +120,8 @@ def external(
 ) -> Drawing | None:
     """Draw estimates and errors on images of another source; None where there are none.
 
-    Parameters
-    ----------
-    frame : DataFrame or None
-        From `external.predict_external`.
-    validation : DataFrame
-        Predictions of the study's own validation hands.
-    nominal : float
-        The coverage that the intervals promise.
+    `frame` is from `external.predict_external`, `validation` holds the predictions of the study's
+    own validation hands, and `nominal` is the coverage that the intervals promise.
     """
     if frame is None:
         return None
@@ -153,18 +140,22 @@ def external(
 
 
 def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
-    """Draw the hands with the largest errors.
+    """Draw the hands with the largest errors, each with its label and its estimate.
 
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-    predictions : DataFrame
-        n rows, in the images' order.
+    images: (n, s, s), uint8, in the order of the n predictions.
     """
-    figure, axes = plt.subplots(*WORST_PANELS, figsize=(9.6, 5.2), layout="compressed")
-    worst = errors.worst(predictions, axes.size)
-    plot_worst_cases(images[worst], predictions.iloc[worst], axes.ravel())
+    figure, panels = plt.subplots(*WORST_PANELS, figsize=(9.6, 5.2), layout="compressed")
+    worst = errors.worst(predictions, panels.size)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    rows = predictions.iloc[worst].iterrows()
+    for axes, image, (_, row) in zip(panels.flat, images[worst], rows, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+        sex = "male" if row["male"] else "female"
+        error = f"{row[PREDICTED] - row[TRUE]:+.0f}".replace("-", "−")
+        estimate = number(row[PREDICTED] / 12, 2)
+        title = f"{row[TRUE] / 12:.2f}, {sex}\n→ {estimate} ({error} mo)"
+        axes.set_title(title, fontsize=12)
     sentence = f"The {len(worst)} largest errors are {summary.worst_verdict(predictions)}."
     return radiographs(
         figure,
@@ -181,16 +172,8 @@ def intervals(
 ) -> Drawing:
     """Draw the coverage of conformal intervals by age band, and the gain from abstention.
 
-    Parameters
-    ----------
-    by_true : DataFrame
-        From `conformal.coverage`.
-    by_method : DataFrame
-        From `conformal.compare_intervals`; its first method is drawn.
-    curve : DataFrame
-        From `errors.abstention`.
-    nominal : float
-        The stated coverage.
+    The tables are those of `conformal.coverage`, `conformal.compare_intervals`, of which the first
+    method is drawn, and `errors.abstention`; `nominal` is the stated coverage.
     """
     figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.25, 1))
     plot_coverage(by_method[by_method["method"] == by_method["method"].iloc[0]], nominal, axes[0])
@@ -210,12 +193,7 @@ def intervals(
 def quantiles(by_method: pd.DataFrame, nominal: float) -> Drawing | None:
     """Draw coverage and width of several kinds of intervals; None if there is one kind alone.
 
-    Parameters
-    ----------
-    by_method : DataFrame
-        From `conformal.compare_intervals`.
-    nominal : float
-        The stated coverage.
+    `by_method` is from `conformal.compare_intervals`; `nominal` is the stated coverage.
     """
     methods = list(dict.fromkeys(by_method["method"]))
     if len(methods) < 2:
@@ -255,14 +233,7 @@ def robustness(table: pd.DataFrame) -> Drawing:
 
 
 def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw estimated against labelled age, with the identity; hexagons where hands are many.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        `age_months`, `predicted_age_months`, `male`.
-    axes : Axes
-    """
+    """Draw estimated against labelled age, with the identity; hexagons where hands are many."""
     end = max(OLDEST_MONTHS + 12, frame[PREDICTED].max() + 6) if len(frame) else OLDEST_MONTHS
     start = min(0.0, frame[PREDICTED].min() - 6) if len(frame) else 0.0
     axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--", label="equal")
@@ -284,21 +255,15 @@ def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
 def plot_yardsticks(
     rows: Sequence[Yardstick], axes: Axes, noise: tuple[float, float] | None = None
 ) -> Axes:
-    """Draw errors one below the other, with intervals, and the noise of the labels as a band.
+    """Draw errors (months) one below the other, and the noise of the labels as a band.
 
-    Parameters
-    ----------
-    rows : sequence of (name, error, kind)
-        The error in months, an Estimate or a bare published number; kind is "own" (this study's
-        network), "simple" (needs no image), "published", or "heading" (of what follows; no error).
-    axes : Axes
-    noise : (low, high), optional
-        Error that the noise of these labels explains, months.
+    An error is an Estimate or a bare published number. A row's kind is "own" (this study's
+    network), "simple" (needs no image), "published", or "heading" (of what follows; no error).
     """
     colours = {"own": BLUE, "simple": ORANGE, "published": GREY}
     for y, (name, error, kind) in enumerate(rows):
         if kind == "heading":
-            axes.annotate(name, (0, y), (4, 0), textcoords="offset points", va="center")
+            write_beside(axes, name, (0, y), (4, 0), va="center")
             axes.axhline(y - 0.5, color=GREY, lw=0.8)
             continue
         value = error.value if isinstance(error, Estimate) else error
@@ -307,35 +272,27 @@ def plot_yardsticks(
         if isinstance(error, Estimate) and not np.isnan(error.low):
             axes.plot([error.low, error.high], [y, y], color=BLACK, lw=1.6)
             top = error.high
-        axes.annotate(number(value), (top, y), (5, 0), textcoords="offset points", va="center")
+        write_beside(axes, number(value), (top, y), (5, 0), va="center")
     if noise is not None:
         # Of these labels: rows below a heading are compared with others.
         last = next((y for y, row in enumerate(rows) if row[2] == "heading"), len(rows)) - 0.5
         axes.fill_betweenx([-1.1, last], *noise, color=GREEN, alpha=0.25, lw=0, zorder=3)
-        axes.annotate(
-            f"noise of the labels, {number(noise[0])}–{number(noise[1])}",
-            (noise[1], -0.5),
-            (4, 0),
-            textcoords="offset points",
-            color=GREEN,
-            va="bottom",
-        )
+        text = f"noise of the labels, {number(noise[0])}–{number(noise[1])}"
+        write_beside(axes, text, (noise[1], -0.5), (4, 0), color=GREEN, va="bottom")
     if any(kind == "published" for _, _, kind in rows):
         names = {"own": "this study", "simple": "without an image", "published": "published"}
         for kind, name in names.items():
             axes.barh(0, 0, color=colours[kind], label=name)
         axes.legend(loc="lower right", handlelength=1)
     axes.set_yticks(range(len(rows)), ["" if kind == "heading" else name for name, _, kind in rows])
-    axes.set(
-        xlabel="Mean absolute error (months)",
-        ylim=(len(rows) - 0.35, -0.6 if noise is None else -1.1),
-    )
+    axes.set_xlabel("Mean absolute error (months)")
+    axes.set_ylim(len(rows) - 0.35, -0.6 if noise is None else -1.1)
     axes.margins(x=0.16)
     axes.grid(axis="y", visible=False)
     return axes
 
 
-def plot_agreement(frame: pd.DataFrame, agreed: BlandAltman, axes: Axes) -> Axes:
+def plot_agreement(frame: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the difference against the mean of both ages, with bias and limits of agreement.
 
     Where hands are many, the mean difference of each sex is drawn over their hexagons.
@@ -351,21 +308,16 @@ def plot_agreement(frame: pd.DataFrame, agreed: BlandAltman, axes: Axes) -> Axes
             middles = [bin.mid for bin in of_each.index]
             axes.plot(middles, of_each, color="white", lw=5)
             axes.plot(middles, of_each, color=SEX_COLOURS[sex], lw=2.8, label=f"{sex}, mean")
+    agreed = errors.bland_altman(frame)
     for line, style in ((agreed.bias, "-"), (agreed.lower, "--"), (agreed.upper, "--")):
         if np.isnan(line.value):
             continue
         axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)
         if not np.isnan(line.low):
             axes.axhspan(line.low, line.high, color=GREY, alpha=0.18, lw=0)
-        axes.annotate(
-            ("+" if line.value >= 0.05 else "") + number(line.value),
-            (1, line.value),
-            (-2, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            fontsize=12,
-        )
+        text, at_right = number(line.value), ("axes fraction", "data")
+        text = f"+{text}" if line.value >= 0.05 else text
+        write_beside(axes, text, (1, line.value), (-2, 3), xycoords=at_right, ha="right", size=12)
     axes.set_xlabel("Mean of label and estimate (months)")
     axes.set_ylabel("Estimate − label (months)")
     axes.legend(loc="lower left", ncols=2, markerscale=1.5, handletextpad=0.4)
@@ -381,30 +333,18 @@ def _hands(frame: pd.DataFrame, x: pd.Series, y: pd.Series, axes: Axes) -> None:
     if len(frame) >= MANY:
         hexagons(x, y, frame["male"], axes, columns=26, cmap=SHARE_OF_BOYS, clim=(0, 1))
         return
+    size = 34 if len(frame) < 100 else 16
     for sex, part in frame.groupby(sex_of(frame["male"])):
+        label = f"{sex} ({len(part):,})"
         axes.scatter(
-            *(x[part.index], y[part.index]),
-            s=34 if len(frame) < 100 else 16,
-            color=SEX_COLOURS[sex],
-            alpha=0.7,
-            lw=0,
-            label=f"{sex} ({len(part):,})",
+            x[part.index], y[part.index], size, SEX_COLOURS[sex], alpha=0.7, lw=0, label=label
         )
 
 
 def plot_by_band(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the error by age band and sex; pale and marked where hands are few.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `errors.by_band`.
-    axes : Axes
-    """
+    """Draw the error by age band and sex, from `errors.by_band`; pale where hands are few."""
     for offset, sex in ((-0.17, "female"), (0.17, "male")):
-        rows = (
-            table[(table["sex"] == sex) & (table["band"] != "all")].set_index("band").loc[[*NAMES]]
-        )
+        rows = table[table["sex"] == sex].set_index("band").loc[[*NAMES]]
         x = np.arange(len(NAMES)) + offset
         for at, (_, row) in zip(x, rows.iterrows(), strict=True):
             if row["n"] == 0:
@@ -414,40 +354,14 @@ def plot_by_band(table: pd.DataFrame, axes: Axes) -> Axes:
             if not np.isnan(row["mae_months_low"]):
                 ends = [row["mae_months_low"], row["mae_months_high"]]
                 axes.plot([at, at], ends, color=BLACK, lw=1.4)
-            axes.annotate(
-                f"{row['n']}", (at, 0), (0, 3), textcoords="offset points", ha="center",
-                fontsize=10, color=BLACK if row["few"] else "white",
-            )  # fmt: skip
+            colour = BLACK if row["few"] else "white"
+            write_beside(axes, f"{row['n']}", (at, 0), (0, 3), ha="center", size=10, color=colour)
         axes.bar(0, 0, color=SEX_COLOURS[sex], label=sex)
     axes.set_xticks(range(len(NAMES)), SHORT_NAMES)
     axes.set(xlabel="Labelled bone age (years); n in the bars", ylabel="Mean abs. error (months)")
     axes.legend(title="pale: n < 30", ncols=2, loc="upper right", handlelength=1)
     axes.margins(y=0.25)
     axes.grid(axis="x", visible=False)
-    return axes
-
-
-def plot_worst_cases(images: np.ndarray, frame: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
-    """Show hands with what was labelled and what was estimated.
-
-    Parameters
-    ----------
-    images : ndarray
-        (n, s, s), uint8.
-    frame : DataFrame
-        n rows, in the images' order.
-    axes : ndarray of Axes, (>= n,)
-    """
-    for ax in axes:
-        ax.set_axis_off()
-    for ax, image, (_, row) in zip(axes, images, frame.iterrows(), strict=False):
-        ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-        sex = "male" if row["male"] else "female"
-        error = f"{row[PREDICTED] - row[TRUE]:+.0f}".replace("-", "−")
-        ax.set_title(
-            f"{row[TRUE] / 12:.2f}, {sex}\n→ {number(row[PREDICTED] / 12, 2)} ({error} mo)",
-            fontsize=12,
-        )
     return axes
 
 
@@ -482,8 +396,8 @@ def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
         axes.plot([x, x], ends, color=BLACK, alpha=faint)
         axes.plot(x, row["gap_months"], "D", color=BLACK, ms=9, alpha=faint)
         if not np.isnan(row["gap_months"]):
-            axes.annotate(sex_gap.signed(row["gap_months"]), (x, row["gap_months"]), (9, 0),
-                          textcoords="offset points", va="center")  # fmt: skip
+            gap_months = row["gap_months"]
+            write_beside(axes, sex_gap.signed(gap_months), (x, gap_months), (9, 0), va="center")
     axes.axhline(0, color=BLACK, lw=1)
     axes.axvline(len(table) - 1.5, color=GREY, lw=0.8)
     axes.set_xticks(range(len(table)), [*SHORT_NAMES, sex_gap.ALL])
@@ -494,16 +408,9 @@ def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
 
 
 def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
-    """Draw the coverage of intervals by true and by estimated age band beside the stated one.
+    """Draw the coverage of one method by true and by estimated age band beside the stated one.
 
-    Parameters
-    ----------
-    by_method : DataFrame
-        One method's rows of `conformal.compare_intervals`. Bands that fail are drawn in red, those
-        with few hands pale.
-    nominal : float
-        The stated coverage.
-    axes : Axes
+    Bands that fail are drawn in red, those with few hands pale.
     """
     everyone = by_method[by_method["by"] == "all"]
     for offset, by, fill in ((-0.13, "true age", "full"), (0.13, "estimated age", "none")):
@@ -538,25 +445,14 @@ def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
 
 
 def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the error of the hands that are answered against their share.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        From `errors.abstention`.
-    axes : Axes
-    """
+    """Draw the error of the hands that are answered against their share."""
     x = curve["answered"] * 100
     axes.fill_between(x, curve["mae_months_low"], curve["mae_months_high"], color=BLUE, alpha=0.18)
     axes.plot(x, curve["mae_months"], color=BLUE, label="by uncertainty")
     axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="by actual error")
     axes.axhline(curve["mae_months"].iloc[-1], color=BLACK, lw=1, ls="--", label="at random")
-    axes.set(
-        xlabel="Hands answered (%)\nthe others are left out",
-        ylabel="Mean abs. error (months)",
-        xlim=(0, 101),
-    )
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="Hands answered (%)\nthe others are left out", xlim=(0, 101))
+    axes.set(ylabel="Mean abs. error (months)", ylim=(0, None))
     axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, handlelength=1.2,
                 handletextpad=0.3, columnspacing=0.8, borderpad=0)  # fmt: skip
     return axes
@@ -565,12 +461,7 @@ def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
 def plot_robustness(table: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the change in error for every change of the picture, a row for each kind of change.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `robustness.robustness`.
-    axes : Axes
-        The most harmful kind comes first, and its most harmful strength is labelled.
+    The most harmful kind comes first; the most harmful strength of each is labelled.
     """
     change = "mae_change_months"
     families = table.groupby("family", sort=False)[change].max().sort_values(ascending=False).index
@@ -583,13 +474,8 @@ def plot_robustness(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.scatter(table[change], y, color=colours, s=45, zorder=3)
     for row, family in enumerate(families):
         worst = table.loc[table.loc[table["family"] == family, change].idxmax()]
-        axes.annotate(
-            worst["strength"].replace("-", "−"),
-            (reach[family], row),
-            (8, 0),
-            textcoords="offset points",
-            va="center",
-        )
+        strength = worst["strength"].replace("-", "−")
+        write_beside(axes, strength, (reach[family], row), (8, 0), va="center")
     axes.set_yticks(range(len(families)), families)
     axes.set_ylim(len(families) - 0.4, -0.6)
     axes.set_xlabel("Change in mean absolute error (months)")

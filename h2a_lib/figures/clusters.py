@@ -24,6 +24,7 @@ from h2a_lib.figures.style import (
     PURPLE,
     SEX_COLOURS,
     WIDE,
+    capitalised,
     radiographs,
 )
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
@@ -43,15 +44,8 @@ def plane(
 ) -> Axes:
     """Draw hands in UMAP's plane, whose axes and distances have no unit; many as hexagons.
 
-    Parameters
-    ----------
-    embedding : ndarray, (n, 2)
-    value : ndarray, (n,)
-        What the colour says of a hand, or, as a mean, of the hands of a hexagon.
-    axes : Axes
-    cmap : Colormap
-    clim : (float, float)
-        Values at its ends.
+    embedding: (n, 2). value: (n,), what the colour says of a hand, or, as a mean, of the hands of a
+    hexagon; `clim` are the values at the ends of the colours.
     """
     if len(embedding) >= MANY:
         hexagons(*embedding.T, value, axes, columns=18, cmap=cmap, clim=clim)
@@ -59,9 +53,8 @@ def plane(
         # In an order drawn once: else one colour would lie on top of the others.
         order = np.random.default_rng(0).permutation(len(embedding))
         size = float(np.clip(4000 / len(embedding), 3, 45))
-        axes.scatter(
-            *embedding[order].T, c=value[order], s=size, lw=0, alpha=0.8, cmap=cmap, clim=clim
-        )
+        x, y = embedding[order].T
+        axes.scatter(x, y, size, value[order], lw=0, alpha=0.8, cmap=cmap, clim=clim)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.margins(0.03)
@@ -73,8 +66,8 @@ def label_free(clusterings: Sequence[Clustering]) -> Clustering:
     return [c for c in clusterings if c.representation.is_label_free][-1]
 
 
-def _too_few(n: int, figsize: tuple[float, float] = WIDE) -> tuple[Figure, str]:
-    figure, axes = plt.subplots(figsize=figsize)
+def _too_few(n: int) -> tuple[Figure, str]:
+    figure, axes = plt.subplots(figsize=WIDE)
     sentence = f"{summary.TOO_FEW} (n = {n})."
     axes.text(0.5, 0.5, sentence, ha="center", transform=axes.transAxes)
     axes.set_axis_off()
@@ -82,13 +75,7 @@ def _too_few(n: int, figsize: tuple[float, float] = WIDE) -> tuple[Figure, str]:
 
 
 def umap(clustering: Clustering, hands: pd.DataFrame) -> Drawing:
-    """Draw one plane coloured by sex, by age and by group, and the plane of another seed by sex.
-
-    Parameters
-    ----------
-    hands : DataFrame
-        n rows: `age_months`, `male`.
-    """
+    """Draw one plane coloured by sex, by age and by group, and the plane of another seed by sex."""
     name = clustering.representation.name
     caption = f"UMAP of features ({name}), n = {len(hands):,}{key(len(hands))}"
     if not clustering.embeddings:
@@ -136,12 +123,7 @@ def _key(axes: Axes, colours: dict[str, str]) -> None:
 def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarray) -> Drawing:
     """Draw some hands of each of two K-means groups, chosen at random.
 
-    Parameters
-    ----------
-    hands : DataFrame
-        n rows: `age_months`, `male`.
-    images : ndarray
-        (n, s, s), uint8, in the rows' order.
+    images: (n, s, s), uint8, in the order of the hands.
     """
     name = clustering.representation.name
     caption = f"Hands of two K-means groups ({name}), chosen at random, n = {len(hands):,}"
@@ -166,8 +148,7 @@ def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarra
             parts.append(f"group {group + 1}: {sentence}")
         row[0].text(-0.08, 0.5, f"group {group + 1}", rotation=90, va="center", ha="right",
                     fontsize=14, transform=row[0].transAxes)  # fmt: skip
-    finding = "; ".join(parts)
-    finding = f"{finding[0].upper()}{finding[1:]}."
+    finding = f"{capitalised('; '.join(parts))}."
     return radiographs(
         figure,
         "cluster_hands",
@@ -229,14 +210,8 @@ def mean_hands(
 def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawing:
     """Draw the agreement of groups with sex, age and nuisances, by representation.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `analysis.clusters.groups.compare`.
-    baseline : Agreement or None
-        Of one age threshold with sex.
-    n : int
-        Hands.
+    The table is from `groups.compare`; the baseline is the agreement of one age threshold with sex,
+    None where the n hands are too few.
     """
     caption = f"Agreement with sex, age and acquisition, n = {n:,}; grey: 95 % range by chance"
     answer = summary.answer(table, baseline)
@@ -252,13 +227,13 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     shown = pd.concat([table[table["truth"].isin(markers)], most.assign(truth=NUISANCE)])
     # The plane below the features it was made from, hollow.
     spaces = {"features": (-0.17, True), "UMAP": (0.17, False)}
+    by_chance = {"color": GREY, "lw": 7, "alpha": 0.5}
     for row in shown.itertuples():
         marker, colour, size = markers[row.truth]
         offset, filled = spaces[row.space]
         y = names.index(row.source) + offset
         if row.truth == "sex" and not np.isnan(row.null_best_95):
-            axes.plot([0, row.null_best_95], [y, y], color=GREY, lw=7, alpha=0.5,
-                      solid_capstyle="butt")  # fmt: skip
+            axes.plot([0, row.null_best_95], [y, y], solid_capstyle="butt", **by_chance)
         face = colour if filled else "white"
         axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=size, mew=2, clip_on=False)
     axes.axvline(0, color=BLACK, lw=1)
@@ -270,16 +245,15 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     # To 1 only where something comes near it: else all that matters would lie at the left edge.
-    axes.set_xlim(
-        min(-0.03, shown["ari"].min() - 0.02), float(np.clip(1.3 * shown["ari"].max(), 0.3, 1))
-    )
+    end = float(np.clip(1.3 * shown["ari"].max(), 0.3, 1))
+    axes.set_xlim(min(-0.03, shown["ari"].min() - 0.02), end)
     axes.set_xlabel("Adjusted Rand index")
     handles = [
         plt.Line2D([], [], marker=marker, ls="", color=colour, ms=size, label=f"with {name}")
         for name, (marker, colour, size) in markers.items()
     ]
     handles += [
-        plt.Line2D([], [], color=GREY, lw=7, alpha=0.5, label="with sex, by chance"),
+        plt.Line2D([], [], label="with sex, by chance", **by_chance),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
         plt.Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="hollow: on UMAP"),
     ]

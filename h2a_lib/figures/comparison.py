@@ -1,7 +1,7 @@
 """The figures of notebook 06: each draws one comparison, or nothing where it has no runs."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -98,11 +98,7 @@ def _experiments(comparison: Comparison, figure: str) -> list[str]:
 
 
 def _curves(
-    comparison: Comparison,
-    name: str,
-    what: str,
-    floor_months: float | None,
-    key: str = "",
+    comparison: Comparison, name: str, what: str, floor_months: float | None, key: str = ""
 ) -> Drawing | None:
     names = _experiments(comparison, name)
     if not names:
@@ -242,19 +238,14 @@ def data_curve(comparison: Comparison) -> Drawing | None:
     law = compared.power_law(comparison.groups)
     figure, axes = plt.subplots(figsize=WIDE)
     line, largest = law.line, law.points["hands"].max()
-    axes.fill_between(
-        line["hands"], line["mae_months_low"], line["mae_months_high"], color=BLUE, alpha=0.15, lw=0
-    )
-    for part, style in ((line["hands"] <= largest, "-"), (line["hands"] >= largest, ":")):
-        axes.plot(line["hands"][part], line["mae_months"][part], style, color=BLUE)
+    hands, low, high = line["hands"], line["mae_months_low"], line["mae_months_high"]
+    axes.fill_between(hands, low, high, color=BLUE, alpha=0.15, lw=0)
+    for part, style in ((hands <= largest, "-"), (hands >= largest, ":")):
+        axes.plot(hands[part], line["mae_months"][part], style, color=BLUE)
     axes.plot(law.points["hands"], law.points["mae_months"], "o", color=BLACK)
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="training hands (and, at equal epochs, updates)",
-        ylabel="validation error (months)",
-    )
-    ticks = sorted({*law.points["hands"], round(line["hands"].iloc[-1])})
+    axes.set(xlabel="training hands (and, at equal epochs, updates)", xscale="log")
+    axes.set(ylabel="validation error (months)", yscale="log")
+    ticks = sorted({*law.points["hands"], round(hands.iloc[-1])})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -318,22 +309,16 @@ def _draw_forest(comparison: Comparison, table: pd.DataFrame, axes: Axes) -> Non
     heights = np.arange(len(table))[::-1]
     for height, (_, row) in zip(heights, table.iterrows(), strict=True):
         colour = VERDICT_COLOURS[row["verdict"]]
-        value, ends = row["difference_months"], _ends(row)
+        value = row["difference_months"]
+        ends = [row["difference_months_low"], row["difference_months_high"]]
         axes.plot(np.clip(ends, low, high), [height] * 2, color=colour, solid_capstyle="butt")
         marker = ">" if value > high else "<" if value < low else "o"
         filled = colour if row["verdict"] != "undecided" else "white"
-        axes.plot(
-            np.clip(value, low, high), height, marker, color=colour, mfc=filled, ms=7, clip_on=False
-        )
-        axes.text(
-            1.02,
-            height,
-            f"{value:+.1f}  {row['verdict']}".replace("-", "−"),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            color=colour,
-            fontsize=training.FONT,
-        )
+        at = np.clip(value, low, high)
+        axes.plot(at, height, marker, color=colour, mfc=filled, ms=7, clip_on=False)
+        text, at_right = f"{value:+.1f}  {row['verdict']}", axes.get_yaxis_transform()
+        style = {"va": "center", "color": colour, "fontsize": training.FONT}
+        axes.text(1.02, height, text.replace("-", "−"), transform=at_right, **style)
     names = [
         f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"
         for _, row in table.iterrows()
@@ -343,10 +328,6 @@ def _draw_forest(comparison: Comparison, table: pd.DataFrame, axes: Axes) -> Non
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("difference from the default (months); left is better")
-
-
-def _ends(row: pd.Series) -> np.ndarray:
-    return row[["difference_months_low", "difference_months_high"]].to_numpy(dtype=float)
 
 
 def _range(table: pd.DataFrame, margin: float) -> tuple[float, float]:
@@ -365,22 +346,18 @@ def _has_other_budget(comparison: Comparison, experiment: str) -> bool:
     return bool(budget and changed.keys() - budget)
 
 
-def selected_curves(comparison: Comparison) -> Callable[[Sequence[str]], Figure]:
-    """Return what draws the curves of some experiments, for `explore.runs`."""
-
-    def draw(experiments: Sequence[str]) -> Figure:
-        figure, axes = plt.subplots(figsize=WIDE)
-        default = comparison.configs[DEFAULT]
-        histories = {
-            label(comparison.configs[e], default): [run.history for run in comparison.groups[e]]
-            for e in experiments
-        }
-        if histories:
-            training.curves(histories, axes, colours_for(len(histories)))
-            constant = compared.constant_error(comparison.groups[DEFAULT][0]).value
-            drawn = pd.concat(h for several in histories.values() for h in several)
-            training.cut_off(drawn["selection_mae_months"], constant, axes)
-            training.direct_labels(axes)
-        return figure
-
-    return draw
+def selected_curves(comparison: Comparison, experiments: Sequence[str]) -> Figure:
+    """Draw the curves of some experiments, for `explore.runs`."""
+    figure, axes = plt.subplots(figsize=WIDE)
+    default = comparison.configs[DEFAULT]
+    histories = {
+        label(comparison.configs[e], default): [run.history for run in comparison.groups[e]]
+        for e in experiments
+    }
+    if histories:
+        training.curves(histories, axes, colours_for(len(histories)))
+        constant = compared.constant_error(comparison.groups[DEFAULT][0]).value
+        drawn = pd.concat(h for several in histories.values() for h in several)
+        training.cut_off(drawn["selection_mae_months"], constant, axes)
+        training.direct_labels(axes)
+    return figure

@@ -36,22 +36,8 @@ def hexagons(
     """Draw hexagons whose colour is the mean of a value, and whose area grows with the hands.
 
     Shapes and not pixels: it stays sharp and small, and no single child is told from another.
-
-    Parameters
-    ----------
-    x, y, value : array_like, (n,)
-    axes : Axes
-    columns : int
-        Hexagons across.
-    extent : (left, right, bottom, top), optional
-        What they tile; the hands' own extent by default.
-    **more
-        For `PolyCollection`: `cmap`, `clim`.
-
-    Returns
-    -------
-    PolyCollection
-        Its array is the mean value of each hexagon.
+    x, y, value: (n,). The columns are counted across the extent (left, right, bottom, top), by
+    default the hands' own. `more` is for the `PolyCollection`, whose array is the mean values.
     """
     x, y, value = np.asarray(x), np.asarray(y), np.asarray(value, float)
     # Two passes of matplotlib's own binning, in one order: how many, and their mean.

@@ -18,17 +18,7 @@ _SEXES = (("girls", False, "female"), ("boys", True, "male"))
 def growth_chart(out: Path | None = None, px_per_mm: float = 1.4) -> Figure:
     """Draw one girl and one boy from 1 to 18 years, and the timeline of the centres.
 
-    Parameters
-    ----------
-    out : Path, optional
-        A PNG file to write.
-    px_per_mm : float
-        Scale of the hands in pixels; the same at every age.
-
-    Returns
-    -------
-    Figure
-        The chart.
+    `out` is a PNG file to write; the hands have the same scale at every age.
     """
     figure = Figure(figsize=(15, 18.2), layout="constrained")
     hands, timeline = figure.subplots(2, 1, height_ratios=(1.35, 1.0))

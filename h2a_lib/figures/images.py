@@ -1,4 +1,7 @@
-"""Radiographs as stored, their sizes and greys, and what each preprocessing step does to them."""
+"""Radiographs as stored, their sizes and greys, and what each preprocessing step does to them.
+
+The measurements of all images (`measured`) are those of `data.index.measurements`.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +26,9 @@ from h2a_lib.figures.style import (
     ORANGE,
     VERMILLION,
     WIDE,
+    capitalised,
     radiographs,
+    write_beside,
 )
 from h2a_lib.study.results import Drawing
 
@@ -87,14 +92,7 @@ def draw_grid(hands: Sequence[np.ndarray], titles: Sequence[str], panels: np.nda
 
 
 def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
-    """Draw up to nine hands as stored.
-
-    Parameters
-    ----------
-    hands : DataFrame
-        path, age_months, male.
-    data_folder : Path
-    """
+    """Draw up to nine hands as stored."""
     titles = list(map(decimal_age_and_sex, hands["age_months"], hands["male"]))
     figure, panels = plt.subplots(3, 3, figsize=(5.6, 6.2), layout="compressed")
     draw_grid(read_for_display(data_folder / path for path in hands["path"]), titles, panels)
@@ -108,16 +106,7 @@ def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
 
 
 def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) -> Drawing:
-    """Draw the darkest, brightest, flattest, smallest and largest image.
-
-    Parameters
-    ----------
-    measured : DataFrame
-        From `data.index.measurements`.
-    labels : DataFrame
-        id, path.
-    data_folder : Path
-    """
+    """Draw the darkest, brightest, flattest, smallest and largest image."""
     hands = population.extremes(measured)
     path = labels.set_index("id")["path"]
     titles = [f"{hand.kind}\n{hand.measurement}" for hand in hands]
@@ -129,7 +118,7 @@ def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) ->
         "extremes",
         alt=f"Five radiographs: {', '.join(titles)}.".replace("\n", " with "),
         caption=f"The extremes of n = {len(measured):,} images",
-        finding=f"{verdict[0].upper()}{verdict[1:]}.",
+        finding=f"{capitalised(verdict)}.",
     )
 
 
@@ -137,15 +126,7 @@ def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) ->
 
 
 def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
-    """Draw height against width of every image, and the network's square in the corner.
-
-    Parameters
-    ----------
-    measured : DataFrame
-        From `data.index.measurements`.
-    size_px : int
-        Side of the square.
-    """
+    """Draw height against width of every image, and the network's square in the corner."""
     figure, axes = plt.subplots(figsize=(6.2, 4.8))
     width, height = measured["width_px"], measured["height_px"]
     limit = 1.16 * max(width.max(), height.max(), size_px)
@@ -157,9 +138,8 @@ def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
         axes.add_patch(Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5))
         _label_square(axes, size_px)
     axes.plot([0, limit], [0, limit], color=GREY, lw=1, ls="--", zorder=0)
-    axes.text(
-        0.94 * limit, 0.97 * limit, "square", color=GREY, ha="right", va="center", fontsize=12
-    )
+    place = 0.94 * limit, 0.97 * limit
+    axes.text(*place, "square", color=GREY, ha="right", va="center", fontsize=12)
     axes.set(xlabel="Width (pixels)", ylabel="Height (pixels)", xlim=(0, limit), ylim=(0, limit))
     axes.set_aspect("equal")
     return Drawing(
@@ -174,29 +154,21 @@ def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
 
 
 def _label_square(axes: Axes, size_px: int) -> None:
-    axes.annotate(
-        f"network: {size_px} × {size_px}",
-        (size_px, 0),
-        (8, 4),
-        textcoords="offset points",
-        color=VERMILLION,
-        va="bottom",
-    )
+    text = f"network: {size_px} × {size_px}"
+    write_beside(axes, text, (size_px, 0), (8, 4), color=VERMILLION, va="bottom")
 
 
 def _draw_single_size(width: int, height: int, size_px: int, n: int, axes: Axes) -> None:
     axes.add_patch(Rectangle((0, 0), width, height, fc=BLUE, alpha=0.15))
     axes.add_patch(Rectangle((0, 0), width, height, fill=False, ec=BLUE, lw=2.5))
-    axes.add_patch(
-        Rectangle((0, 0), size_px, size_px, fill=False, ec=VERMILLION, lw=2.5, ls=(0, (4, 3)))
-    )
-    middle = width / 2, height / 2
+    outline = {"fill": False, "ec": VERMILLION, "lw": 2.5, "ls": (0, (4, 3))}
+    axes.add_patch(Rectangle((0, 0), size_px, size_px, **outline))
     words = f"all {n:,} images:\n{width:,} × {height:,}"
     if size_px == width == height:
         words += "\n(the network's size)"
     else:
         _label_square(axes, size_px)
-    axes.text(*middle, words, color=BLUE, ha="center", va="center")
+    axes.text(width / 2, height / 2, words, color=BLUE, ha="center", va="center")
 
 
 def _draw_sizes(width: pd.Series, height: pd.Series, axes: Axes) -> None:
@@ -209,10 +181,8 @@ def _draw_sizes(width: pd.Series, height: pd.Series, axes: Axes) -> None:
         axes.scatter(*places.T, s=400 * sizes / sizes.max() + 20, color=BLUE, alpha=0.7, lw=0)
         return
     most = max(width.max(), height.max()) * 1.06
-    single_colour, extent = ListedColormap([BLUE]), (0, most, 0, most)
-    hexagons(
-        width, height, np.zeros(len(width)), axes, columns=40, extent=extent, cmap=single_colour
-    )
+    style = {"extent": (0, most, 0, most), "cmap": ListedColormap([BLUE])}
+    hexagons(width, height, np.zeros(len(width)), axes, columns=40, **style)
 
 
 def contrast_exposure(measured: pd.DataFrame) -> Drawing:
@@ -225,15 +195,9 @@ def contrast_exposure(measured: pd.DataFrame) -> Drawing:
         cmap = between(*(colour for _, colour in KINDS.values()))
         hexagons(exposure, contrast, scanned, axes, columns=30, cmap=cmap, clim=(0, 1))
     for kind, (name, colour) in KINDS.items():
-        dots = measured[(scanned == kind) & (not many)]
-        axes.scatter(
-            *(exposure[dots.index], contrast[dots.index]),
-            s=36,
-            color=colour,
-            alpha=0.6,
-            lw=0,
-            label=name,
-        )
+        dots = (scanned == kind) & (not many)
+        style = {"color": colour, "alpha": 0.6, "lw": 0, "label": name}
+        axes.scatter(exposure[dots], contrast[dots], s=36, **style)
     axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: range of greys")
     axes.set(xlim=(0, None), ylim=(0, 262))
     _key_above(axes)
@@ -296,18 +260,7 @@ def _key_above(axes: Axes) -> None:
 def geometry(
     hands: pd.DataFrame, data_folder: Path, size_px: int, measured: pd.DataFrame
 ) -> Drawing:
-    """Draw the same hands as stored and brought to a square in each way, a column each.
-
-    Parameters
-    ----------
-    hands : DataFrame
-        path, age_months, male.
-    data_folder : Path
-    size_px : int
-        Side of the squares.
-    measured : DataFrame
-        From `data.index.measurements`: all images.
-    """
+    """Draw the same hands as stored and brought to a square in each way, a column each."""
     names = ["as stored", *GEOMETRY_NAMES.values()]
     pictures = read_for_display(data_folder / path for path in hands["path"])
     titles = _titles(hands)
@@ -350,12 +303,7 @@ def normalised(squares: np.ndarray, method: str) -> np.ndarray:
 def pixel_normalisation(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
     """Draw hands without normalisation, normalised as a batch, and each by itself.
 
-    Parameters
-    ----------
-    squares : ndarray
-        (n, s, s), uint8.
-    hands : DataFrame
-        age_months, male.
+    squares: (n, s, s), uint8, in the order of the hands.
     """
     rows = [
         (method, normalised(squares, method), limits, unit)
@@ -379,24 +327,17 @@ def pixel_normalisation(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
 def contrast(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
     """Draw hands as stored, histogram-equalised, and equalised locally (CLAHE).
 
-    Parameters
-    ----------
-    squares : ndarray
-        (n, s, s), uint8.
-    hands : DataFrame
-        age_months, male.
+    squares: (n, s, s), uint8, in the order of the hands.
     """
-    rows = [
-        (name, np.stack([images.adjust_contrast(square, method) for square in squares]))
-        for method, name in CONTRAST_NAMES.items()
-    ]
+    rows = []
+    for method, name in CONTRAST_NAMES.items():
+        adjusted = np.stack([images.adjust_contrast(square, method) for square in squares])
+        rows.append((name, adjusted, (0, 255), "grey value"))
     # Pixels that are dark as stored: mostly background.
     dark = squares <= np.quantile(squares, 0.25, axis=(1, 2), keepdims=True)
-    stored, equalised, clahe = (pixels[dark].mean() for _, pixels in rows)
+    stored, equalised, clahe = (pixels[dark].mean() for _, pixels, *_ in rows)
     return radiographs(
-        _rows_with_histograms(
-            [(name, pixels, (0, 255), "grey value") for name, pixels in rows], _titles(hands)
-        ),
+        _rows_with_histograms(rows, _titles(hands)),
         "contrast",
         alt=f"{len(hands)} hands as stored, histogram-equalised, and equalised locally with "
         "limited contrast (CLAHE), with the histogram of each hand's pixels.",
@@ -419,12 +360,8 @@ def _rows_with_histograms(
 ) -> Figure:
     """Draw the same hands processed in several ways, with the histogram of each hand's pixels.
 
-    Parameters
-    ----------
-    rows : sequence of (name, pixels, limits, unit)
-        pixels (n, s, s); limits are shown as black and white.
-    titles : sequence of str
-        Of the n hands, each of which has a frame and a line in its own colour.
+    A row has a name, pixels (n, s, s), the values shown as black and white, and their unit. Each of
+    the n hands has a frame and a line in its own colour.
     """
     n = len(titles)
     figure, panels = plt.subplots(

@@ -33,16 +33,7 @@ def blocks() -> Drawing:
 
 
 def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
-    """Draw one block: its convolutions in a column, and the shortcut around them.
-
-    Parameters
-    ----------
-    block : nn.Module
-        A block of a torchvision ResNet.
-    title : str
-        Whose block it is.
-    axes : Axes
-    """
+    """Draw one block of a torchvision ResNet: convolutions in a column, a shortcut around them."""
     convolutions = [module for module in block.children() if isinstance(module, nn.Conv2d)]
     top = len(convolutions)
     for i, convolution in enumerate(convolutions):

@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
+from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.population import labels as population
-from h2a_lib.figures.style import BLACK, FAINT, GREY, ORANGE, SEX_COLOURS, SKY, WIDE
+from h2a_lib.figures.style import BLACK, FAINT, GREY, ORANGE, SEX_COLOURS, SKY, WIDE, write_beside
 from h2a_lib.study.results import Drawing
 
 # Below this many hands a bin of one year holds too few to show a shape.
@@ -24,34 +25,26 @@ SPLIT_STYLES = {
 
 
 def ages_by_sex(labels: pd.DataFrame) -> Drawing:
-    """Draw the distribution of bone age for girls and boys.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male.
-    """
+    """Draw the distribution of bone age for girls and boys."""
     figure, axes = plt.subplots(figsize=WIDE)
     bins = _bins(labels)
-    medians = {}
-    for sex, part in _by_sex(labels).items():
-        colour, ages = SEX_COLOURS[sex], part["age_months"]
-        medians[GROUPS[sex]] = ages.median()
+    by_sex = labels.groupby(sex_of(labels["male"]))["age_months"]
+    medians = by_sex.median()
+    for sex, ages in by_sex:
+        colour = SEX_COLOURS[sex]
         axes.hist(ages, bins, color=colour, alpha=0.25)
         axes.hist(ages, bins, histtype="step", color=colour, lw=2.5)
-        axes.axvline(ages.median(), color=colour, ls="--", lw=1.8)
+        axes.axvline(medians[sex], color=colour, ls="--", lw=1.8)
     # Each name stands on the outer side of its median, above the bars.
     axes.set_ylim(0, 1.35 * axes.dataLim.y1)
-    youngest_first = sorted(medians, key=lambda group: medians[group])
-    for sex, part in _by_sex(labels).items():
-        group = GROUPS[sex]
-        is_left = len(medians) == 2 and group == youngest_first[0]
-        axes.annotate(
-            f"{len(part):,} {group}\nmedian {medians[group]:g} months",
-            (medians[group], 0.98),
+    for sex, ages in by_sex:
+        is_left = len(medians) == 2 and sex == medians.idxmin()
+        write_beside(
+            axes,
+            f"{len(ages):,} {GROUPS[sex]}\nmedian {medians[sex]:g} months",
+            (medians[sex], 0.98),
             (-6 if is_left else 6, 0),
             xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
             ha="right" if is_left else "left",
             va="top",
             color=SEX_COLOURS[sex],
@@ -59,7 +52,7 @@ def ages_by_sex(labels: pd.DataFrame) -> Drawing:
     width = bins[1] - bins[0]
     axes.set(xlabel="Bone age (months)", ylabel=f"Hands per {width:g} months")
     _ticks_at_whole_years(axes)
-    described = "; ".join(f"{group}, median {age:g} months" for group, age in medians.items())
+    described = "; ".join(f"{GROUPS[sex]}, median {age:g} months" for sex, age in medians.items())
     return Drawing(
         figure,
         "ages_by_sex",
@@ -70,13 +63,7 @@ def ages_by_sex(labels: pd.DataFrame) -> Drawing:
 
 
 def label_audit(labels: pd.DataFrame) -> Drawing:
-    """Draw how often each label occurs, and the share of boys at each.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male.
-    """
+    """Draw how often each label occurs, and the share of boys at each."""
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
     _draw_heaps(labels, left)
     _draw_sex_by_label(labels, right)
@@ -133,30 +120,16 @@ def _draw_sex_by_label(labels: pd.DataFrame, axes: Axes) -> None:
     axes.set_yticks(np.linspace(0, 1, 5))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     _ticks_at_whole_years(axes, 48)
-    axes.annotate(
-        f"all hands:\n{100 * share:.0f} % boys",
-        (1, share),
-        (4, 0),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        va="center",
-        fontsize=12,
-        color=FAINT,
-    )
+    text, at_right = f"all hands:\n{100 * share:.0f} % boys", axes.get_yaxis_transform()
+    style = {"va": "center", "fontsize": 12, "color": FAINT}
+    write_beside(axes, text, (1, share), (4, 0), xycoords=at_right, **style)
 
 
 def split_balance(labels: pd.DataFrame) -> Drawing:
-    """Draw the ages of the training, selection and validation hands, by sex.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        age_months, male, split.
-    """
-    by_sex = _by_sex(labels)
+    """Draw the ages of the training, selection and validation hands, by sex."""
     figure, panels = plt.subplots(1, 2, figsize=WIDE, sharey=True)
     for axes, sex in zip(panels, GROUPS, strict=True):
-        _draw_split(by_sex.get(sex, labels.iloc[:0]), sex, _bins(labels), axes)
+        _draw_split(labels[sex_of(labels["male"]) == sex], sex, _bins(labels), axes)
     panels[0].set_ylabel("Share of the split's hands")
     panels[0].yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -185,19 +158,10 @@ def _draw_split(part: pd.DataFrame, sex: str, bins: np.ndarray, axes: Axes) -> N
         # Below the title, above the axes: over no data.
         axes.set_title(axes.get_title(), loc="center", pad=28)
         axes.legend(
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.98),
-            ncols=3,
-            handlelength=1.2,
-            columnspacing=1,
-            handletextpad=0.4,
-        )
+            loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, handlelength=1.2,
+            columnspacing=1, handletextpad=0.4,
+        )  # fmt: skip
     _ticks_at_whole_years(axes, 48)
-
-
-def _by_sex(labels: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    parts = {"female": labels[~labels["male"]], "male": labels[labels["male"]]}
-    return {sex: part for sex, part in parts.items() if len(part)}
 
 
 def _bins(labels: pd.DataFrame) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Saliency maps laid over the hands."""
 
-from collections.abc import Sequence
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -18,19 +16,12 @@ PAGE = (11.4, 3.8)
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
-    """Lay a map over a picture.
+    """Lay a map over a picture, the more opaque the larger it is.
 
-    Parameters
-    ----------
-    image : ndarray
-        (s, s), grey, 0 to 255.
-    saliency : ndarray
-        (s, s), not negative; drawn the more opaque the larger, from nothing to its maximum.
-    axes : Axes
+    image: (s, s), grey, 0 to 255. saliency: (s, s), not negative.
     """
-    axes.imshow(
-        image, cmap="gray", vmin=0, vmax=max(1, float(np.max(image))), interpolation="bilinear"
-    )
+    brightest = max(1, float(np.max(image)))
+    axes.imshow(image, cmap="gray", vmin=0, vmax=brightest, interpolation="bilinear")
     top = float(saliency.max())
     strength = saliency / top if top > 0 else np.zeros_like(saliency)
     axes.imshow(strength, cmap="inferno", alpha=0.75 * strength, vmin=0, vmax=1)
@@ -38,37 +29,8 @@ def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
     return axes
 
 
-def bands(
-    averages: Sequence[tuple[str, int, np.ndarray, np.ndarray]],
-    axes: Sequence[Axes],
-    titled: bool = True,
-) -> None:
-    """Draw mean registered hands with their mean maps, by age band.
-
-    Parameters
-    ----------
-    averages : sequence of (name, n, image, map)
-    axes : sequence of Axes, as many
-    titled : bool
-        With each band's name and n above it.
-    """
-    for ax, (name, n, image, saliency) in zip(axes, averages, strict=True):
-        ax.set_axis_off()
-        if titled:
-            ax.set_title(f"{name}\nn = {n:,}", fontsize=13)
-        if n:
-            overlay(image, saliency, ax)
-
-
 def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw how similar the maps stay as weights are made random, from the answer downwards.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `analysis.saliency.sanity`.
-    axes : Axes
-    """
+    """Draw how similar the maps stay as weights are made random, from the answer downwards."""
     by_stage = table.set_index("stage")
     stages = table[table["stage"].isin(STAGES)]
     x = np.arange(len(stages))
@@ -108,19 +70,18 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
 
 
 def page(study: SaliencyStudy, figure: Figure) -> Figure:
-    """Draw averages by band, and the sanity check.
-
-    Parameters
-    ----------
-    study : SaliencyStudy
-    figure : Figure
-        Empty, of the size `PAGE`; filled.
-    """
+    """Fill an empty figure of the size `PAGE`: averages by band, and the sanity check."""
     left, right = figure.subfigures(1, 2, width_ratios=(2.3, 1))
+    maps = {"Grad-CAM": study.averages, "occlusion": study.occluded_averages}
     rows = left.subplots(2, len(study.averages))
-    bands(study.averages, rows[0])
-    bands(study.occluded_averages, rows[1], titled=False)
-    for axes, name in zip(rows[:, 0], ("Grad-CAM", "occlusion"), strict=True):
+    for panels, averages in zip(rows, maps.values(), strict=True):
+        for axes, (band, n, image, saliency) in zip(panels, averages, strict=True):
+            axes.set_axis_off()
+            if averages is study.averages:
+                axes.set_title(f"{band}\nn = {n:,}", fontsize=13)
+            if n:
+                overlay(image, saliency, axes)
+    for axes, name in zip(rows[:, 0], maps, strict=True):
         axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
                       rotation=90)  # fmt: skip
     sanity(study.table, right.subplots())

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from h2a_lib.analysis.comparison.range_test import power_of_ten, suggestion_interval
-from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION, WIDE
+from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION, WIDE, write_beside
 from h2a_lib.models.range_test import RangeTest
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
@@ -19,15 +19,9 @@ from h2a_lib.study.results import Drawing
 def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] = PALETTE) -> Axes:
     """Draw the learning rate of some runs over their epochs, on a logarithmic axis.
 
-    What is less than a thousandth of the highest rate moves nothing, and is cut off.
-
-    Parameters
-    ----------
-    steps : mapping of str to DataFrame
-        Label -> a run's steps.csv with a column `epoch`, counted in fractions from 0.
-    axes : Axes
-    colours : sequence of str
-        One for each label, in turn.
+    What is less than a thousandth of the highest rate moves nothing, and is cut off. `steps` maps a
+    label to a run's steps.csv with a column `epoch`, counted in fractions from 0; the colours come
+    in turn.
     """
     for (label, table), colour in zip(steps.items(), itertools.cycle(colours)):
         axes.plot(table["epoch"], table["lr"], color=colour, label=label)
@@ -57,14 +51,8 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
     axes.plot(curve["lr"], curve["smoothed"], color=BLUE, label="running mean")
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
-    axes.annotate(
-        f"suggested: {power_of_ten(suggestion)}",
-        (suggestion, 0),
-        xytext=(8, 10),
-        textcoords="offset points",
-        color=VERMILLION,
-        fontsize=13,
-    )
+    text = f"suggested: {power_of_ten(suggestion)}"
+    write_beside(axes, text, (suggestion, 0), (8, 10), color=VERMILLION, fontsize=13)
     # What explodes at the end would press the fall into a line.
     finite = curve["smoothed"][np.isfinite(curve["smoothed"])]
     axes.set_ylim(0, 2.2 * finite.iloc[: len(finite) // 2].max())
@@ -88,11 +76,7 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
 def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the error of each gamma and step size as a heat map, from light (good) to dark.
 
-    Parameters
-    ----------
-    errors : DataFrame
-        One row a gamma, one column a step size in epochs; validation MAE in months.
-    axes : Axes
+    errors: one row a gamma, one column a step size in epochs; validation MAE in months.
     """
     import seaborn as sns
 
@@ -115,27 +99,13 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
 def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
     """Draw training and validation error against something that trades one for the other.
 
-    Parameters
-    ----------
-    table : DataFrame
-        label, train_mae_months, mae_months with _low and _high; in the order to draw.
-    axes : Axes
-    xlabel : str
+    The table is from `comparison.runs.trade_off`, in the order to draw.
     """
-    x = np.arange(len(table))
+    x, error = np.arange(len(table)), table["mae_months"]
     axes.plot(x, table["train_mae_months"], "o-", color=GREY, label="train")
-    axes.plot(x, table["mae_months"], "o-", color=BLUE, label="validation")
-    axes.errorbar(
-        x,
-        table["mae_months"],
-        yerr=[
-            table["mae_months"] - table["mae_months_low"],
-            table["mae_months_high"] - table["mae_months"],
-        ],
-        fmt="none",
-        ecolor=BLUE,
-        capsize=4,
-    )
+    axes.plot(x, error, "o-", color=BLUE, label="validation")
+    below, above = error - table["mae_months_low"], table["mae_months_high"] - error
+    axes.errorbar(x, error, yerr=[below, above], fmt="none", ecolor=BLUE, capsize=4)
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
     axes.tick_params(axis="x", rotation=30 if table["label"].str.len().sum() > 12 else 0)

@@ -12,7 +12,18 @@ from h2a_lib.analysis.sex.calibration import Temperature, calibration_finding, r
 from h2a_lib.analysis.sex.maturity import ALL, IMAGE, LABEL, MATURITY, Maturity
 from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.analysis.statistics.roc import auc
-from h2a_lib.figures.style import BLACK, BLUE, GREY, HALF, ORANGE, PURPLE, SEX_COLOURS, WIDE
+from h2a_lib.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    HALF,
+    ORANGE,
+    PURPLE,
+    SEX_COLOURS,
+    WIDE,
+    capitalised,
+    write_beside,
+)
 from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
@@ -56,15 +67,7 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
 
 
 def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
-    """Draw the AUC by age band, and of pairs of one age.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `analysis.sex.errors.by_band`.
-    matched : Matched
-        Of pairs of one age: what the image adds to the label.
-    """
+    """Draw the AUC by age band, from `sex.by_band`, and what the image adds in pairs of one age."""
     figure, axes = plt.subplots(figsize=(5.8, 3.8))
     names = []
     for x, (_, row) in enumerate(table.iterrows()):
@@ -75,8 +78,8 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
     axes.axvspan(x - 0.5, x + 0.5, color=GREY, alpha=0.12, lw=0)
     _interval(axes, x, matched.estimate, "D", BLACK)
     axes.axhline(0.5, color=BLACK, lw=1, ls="--")
-    axes.annotate("chance", (0.01, 0.5), (0, -4), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", va="top")  # fmt: skip
+    at_left = ("axes fraction", "data")
+    write_beside(axes, "chance", (0.01, 0.5), (0, -4), xycoords=at_left, va="top")
     axes.set_xticks(range(len(names)), names)
     axes.set(ylabel="AUC (95 % CI)", xlabel="Labelled age (years), and n; pale: n < 30")
     axes.set_ylim(min(0.28, axes.get_ylim()[0]), 1.02)
@@ -87,7 +90,7 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
         "sex_by_band",
         alt=f"Area under the ROC curve by age band, and of pairs of a girl and a boy: {sentence}",
         caption=f"AUC by labelled age; right: {matched.description}, n = {table['n'].iloc[-1]:,}",
-        finding=f"{sentence[0].upper()}{sentence[1:]}: 50 % would be chance.",
+        finding=f"{capitalised(sentence)}: 50 % would be chance.",
     )
 
 
@@ -103,7 +106,6 @@ def _interval(axes: Axes, x: float, estimate: Estimate, marker: str, colour: str
 def maturity(result: Maturity) -> Drawing:
     """Draw what label and a sex-blind age estimate reach, with and without the image."""
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(4, 3))
-    n = result.added.n
     titles = {
         LABEL: "label",
         MATURITY: "label and estimated age",
@@ -140,7 +142,7 @@ def maturity(result: Maturity) -> Drawing:
         "sex_maturity",
         alt="AUC for sex of the age label, of label and an age estimate blind to sex, of the image "
         f"and of all of them; and pairs matched on label and estimate. {result.sentence()}",
-        caption=f"Sex, the age label and maturity, n = {n:,}",
+        caption=f"Sex, the age label and maturity, n = {result.added.n:,}",
         finding=f"{result.sentence()}.",
     )
 
@@ -148,13 +150,7 @@ def maturity(result: Maturity) -> Drawing:
 def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temperature) -> Drawing:
     """Draw the reliability before and after temperature scaling, and the spread by sex.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        Not calibrated: `male`, `male_probability`.
-    threshold : float
-        On calibrated probabilities.
-    temperature : Temperature
+    The predictions are not calibrated; the threshold is one on calibrated probabilities.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
     calibrated = temperature.calibrate(predictions)
@@ -184,13 +180,8 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
 
 def _probabilities(calibrated: pd.DataFrame, threshold: float, axes: Axes) -> None:
     for name, part in calibrated.groupby(sex_of(calibrated["male"])):
-        axes.hist(
-            part[sex.PROBABILITY],
-            bins=np.linspace(0, 1, 21),
-            color=SEX_COLOURS[name],
-            alpha=0.55,
-            label=f"{name} ({len(part):,})",
-        )
+        values, label = part[sex.PROBABILITY], f"{name} ({len(part):,})"
+        axes.hist(values, np.linspace(0, 1, 21), color=SEX_COLOURS[name], alpha=0.55, label=label)
     axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold")
     axes.set(xlabel="Calibrated probability of male", ylabel="Hands", xlim=(0, 1))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))

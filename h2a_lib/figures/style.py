@@ -1,8 +1,11 @@
 """Colours, sizes and defaults of every figure."""
 
+from typing import Any
+
 import matplotlib as mpl
 import pandas as pd
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -61,6 +64,18 @@ def on_dark_ground(figure: Figure) -> None:
                 line.set_color("#3A4046")
         for line in axes.lines:
             line.set_color(lightened(line.get_color()))
+
+
+def capitalised(sentence: str) -> str:
+    """Return a sentence that begins with a capital, the rest as it is."""
+    return sentence[0].upper() + sentence[1:]
+
+
+def write_beside(
+    axes: Axes, text: str, place: tuple[float, float], offset_pt: tuple[float, float], **more: Any
+) -> None:
+    """Write a text beside a place, some points away; `more` is for `Axes.annotate`."""
+    axes.annotate(text, place, offset_pt, textcoords="offset points", **more)
 
 
 def radiographs(

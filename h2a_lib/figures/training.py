@@ -1,5 +1,6 @@
 """Training curves, and what one run's network sees and estimates."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -8,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from h2a_lib.data.hands import Hands
-from h2a_lib.figures.style import BLUE, FAINT, GREY, PALETTE, radiographs
+from h2a_lib.figures.style import BLUE, FAINT, GREY, PALETTE, radiographs, write_beside
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
 from h2a_lib.study.runs import Run
@@ -59,18 +61,9 @@ def curves(
     """Draw the errors of several settings over epochs: mean over seeds, and their range.
 
     Solid: the selection hands. Dotted: the training hands. A ring marks the epoch whose weights
-    were kept.
-
-    Parameters
-    ----------
-    groups : mapping of str to sequence of DataFrame
-        Label -> the histories of its seeds.
-    axes : Axes
-    colours : sequence of str
-        One for each label, in turn.
+    were kept. `groups` maps a label to the histories of its seeds; the colours come in turn.
     """
-    for i, (label, histories) in enumerate(groups.items()):
-        colour = colours[i % len(colours)]
+    for (label, histories), colour in zip(groups.items(), itertools.cycle(colours)):
         measure, unit = measure_of(histories[0])
         by_epoch = pd.concat(histories).groupby("epoch")
         selection, train = (by_epoch[f"{split}_{measure}"] for split in ("selection", "train"))
@@ -85,91 +78,61 @@ def curves(
     return epoch_axis(axes, unit)
 
 
-def direct_labels(axes: Axes, height: float | None = None) -> Axes:
+def direct_labels(axes: Axes) -> Axes:
     """Write each line's label beside its end, in its colour, without overlaps.
 
-    Parameters
-    ----------
-    axes : Axes
-        Whose lines have labels; with its final limits.
-    height : float, optional
-        Of the axes in inches; two thirds of the figure's by default.
+    The axes have their final limits. They are taken to have two thirds of the figure's height.
     """
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     if not lines:
         return axes
-    height = height or 0.68 * axes.figure.bbox.height / axes.figure.dpi
+    height = 0.68 * axes.figure.bbox.height / axes.figure.dpi  # inches
     axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
     to_fraction = axes.transData + axes.transAxes.inverted()
-    ends = np.clip(
-        [to_fraction.transform((line.get_xdata()[-1], line.get_ydata()[-1])) for line in lines],
-        0,
-        1,
-    )
-    heights = _spread([end[1] for end in ends], LINE / height)
-    for line, (x, y), at in zip(lines, ends, heights, strict=True):
+    ends = np.clip([to_fraction.transform(line.get_xydata()[-1]) for line in lines], 0, 1)
+    heights = _spread(ends[:, 1], LINE / height)
+    for line, end, at in zip(lines, ends, heights, strict=True):
+        colour = line.get_color()
         axes.annotate(
             str(line.get_label()),
-            (x, y),
+            end,
             xytext=(1.04, at),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            color=line.get_color(),
+            color=colour,
             fontsize=FONT,
             va="center",
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": line.get_color(),
-                "lw": 0.6,
-                "relpos": (0, 0.5),
-            },
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
         )
     return axes
 
 
-def _spread(positions: Sequence[float], gap: float) -> list[float]:
+def _spread(positions: ArrayLike, gap: float) -> np.ndarray:
     """Move positions apart, as little as needed, so that neighbours differ by `gap`."""
-    order = np.argsort(positions)
-    placed = np.array(positions, float)[order]
+    placed = np.sort(positions)
     for i in range(1, len(placed)):
         placed[i] = max(placed[i], placed[i - 1] + gap)
     excess = max(0.0, placed[-1] - max(1.0, (len(placed) - 1) * gap))
     placed[-1] -= excess
     for i in range(len(placed) - 2, -1, -1):
         placed[i] = min(placed[i], placed[i + 1] - gap)
-    result = np.empty_like(placed)
-    result[order] = placed
-    return result.tolist()
+    return placed[np.argsort(np.argsort(positions))]
 
 
 def reference_line(value: float, label: str, axes: Axes) -> Axes:
     """Draw a level to compare curves with, with its name on the line."""
     axes.axhline(value, color=FAINT, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
-    axes.annotate(
-        label,
-        (1, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(-4, 4),
-        textcoords="offset points",
-        ha="right",
-        color=FAINT,
-        fontsize=FONT,
-    )
+    style = {"ha": "right", "color": FAINT, "fontsize": FONT}
+    write_beside(axes, label, (1, value), (-4, 4), xycoords=("axes fraction", "data"), **style)
     return axes
 
 
 def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
     """Cut off what lies far above the rest: one training that diverged must not set the scale.
 
-    Parameters
-    ----------
-    values : iterable of float
-        What is drawn, in the unit of the axis.
-    constant : float
-        Error of the constant predictor, which stays visible.
-    axes : Axes
+    `constant` is the error of the constant predictor, which stays visible.
     """
     most = max(2 * constant, 2 * float(np.median(list(values))))
     if axes.get_ylim()[1] > most:
@@ -194,15 +157,7 @@ def epoch_axis(axes: Axes, label: str) -> Axes:
 
 
 def _ring(epoch: float, value: float, colour: str, axes: Axes) -> None:
-    axes.plot(
-        epoch,
-        value,
-        "o",
-        color=colour,
-        markersize=11,
-        markerfacecolor="none",
-        markeredgewidth=1.6,
-    )
+    axes.plot(epoch, value, "o", color=colour, ms=11, mfc="none", mew=1.6)
 
 
 # --- hands ---
@@ -214,16 +169,16 @@ def augmented_hands(hands: Hands, config: RunConfig, n: int = 12) -> Drawing:
 
     from h2a_lib.models.dataset import PixelStatistics, augment, generator, normalise
 
-    rows = hands.training_rows(config.train_fraction)
-    rows = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
-    pixels = torch.from_numpy(hands.images[np.sort(rows)]).unsqueeze(1).float() / 255
+    train_rows = hands.training_rows(config.train_fraction)
+    rows = np.sort(_evenly_spaced(train_rows, n))
+    images = hands.images[rows]
+    pixels = torch.from_numpy(images).unsqueeze(1).float() / 255
     if config.augment is not None:
         random = generator(torch.device("cpu"), config.seed, "augmented hands")
         pixels = augment(pixels, config.augment, random)
-    statistics = PixelStatistics.of(hands.images[np.sort(rows)])
+    statistics = PixelStatistics.of(images)
     normalised = normalise(pixels, config.pixel_norm, statistics, training=True)[:, 0].numpy()
-    labels = hands.labels.iloc[np.sort(rows)]
-    titles = [f"{months:.0f} months" for months in labels["age_months"]]
+    titles = [f"{months:.0f} months" for months in hands.labels["age_months"].iloc[rows]]
     figure = _hands(normalised, titles, columns=6)
     changes = "augmented at random" if config.augment else "without augmentation"
     return radiographs(
@@ -232,7 +187,7 @@ def augmented_hands(hands: Hands, config: RunConfig, n: int = 12) -> Drawing:
         alt=f"{len(normalised)} training hands of {config.image_size_px} by {config.image_size_px} "
         f"pixels, {changes}, normalised by {config.pixel_norm}, with their labelled ages.",
         caption=f"Training hands as the network receives them, {changes}; "
-        f"n = {len(normalised)} of {len(hands.training_rows(config.train_fraction)):,}",
+        f"n = {len(normalised)} of {len(train_rows):,}",
     )
 
 
@@ -243,9 +198,7 @@ def estimates(run: Run, hands: Hands, n: int = 8) -> Drawing:
     """
     predictions = run.predictions[run.predictions["split"] == "validation"]
     predictions = predictions.sort_values(["age_months", "id"])
-    chosen = predictions.iloc[
-        np.linspace(0, len(predictions) - 1, min(n, len(predictions))).astype(int)
-    ]
+    chosen = predictions.iloc[_evenly_spaced(np.arange(len(predictions)), n)]
     rows = hands.labels.reset_index().set_index("id").loc[chosen["id"], "index"]
     titles = [_title(hand) for _, hand in chosen.iterrows()]
     figure = _hands(hands.images[rows.to_numpy()].astype(float), titles, columns=4)
@@ -258,23 +211,24 @@ def estimates(run: Run, hands: Hands, n: int = 8) -> Drawing:
     )
 
 
+def _evenly_spaced(rows: np.ndarray, n: int) -> np.ndarray:
+    return rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
+
+
 def _title(hand: pd.Series) -> str:
     texts = []
     if "predicted_age_months" in hand:
         texts.append(f"{hand['age_months']:.0f} → {hand['predicted_age_months']:.0f} months")
     if "male_probability" in hand:
-        texts.append(
-            f"{'male' if hand['male'] else 'female'} → {hand['male_probability']:.0%} male"
-        )
+        sex = "male" if hand["male"] else "female"
+        texts.append(f"{sex} → {hand['male_probability']:.0%} male")
     return ", ".join(texts)
 
 
 def _hands(images: np.ndarray, titles: Sequence[str], columns: int) -> Figure:
     rows = -(-len(images) // columns)
-    width = 10.4 / columns
-    figure, panels = plt.subplots(
-        rows, columns, figsize=(10.4, rows * (width + 0.3)), squeeze=False
-    )
+    size = 10.4, rows * (10.4 / columns + 0.3)
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
     for axes, image, title in zip(panels.flat, images, titles, strict=False):

@@ -14,7 +14,7 @@ from filelock import FileLock
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_folder_atomically
 from h2a_lib.report.checks import check_numbers, check_source
-from h2a_lib.report.outline import Outline, read_outline
+from h2a_lib.report.outline import read_outline
 from h2a_lib.report.output import check_article, check_deck, check_page
 from h2a_lib.report.pages import figure_addresses, find_pages, write_index, write_pages
 from h2a_lib.report.renderers import DOCUMENTS, RENDERERS, choose_renderer
@@ -27,22 +27,9 @@ __all__ = ["Rendered", "render"]
 
 @dataclass(frozen=True)
 class Rendered:
-    """What was rendered.
+    """What was rendered: deck, article, and the page that links all others.
 
-    Attributes
-    ----------
-    html, pdf : Path
-        The deck.
-    paper_html, paper_pdf : Path
-        The article.
-    index : Path
-        The page that links all others.
-    renderer : str
-        "quarto" or "pandoc".
-    n_slides : int
-        Slides of the HTML, and pages of the PDF.
-    left_out : tuple of str
-        Titles of optional slides that the study has nothing for.
+    `left_out` are the titles of optional slides that the study has nothing for.
     """
 
     html: Path
@@ -81,11 +68,6 @@ def render(
     stand_ins : bool
         Whether published results take pictures of phantoms in place of their radiographs.
 
-    Returns
-    -------
-    Rendered
-        Where the deck and the article are.
-
     Raises
     ------
     UserError
@@ -105,7 +87,8 @@ def render(
         ]
         problems += check_numbers(staged)
         raise_if_any(f"what {results.name} shows", problems)
-        report_left_out(outlines["slides"])
+        for title in outlines["slides"].left_out:
+            log.warning("left out, not part of this study: %s", title)
         with write_folder_atomically(output) as folder:
             RENDERERS[chosen](project, folder)
             problems, n_slides = check_deck(folder / "slides.html", folder / "slides.pdf")
@@ -131,9 +114,3 @@ def raise_if_any(where: str, problems: list[str]) -> None:
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {where}:"
         raise UserError("\n".join([count, *(f"  {problem}" for problem in problems)]))
-
-
-def report_left_out(outline: Outline) -> None:
-    """Say which slides the study has nothing for."""
-    for title in outline.left_out:
-        log.warning("left out, not part of this study: %s", title)

@@ -22,16 +22,7 @@ FIGURE = re.compile(r"figures/([a-z0-9_]+)\.(?:svg|png)")
 def check_source(outline: Outline, staged: Staged, project: Path, root: Path) -> list[str]:
     """All that is wrong with a document for this study, each with the slide that has it.
 
-    Parameters
-    ----------
-    outline : Outline
-        The document, optional content resolved.
-    staged : Staged
-        What the study offers.
-    project : Path
-        The Quarto project; pictures and the bibliography are relative to it.
-    root : Path
-        What the figures' recorded inputs are relative to.
+    Pictures and the bibliography are relative to the project, the inputs of figures to the root.
     """
     known = set(BIB_ENTRY.findall((project / "references.bib").read_text(encoding="utf-8")))
     problems = []
@@ -61,17 +52,15 @@ def check_numbers(staged: Staged) -> list[str]:
         }
         parts = sum(count.get(f"n_{part}", 0) for part in SPLITS)
         agree("training, validation and test hands, and all hands", parts, count["n_total"])
-        agree(
-            "girls and boys, and all hands", count["n_female"] + count["n_male"], count["n_total"]
-        )
+        sexes = count["n_female"] + count["n_male"]
+        agree("girls and boys, and all hands", sexes, count["n_total"])
         agree("fingerprint of the data", population["fingerprint"], study["fingerprint"])
     if runs := staged.tables.get("runs"):
         at = runs["names"].index("experiment")
         agree("rows of the table of runs, and runs", len(runs["rows"]), study["n_runs"])
-        experiments = len({row[at] for row in runs["rows"]})
-        agree(
-            "experiments in the table of runs, and experiments", experiments, study["n_experiments"]
-        )
+        experiments = {row[at] for row in runs["rows"]}
+        what = "experiments in the table of runs, and experiments"
+        agree(what, len(experiments), study["n_experiments"])
     return problems
 
 
@@ -103,16 +92,11 @@ def _pictures(slide: Slide, staged: Staged, project: Path, root: Path) -> Iterat
         elif figure["file"] != Path(path).name:
             yield f"missing figure {path}: the study has {figure['file']}"
         else:
-            yield from _description(figure)
+            if len(figure["alt"].split()) < 4:
+                yield f"figure {match[1]} has no alt text"
+            if not figure["tier"].strip():
+                yield f"figure {match[1]} does not say what its data are"
             yield from _stale(figure, root, staged.published)
-
-
-def _description(figure: dict[str, Any]) -> Iterator[str]:
-    name = figure["name"]
-    if len(figure["alt"].split()) < 4:
-        yield f"figure {name} has no alt text"
-    if not figure["tier"].strip():
-        yield f"figure {name} does not say what its data are"
 
 
 def _stale(figure: dict[str, Any], root: Path, published: bool) -> Iterator[str]:

@@ -36,22 +36,13 @@ def show_page(page: Path, height_px: int = HEIGHT_PX) -> "HTML":
 
 
 def show_notebooks(deck_folder: Path, height_px: int = HEIGHT_PX) -> "HTML":
-    """Return a list of the executed notebooks of a report, each of which unfolds in place.
-
-    Parameters
-    ----------
-    deck_folder : Path
-        A study's, with `notebooks/*.html`.
-    height_px : int
-        Of the frame of each.
-    """
+    """Return a list of the executed notebooks of a report, each of which unfolds in place."""
     from IPython.display import HTML
 
-    pages = {page: _title(page) for page in sorted(deck_folder.glob(f"{FOLDER}/[!.]*.html"))}
-    items = [
-        f"<details><summary>{html.escape(title)}</summary>{_frame(page, height_px)}</details>"
-        for page, title in pages.items()
-    ]
+    items = []
+    for page in sorted(deck_folder.glob(f"{FOLDER}/[!.]*.html")):
+        summary = f"<summary>{html.escape(_title(page))}</summary>"
+        items.append(f"<details>{summary}{_frame(page, height_px)}</details>")
     return HTML("\n".join(items) or "<p>This report has no executed notebooks.</p>")
 
 
@@ -68,10 +59,8 @@ def _frame(page: Path, height_px: int) -> str:
         source = f'srcdoc="{html.escape(content)}"'
     else:
         source = f'src="{quote(os.path.relpath(page))}"'
-    attributes = (
-        f'width="100%" height="{height_px}" style="border: 0" loading="lazy" allowfullscreen'
-    )
-    return f'<iframe {source} title="{html.escape(_title(page))}" {attributes}></iframe>'
+    title = f'title="{html.escape(_title(page))}" width="100%" height="{height_px}"'
+    return f'<iframe {source} {title} style="border: 0" loading="lazy" allowfullscreen></iframe>'
 
 
 def _title(page: Path) -> str:

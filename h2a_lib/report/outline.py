@@ -18,54 +18,32 @@ SPACES = ("Space", "SoftBreak", "LineBreak")
 class Slide:
     """A slide of the deck or a section of the article: a heading and what lies under it.
 
-    Attributes
-    ----------
-    title : str
-        Its heading, or the `topic` of a heading that is a result.
-    text : str
-        All its text, shortcodes as written, speaker notes included.
-    images : list of (path, alt text)
-        Pictures shown.
-    tables : list of str
-        Names of the study's tables shown.
-    citations : list of str
-        Keys cited.
+    The title is its heading, or the `topic` of a heading that is a result; the text is all of it,
+    shortcodes as written, speaker notes included.
     """
 
     title: str
     text: str = ""
-    images: list[tuple[str, str]] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
-    citations: list[str] = field(default_factory=list)
+    images: list[tuple[str, str]] = field(default_factory=list)  # path, alt text
+    tables: list[str] = field(default_factory=list)  # names
+    citations: list[str] = field(default_factory=list)  # keys
 
     @property
     def shortcodes(self) -> list[str]:
         """What stands in `{{< … >}}`, in order."""
         return SHORTCODE.findall(self.text)
 
-    @property
-    def variables(self) -> list[tuple[str, str]]:
-        """(group, key) of every variable shown."""
-        return [(m[1], m[2]) for code in self.shortcodes if (m := VARIABLE.fullmatch(code))]
-
 
 @dataclass(frozen=True)
 class Outline:
-    """A document as the study leaves it.
+    """A document as the study leaves it, and the titles of optional slides that it left out.
 
-    Attributes
-    ----------
-    slides : tuple of Slide
-        In order.
-    left_out : tuple of str
-        Titles of optional slides that the study has nothing for.
-    unit : str
-        What a part of it is called: "slide" or "section".
+    The unit is what a part of it is called: "slide" or "section".
     """
 
     slides: tuple[Slide, ...]
     left_out: tuple[str, ...]
-    unit: str = "slide"
+    unit: str
 
 
 def read_outline(document: Path) -> Outline:
@@ -75,11 +53,7 @@ def read_outline(document: Path) -> Outline:
         *(document.name, "--from", "markdown", "--to", "json"),
         *("--lua-filter", "filters/content.lua"),
     )
-    return outline_of(json.loads(text), "slide" if document.stem == "slides" else "section")
-
-
-def outline_of(ast: dict[str, Any], unit: str) -> Outline:
-    """Divide Pandoc's document tree into slides."""
+    ast = json.loads(text)
     slides: list[Slide] = []
     for block in _flat(ast["blocks"]):
         if block["t"] == "Header" and block["c"][0] <= 3:
@@ -98,7 +72,8 @@ def outline_of(ast: dict[str, Any], unit: str) -> Outline:
             elif node["t"] == "Div" and "table" in node["c"][0][1]:
                 slide.tables.append(dict(node["c"][0][2]).get("name", ""))
     left_out = ast["meta"].get("left-out", {"c": []})["c"]
-    return Outline(tuple(slides), tuple(_text(title) for title in left_out), unit)
+    unit = "slide" if document.stem == "slides" else "section"
+    return Outline(tuple(slides), tuple(map(_text, left_out)), unit)
 
 
 def _flat(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -13,20 +13,7 @@ PDF_PAGE = re.compile(rb"/Type\s*/Page\b(?!s)")
 
 
 def check_deck(html: Path, pdf: Path) -> tuple[list[str], int]:
-    """Check a rendered deck.
-
-    Parameters
-    ----------
-    html, pdf : Path
-        The deck in both forms.
-
-    Returns
-    -------
-    problems : list of str
-        All that is wrong.
-    n_slides : int
-        Slides of the HTML.
-    """
+    """Check a rendered deck; return all that is wrong, and the number of slides of the HTML."""
     if missing := _missing(html, pdf):
         return missing, 0
     page = _Page(html)
@@ -86,9 +73,8 @@ class _Page(HTMLParser):
         loading = {values[name] for name in LOADS & values.keys()}
         if tag == "link":
             loading.add(values.get("href", ""))
-        self.loads |= {
-            load[:80] for load in loading if load and not load.startswith(("data:", "#"))
-        }
+        outside = {load for load in loading if load and not load.startswith(("data:", "#"))}
+        self.loads |= {load[:80] for load in outside}
         self._css(values.get("style", ""))
 
     def handle_endtag(self, tag: str) -> None:

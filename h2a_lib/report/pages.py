@@ -1,6 +1,5 @@
 """The executed notebooks as pages, and the page that lists all of a report."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +19,16 @@ TRAINING = "05_train"
 
 @dataclass(frozen=True)
 class Page:
-    """A notebook's page.
+    """The page of an executed notebook, by whose first heading it is called.
 
-    Attributes
-    ----------
-    notebook : Path
-        The executed notebook.
-    name : str
-        Of the page's file, without its suffix: "07_age_answer", "05_train-best-seed-0".
-    title : str
-        The notebook's first heading.
-    figures : dict of int to list of str
-        Names of the figures that each cell shows, by the cell's position.
+    The name is that of its file, "07_age_answer" or "05_train-best-seed-0"; `figures` are the names
+    of the figures that each cell shows.
     """
 
     notebook: Path
     name: str
     title: str
-    figures: dict[int, list[str]]
+    figures: list[list[str]]
 
     @property
     def address(self) -> str:
@@ -48,13 +39,8 @@ class Page:
 def find_pages(results: Path, root: Path) -> list[Page]:
     """Return the notebooks that were executed for these results, in the order of their names.
 
-    Parameters
-    ----------
-    results : Path
-        Of one study; published ones have no notebooks.
-    root : Path
-        The project's folder, which holds the runs. Of the trainings, the best and the default
-        have a page.
+    Published results have none. Of the trainings, the best and the default have a page; the runs
+    are found below the root.
     """
     descriptions = map(read_json, sorted(results.glob("figures/[!.]*.json")))
     saved = {(figure["made_by"], figure["name"]) for figure in descriptions}
@@ -72,24 +58,13 @@ def figure_addresses(pages: list[Page]) -> dict[str, str]:
     return {
         figure: f"{page.address}#figure-{figure}"
         for page in pages
-        for names in page.figures.values()
+        for names in page.figures
         for figure in names
     }
 
 
 def write_pages(pages: list[Page], project: Path, output: Path, tier: str) -> list[Path]:
-    """Write the page of each notebook.
-
-    Parameters
-    ----------
-    pages : list of Page
-    project : Path
-        The Quarto project, `report/`, which holds the template and the look.
-    output : Path
-        The deck's folder.
-    tier : str
-        What the data are, in words.
-    """
+    """Write the page of each notebook into the deck's folder, with the tier of its data."""
     if not pages:
         return []
     import nbformat
@@ -106,12 +81,12 @@ def write_pages(pages: list[Page], project: Path, output: Path, tier: str) -> li
     written = []
     for page in pages:
         notebook = nbformat.read(page.notebook, as_version=4)
-        for i, cell in enumerate(notebook.cells):
-            cell.metadata["figures"] = page.figures.get(i, [])
+        for cell, names in zip(notebook.cells, page.figures, strict=True):
+            cell.metadata["figures"] = names
         notebook.cells = _merged(notebook.cells)
         about = {"title": f"{page.name}: {page.title}", "css": css, "links": links, "tier": tier}
         html, _ = exporter.from_notebook_node(notebook, resources={"page": about})
-        written.append(output / f"{page.address}")
+        written.append(output / page.address)
         write_text(written[-1], html)
     return written
 
@@ -143,13 +118,14 @@ def write_index(staged: "Staged", pages: list[Page], project: Path, output: Path
 
 
 def _page(file: Path, name: str, saved: set[tuple[str, str]]) -> Page:
-    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-    headings = re.findall(r"^# (.+)$", "\n".join(_text(cell, "markdown") for cell in cells), re.M)
-    figures = {}
-    for i, cell in enumerate(cells):
+    cells = read_json(file)["cells"]
+    prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    headings = re.findall(r"^# (.+)$", "\n".join(prose), re.M)
+    figures = []
+    for cell in cells:
         outputs = cell.get("outputs", [])  # prose has none
         names = [output.get("metadata", {}).get("h2a", {}).get("figure") for output in outputs]
-        figures[i] = [figure for figure in names if (file.stem, figure) in saved]
+        figures.append([figure for figure in names if (file.stem, figure) in saved])
     return Page(file, name, headings[0] if headings else name, figures)
 
 
@@ -164,10 +140,6 @@ def _merged(cells: list[Any]) -> list[Any]:
         else:
             merged.append(cell)
     return merged
-
-
-def _text(cell: dict[str, Any], kind: str) -> str:
-    return "".join(cell["source"]) if cell["cell_type"] == kind else ""
 
 
 def _shown_runs(results: Path) -> list[str]:

@@ -27,17 +27,7 @@ JPEG_QUALITY = 90
 
 
 def write_for_pdf(source: Path, folder: Path) -> Path:
-    """Write a figure, SVG or PNG, as the PDF takes it; one that is not opaque is copied.
-
-    Parameters
-    ----------
-    source, folder : Path
-
-    Returns
-    -------
-    Path
-        The file written.
-    """
+    """Write a figure, SVG or PNG, as the PDF takes it; one that is not opaque is copied."""
     if source.suffix == ".svg":
         output = folder / f"{source.stem}.pdf.svg"
         write_with_text(source, output)
@@ -57,10 +47,6 @@ def write_with_text(source: Path, output: Path) -> None:
     matplotlib writes each line of text as a comment, followed by a group of its glyphs. Formulas
     (between dollars), hyphens in a row (which a comment cannot hold) and glyphs of other fonts are
     left as they are.
-
-    Parameters
-    ----------
-    source, output : Path
     """
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", LINK[1:].partition("}")[0])

@@ -20,20 +20,11 @@ from h2a_lib.report.staging import reveal_folder
 log = logging.getLogger(__name__)
 
 DOCUMENTS = ("slides", "paper")
-# What reveal.js is told, by the names that Quarto gives it in the front matter.
-REVEAL = {
-    "width": "width",
-    "height": "height",
-    "margin": "margin",
-    "center": "center",
-    "hash": "hash",
-    "navigationMode": "navigation-mode",
-    "transition": "transition",
-    "backgroundTransition": "background-transition",
-    "controls": "controls",
-    "controlsLayout": "controls-layout",
-    "progress": "progress",
-}
+# What the front matter tells reveal.js; templates/slides.html knows the same names.
+REVEAL = (
+    *("width", "height", "margin", "center", "hash", "navigation-mode", "transition"),
+    *("background-transition", "controls", "controls-layout", "progress"),
+)
 
 
 def choose_renderer(name: str) -> str:
@@ -51,9 +42,9 @@ def render_with_pandoc(project: Path, folder: Path) -> None:
     shared = read_yaml(project / "_quarto.yml")
     for name in DOCUMENTS:
         source = project / f"{name}.qmd"
-        front = front_matter(source)
-        formats = front["format"]
-        settings = shared | {key: value for key, value in front.items() if key != "format"}
+        front = next(yaml.safe_load_all(source.read_text(encoding="utf-8")))
+        formats = front.pop("format")
+        settings = shared | front
         html = "revealjs" if "revealjs" in formats else "html"
         _pandoc_html(source, html, settings | formats[html], folder / f"{name}.html")
         _pandoc_pdf(source, settings | formats["typst"], folder / f"{name}.pdf")
@@ -93,11 +84,6 @@ RENDERERS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def front_matter(document: Path) -> dict[str, Any]:
-    """Read the YAML at the head of a document."""
-    return next(yaml.safe_load_all(document.read_text(encoding="utf-8")))
-
-
 def _filters(settings: dict[str, Any]) -> list[str]:
     """Name the document's own filters, and the stand-in for Quarto's variables in its place."""
     before = [item["path"] for item in settings["filters"] if item["at"] == "pre-ast"]
@@ -121,7 +107,7 @@ def _arguments(source: Path, settings: dict[str, Any]) -> list[str]:
 
 def _pandoc_html(source: Path, form: str, settings: dict[str, Any], output: Path) -> None:
     if form == "revealjs":
-        values = {name: str(settings[key]).lower() for name, key in REVEAL.items()}
+        values = {name: str(settings[name]).lower() for name in REVEAL}
         values["revealjs-url"] = str(reveal_folder())
         layout = [f"--variable={name}={value}" for name, value in values.items()]
         layout += ["--slide-level=2", "--template=templates/slides.html"]

@@ -73,54 +73,30 @@ FONTS = (
 
 @dataclass(frozen=True)
 class Staged:
-    """What a study offers to its deck; written to `_staged.json` for the Lua filters.
-
-    Attributes
-    ----------
-    tier_label : str
-        What the data are, in words.
-    variables : dict
-        group -> key -> text.
-    figures : dict
-        name -> file, alt, caption, made_by, tier, ground, pdf_file and pdf_ground (the same for
-        the PDF), inputs (list of path and sha256).
-    tables : dict
-        name -> names, header, rows (as text), numeric (one bool a column).
-    published : bool
-        Whether these are results without their data: what figures were drawn from may be gone.
-    pages : dict
-        figure -> address of the cell that drew it, relative to the deck.
-    """
+    """What a study offers to its deck; written to `_staged.json` for the Lua filters."""
 
     tier_label: str
+    # group -> key -> text
     variables: dict[str, dict[str, str]]
+    # name -> file, alt, caption, made_by, tier, ground, pdf_file and pdf_ground (the same for the
+    # PDF), inputs (list of path and sha256)
     figures: dict[str, dict[str, Any]]
+    # name -> names, header, rows (as text), numeric (one bool a column)
     tables: dict[str, dict[str, Any]]
+    # Results without their data: what figures were drawn from may be gone.
     published: bool
+    # figure -> address of the cell that drew it, relative to the deck
     pages: dict[str, str]
 
 
 def stage(
-    results: Path,
-    project: Path,
-    stand_ins: bool = True,
-    pages: dict[str, str] | None = None,
+    results: Path, project: Path, stand_ins: bool = True, pages: dict[str, str] | None = None
 ) -> Staged:
     """Copy what the deck shows into the project, and describe it in `_staged.json`.
 
     Results that were published without their radiographs (`published.json`) take the pictures of
-    `ILLUSTRATIONS` from a study on phantoms beside them, and say so under each.
-
-    Parameters
-    ----------
-    results : Path
-        Holds `variables/`, `figures/` and `tables/` of one study.
-    project : Path
-        The Quarto project.
-    stand_ins : bool
-        Whether published results take pictures of phantoms.
-    pages : dict of str to str, optional
-        Where each figure is drawn, on the pages of the notebooks.
+    `ILLUSTRATIONS` from a study on phantoms beside them, and say so under each, unless there are to
+    be no `stand_ins`. `pages` says where each figure is drawn, on the pages of the notebooks.
 
     Raises
     ------
@@ -272,16 +248,13 @@ def _table(file: Path) -> dict[str, Any]:
         value, _, end = name.rpartition("_")
         if end in ("low", "high") and {f"{value}_low", f"{value}_high"} <= set(frame.columns):
             continue
-        ends = [f"{name}_{end}" for end in ("low", "high") if f"{name}_{end}" in frame.columns]
-        cells = _cells(frame[[name, *ends]])
-        if len(ends) == 2:
-            column = [_with_interval(*three) for three in cells]
-        else:
-            column = [at for at, *_ in cells]
+        ends = [f"{name}_low", f"{name}_high"]
+        ends = ends if set(ends) <= set(frame.columns) else []
+        column = [_with_interval(*cells) for cells in _cells(frame[[name, *ends]])]
         if name == "measure":
             column = [PRINTED_AS.get(at, at) for at in column]
         names.append(name)
-        header.append(_heading(name) + (_in_print(", 95 % CI") if len(ends) == 2 else ""))
+        header.append(_heading(name) + (_in_print(", 95 % CI") if ends else ""))
         columns.append(column)
     return {
         "name": file.stem,
@@ -292,7 +265,7 @@ def _table(file: Path) -> dict[str, Any]:
     }
 
 
-def _with_interval(value: str, low: str, high: str) -> str:
+def _with_interval(value: str, low: str = "", high: str = "") -> str:
     """Write "6.00 (5.50–6.50)", on one line; "to" where a dash could be taken for a sign."""
     if not low:
         return value

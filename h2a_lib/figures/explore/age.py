@@ -15,6 +15,7 @@ from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.statistics.bootstrap import number
 from h2a_lib.figures.explore.live import interact
 from h2a_lib.figures.saliency import overlay
+from h2a_lib.figures.style import BLACK, BLUE, GREY, write_beside
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
@@ -22,14 +23,7 @@ from h2a_lib.study.runs import Run
 def browse_errors(run: Run, images: np.ndarray, intervals: pd.DataFrame) -> widgets.Widget | Image:
     """Show hands with label, estimate, interval and Grad-CAM; a slider goes from worst to best.
 
-    Parameters
-    ----------
-    run : Run
-        Whose estimates they are.
-    images : ndarray
-        (n, s, s), uint8.
-    intervals : DataFrame
-        n rows in the images' order, from `conformal.split_conformal`.
+    images: (n, s, s), uint8, in the order of the intervals from `conformal.split_conformal`.
     """
     order = worst(intervals, len(intervals))
 
@@ -48,15 +42,7 @@ def browse_errors(run: Run, images: np.ndarray, intervals: pd.DataFrame) -> widg
 def hand_with_error(run: Run, image: np.ndarray, row: pd.Series, rank: str) -> Figure:
     """Draw one hand, its label, estimate and interval, and where the network looks.
 
-    Parameters
-    ----------
-    run : Run
-    image : ndarray
-        (s, s), uint8.
-    row : Series
-        Of `conformal.split_conformal`.
-    rank : str
-        Of the size of its error.
+    image: (s, s), uint8. row: of `conformal.split_conformal`. rank: of the size of its error.
     """
     predictor = predictor_of(run)
     male = torch.tensor([float(row["male"])]) if run.config.sex_input else None
@@ -68,15 +54,15 @@ def hand_with_error(run: Run, image: np.ndarray, row: pd.Series, rank: str) -> F
     overlay(image, cam, axes[1]).set_title("Grad-CAM")
     low, high = row["low_months"], row["high_months"]
     bounded = np.isfinite(high)
-    axes[2].plot([low, high if bounded else 240], [0, 0], lw=8, color="#8A8A8A", alpha=0.5)
-    axes[2].plot(row[TRUE], 0, "D", ms=11, color="#222222")
-    axes[2].plot(row[PREDICTED], 0, "o", ms=11, color="#0072B2")
-    axes[2].annotate(f"label {number(row[TRUE])}", (row[TRUE], 0), (0, 14), ha="center",
-                     textcoords="offset points")  # fmt: skip
-    axes[2].annotate(f"estimate {number(row[PREDICTED])}", (row[PREDICTED], 0), (0, -24),
-                     ha="center", textcoords="offset points", color="#0072B2")  # fmt: skip
+    label, estimate = row[TRUE], row[PREDICTED]
+    axes[2].plot([low, high if bounded else 240], [0, 0], lw=8, color=GREY, alpha=0.5)
+    axes[2].plot(label, 0, "D", ms=11, color=BLACK)
+    axes[2].plot(estimate, 0, "o", ms=11, color=BLUE)
+    write_beside(axes[2], f"label {number(label)}", (label, 0), (0, 14), ha="center")
+    style = {"ha": "center", "color": BLUE}
+    write_beside(axes[2], f"estimate {number(estimate)}", (estimate, 0), (0, -24), **style)
     span = f"interval {number(low, 0)} to {number(high, 0)}" if bounded else "no finite interval"
-    error = signed(row[PREDICTED] - row[TRUE])
+    error = signed(estimate - label)
     axes[2].set_title(f"error {error} months, {rank}\n{span} months", loc="left")
     axes[2].set(xlim=(-20, 260), ylim=(-1, 1), yticks=[], xlabel="Bone age (months)")
     axes[2].spines["left"].set_visible(False)

@@ -22,14 +22,7 @@ def browse(
     """Return the plane with a slider that walks over its points and shows the hand of each.
 
     The points are walked through from left to right, so that neighbours on the slider are
-    neighbours on the plane.
-
-    Parameters
-    ----------
-    hands : DataFrame
-        n rows: `id`, `age_months`, `male`.
-    images : ndarray
-        (n, s, s), uint8, in the rows' order.
+    neighbours on the plane. images: (n, s, s), uint8, in the order of the hands.
     """
     slider = widgets.IntSlider(value=0, min=0, max=max(len(hands) - 1, 0), description="Point")
     colouring = widgets.Dropdown(options=COLOURINGS, description="Colour by")

@@ -17,14 +17,7 @@ SEXES = {"all": (False, True), "girls": (False,), "boys": (True,)}
 
 
 def browse(labels: pd.DataFrame, data_folder: Path) -> widgets.Widget | Image:
-    """Show one hand at a time, from the youngest to the oldest of an age range and sex.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        id, age_months, male, path.
-    data_folder : Path
-    """
+    """Show one hand at a time, from the youngest to the oldest of an age range and sex."""
     ordered = labels.sort_values(["age_months", "id"])
     oldest = int(np.ceil(labels["age_months"].max()))
     sex = widgets.ToggleButtons(options=list(SEXES), style={"button_width": "5em"})

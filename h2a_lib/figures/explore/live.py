@@ -26,19 +26,8 @@ def interact(
 ) -> widgets.Widget | Image:
     """Return controls with a picture that is redrawn as they are moved.
 
-    Parameters
-    ----------
-    draw : callable
-        From one keyword argument for each control, its value, to a figure.
-    alt : str
-        What the picture shows, for whoever cannot see it.
-    **controls : Widget
-        By the names of the arguments; each has a value.
-
-    Returns
-    -------
-    Widget or Image
-        In a batch run: the picture for the controls' first values.
+    `draw` takes the value of each control by its name and returns a figure. A batch run has the
+    picture for the controls' first values alone.
     """
 
     def png() -> bytes:

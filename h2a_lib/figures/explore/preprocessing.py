@@ -26,13 +26,7 @@ from h2a_lib.figures.style import BLUE
 def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> widgets.Widget | Image:
     """Show one of some hands, preprocessed as chosen, and the histogram of its pixels.
 
-    Parameters
-    ----------
-    hands : DataFrame
-        id, path, age_months, male; together they are the batch of batch normalisation.
-    data_folder : Path
-    size_px : int
-        Side of the square.
+    The hands together are the batch of batch normalisation.
     """
     pictures = [decode.read(data_folder / path) for path in hands["path"]]
     titles = list(map(age_and_sex, hands["age_months"], hands["male"]))

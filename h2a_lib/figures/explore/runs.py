@@ -23,7 +23,7 @@ def curves(comparison: Comparison) -> widgets.Widget | Image:
         description="experiments",
     )
     return interact(
-        selected_curves(comparison),
+        lambda experiments: selected_curves(comparison, experiments),
         "Learning curves of the chosen experiments: error over epochs, solid on the selection "
         "hands, dotted in training.",
         experiments=control,

@@ -13,15 +13,7 @@ from h2a_lib.figures.style import BLACK, BLUE, VERMILLION, WIDE
 
 
 def thresholds(predictions: pd.DataFrame, threshold: float) -> widgets.Widget | Image:
-    """Return a slider of the threshold, with the ROC curve and the confusion matrix it gives.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        `male`, `male_probability`.
-    threshold : float
-        Where the slider begins.
-    """
+    """Return a slider of the threshold, with the ROC curve and the confusion matrix it gives."""
     slider = widgets.FloatSlider(
         value=round(threshold, 2), min=0, max=1, step=0.01, description="Threshold"
     )
