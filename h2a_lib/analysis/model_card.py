@@ -9,7 +9,7 @@ from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.calibration import Calibration
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.statistics import conformal, roc
-from h2a_lib.analysis.statistics.bootstrap import FEW, number
+from h2a_lib.analysis.statistics.bootstrap import FEW, number, share_interval
 from h2a_lib.study.runs import Run
 
 # As `h2a_lib.data.images.adjust_contrast` does it.
@@ -110,7 +110,7 @@ def model_card(
     terms : str
         On which terms the data were had.
     external : DataFrame, optional
-        Predictions of hands of another source, with their labels.
+        Predictions of external hands, with their labels.
     external_source : str
         What these hands are, in a sentence.
     """
@@ -160,7 +160,7 @@ def model_card(
         evaluated.append(("external", external))
     for split, hands in evaluated:
         if split == "external" and external_source:
-            parts += ["## Images from another source", external_source]
+            parts += ["## External images", external_source]
         if config.estimates_age:
             parts += _age_part(str(split), hands, selection)
         if config.estimates_sex:
@@ -184,11 +184,10 @@ def _age_part(split: str, hands: pd.DataFrame, selection: pd.DataFrame) -> list[
         f"Few: n below {FEW}; the interval is unreliable.",
     ]
     if split in ("validation", "external"):
-        inside = conformal.coverage(conformal.split_conformal(selection, hands)).iloc[-1]
+        covered = conformal.split_conformal(selection, hands)["covered"]
         lines.append(
             f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
-            f" hands, contained {inside['coverage'] * 100:.1f} % of the labels"
-            f" (n = {inside['n']:,})."
+            f" hands, contained {share_interval(covered).text('%', scale=100)} of the labels."
         )
     return lines
 

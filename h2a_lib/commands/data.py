@@ -37,7 +37,7 @@ def phantom(
         bool, typer.Option("--growth-chart", help="Draw the growth chart instead.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Replace an earlier set of phantoms.")
+        bool, typer.Option("--again", help="Replace what an earlier call has written.")
     ] = False,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
@@ -47,6 +47,8 @@ def phantom(
     if growth_chart:
         file = out or Path("growth-chart.png")
         check_suffix("--out", file, ".png")
+        if file.exists() and not again:
+            raise UserError(f"{file} exists: replace it with --again, or name another with --out")
         chart.growth_chart(file)
         typer.echo(short(file))
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from h2a_lib.commands.shared import check_suffix, open_run, short
+from h2a_lib.commands.shared import AgeUnitOption, ColumnsOption, check_suffix, open_run, short
 from h2a_lib.errors import UserError, require_file
 from h2a_lib.files import write_atomically
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from h2a_lib.analysis.prediction import Prediction, Predictions
+    from h2a_lib.data.labels import TableFormat
     from h2a_lib.study.runs import Run
 
 MAX_EXPLAINED = 24
@@ -50,6 +51,8 @@ def command(
     labels: Annotated[
         Path | None, typer.Option(help="A CSV with id, bone age and sex, to score the estimates.")
     ] = None,
+    columns: ColumnsOption = "",
+    age_unit: AgeUnitOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per file.")] = False,
     explain: Annotated[
@@ -60,6 +63,7 @@ def command(
     import json
 
     from h2a_lib.analysis.prediction import NOTICE, predict_files, score
+    from h2a_lib.data.labels import TableFormat
 
     if as_json and as_csv:
         raise UserError("choose one of --json and --csv")
@@ -68,7 +72,7 @@ def command(
         if not explain.parent.is_dir():
             raise UserError(f"--explain {explain}: the folder {explain.parent} does not exist")
     loaded = open_run(run or (SEX_GIVEN if sex else IMAGE_ALONE))
-    known = _read_labels(labels)
+    known = _read_labels(labels, TableFormat.parse(columns, age_unit))
     if sex is Sex.labels and known is None:
         raise UserError("--sex labels: name the label table with --labels")
     male: bool | Mapping[str, bool] | None = None if sex is None else sex is Sex.male
@@ -90,14 +94,14 @@ def command(
     raise typer.Exit(predictions.exit_code)
 
 
-def _read_labels(table: Path | None) -> "pd.DataFrame | None":
+def _read_labels(table: Path | None, form: "TableFormat") -> "pd.DataFrame | None":
     """Return age_months and male by id."""
     from h2a_lib.data.labels import read_labels
 
     if table is None:
         return None
     require_file(table, "--labels names a CSV with id, bone age and sex")
-    return read_labels(table).set_index("id")
+    return read_labels(table, form).set_index("id")
 
 
 def draw_explanation(

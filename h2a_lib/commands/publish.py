@@ -149,6 +149,6 @@ def _answers(folder: Path) -> Iterator[str]:
     for question in ("age", "sex", "clusters"):
         if (file := folder / "variables" / f"{question}.yml").is_file():
             values = read_yaml(file)
-            names = ("answer", "told_sentence", "with_sex_input_sentence")
+            names = ("answer", "sex_input_sentence", "with_sex_input_sentence")
             yield from (values[name] for name in names if name in values)
             yield ""

@@ -103,7 +103,7 @@ class TableFormat:
 AS_HEADED = TableFormat()
 
 
-def read_labels(table: Path) -> pd.DataFrame:
+def read_labels(table: Path, form: TableFormat = AS_HEADED) -> pd.DataFrame:
     """Read a label table: CSV (comma, semicolon or tab), or Excel, as the test ages are published.
 
     Returns
@@ -117,7 +117,7 @@ def read_labels(table: Path) -> pd.DataFrame:
         With every problem of the table: a missing column, an id that is empty or occurs twice,
         an age that is no number or outside 0-240 months, a sex that is neither.
     """
-    labels, problems, _ = parse(table, str(table))
+    labels, problems, _ = parse(table, str(table), form)
     if problems:
         raise DataError(problems)
     return labels

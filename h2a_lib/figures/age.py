@@ -118,7 +118,7 @@ def gap(table: pd.DataFrame) -> Drawing:
 def external(
     frame: pd.DataFrame | None, validation: pd.DataFrame, nominal: float
 ) -> Drawing | None:
-    """Draw estimates and errors on images of another source; None where there are none.
+    """Draw estimates and errors on external images; None where there are none.
 
     `frame` is from `external.predict_external`, `validation` holds the predictions of the study's
     own validation hands, and `nominal` is the coverage that the intervals promise.
@@ -133,7 +133,7 @@ def external(
         figure,
         "age_external",
         alt=f"Estimated against labelled bone age on external images; errors by age. {sentence}",
-        caption=f"Images from another source, n = {len(frame):,}; left: estimated against labelled "
+        caption=f"External images, n = {len(frame):,}; left: estimated against labelled "
         f"age; right: error by age and sex{density.key(len(frame))}",
         finding=sentence,
     )

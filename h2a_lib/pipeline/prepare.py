@@ -73,7 +73,7 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
 
 
 def _inspect_external(study: Study, progress: bool) -> sources.Inspection | None:
-    """Verify the radiographs of another source."""
+    """Verify the external radiographs."""
     if study.external_folder is None:
         return None
     cache = study.cache_root / "external"
@@ -83,7 +83,7 @@ def _inspect_external(study: Study, progress: bool) -> sources.Inspection | None
 
 
 def _check_disjoint(inspection: sources.Inspection, external: sources.Inspection) -> None:
-    """Refuse an image of the study among those of another source."""
+    """Refuse an image of the study among the external ones."""
     own = dict(zip(inspection.files["pixels"], inspection.files["path"], strict=True))
     for pixels, path in zip(external.files["pixels"], external.files["path"], strict=True):
         if pixels in own:

@@ -289,7 +289,7 @@ class Profile(Strict):
     phantoms: Phantoms | None = None
     data: Path | None = None
     external: Path | None = None
-    """Radiographs of another source, on which the answers are evaluated and nothing is chosen."""
+    """External radiographs, on which the answers are evaluated and nothing is chosen."""
     experiments: list[str] | Literal["all"]
     seeds: Count = 1
     """Runs of each experiment, with seeds 0, 1, …"""

@@ -73,7 +73,7 @@ class Study:
 
     @property
     def external_folder(self) -> Path | None:
-        """Radiographs of another source, if the profile names them and they are here."""
+        """External radiographs, if the profile names them and they are here."""
         folder = self.profile.external
         # Other data than the profile's own may be of that very source.
         if folder is None or self.name != self.profile_name:
@@ -82,7 +82,7 @@ class Study:
 
     @property
     def external_file(self) -> Path:
-        """The same as `labels_file`, of the radiographs of another source."""
+        """The same as `labels_file`, of the external radiographs."""
         return self.results_folder / "external.csv"
 
     @property

@@ -275,12 +275,12 @@ def test_what_sex_input_adds_is_reported_and_shown():
     better = (frame["predicted_age_months"] + frame["age_months"]) / 2
     with_sex_input = frame.assign(predicted_age_months=better)
     ways = age_report.options(frame, frame, frame, [frame], with_sex_input)
-    sentence = age_report.sex_input_variables(with_sex_input, ways)["told_sentence"]
+    sentence = age_report.sex_input_variables(with_sex_input, ways)["sex_input_sentence"]
     begin = "A network with sex input has an error of"
     assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}. ")
     assert "Sex input lowers the MAE by" in sentence
     values = age_report.sex_input_variables(with_sex_input, ways, "epochs 24 instead of 40")
-    assert "Sex input, with epochs 24 instead of 40, lowers" in values["told_sentence"]
+    assert "Sex input, with epochs 24 instead of 40, lowers" in values["sex_input_sentence"]
     assert age_report.sex_input_variables(None, ways) == {}
     assert numbers_of(frame)["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(frame, frame, "x", "phantom", ("y", with_sex_input))

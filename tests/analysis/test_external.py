@@ -1,4 +1,4 @@
-"""Hands of another source are evaluated, choose nothing, and are none of the study's own."""
+"""External hands are evaluated, choose nothing, and are none of the study's own."""
 
 import csv
 import shutil
@@ -24,7 +24,7 @@ PLANTED_BIAS_MONTHS = 20
 
 @pytest.fixture
 def study(tmp_path):
-    """Return a study whose profile names a folder of another source, which is not there yet."""
+    """Return a study whose profile names a folder of external hands, which is not there yet."""
     sheet = yaml.safe_load((ROOT / "study.yaml").read_text())
     profile = sheet["profiles"]["smoke"]
     del profile["phantoms"]
@@ -37,7 +37,7 @@ def study(tmp_path):
 
 
 def put_elsewhere(study, hands, shift: float = 0.0) -> None:
-    """Write hands to the folder of the other source, their labels shifted by some months."""
+    """Write hands to that folder, their labels shifted by some months."""
     folder = study.root / "elsewhere"
     (folder / "images").mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="") as file:

@@ -214,6 +214,16 @@ def test_a_set_of_phantoms_is_drawn_anew_only_on_request(tmp_path):
     assert len(list((tmp_path / "hands" / "boneage-training-dataset").iterdir())) == 1
 
 
+def test_a_growth_chart_replaces_a_file_only_on_request(tmp_path):
+    chart = tmp_path / "chart.png"
+    chart.write_bytes(b"a photograph")
+    words = ("data", "phantom", "--growth-chart", "--out", "chart.png")
+    refused = h2a(*words, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "chart.png exists: replace it with --again" in refused.stderr
+    assert chart.read_bytes() == b"a photograph"
+
+
 def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
     hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(3)])
     table = hands / "boneage-training-dataset.csv"

@@ -122,6 +122,24 @@ def test_predictions_name_the_terms_and_are_scored_by_labels(released, files):
     assert "AUC for sex" in done.output
 
 
+def test_labels_with_headings_of_ones_own_score_alike(released, files, tmp_path):
+    words = ["predict", str(files), "--run", str(released.folder), "--labels"]
+    plain = CliRunner().invoke(cli.app, [*words, str(files / "labels.csv")])
+    with (files / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = tmp_path / "own.csv"
+    with own.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Patient", "Alter", "Gender"])
+        for r in rows:
+            writer.writerow([r["id"], float(r["boneage"]) / 12, "FM"[r["male"] == "True"]])
+    columns = "id=Patient,age_months=Alter,sex=Gender"
+    options = ["--columns", columns, "--age-unit", "years"]
+    named = CliRunner().invoke(cli.app, [*words, str(own), *options])
+    assert named.output.count("Scored by the labels of 39") == 1
+    assert named.output == plain.output
+
+
 def test_a_table_that_does_not_fit_loses_no_estimate(released, files, tmp_path):
     (tmp_path / "labels.csv").write_text("id,boneage,male\nnobody,120,True\n")
     words = ["predict", str(files), "--run", str(released.folder), "--labels"]

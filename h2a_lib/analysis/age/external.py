@@ -1,4 +1,4 @@
-"""Question 1 on images of another source: does the error carry over?
+"""Question 1 on external images: does the error carry over?
 
 The profile names the folder (`external` in study.yaml). Nothing is chosen by these hands.
 """
@@ -40,10 +40,10 @@ def predict_external(study: Study, run: Run, nominal: float) -> pd.DataFrame | N
 
 
 def sentence(frame: pd.DataFrame, validation: pd.DataFrame, nominal: float) -> str:
-    """State error, bias and coverage on the other source, beside those of the validation hands."""
+    """State error, bias and coverage on external images, beside those of the validation hands."""
     measured, own = errors.metrics(frame), errors.metrics(validation)
     text = (
-        f"On images from another source the error is {measured['mae'].text('months')} and the bias "
+        f"On external images the error is {measured['mae'].text('months')} and the bias "
         f"{measured['bias'].text('months')}; on the study's own validation hands they are "
         f"{own['mae'].text('months')} and {own['bias'].text('months')}."
     )
@@ -56,7 +56,7 @@ def sentence(frame: pd.DataFrame, validation: pd.DataFrame, nominal: float) -> s
 def variables(
     frame: pd.DataFrame | None, validation: pd.DataFrame, nominal: float
 ) -> dict[str, str]:
-    """Return what the slide prints; nothing where there is no other source."""
+    """Return what the slide prints; nothing where there are no external images."""
     if frame is None:
         return {}
     error, own = errors.error(frame).value, errors.error(validation).value

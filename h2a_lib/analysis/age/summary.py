@@ -281,7 +281,7 @@ def sex_input_variables(
     what = f"Sex input, with {differences}," if differences else "Sex input"
     change = _option_sentence(what, ways.set_index("option").loc[WITH_SEX_INPUT])
     error = age.error(predictions).text("months")
-    return {"told_sentence": f"A network with sex input has an error of {error}. {change}"}
+    return {"sex_input_sentence": f"A network with sex input has an error of {error}. {change}"}
 
 
 def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:

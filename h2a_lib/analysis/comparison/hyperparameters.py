@@ -20,7 +20,7 @@ SETTINGS = {
     "schedule": "learning-rate schedule",
     "optimizer": "optimiser",
     "lr": "learning rate",
-    "weight_decay": "weight decay (L2)",
+    "weight_decay": "weight decay",
     "pixel_norm": "pixel normalisation",
     "geometry": "geometry",
     "contrast": "contrast",

@@ -88,7 +88,7 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "schedule": _schedule,
     "optimizer": lambda value: {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[value["name"]],
     "lr": lambda value: f"rate {value:g}",
-    "weight_decay": lambda value: f"L2 {value:g}" if value else "no L2",
+    "weight_decay": lambda value: f"weight decay {value:g}" if value else "no weight decay",
     "pixel_norm": lambda value: f"pixels normalised by {value}",
     "geometry": lambda value: {"center_crop": "centre crop", "pad": "padded"}.get(
         value, "squashed"

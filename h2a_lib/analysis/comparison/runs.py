@@ -30,7 +30,7 @@ from h2a_lib.study.runs import Run
 # Settings that trade bias for variance, in words.
 TRADES = {
     "network": "depth",
-    "weight_decay": "L2",
+    "weight_decay": "weight decay",
     "train_fraction": "share of the data",
     "augment": "augmentation",
 }
