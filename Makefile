@@ -5,6 +5,9 @@ UV := 0.13.9
 # The system's certificates, as git uses them: uv's own know no company's or laboratory's proxy.
 INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 
+# Where nothing may be written beside a module, each process would compile all of torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help env report lab deck test test-gpu lint lock licences clean
 

@@ -41,19 +41,20 @@ def phantom(
     ] = False,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
-    from h2a_lib import phantoms
-    from h2a_lib.figures import growth_chart as chart
-
     if growth_chart:
         file = out or Path("growth-chart.png")
         check_suffix("--out", file, ".png")
         if file.exists() and not again:
             raise UserError(f"{file} exists: replace it with --again, or name another with --out")
+        from h2a_lib.figures import growth_chart as chart
+
         chart.growth_chart(file)
         typer.echo(short(file))
         return
     if out is None:
         raise UserError("name the folder to create with --out, or ask for the --growth-chart")
+    from h2a_lib import phantoms
+
     phantoms.write(
         out,
         n,

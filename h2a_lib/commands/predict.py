@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from h2a_lib.analysis.prediction import Prediction, Predictions
-    from h2a_lib.data.labels import TableFormat
     from h2a_lib.study.runs import Run
 
 MAX_EXPLAINED = 24
@@ -60,21 +59,22 @@ def command(
     ] = None,
 ) -> None:
     """Estimate bone age with an interval and sex with a probability. Not for diagnosis."""
-    import json
-
-    from h2a_lib.analysis.prediction import NOTICE, predict_files, score
-    from h2a_lib.data.labels import TableFormat
-
     if as_json and as_csv:
         raise UserError("choose one of --json and --csv")
     if explain is not None:
         check_suffix("--explain", explain, ".png")
         if not explain.parent.is_dir():
             raise UserError(f"--explain {explain}: the folder {explain.parent} does not exist")
-    loaded = open_run(run or (SEX_GIVEN if sex else IMAGE_ALONE))
-    known = _read_labels(labels, TableFormat.parse(columns, age_unit))
-    if sex is Sex.labels and known is None:
+    if sex is Sex.labels and labels is None:
         raise UserError("--sex labels: name the label table with --labels")
+    # Whatever takes seconds to import comes after what a slip is told.
+    known = _read_labels(labels, columns, age_unit)
+    loaded = open_run(run or (SEX_GIVEN if sex else IMAGE_ALONE))
+
+    import json
+
+    from h2a_lib.analysis.prediction import NOTICE, predict_files, score
+
     male: bool | Mapping[str, bool] | None = None if sex is None else sex is Sex.male
     if sex is Sex.labels and known is not None:
         male = known["male"].to_dict()
@@ -94,14 +94,14 @@ def command(
     raise typer.Exit(predictions.exit_code)
 
 
-def _read_labels(table: Path | None, form: "TableFormat") -> "pd.DataFrame | None":
+def _read_labels(table: Path | None, columns: str, age_unit: str | None) -> "pd.DataFrame | None":
     """Return age_months and male by id."""
-    from h2a_lib.data.labels import read_labels
-
     if table is None:
         return None
     require_file(table, "--labels names a CSV with id, bone age and sex")
-    return read_labels(table, form).set_index("id")
+    from h2a_lib.data.labels import TableFormat, read_labels
+
+    return read_labels(table, TableFormat.parse(columns, age_unit)).set_index("id")
 
 
 def draw_explanation(
