@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,14 @@ REVEAL = (
     *("width", "height", "margin", "center", "hash", "navigation-mode", "transition"),
     *("background-transition", "controls", "controls-layout", "progress"),
 )
+# How Quarto, its filters, Pandoc and Typst begin what they say; Typst's first goes on a line.
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+SAID = {
+    "error": re.compile(r"^(?:\[typst\].*\.{3})?(?:ERROR|FATAL|error)\b:? *(?:error: )?(.+)", re.M),
+    "warning": re.compile(
+        r"^(?:\[typst\].*\.{3})?(?:WARN(?:ING)?|\[WARNING\]|warning):? *(.+)", re.M
+    ),
+}
 
 
 def choose_renderer(name: str) -> str:
@@ -51,31 +60,54 @@ def render_with_pandoc(project: Path, folder: Path) -> None:
 
 
 def render_with_quarto(project: Path, folder: Path) -> None:
-    """Render the project, as staged, with Quarto; its log is kept where it fails.
+    """Render the project, as staged, with Quarto.
 
     Raises
     ------
     UserError
-        If Quarto fails, with the end of its log. (`--quiet` would hide even errors.)
+        If Quarto fails, or reports an error of a filter, at which it goes on. (`--quiet` would
+        hide even errors.)
     """
     # An output folder inside the project, since Quarto moves what it rendered within one disk.
     with tempfile.TemporaryDirectory(dir=project, prefix="_output-") as temporary:
-        done = subprocess.run(
-            ["quarto", "render", str(project), "--output-dir", Path(temporary).name],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"NO_COLOR": "1"},
-        )
-        report = (done.stdout + done.stderr).strip()
-        if done.returncode:
-            raise UserError("quarto could not render the deck:\n" + report[-4000:])
-        for line in report.splitlines():
-            if line.startswith("WARN"):
-                log.warning("quarto: %s", line)
+        try:
+            done = subprocess.run(
+                ["quarto", "render", str(project), "--output-dir", Path(temporary).name],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+                env=os.environ | {"NO_COLOR": "1"},
+            )
+        finally:
+            # Quarto moves a document away when all its formats are done.
+            for name in DOCUMENTS:
+                (project / f"{name}.html").unlink(missing_ok=True)
+                (project / f"{name}.pdf").unlink(missing_ok=True)
+        # Errors and warnings of a filter are in colour all the same.
+        report = COLOUR.sub("", done.stdout)
+        if done.returncode or SAID["error"].search(report):
+            again = f"`quarto render {project}` says more"
+            raise UserError(f"quarto could not render {_failure(report)} ({again})")
+        for warning in SAID["warning"].findall(report):
+            log.warning("quarto: %s", warning)
         for name in DOCUMENTS:
             for suffix in (".html", ".pdf"):
                 shutil.move(Path(temporary) / f"{name}{suffix}", folder / f"{name}{suffix}")
+
+
+def _failure(report: str) -> str:
+    """Say in one line what Quarto could not render, and why: its first error, and where that is."""
+    if error := SAID["error"].search(report):
+        before, what, after = report[: error.end()], error[1], report[error.end() :]
+    else:
+        # It ends with a warning that there was an error, after the error.
+        lines = [line for line in report.splitlines() if line.strip() and "WARN" not in line]
+        before, what, after = report, lines[-1] if lines else "it did not say why", ""
+    documents = re.findall(r"^\[\d+/\d+\] (\S+)", before, re.M)
+    where = re.match(r"\s*┌─ (\S+)", after)
+    return f"{(documents or ['the report'])[-1]}: {what}{f', {where[1]}' if where else ''}"
 
 
 RENDERERS: dict[str, Callable[[Path, Path], None]] = {

@@ -166,8 +166,16 @@ local function number(div)
   if not div.classes:includes("number") then
     return nil
   end
-  local group, key = stringify(div):match("{{<%s*var%s+([%w_]+)%.([%w_]+)%s*>}}")
-  local text = staged.variables[group] and staged.variables[group][key] or "–"
+  -- To Pandoc a shortcode is words; Quarto has read it already, and keeps them in a span.
+  local said = stringify(div)
+  div:walk({
+    Span = function(span)
+      said = said .. (span.attributes["data-raw"] or "")
+    end,
+  })
+  local group, key = said:match("{{<%s*var%s+([%w_]+)%.([%w_]+)%s*>}}")
+  local text = staged.variables[group] and staged.variables[group][key]
+  assert(text, "no variable of the study in a div of class number: " .. said)
   local value, interval = text:match("^(.-) (%b())$")
   local function block(class, words)
     return pandoc.Div({ pandoc.Para({ pandoc.Str(words) }) }, pandoc.Attr("", { class }))

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from report_results import MADE_FROM
+from report_results import INTERVAL, MADE_FROM
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
@@ -151,6 +151,24 @@ def test_a_variable_that_looks_like_markdown_is_plain_text_to_quarto(project, st
         "--wrap=none",
     )
     assert message.strip() == hard
+
+
+@pytest.mark.parametrize(
+    "shortcode",
+    [
+        "{{< var runs.best_mae >}}",
+        '[[]{data-raw="var"} []{data-raw="runs.best_mae"}]{data-raw="{{< var runs.best_mae >}}"}',
+    ],
+    ids=["as Pandoc reads it", "as Quarto hands it to the filters"],
+)
+def test_a_large_number_is_the_value_of_its_variable(project, study, shortcode):
+    stage(study / "results", project)
+    (project / "one.md").write_text(f"::: number\n{shortcode}\n:::\n")
+    message = run_pandoc(
+        project, "one.md", "--lua-filter=filters/content.lua", "--to=plain", "--wrap=none"
+    )
+    value, interval = message.replace("\N{NO-BREAK SPACE}", " ").split("\n\n")
+    assert f"{value} ({interval.strip()})" == INTERVAL
 
 
 def test_a_radiograph_gives_its_ground_to_the_slide_and_a_plot_does_not(project, study):

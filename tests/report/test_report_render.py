@@ -1,5 +1,6 @@
 """What comes out, through Pandoc and Typst; and through Quarto where it is installed."""
 
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -22,6 +23,7 @@ from report_results import (
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
 from h2a_lib.report.output import check_article, check_deck, count_pages
+from h2a_lib.report.renderers import render_with_quarto
 
 
 @pytest.fixture(scope="session")
@@ -343,6 +345,90 @@ def test_quarto_where_it_is_not_installed_is_refused(project, study, tmp_path, m
         render(study / "results", project, tmp_path / "out", study, "quarto")
 
 
+TYPST_FAILED = """[1/2] slides.qmd
+[typst]: Compiling slides.typ to slides.pdf...DONE
+
+[2/2] paper.qmd
+[typst]: Compiling paper.typ to paper.pdf...error: error: unclosed delimiter
+    ┌─ report/paper.typ:656:14
+    │
+656 │ #let broken = (
+
+ERROR: error: error: unclosed delimiter
+ERROR: Typst compilation failed
+"""
+FILTER_FAILED = """[1/2] slides.qmd
+\x1b[31mERROR (filters/content.lua:288) table x has no column y
+\x1b[39m[typst]: Compiling slides.typ to slides.pdf...DONE
+
+[2/2] paper.qmd
+[typst]: Compiling paper.typ to paper.pdf...DONE
+"""
+NO_BIBLIOGRAPHY = """[1/2] slides.qmd
+File nothing.bib not found in resource path
+WARN: Error encountered when rendering files
+"""
+WARNED = """[1/2] slides.qmd
+\x1b[33mWARNING (filters/content.lua:3) odd
+\x1b[39m[WARNING] Citeproc: citation nobody not found
+[typst]: Compiling slides.typ to slides.pdf...warning: unknown font family: nonesuch
+DONE
+"""
+
+
+@pytest.fixture
+def quarto_that(tmp_path, monkeypatch):
+    """A command `quarto` that says this, ends so and leaves the article's HTML in the project."""
+
+    def make(log, code):
+        (tmp_path / "log").write_text(log, encoding="utf-8")
+        command = tmp_path / "bin" / "quarto"
+        command.parent.mkdir()
+        # What it renders goes to `--output-dir`, inside the project.
+        command.write_text(
+            f'#!/bin/sh\ncat "{tmp_path}/log"\ntouch "$2/paper.html"\n'
+            f'cd "$2/$4" && touch slides.html slides.pdf paper.html paper.pdf\nexit {code}\n'
+        )
+        command.chmod(0o755)
+        monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+        return tmp_path / "project", tmp_path / "out"
+
+    (tmp_path / "project").mkdir()
+    (tmp_path / "out").mkdir()
+    return make
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "message"),
+    [
+        (TYPST_FAILED, 1, "paper.qmd: unclosed delimiter, report/paper.typ:656:14"),
+        (FILTER_FAILED, 0, "slides.qmd: (filters/content.lua:288) table x has no column y"),
+        (NO_BIBLIOGRAPHY, 1, "slides.qmd: File nothing.bib not found in resource path"),
+        ("", 1, "the report: it did not say why"),
+    ],
+    ids=["typst", "filter", "bibliography", "silent"],
+)
+def test_quarto_that_fails_is_one_line_and_leaves_nothing(quarto_that, log, code, message):
+    project, folder = quarto_that(log, code)
+    with pytest.raises(UserError) as refused:
+        render_with_quarto(project, folder)
+    again = f"`quarto render {project}` says more"
+    assert str(refused.value) == f"quarto could not render {message} ({again})"
+    assert not list(project.iterdir())
+    assert not list(folder.iterdir())
+
+
+def test_what_quarto_warns_of_is_said(quarto_that, caplog):
+    project, folder = quarto_that(WARNED, 0)
+    render_with_quarto(project, folder)
+    assert [record.getMessage() for record in caplog.records] == [
+        "quarto: (filters/content.lua:3) odd",
+        "quarto: Citeproc: citation nobody not found",
+        "quarto: unknown font family: nonesuch",
+    ]
+    assert len(list(folder.iterdir())) == 4
+
+
 def test_quarto_and_pandoc_give_the_same_deck(quarto_rendered, deck, pdf):
     theirs = Deck(quarto_rendered.html.read_text(encoding="utf-8"))
     assert [words(t) for t in theirs.titles] == [words(t) for t in deck.titles]
@@ -366,5 +452,5 @@ def test_quarto_and_pandoc_give_the_same_article(quarto_rendered, rendered):
 
 def test_nothing_staged_is_committed():
     ignored = (REPORT / ".gitignore").read_text(encoding="utf-8")
-    for name in ("_staged.json", "_variables.yml", "figures/", "fonts/", "_output/"):
+    for name in ("_staged.json", "_variables.yml", "figures/", "fonts/", "_output/", "*.html"):
         assert f"/{name}" in ignored
