@@ -26,9 +26,9 @@ REVEAL = (
     *("width", "height", "margin", "center", "hash", "navigation-mode", "transition"),
     *("background-transition", "controls", "controls-layout", "progress"),
 )
-# How Quarto, its filters, Pandoc and Typst begin what they say; Typst's first goes on a line.
+# How a message of Quarto, its filters, Pandoc or Typst begins; the first of Typst ends another line.
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
-SAID = {
+MESSAGES = {
     "error": re.compile(r"^(?:\[typst\].*\.{3})?(?:ERROR|FATAL|error)\b:? *(?:error: )?(.+)", re.M),
     "warning": re.compile(
         r"^(?:\[typst\].*\.{3})?(?:WARN(?:ING)?|\[WARNING\]|warning):? *(.+)", re.M
@@ -87,10 +87,10 @@ def render_with_quarto(project: Path, folder: Path) -> None:
                 (project / f"{name}.pdf").unlink(missing_ok=True)
         # Errors and warnings of a filter are in colour all the same.
         report = COLOUR.sub("", done.stdout)
-        if done.returncode or SAID["error"].search(report):
+        if done.returncode or MESSAGES["error"].search(report):
             again = f"`quarto render {project}` says more"
             raise UserError(f"quarto could not render {_failure(report)} ({again})")
-        for warning in SAID["warning"].findall(report):
+        for warning in MESSAGES["warning"].findall(report):
             log.warning("quarto: %s", warning)
         for name in DOCUMENTS:
             for suffix in (".html", ".pdf"):
@@ -99,7 +99,7 @@ def render_with_quarto(project: Path, folder: Path) -> None:
 
 def _failure(report: str) -> str:
     """Say in one line what Quarto could not render, and why: its first error, and where that is."""
-    if error := SAID["error"].search(report):
+    if error := MESSAGES["error"].search(report):
         before, what, after = report[: error.end()], error[1], report[error.end() :]
     else:
         # It ends with a warning that there was an error, after the error.

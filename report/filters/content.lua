@@ -167,15 +167,15 @@ local function number(div)
     return nil
   end
   -- To Pandoc a shortcode is words; Quarto has read it already, and keeps them in a span.
-  local said = stringify(div)
+  local raw = stringify(div)
   div:walk({
     Span = function(span)
-      said = said .. (span.attributes["data-raw"] or "")
+      raw = raw .. (span.attributes["data-raw"] or "")
     end,
   })
-  local group, key = said:match("{{<%s*var%s+([%w_]+)%.([%w_]+)%s*>}}")
+  local group, key = raw:match("{{<%s*var%s+([%w_]+)%.([%w_]+)%s*>}}")
   local text = staged.variables[group] and staged.variables[group][key]
-  assert(text, "no variable of the study in a div of class number: " .. said)
+  assert(text, "no variable of the study in a div of class number: " .. raw)
   local value, interval = text:match("^(.-) (%b())$")
   local function block(class, words)
     return pandoc.Div({ pandoc.Para({ pandoc.Str(words) }) }, pandoc.Attr("", { class }))
