@@ -26,7 +26,7 @@ REVEAL = (
     *("width", "height", "margin", "center", "hash", "navigation-mode", "transition"),
     *("background-transition", "controls", "controls-layout", "progress"),
 )
-# How a message of Quarto, its filters, Pandoc or Typst begins; the first of Typst ends another line.
+# How messages of Quarto, its filters, Pandoc and Typst begin; the first of Typst ends a line.
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 MESSAGES = {
     "error": re.compile(r"^(?:\[typst\].*\.{3})?(?:ERROR|FATAL|error)\b:? *(?:error: )?(.+)", re.M),
