@@ -16,9 +16,9 @@ NEVER += (".zip", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
 PIXELS = (".png", ".jpg", ".jpeg", ".gif")
 # Pictures of slides and of phantoms, each looked at before it was committed.
 PICTURES_IN = ("docs/images/",)
-# Each looked at, and taken as it was then. The first are averages of 30 hands or more, and the deck
-# that shows them; the others public files that decoders are tested on: flowers, ramps, a monkey.
-LOOKED_AT = {
+# Inspected one by one; another content under the same name is refused. The first are averages of 30
+# hands or more and the deck that shows them, the others public samples for the decoders' tests.
+INSPECTED = {
     "docs/decks/rsna-100px.pdf": "dee4c5c266586535",
     "results/rsna-100px/figures/mean_hands.png": "7a65a7d5134f7659",
     "results/rsna-100px/figures/saliency_age.png": "727bb1eda2d58b56",
@@ -49,7 +49,7 @@ def problem(name: str, content: bytes) -> str | None:
     content : bytes
     """
     suffix = Path(name).suffix.lower()
-    if name in LOOKED_AT and hashlib.sha256(content).hexdigest().startswith(LOOKED_AT[name]):
+    if name in INSPECTED and hashlib.sha256(content).hexdigest().startswith(INSPECTED[name]):
         return None
     if RELEASED.fullmatch(name):
         return "is too large to be shipped" if len(content) > MOST_BYTES_RELEASED else None

@@ -65,9 +65,11 @@ def command(
         check_suffix("--explain", explain, ".png")
         if not explain.parent.is_dir():
             raise UserError(f"--explain {explain}: the folder {explain.parent} does not exist")
+    if labels is None and (columns or age_unit):
+        raise UserError("--columns and --age-unit describe a label table: name it with --labels")
     if sex is Sex.labels and labels is None:
         raise UserError("--sex labels: name the label table with --labels")
-    # Whatever takes seconds to import comes after what a slip is told.
+    # Mistakes are reported before the imports that take seconds.
     known = _read_labels(labels, columns, age_unit)
     loaded = open_run(run or (SEX_GIVEN if sex else IMAGE_ALONE))
 
@@ -110,7 +112,7 @@ def draw_explanation(
     out: Path,
     male: bool | Mapping[str, bool] | None = None,
 ) -> int:
-    """Draw the first 24 hands, each beside its Grad-CAM map; return how many are shown."""
+    """Draw the first 24 hands, each beside its Grad-CAM map; return their number."""
     import numpy as np
     import torch
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from h2a_lib.data import sources
+from h2a_lib.data import layout, sources
 from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import Problem, in_order
 
@@ -170,7 +170,7 @@ def _unanswerable(labels: pd.DataFrame) -> list[str]:
 
 def _counts(labels: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for name in (one for one in sources.SETS if (labels["set"] == one).any()):
+    for name in (one for one in layout.SETS if (labels["set"] == one).any()):
         own = labels[labels["set"] == name]
         age = own["age_months"]
         row = {

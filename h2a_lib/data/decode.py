@@ -208,10 +208,9 @@ PILLOW_UNPACKS = (1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 34925, 50000)
 OPENCV_UNPACKS = (1, 5, 8, 32773, 32946)
 JPEG = 7
 COMPRESSIONS = {
-    **{6: "JPEG of TIFF 6.0", JPEG: "JPEG", 34892: "JPEG of DNG", 34925: "LZMA"},
-    **{50000: "Zstandard"},
+    **{6: "JPEG of TIFF 6.0", JPEG: "JPEG", 34892: "JPEG of DNG", 34925: "LZMA", 34887: "LERC"},
     **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
-    **{34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"},
+    **{50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"},
 }
 COLOURS = {
     **{4: "a transparency mask", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"},

@@ -91,8 +91,8 @@ def _show(dataset: "Dataset") -> np.ndarray:
     elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         grey = as_8_bit(_windowed(values, dataset), 0, 1)
     else:
-        shown = values[~padding]
-        grey = as_8_bit(values, *((shown.min(), shown.max()) if shown.size else (0, 0)))
+        exposed = values[~padding]
+        grey = as_8_bit(values, *((exposed.min(), exposed.max()) if exposed.size else (0, 0)))
     if photometric == "MONOCHROME1":
         grey = 255 - grey
     grey[padding] = 0

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
-from h2a_lib.data import pool, sources
+from h2a_lib.data import layout, pool
 from h2a_lib.data.labels import AS_HEADED, IMAGE_SUFFIXES, TableFormat
 from h2a_lib.errors import UserError, expand_user
 from h2a_lib.files import UNWRITABLE, clear_errors, write_atomically
@@ -43,7 +43,7 @@ def fetch(
     copy: bool = False,
     form: TableFormat = AS_HEADED,
     progress: bool = True,
-) -> list[sources.ImageSet]:
+) -> list[layout.ImageSet]:
     """Bring radiographs into a folder and find the image sets in it.
 
     Files that already exist with the same content are left, so an interrupted fetch resumes.
@@ -80,7 +80,7 @@ def fetch(
                 raise UserError(
                     f"{path} does not exist: name kaggle, a folder, or an archive (.zip)"
                 )
-    return sources.locate(out, form)
+    return layout.locate(out, form)[0]
 
 
 # --- archives ------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def _members(
             raise UserError(f"{archive}: unsafe path {member.filename!r}: nothing was unpacked")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(f"{archive}: {member.filename!r} is a link: nothing was unpacked")
-        if any(sources.JUNK.match(part) for part in parts):
+        if any(layout.JUNK.match(part) for part in parts):
             continue
         to = below.joinpath(*parts)
         if to in members:
@@ -244,17 +244,17 @@ def _check_space(out: Path, needed: int, what: Path | str) -> None:
 def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat, progress: bool) -> None:
     """Link (or copy) the tables and images of a folder, and unpack its archives."""
     archives = sorted(one for one in folder.glob("*") if one.is_file() and _is_archive(one))
-    sets = []
+    sets: list[layout.ImageSet] = []
     if folder != out.resolve():
         try:
-            sets = sources.locate(folder, form)
+            sets, _ = layout.locate(folder, form)
         except UserError:
             if not archives:
                 raise
     for image_set in sets:
         for one in (image_set.table, *image_set.folders):
             # Images beside their table come one by one: `out` itself is no link.
-            for part in sources.images_in(one) if one == folder else [one]:
+            for part in layout.images_in(one) if one == folder else [one]:
                 _bring(part, out / part.relative_to(folder), copy)
     for archive in archives:
         unpack(archive, out, progress=progress)

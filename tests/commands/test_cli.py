@@ -58,6 +58,7 @@ def folder_of_hands(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
         (["report", "--profile", "huge"], "unknown profile 'huge'; known: smoke, demo, rsna"),
         (["predict", "a.png", "--run", "no/such"], "no/such is not a folder"),
         (["predict", "a.png", "--run", ".", "--json", "--csv"], "choose one of --json and --csv"),
+        (["predict", "a.png", "--age-unit", "years"], "name it with --labels"),
         (["train", "Resnet18"], "'Resnet18' (did you mean 'resnet18'?); known: resnet18, resnet34"),
         (["report", "--renderer", "latex"], "unknown renderer 'latex'; known: auto, quarto"),
         (["report", "--data", "no/such/folder"], "no/such/folder is not a folder"),

@@ -9,7 +9,7 @@ import pytest
 from data_folders import picture, write_image, write_set
 from dicoms import content, dicom
 
-from h2a_lib.data import check, labels, sources
+from h2a_lib.data import check, labels, layout, sources
 from h2a_lib.data.labels import TableFormat
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_csv, write_csv
@@ -48,20 +48,20 @@ def test_a_table_that_cannot_be_read_is_named_with_its_reason(tmp_path):
     write_set(tmp_path, IDS[:2])
     (tmp_path / TABLE).write_bytes(b"id,boneage,male\n\0\0\0")
     with pytest.raises(UserError, match=rf"{TABLE}: cannot be read as a table: it holds bytes"):
-        sources.locate(tmp_path)
+        layout.locate(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["labels_latest", "labels_validated", "contest", "trainers"])
 def test_only_whole_words_name_a_set(tmp_path, name):
     write_set(tmp_path, IDS, table=f"{name}.csv", images="pictures")
-    (one,) = sources.locate(tmp_path)
+    (one,) = layout.locate(tmp_path)[0]
     assert one.name == "train"
     assert sources.inspect_table(tmp_path / f"{name}.csv").labels["set"].unique() == ["train"]
 
 
 def test_a_single_table_of_ones_own_is_the_training_table_whatever_its_name(tmp_path):
     write_set(tmp_path, IDS, table="my_test.csv", images="pictures")
-    assert [one.name for one in sources.locate(tmp_path)] == ["train"]
+    assert [one.name for one in layout.locate(tmp_path)[0]] == ["train"]
 
 
 def test_the_file_that_decided_is_named(tmp_path):
@@ -191,7 +191,7 @@ def test_a_folder_of_many_tables_is_said_in_a_short_line(tmp_path):
         shutil.copy(tmp_path / TABLE, tmp_path / f"copy-{k}.csv")
     (tmp_path / TABLE).unlink()
     with pytest.raises(UserError, match="and 72 more") as caught:
-        sources.locate(tmp_path)
+        layout.locate(tmp_path)
     assert len(str(caught.value)) < 600
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from data_folders import picture, write_image, write_set
 
-from h2a_lib.data import index, ingest, sources
+from h2a_lib.data import index, ingest, layout, sources
 from h2a_lib.errors import DataError, UserError
 
 IDS = [str(k) for k in range(100, 120)]
@@ -28,7 +28,7 @@ def problems_of(folder) -> list[str]:
 
 def test_the_rsna_layout_is_found(tmp_path):
     write_set(tmp_path, IDS)
-    assert names(sources.locate(tmp_path), tmp_path) == [
+    assert names(layout.locate(tmp_path)[0], tmp_path) == [
         ("train", "boneage-training-dataset.csv", ["boneage-training-dataset"])
     ]
 
@@ -42,7 +42,7 @@ def test_kaggles_nested_folders_are_found_and_its_test_set_without_ages_is_unlab
         images="boneage-test-dataset/boneage-test-dataset",
     )
     (tmp_path / "boneage-test-dataset.csv").write_text("Case ID,Sex\n4360,M\n4361,F\n")
-    assert [one.name for one in sources.locate(tmp_path)] == ["train", "test"]
+    assert [one.name for one in layout.locate(tmp_path)[0]] == ["train", "test"]
     inspection = sources.inspect(tmp_path)
     assert inspection.is_sound
     labels = inspection.labels.set_index("id")
@@ -67,7 +67,7 @@ def test_the_official_archives_are_found_with_validation_images_in_two_folders(t
     (test / "Bone age ground truth.csv").write_text(
         "Case ID,Ground truth bone age (months),Sex\n4360,168.93,M\n"
     )
-    assert [one.name for one in sources.locate(tmp_path)] == ["train", "validation", "test"]
+    assert [one.name for one in layout.locate(tmp_path)[0]] == ["train", "validation", "test"]
     labels = sources.inspect(tmp_path).labels.set_index("id")
     assert labels.loc["4360", ["split", "age_months", "male"]].tolist() == ["test", 168.93, True]
     # Kept apart: the split that training uses is made of the training set alone.
@@ -119,19 +119,19 @@ def test_a_folder_that_does_not_fit_says_what_was_looked_for(tmp_path, what):
     if what != "table":
         (tmp_path / "boneage-training-dataset.csv").unlink()
     with pytest.raises(UserError, match=r"looked for\n"):
-        sources.locate(tmp_path)
+        layout.locate(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="absent is not a folder"):
-        sources.locate(tmp_path / "absent")
+        layout.locate(tmp_path / "absent")
 
 
 def test_two_tables_for_one_set_are_refused_by_name(tmp_path):
     write_set(tmp_path, IDS, table="train.csv")
     shutil.copy(tmp_path / "train.csv", tmp_path / "train-copy.csv")
     with pytest.raises(UserError, match=r"several label tables for the train set: .*train-copy"):
-        sources.locate(tmp_path)
+        layout.locate(tmp_path)
 
 
 # --- inspecting them -----------------------------------------------------------------------------
@@ -299,5 +299,5 @@ def test_paths_are_relative_and_the_same_on_every_system(tmp_path):
 def test_a_link_back_to_a_folder_above_is_not_followed(tmp_path):
     write_set(tmp_path, [str(k) for k in range(100, 110)])
     (tmp_path / "boneage-training-dataset" / "loop").symlink_to(tmp_path)
-    (result,) = sources.locate(tmp_path)
+    (result,) = layout.locate(tmp_path)[0]
     assert result.folders == (tmp_path / "boneage-training-dataset",)

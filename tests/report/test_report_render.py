@@ -377,8 +377,8 @@ DONE
 
 
 @pytest.fixture
-def quarto_that(tmp_path, monkeypatch):
-    """A command `quarto` that says this, ends so and leaves the article's HTML in the project."""
+def fake_quarto(tmp_path, monkeypatch):
+    """Return a maker of a command `quarto` with a given log and exit code, which leaves a file."""
 
     def make(log, code):
         (tmp_path / "log").write_text(log, encoding="utf-8")
@@ -408,8 +408,8 @@ def quarto_that(tmp_path, monkeypatch):
     ],
     ids=["typst", "filter", "bibliography", "silent"],
 )
-def test_quarto_that_fails_is_one_line_and_leaves_nothing(quarto_that, log, code, message):
-    project, folder = quarto_that(log, code)
+def test_quarto_that_fails_is_one_line_and_leaves_nothing(fake_quarto, log, code, message):
+    project, folder = fake_quarto(log, code)
     with pytest.raises(UserError) as refused:
         render_with_quarto(project, folder)
     again = f"`quarto render {project}` says more"
@@ -418,8 +418,8 @@ def test_quarto_that_fails_is_one_line_and_leaves_nothing(quarto_that, log, code
     assert not list(folder.iterdir())
 
 
-def test_what_quarto_warns_of_is_said(quarto_that, caplog):
-    project, folder = quarto_that(WARNED, 0)
+def test_warnings_of_quarto_are_logged(fake_quarto, caplog):
+    project, folder = fake_quarto(WARNED, 0)
     render_with_quarto(project, folder)
     assert [record.getMessage() for record in caplog.records] == [
         "quarto: (filters/content.lua:3) odd",
