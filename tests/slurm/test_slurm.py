@@ -89,8 +89,15 @@ def whole(one_run, profile) -> Path:
 
 def on_slurm(folder: Path, *words: str) -> str:
     done = h2a(folder, *words, "--profile", "smoke", "--executor", "slurm")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, what_failed(folder, done.stderr)
     return done.stdout
+
+
+def what_failed(folder: Path, messages: str) -> str:
+    """Return the end of the log of each job that failed: Snakemake keeps those alone."""
+    logs = sorted((folder / ".snakemake/slurm_logs").rglob("*.log"))
+    ends = [f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs]
+    return "\n".join([*ends, *(str(job) for job in accounted()), messages[-500:]])
 
 
 def test_a_run_is_a_job_with_the_cores_memory_time_and_gpu_of_the_profile(one_run):
