@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 PACKAGE = Path(__file__).parents[1]
 # Runs steps, words messages, shares out work: none of it changes what a step makes.
 WITHOUT_EFFECT = ("pipeline/", "errors.py", "data/pool.py", "study/notebook.py")
+# Where a statement keeps those inside it.
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 
 
-class Code(NamedTuple):
+class Parsed(NamedTuple):
     """What was read of a source file."""
 
     tree: ast.Module
@@ -24,6 +26,13 @@ class Code(NamedTuple):
     """Lines of a notebook's own language: "%matplotlib inline"."""
     parameters: frozenset[str]
     """Names that a notebook's parameters cell assigns."""
+
+
+class Code(NamedTuple):
+    """What of a source file counts: the files of the library that it imports, and its digest."""
+
+    imports: frozenset[Path]
+    digest: str
 
 
 def code_digests(
@@ -39,8 +48,9 @@ def code_digests(
     for source in sources:
         for file in {source, *files_used_by(source, (*WITHOUT_EFFECT, *without))}:
             name = file.relative_to(PACKAGE.parent) if PACKAGE.parent in file.parents else file.name
-            if digest := _digest(*_read(file), frozenset(passed if file == source else ())):
-                digests[str(name)] = digest
+            code = _read(file, frozenset(passed if file == source else ()))
+            if code.digest:
+                digests[str(name)] = code.digest
     return dict(sorted(digests.items()))
 
 
@@ -54,7 +64,7 @@ def files_used_by(source: Path, without: Collection[str] = ()) -> list[Path]:
     used: set[Path] = set()
     waiting = [source]
     while waiting:
-        for file in _imports(*_read(waiting.pop())):
+        for file in _read(waiting.pop()).imports:
             name = file.relative_to(PACKAGE).as_posix()
             passed_over = any(
                 name == part or (part.endswith("/") and name.startswith(part)) for part in without
@@ -65,15 +75,20 @@ def files_used_by(source: Path, without: Collection[str] = ()) -> list[Path]:
     return sorted(used | ({source} if source.is_relative_to(PACKAGE) else set()))
 
 
-def _read(source: Path) -> tuple[str, bool]:
-    """Return the text of a source, and whether it is a notebook."""
-    return source.read_text(encoding="utf-8"), source.suffix == ".ipynb"
+def _read(source: Path, passed: frozenset[str] = frozenset()) -> Code:
+    return _code(source.read_text(encoding="utf-8"), source.suffix == ".ipynb", passed)
 
 
 @lru_cache(maxsize=1000)
-def _imports(text: str, is_notebook: bool) -> frozenset[Path]:
+def _code(text: str, is_notebook: bool, passed: frozenset[str]) -> Code:
+    """Parse a source; by its content, so that a file changed meanwhile is read anew."""
+    parsed = _parse(text, is_notebook)
+    return Code(_imports(parsed.tree), _digest(parsed, passed, is_notebook))
+
+
+def _imports(tree: ast.Module) -> frozenset[Path]:
     files: set[Path] = set()
-    for node in _walk(_parse(text, is_notebook).tree):
+    for node in _walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             files |= _files(node.module)
             for alias in node.names:
@@ -85,7 +100,7 @@ def _imports(text: str, is_notebook: bool) -> frozenset[Path]:
 
 
 def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but those below `if TYPE_CHECKING`."""
+    """Yield all statements but those below `if TYPE_CHECKING`."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -93,7 +108,8 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 continue
         yield node
-        waiting += ast.iter_child_nodes(node)
+        for block in BLOCKS:
+            waiting += getattr(node, block, ())
 
 
 @lru_cache(maxsize=1000)
@@ -112,11 +128,9 @@ def _files(module: str) -> frozenset[Path]:
     return frozenset({file, *(init for init in around if init.is_file())})
 
 
-@lru_cache(maxsize=1000)
-def _parse(text: str, is_notebook: bool) -> Code:
-    """Parse a source; by its content, so that a file changed meanwhile is read anew."""
+def _parse(text: str, is_notebook: bool) -> Parsed:
     if not is_notebook:
-        return Code(ast.parse(text), (), frozenset())
+        return Parsed(ast.parse(text), (), frozenset())
     body: list[ast.stmt] = []
     magics: list[str] = []
     parameters: set[str] = set()
@@ -129,7 +143,7 @@ def _parse(text: str, is_notebook: bool) -> Code:
         body += tree.body
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             parameters |= {name for statement in tree.body for name in _assigned(statement)}
-    return Code(ast.Module(body, []), tuple(magics), frozenset(parameters))
+    return Parsed(ast.Module(body, []), tuple(magics), frozenset(parameters))
 
 
 def _assigned(statement: ast.stmt) -> set[str]:
@@ -141,21 +155,19 @@ def _assigned(statement: ast.stmt) -> set[str]:
     return set()
 
 
-@lru_cache(maxsize=1000)
-def _digest(text: str, is_notebook: bool, passed: frozenset[str]) -> str:
+def _digest(parsed: Parsed, passed: frozenset[str], is_notebook: bool) -> str:
     """Return the hex digest of a source's code; "" if it has none."""
-    code = _parse(text, is_notebook)
-    unimportant = passed & code.parameters
+    unimportant = passed & parsed.parameters
     body = [
         statement
-        for statement in code.tree.body
+        for statement in parsed.tree.body
         if not ((names := _assigned(statement)) and names <= unimportant)
     ]
     parts: list[str] = []
     _append_tree(body, parts, keep_text=is_notebook)
-    if len(parts) == 1 and not code.magics:
+    if len(parts) == 1 and not parsed.magics:
         return ""
-    content = "\n".join([*code.magics, *parts]).encode("utf-8", "surrogatepass")
+    content = "\n".join([*parsed.magics, *parts]).encode("utf-8", "surrogatepass")
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -174,9 +186,13 @@ def _append_tree(value: Any, parts: list[str], keep_text: bool) -> None:
         parts.append(type(value).__name__)
         for name in value._fields:
             part = getattr(value, name, None)
-            if part is not None and part != []:
-                parts.append(name)
+            if part is None or (isinstance(part, list) and not part):
+                continue
+            parts.append(name)
+            if isinstance(part, list | ast.AST):
                 _append_tree(part, parts, keep_text)
+            else:
+                parts.append(repr(part))
         parts.append(")")
     else:
         parts.append(repr(value))

@@ -3,9 +3,12 @@
 import shutil
 
 import pytest
+from PIL import Image
 from report_results import copy_project, make_study
 
+from h2a_lib.phantoms.render import render as render_phantom
 from h2a_lib.report import render
+from h2a_lib.report.staging import OPENING_FILE, OPENING_HAND
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +27,20 @@ def study(full_study, tmp_path):
     return folder
 
 
+@pytest.fixture(scope="session")
+def opening(tmp_path_factory):
+    """The radiograph that opens the talk; a project that has it does not draw it anew."""
+    file = tmp_path_factory.mktemp("opening") / OPENING_FILE
+    Image.fromarray(render_phantom(**OPENING_HAND).image).save(file)
+    return file
+
+
 @pytest.fixture
-def project(tmp_path):
-    """The deck's sources, without what may be staged beside them."""
-    return copy_project(tmp_path / "report")
+def project(tmp_path, opening):
+    """The deck's sources, without what may be staged beside them but the opening."""
+    project = copy_project(tmp_path / "report")
+    shutil.copy(opening, project)
+    return project
 
 
 def render_with(renderer, study, folder):

@@ -50,11 +50,11 @@ def producers():
 
 @cache
 def names_said(text):
-    """Patterns of all string literals of some Python, what an f-string fills in left open."""
-    patterns = set()
+    """All string literals of some Python, and a pattern of each f-string, its fields left open."""
+    literals, patterns = set(), set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            patterns.add(re.escape(node.value))
+            literals.add(node.value)
         elif isinstance(node, ast.JoinedStr):
             parts = [
                 re.escape(part.value) if isinstance(part, ast.Constant) else "[a-z0-9_]+"
@@ -62,17 +62,16 @@ def names_said(text):
             ]
             # An f-string that is one open field would match anything.
             if any(isinstance(part, ast.Constant) for part in node.values):
-                patterns.add("".join(parts))
-    return patterns
+                patterns.add(re.compile("".join(parts)))
+    return literals, patterns
 
 
 def message(name, where=""):
     """Whether a file whose path begins so says a name, as a literal or through an f-string."""
+    said = [names_said(text) for path, text in producers().items() if path.startswith(where)]
     return any(
-        re.fullmatch(pattern, name)
-        for path, text in producers().items()
-        if path.startswith(where)
-        for pattern in names_said(text)
+        name in literals or any(pattern.fullmatch(name) for pattern in patterns)
+        for literals, patterns in said
     )
 
 
