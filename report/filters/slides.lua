@@ -292,9 +292,13 @@ end
 
 local function to_typst(slide, parts)
   local title, figures = stringify(slide.header.content), figures_on(slide)
+  -- A comma after each: without it Typst takes a list of one for the text itself.
+  local names = parts_with(slide.part, parts):map(function(name)
+    return typst_string(name) .. ","
+  end)
   local arguments = pandoc.List({
     "part: " .. typst_string(slide.part or ""),
-    "parts: (" .. table.concat(parts_with(slide.part, parts):map(typst_string), ", ") .. ")",
+    "parts: (" .. table.concat(names, " ") .. ")",
     "tier: " .. typst_string(tier_of(figures)),
     "title: " .. typst_string(title),
   })

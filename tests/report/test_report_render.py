@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
@@ -29,6 +30,12 @@ from h2a_lib.report.renderers import render_with_quarto
 @pytest.fixture(scope="session")
 def pdf(rendered):
     return PdfReader(rendered.pdf)
+
+
+@cache
+def page_texts(file):
+    """The text of each page of a PDF."""
+    return [page.extract_text() for page in PdfReader(file).pages]
 
 
 class Deck(HTMLParser):
@@ -91,19 +98,19 @@ def test_pages_are_counted_as_a_pdf_reader_counts_them(rendered, pdf):
     assert count_pages(rendered.pdf) == len(pdf.pages)
 
 
-def test_each_page_has_the_title_of_its_slide(pdf, deck):
-    for page, title in zip(pdf.pages, deck.titles, strict=True):
-        assert words(title) in words(page.extract_text())
+def test_each_page_has_the_title_of_its_slide(rendered, deck):
+    for page, title in zip(page_texts(rendered.pdf), deck.titles, strict=True):
+        assert words(title) in words(page)
 
 
 def test_pages_are_sixteen_by_nine(pdf):
     assert {(page.mediabox.width, page.mediabox.height) for page in pdf.pages} == {(960, 540)}
 
 
-def test_speaker_notes_are_in_the_html_and_not_in_the_pdf(rendered, pdf):
+def test_speaker_notes_are_in_the_html_and_not_in_the_pdf(rendered):
     note = "The original asked for"
     assert note in rendered.html.read_text(encoding="utf-8")
-    assert not any(note in page.extract_text() for page in pdf.pages)
+    assert not any(note in page for page in page_texts(rendered.pdf))
 
 
 def test_every_slide_has_speaker_notes(rendered):
@@ -116,8 +123,8 @@ def test_the_notes_say_what_a_figure_was_drawn_from(rendered):
     assert f"drawn by notebooks/99_made_up.ipynb from {MADE_FROM[0]} (sha256 " in html
 
 
-def test_every_page_and_every_slide_names_the_tier(rendered, pdf):
-    assert all(words(TIER) in words(page.extract_text()) for page in pdf.pages)
+def test_every_page_and_every_slide_names_the_tier(rendered):
+    assert all(words(TIER) in words(page) for page in page_texts(rendered.pdf))
     html = rendered.html.read_text(encoding="utf-8")
     assert html.count('class="running tier"') == rendered.n_slides
 
@@ -144,18 +151,18 @@ def test_the_pdf_has_title_language_and_outline(pdf, deck):
     assert [words(title) for title in flat(pdf.outline)] == [words(t) for t in deck.titles]
 
 
-def test_fonts_are_embedded_and_no_glyph_is_missing(pdf):
+def test_fonts_are_embedded_and_no_glyph_is_missing(rendered, pdf):
+    assert not any("\N{REPLACEMENT CHARACTER}" in page for page in page_texts(rendered.pdf))
     for page in pdf.pages:
-        assert "\N{REPLACEMENT CHARACTER}" not in page.extract_text()
         for font in page["/Resources"]["/Font"].values():
             for inner in font.get_object().get("/DescendantFonts", []):
                 keys = inner.get_object()["/FontDescriptor"].get_object().keys()
                 assert keys & {"/FontFile", "/FontFile2", "/FontFile3"}
 
 
-def test_words_in_a_figure_can_be_found_in_the_pdf(pdf, deck):
-    page = pdf.pages[deck.titles.index(next(t for t in deck.titles if "The data:" in t))]
-    assert words("error (months)") in words(page.extract_text())
+def test_words_in_a_figure_can_be_found_in_the_pdf(rendered, deck):
+    number = deck.titles.index(next(t for t in deck.titles if "The data:" in t))
+    assert words("error (months)") in words(page_texts(rendered.pdf)[number])
 
 
 def test_the_pdf_weighs_less_than_the_html_and_no_radiograph_is_lost(rendered, pdf, deck):
@@ -192,20 +199,20 @@ def test_a_deck_that_is_not_whole_is_refused(rendered, tmp_path, html, problem):
 
 def test_a_slide_too_full_for_its_page_is_refused(project, study, tmp_path):
     deck = project / "slides.qmd"
+    few = "\n## ".join(deck.read_text(encoding="utf-8").split("\n## ")[:3])
     lines = "\n\n".join(f"Line {i}." for i in range(40))
-    deck.write_text(deck.read_text(encoding="utf-8") + f"\n\n## Too much\n\n{lines}\n")
+    deck.write_text(f"{few}\n\n## Too much\n\n{lines}\n")
     with pytest.raises(UserError, match="the slide 'Too much' is too full"):
         render(study / "results", project, tmp_path / "out", study, "pandoc")
 
 
-def test_a_failed_render_leaves_the_last_good_deck(project, study, tmp_path):
-    out = tmp_path / "out"
-    first = render(study / "results", project, out, study, "pandoc")
-    before = first.html.read_bytes()
+def test_a_failed_render_leaves_the_last_good_deck(rendered, project, study, tmp_path):
+    out = shutil.copytree(rendered.html.parent, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
     (study / "results" / "variables" / "runs.yml").unlink()
     with pytest.raises(UserError):
         render(study / "results", project, out, study, "pandoc")
-    assert first.html.read_bytes() == before
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
 def test_the_same_study_gives_the_same_bytes(rendered, full_study, project, tmp_path):
@@ -240,8 +247,7 @@ def test_the_deck_in_docs_says_what_the_published_results_say():
     left_out = (".png)", "#age-errors")
     slides = "".join(part for part in parts if not any(word in part for word in left_out))
     used = set(re.findall(r"\{\{< var ([a-z0-9_]+)\.([a-z0-9_]+) >\}\}", slides))
-    pages = PdfReader(REPORT.parent / "docs" / "decks" / "rsna-100px.pdf").pages
-    message = words("".join(page.extract_text() for page in pages))
+    message = words("".join(page_texts(REPORT.parent / "docs" / "decks" / "rsna-100px.pdf")))
     for group in ("study", "population", "runs", "age", "clusters"):
         file = REPORT.parent / "results" / "rsna-100px" / "variables" / f"{group}.yml"
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -253,7 +259,7 @@ def test_the_deck_in_docs_says_what_the_published_results_say():
 def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):
     assert check_article(rendered.paper_html, rendered.paper_pdf) == []
     article = PdfReader(rendered.paper_pdf)
-    text = words("".join(page.extract_text() for page in article.pages))
+    text = words("".join(page_texts(rendered.paper_pdf)))
     assert words(TIER) in text
     assert words(VALUES["population"]["fingerprint"]) in text
     assert article.metadata.title.startswith("Estimating bone age")
@@ -261,21 +267,20 @@ def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):
 
 
 def test_in_the_pdf_of_the_article_no_interval_of_a_run_is_broken(rendered):
-    pages = [page.extract_text() for page in PdfReader(rendered.paper_pdf).pages]
-    lines = "\n".join(pages).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    lines = "\n".join(page_texts(rendered.paper_pdf)).replace("\N{NO-BREAK SPACE}", " ").splitlines()
     assert any("6.00 (5.50–6.50)" in line for line in lines)
 
 
 @pytest.mark.parametrize("document", ["pdf", "paper_pdf"])
 def test_in_the_pdfs_no_range_is_broken_and_each_can_be_searched_for(by_each, document):
-    pages = PdfReader(getattr(by_each, document)).pages
-    lines = [line for page in pages for line in page.extract_text().splitlines()]
+    pages = page_texts(getattr(by_each, document))
+    lines = [line for page in pages for line in page.splitlines()]
     assert sum("0.844–0.861" in line for line in lines) > 5
     assert [line for line in lines if re.search(r"\d–$", line.rstrip())] == []
 
 
 def test_in_the_pdf_of_the_article_a_short_table_keeps_to_its_page(by_each):
-    pages = [page.extract_text() for page in PdfReader(by_each.paper_pdf).pages]
+    pages = page_texts(by_each.paper_pdf)
     for columns, n in OTHER_TABLES.values():
         rows = [f"{columns.split()[0]} {i} " for i in range(n)]
         if n < 20:
