@@ -71,8 +71,8 @@ def explained(features: np.ndarray, target: np.ndarray, is_test: np.ndarray) -> 
 def test_self_supervised_features_know_the_size_better_than_an_untrained_network(tmp_path):
     from h2a_lib.models.inference import predictor_of
 
-    hands = squares(200, n_validation=50)
-    settings = SETTINGS | {"task": "ssl", "augment": AUGMENT, "epochs": 8, "batch_size": 25}
+    hands = squares(150, n_validation=50)
+    settings = SETTINGS | {"task": "ssl", "augment": AUGMENT, "epochs": 6, "batch_size": 25}
     config = RunConfig(**settings)
     trained = train(config, hands, tmp_path / runs.CHECKPOINT)
     save_run(tmp_path, config, trained, hands.fingerprint, "made-up squares")

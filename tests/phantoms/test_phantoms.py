@@ -165,9 +165,9 @@ def test_reader_noise_has_the_spread_that_was_asked_for():
 
 def test_right_hands_borders_and_markers_come_in_their_proportions():
     frames, marked = [], 0
+    growth = grow(120, True, Stream(0, "growth"))
+    skeleton = build(growth, Pose.draw(Stream(0, "pose")), Stream(0, "bones"))
     for seed in range(600):
-        growth = grow(120, True, Stream(seed, "growth"))
-        skeleton = build(growth, Pose.draw(Stream(seed, "pose")), Stream(seed, "bones"))
         frames.append(scene.compose(skeleton, growth.plumpness, 200, Stream(seed, "frame")))
     for seed in range(60):
         marked += "marker" in phantom.render(120, True, seed, height_px=64).boxes

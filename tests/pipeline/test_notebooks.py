@@ -105,6 +105,7 @@ def test_a_missing_notebook_is_named(tmp_path):
         notebooks.execute(tmp_path / "nowhere.ipynb", tmp_path / "out.ipynb", {})
 
 
+@pytest.mark.slow
 def test_many_notebooks_at_once_all_succeed(notebook, tmp_path):
     source = notebook("n * 2")
     command = [sys.executable, "-m", "h2a_lib.pipeline.notebooks", str(source)]
