@@ -1,7 +1,6 @@
 """The command line: what a slip says, and that it says it before anything runs."""
 
 import csv
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from in_process import h2a
 
 from h2a_lib.errors import UserError
 from h2a_lib.pipeline import graph, prepare
@@ -28,17 +28,6 @@ def project(tmp_path):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     return tmp_path
-
-
-def h2a(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "h2a_lib.commands.app", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"COLUMNS": "200"},
-    )
 
 
 def folder_of_hands(folder: Path, rows: list[tuple[str, str, str]]) -> Path:

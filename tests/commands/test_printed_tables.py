@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from in_process import h2a
 
 LONG = "a-hospital-with-a-long-name/" * 5
 CODE = f"""
@@ -54,10 +55,7 @@ def test_on_a_terminal_a_table_has_its_width_and_loses_nothing():
 
 @pytest.mark.parametrize("words", [("doctor",), ("status", "--profile", "smoke")])
 def test_every_command_prints_its_table_whole(words):
-    command = [sys.executable, "-m", "h2a_lib.commands", *words]
-    done = subprocess.run(
-        command, env=environment(COLUMNS="20"), capture_output=True, text=True, check=False
-    )
+    done = h2a(*words, columns=20)
     assert done.returncode in (0, 1) and "…" not in done.stdout.replace("--source …", "")
     expected = "Python" if words == ("doctor",) else "self_supervised"
     assert expected in done.stdout

@@ -267,7 +267,9 @@ def test_the_article_stands_alone_and_says_what_the_deck_says(rendered, pdf):
 
 
 def test_in_the_pdf_of_the_article_no_interval_of_a_run_is_broken(rendered):
-    lines = "\n".join(page_texts(rendered.paper_pdf)).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    lines = (
+        "\n".join(page_texts(rendered.paper_pdf)).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    )
     assert any("6.00 (5.50–6.50)" in line for line in lines)
 
 
