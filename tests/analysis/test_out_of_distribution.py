@@ -87,10 +87,10 @@ def test_a_block_is_described_by_mean_and_spread_of_its_channels(tmp_path):
     images = squares_for(run.config, 24, 8).images
     fitted = features_of(run, images, batch_size=7)
     assert [fitted[b].shape for b in BLOCKS] == [
-        (24, 128), (24, 256), (24, 512), (24, 1024),
+        (24, 32), (24, 64), (24, 128), (24, 256),
     ]  # fmt: skip
     # The network's own features are the means of its last block.
-    assert fitted["layer4"][:, :512] == pytest.approx(predictor_of(run).features(images), abs=1e-4)
+    assert fitted["layer4"][:, :128] == pytest.approx(predictor_of(run).features(images), abs=1e-4)
     assert not predictor_of(run).network.trunk.layer1._forward_hooks
 
 

@@ -24,7 +24,7 @@ TERMS = "For non-commercial use."
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    run = trained(folder, n=90, n_validation=40, task="both", epochs=6)
+    run = trained(folder, n=90, n_validation=40, task="both", epochs=6, width=1.0)
     out_of_distribution.fit_detector(run, squares_for(run.config, 90, 40))
     return run
 

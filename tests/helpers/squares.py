@@ -12,7 +12,7 @@ SETTINGS = {
     "pixel_norm": "instance",
     "augment": None,
     "network": "resnet18",
-    "width": 1.0,
+    "width": 0.25,
     "stem": "imagenet",
     "pretrained": False,
     "task": "age",

@@ -72,7 +72,13 @@ def test_self_supervised_features_know_the_size_better_than_an_untrained_network
     from h2a_lib.models.inference import predictor_of
 
     hands = squares(150, n_validation=50)
-    settings = SETTINGS | {"task": "ssl", "augment": AUGMENT, "epochs": 6, "batch_size": 25}
+    settings = SETTINGS | {
+        "task": "ssl",
+        "augment": AUGMENT,
+        "epochs": 6,
+        "batch_size": 25,
+        "width": 1.0,
+    }
     config = RunConfig(**settings)
     trained = train(config, hands, tmp_path / runs.CHECKPOINT)
     save_run(tmp_path, config, trained, hands.fingerprint, "made-up squares")

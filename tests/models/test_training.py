@@ -227,7 +227,7 @@ def test_batch_norm_is_evaluated_with_the_statistics_of_training_hands_as_they_a
 ):
     settings = config(epochs=1, augment={})
     trained = train(settings, hands, tmp_path / "checkpoint.pt")
-    network = networks.build("resnet18")
+    network = networks.from_config(settings, pretrained=False)
     network.load_state_dict(trained.last_weights)
     inspected = hands.training_rows()[:10]  # as many as there are validation hands
     pixels = torch.from_numpy(hands.images[inspected]).unsqueeze(1) / 255

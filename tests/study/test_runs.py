@@ -66,7 +66,7 @@ def test_the_loaded_network_predicts_what_the_run_predicted(finished):
     result = predictor_of(run).predict(hands.images[rows])
     for name, values in result.items():
         np.testing.assert_allclose(values, selection.validation(run)[name], atol=2e-3)
-    assert predictor_of(run).features(hands.images[rows]).shape == (10, 512)
+    assert predictor_of(run).features(hands.images[rows]).shape == (10, 128)
 
 
 @pytest.mark.parametrize("name", runs.FILES)
