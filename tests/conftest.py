@@ -7,6 +7,7 @@ import pytest
 import torch
 import wheels
 from checkout import copy_checkout, h2a
+from sklearn.decomposition import PCA
 from squares import SETTINGS, squares
 
 from h2a_lib.data.hands import Hands
@@ -52,3 +53,13 @@ def smoke(tmp_path_factory) -> Path:
 def wheel(tmp_path_factory) -> Path:
     """Return the package as a wheel."""
     return wheels.build_wheel(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture
+def without_umap(request, monkeypatch):
+    """Embed by the first two principal components, but in slow tests: UMAP compiles for long."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(
+            "h2a_lib.analysis.clusters.groups.umap_embedding",
+            lambda features, *_: PCA(2, random_state=0).fit_transform(features),
+        )

@@ -38,6 +38,8 @@ from h2a_lib.analysis.statistics.agreement import adjusted_rand, agreement, min_
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.results import Results
 
+pytestmark = pytest.mark.usefixtures("without_umap")
+
 
 def hands(n=160, seed=0):
     rng = np.random.default_rng(seed)
@@ -105,6 +107,7 @@ def test_one_group_for_all_agrees_as_much_as_the_majority_and_no_more():
     assert result.accuracy == result.majority == 0.75
 
 
+@pytest.mark.slow
 def test_planted_sexes_are_found_and_the_answer_is_yes():
     frame = hands()
     table = compared(frame, clustered(planted(frame["male"].astype(int).to_numpy(), 12), frame))
@@ -301,6 +304,7 @@ def test_the_age_threshold_is_learnt_from_training_hands():
     assert age_threshold(train.assign(age_months=60.0)) == 60
 
 
+@pytest.mark.slow
 def test_umap_gives_the_same_plane_for_the_same_seed_and_another_for_another():
     features = planted(np.arange(60) % 3, 5)
     once, again, other = (umap_embedding(features, seed) for seed in (0, 0, 1))
@@ -308,6 +312,7 @@ def test_umap_gives_the_same_plane_for_the_same_seed_and_another_for_another():
     assert not np.allclose(once, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 9, 10, 20, 40])
 @pytest.mark.parametrize("only", ["", "one sex", "one age"])
 def test_few_hands_of_one_sex_or_age_leave_the_study_standing(n, only, tmp_path):

@@ -13,6 +13,8 @@ from h2a_lib.analysis.clusters.groups import Representation
 from h2a_lib.figures import clusters as draw
 from h2a_lib.figures.explore import clusters as explore
 
+pytestmark = pytest.mark.usefixtures("without_umap")
+
 
 @pytest.fixture(autouse=True)
 def close_figures():

@@ -52,6 +52,7 @@ def test_a_report_that_is_not_there_says_how_to_make_it(folder):
     assert "no executed notebooks" in show_notebooks(folder / "nowhere").data
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_an_embedded_deck_turns_its_slides(rendered, tmp_path, monkeypatch):
     if CHROMIUM is None:

@@ -14,7 +14,7 @@ PHONE = {"width": 390, "height": 844}
 # At rest, and with nothing going out: Chromium itself likes to call home.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 # What sticks out of the current slide, or reaches into its foot. Notes are not on the slide.
 OVERFLOW = """

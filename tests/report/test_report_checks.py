@@ -22,8 +22,10 @@ def problems_of(project, study):
 
 
 def add_slide(project, text):
+    """Add a slide to the first two, which are read sooner than all."""
     deck = project / "slides.qmd"
-    deck.write_text(deck.read_text(encoding="utf-8") + f"\n\n## The added slide\n\n{text}\n")
+    first = "\n## ".join(deck.read_text(encoding="utf-8").split("\n## ")[:3])
+    deck.write_text(f"{first}\n\n## The added slide\n\n{text}\n")
 
 
 def test_the_deck_of_a_whole_study_has_no_problem(project, study):

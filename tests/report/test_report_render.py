@@ -215,6 +215,7 @@ def test_a_failed_render_leaves_the_last_good_deck(rendered, project, study, tmp
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes(rendered, full_study, project, tmp_path):
     again = render(full_study / "results", project, tmp_path / "out", full_study, "pandoc")
     assert again.html.read_bytes() == rendered.html.read_bytes()
