@@ -28,9 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="a finished run")
     parser.add_argument("--strange", type=Path, required=True, help="a folder of image files")
-    asked = parser.parse_args()
-    run = runs.load(asked.run)
-    study = workspace.locate(asked.run.resolve().parents[1].name)
+    requested = parser.parse_args()
+    run = runs.load(requested.run)
+    study = workspace.locate(requested.run.resolve().parents[1].name)
     hands = load_hands(study, run.config)
     result = out_of_distribution.fit_detector(run, hands)
     own = selection.pictures(hands, selection.validation(run)["id"])
@@ -38,7 +38,7 @@ def main() -> None:
     strange = np.stack(
         [
             images.prepare(file, config.image_size_px, config.geometry, config.contrast)
-            for file in sorted(asked.strange.iterdir())
+            for file in sorted(requested.strange.iterdir())
         ]
     )
     for name, pictures in sets(own, strange).items():

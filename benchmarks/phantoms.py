@@ -238,9 +238,9 @@ def train(task: str, real: Path | None, n: int, size_px: int, epochs: int, seed:
     from h2a_lib.analysis.statistics.roc import auc
     from h2a_lib.models import training
 
-    sheet = study.load(Path(__file__).parents[1] / "study.yaml")
+    study_file = study.load(Path(__file__).parents[1] / "study.yaml")
     own = {"task": task, "image_size_px": size_px, "epochs": epochs, "seed": seed}
-    settings = sheet.config("rsna", "resnet18").model_dump() | SETTINGS | own
+    settings = study_file.config("rsna", "resnet18").model_dump() | SETTINGS | own
     config = study.RunConfig(**settings)
 
     def square(image: np.ndarray) -> np.ndarray:

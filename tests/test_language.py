@@ -57,6 +57,12 @@ def prose() -> list[Path]:
     return [*files, *sorted(ROOT.glob("notebooks/*.ipynb")), *sorted(ROOT.glob("h2a_lib/**/*.py"))]
 
 
+def code() -> list[Path]:
+    ours = [ROOT / "h2a_lib", ROOT / "tests", ROOT / "benchmarks"]
+    files = [file for folder in ours for file in sorted(folder.rglob("*.py"))]
+    return [file for file in files if "node_modules" not in file.parts]
+
+
 def text_of(file: Path) -> str:
     """Return the file's text with line breaks as spaces; of a notebook, that of its cells."""
     text = file.read_text(encoding="utf-8")
@@ -97,9 +103,7 @@ def problems(source: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    "file", sorted(ROOT.glob("h2a_lib/**/*.py")), ids=lambda file: str(file.relative_to(ROOT))
-)
+@pytest.mark.parametrize("file", code(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_names_are_the_fields_terms(file):
     assert problems(file.read_text(encoding="utf-8")) == []
 

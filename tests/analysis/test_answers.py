@@ -113,14 +113,14 @@ def test_the_pull_to_the_mean_is_reported_with_what_correcting_it_costs():
     assert "no ensemble" in numbers["ensemble_sentence"]
 
 
-def test_a_constant_estimate_is_not_said_to_be_corrected():
+def test_a_constant_estimate_is_not_called_corrected():
     frame = hands_of(200).assign(predicted_age_months=120.0)
     ways = age_report.options(frame, frame, calibration.corrected(frame, frame), [frame])
     pull = calibration.measures(frame)["pull"]
     assert "hardly depend" in age_report.pull_sentence(pull, ways.set_index("option"))
 
 
-def test_unbounded_intervals_are_said_to_be_so():
+def test_unbounded_intervals_are_called_unbounded():
     table = conformal.coverage(conformal.split_conformal(hands_of(6), hands_of(50, seed=1)))
     assert "selection hands are too few" in age_report.conformal_sentence(table, 0.9)
     assert "Too few hands" in age_report.conformal_verdict(table, 0.9)

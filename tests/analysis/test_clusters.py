@@ -133,7 +133,7 @@ def test_of_hands_of_one_sex_no_answer_is_given():
     )
 
 
-def test_hands_that_group_by_age_are_said_to():
+def test_hands_that_group_by_age_are_reported():
     frame = hands()
     bands = known_classes(frame, {})["age band"]
     table = compared(frame, clustered(planted(bands, 12), frame))
@@ -147,7 +147,7 @@ def test_hands_that_group_by_age_are_said_to():
     assert nuisance_sentence(table) == "The images do not differ in how they were acquired."
 
 
-def test_hands_that_group_by_how_they_were_taken_are_said_to():
+def test_hands_that_group_by_how_they_were_taken_are_reported():
     frame = hands()
     scanned = np.random.default_rng(5).random(len(frame)) < 0.4
     nuisances = {"film or digital": scanned, "size": np.full(len(frame), 3)}
@@ -213,7 +213,7 @@ def test_the_best_of_many_chance_groupings_is_called_significant_once_in_twenty(
     assert np.mean(alone) > 0.12
 
 
-def test_the_same_grouping_many_times_is_judged_like_one():
+def test_the_same_grouping_many_times_counts_once():
     random = np.random.default_rng(3)
     male = random.integers(2, size=80)
     groups = np.where(random.random(80) < 0.68, male, 1 - male)
@@ -295,7 +295,7 @@ def test_no_groupings_at_all_are_refused():
         min_p([])
 
 
-def test_the_age_threshold_is_learnt_from_training_hands():
+def test_the_age_threshold_comes_from_training_hands():
     train = hands(300)
     train["male"] = train["age_months"] >= 100
     assert age_threshold(train) == train["age_months"][train["male"]].min()
@@ -394,7 +394,7 @@ def test_nuisances_are_cut_at_their_median_and_classes_kept():
     assert result["scanned"].tolist() == [0, 1, 0, 0]
 
 
-def test_pixel_features_do_not_tell_brightness_and_contrast():
+def test_pixel_features_ignore_brightness_and_contrast():
     image = np.random.default_rng(0).integers(60, 120, (1, 40, 40)).astype(np.uint8)
     brighter = (image.astype(int) * 2 + 10).astype(np.uint8)
     a, b = pixel_features(np.concatenate([image, brighter]))

@@ -210,7 +210,7 @@ def test_the_step_grid_has_a_cell_for_each_gamma_and_step(run):
     assert grid.loc[0.5, 4] == pytest.approx(9) and grid.loc[0.1, 1] == pytest.approx(2)
 
 
-def test_the_constant_predictor_is_beaten_tied_or_not_in_words(run):
+def test_the_constant_predictor_is_beaten_tied_or_not(run):
     median = np.median(np.linspace(10, 220, N))
     good, constant, bad = run(off_by=5), run(), run(off_by=90)
     constant.predictions = constant.predictions.assign(predicted_age_months=median)

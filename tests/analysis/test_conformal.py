@@ -176,10 +176,10 @@ def test_conformalised_quantiles_have_a_width_for_each_hand_and_the_better_score
     # The truth: half of the hands have a width of 9.9 months, the others of 65.8.
     widths = methods["quantiles"]["high_months"] - methods["quantiles"]["low_months"]
     assert np.quantile(widths, [0.25, 0.75]) == pytest.approx([9.9, 65.8], abs=4)
-    judged = compare_intervals(methods).query("by == 'all'").set_index("method")
-    assert judged["coverage"].min() > 0.88
-    assert judged["mean_width_months"]["quantiles"] < judged["mean_width_months"]["split"] - 5
-    assert judged["interval_score_months"].idxmin() == "quantiles"
+    assessed = compare_intervals(methods).query("by == 'all'").set_index("method")
+    assert assessed["coverage"].min() > 0.88
+    assert assessed["mean_width_months"]["quantiles"] < assessed["mean_width_months"]["split"] - 5
+    assert assessed["interval_score_months"].idxmin() == "quantiles"
 
 
 def test_a_negative_margin_never_turns_an_interval_inside_out():

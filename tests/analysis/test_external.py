@@ -25,13 +25,13 @@ PLANTED_BIAS_MONTHS = 20
 @pytest.fixture
 def study(tmp_path):
     """Return a study whose profile names a folder of external hands, which is not there yet."""
-    sheet = yaml.safe_load((ROOT / "study.yaml").read_text())
-    profile = sheet["profiles"]["smoke"]
+    study_file = yaml.safe_load((ROOT / "study.yaml").read_text())
+    profile = study_file["profiles"]["smoke"]
     del profile["phantoms"]
     profile |= {"data": "hands", "external": "elsewhere", "experiments": ["resnet18"]}
     profile["more_seeds"] = {}
     profile["settings_of"] = {}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(sheet))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study_file))
     write_set(tmp_path / "hands", IDS)
     return workspace.locate("smoke", root=tmp_path)
 

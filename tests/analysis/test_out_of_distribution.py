@@ -108,7 +108,7 @@ def test_the_spectrum_measures_sharpness_and_grain_and_neither_place_nor_exposur
     new = pictures(400, seed=2)
     grain = np.random.default_rng(3).normal(0, 3, new.shape)
 
-    def unlike(changed):
+    def different(changed):
         return (fitted.distances(spectrum(changed.astype(np.uint8))) > fitted.threshold).mean()
 
     for same in (
@@ -118,9 +118,9 @@ def test_the_spectrum_measures_sharpness_and_grain_and_neither_place_nor_exposur
         255 - new,
         np.minimum(new, 225) + 30,
     ):
-        assert unlike(same) < 0.15
+        assert different(same) < 0.15
     for other in (pictures(100, sharp=1.5), np.clip(new + grain, 0, 255), np.zeros_like(new)):
-        assert unlike(other) > 0.9
+        assert different(other) > 0.9
 
 
 def test_a_detector_is_loaded_until_the_weights_change(tmp_path):

@@ -34,7 +34,7 @@ def by_name(table):
     return table.set_index(["family", "strength"])
 
 
-def test_at_least_30_changes_of_the_kinds_asked_for():
+def test_at_least_30_changes_of_the_requested_kinds():
     assert len(CHANGES) >= 30
     assert len({(change.family, change.strength) for change in CHANGES}) == len(CHANGES)
     assert {change.family for change in CHANGES} >= {
@@ -75,7 +75,7 @@ def test_a_constant_predictor_is_hurt_by_nothing():
     assert sentence(table).startswith(f"0 of {len(CHANGES)} changes")
 
 
-def test_a_predictor_of_the_marker_is_found_out_by_covering_it():
+def test_a_predictor_of_the_marker_is_exposed_by_covering_it():
     images, frame = pictures()
     marker = np.zeros(images.shape)
     marker[:, 20:24, 20:24] = 1

@@ -149,7 +149,7 @@ def test_the_grid_is_that_of_the_block(network, size):
     assert kept == [7]
 
 
-def test_occlusion_finds_the_quarter_that_is_looked_at():
+def test_occlusion_finds_the_quarter_that_the_network_uses():
     spot = Spot()
 
     def predict(images):

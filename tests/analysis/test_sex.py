@@ -100,7 +100,7 @@ def test_a_perfect_a_swapped_and_a_constant_predictor_of_sex():
     assert auc(male, np.full(len(male), 0.3)).value == 0.5
 
 
-def test_a_sex_swapped_predictor_is_told_so():
+def test_a_sex_swapped_predictor_is_reported():
     frame = hands(strength=3)
     swapped = frame.assign(male_probability=1 - frame["male_probability"])
     assert "worse than chance" in answer(swapped, frame)
@@ -220,8 +220,8 @@ def test_the_label_baseline_is_the_smoothed_share_of_its_bin():
     train = pd.DataFrame(
         {"age_months": [94.0, 94.0, 108.0, 20.0], "male": [False, False, True, True]}
     )
-    asked = pd.DataFrame({"age_months": [94.0, 108.0, 55.0]})
-    assert by_label(train, asked).tolist() == pytest.approx([0.5 / 3, 1.5 / 2, 0.5])
+    requested = pd.DataFrame({"age_months": [94.0, 108.0, 55.0]})
+    assert by_label(train, requested).tolist() == pytest.approx([0.5 / 3, 1.5 / 2, 0.5])
 
 
 def test_the_label_lattice_is_worth_more_than_the_majority():
@@ -331,7 +331,7 @@ def children(n, seed, beyond=0.0):
     )
 
 
-def test_a_score_made_from_maturity_alone_is_said_to_be_no_more():
+def test_a_score_made_from_maturity_alone_adds_nothing():
     train, selected, frame = (children(n, seed) for seed, n in enumerate((500, 600, 1500)))
     result = maturity(train, selected, frame)
     assert closest_match(frame).estimate.low > 0.6

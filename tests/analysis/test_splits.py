@@ -143,7 +143,7 @@ def test_the_expected_half_width_of_an_auc_is_near_delongs():
     assert auc_half_width(0.75, 900, 700) == pytest.approx((area.high - area.low) / 2, rel=0.05)
 
 
-def test_the_report_gets_precision_copies_and_flow_in_words():
+def test_the_report_gets_precision_copies_and_flow():
     hands = hands_of(clouds(30), 20)
     expected = expected_precision(hands.labels)
     assert expected["n"].eq(10).all()

@@ -23,7 +23,7 @@ def simulated(random, effects, seeds, run_sd=0.7, interaction_sd=3.0, residual_s
     ]
 
 
-def judged(experiments):
+def assessed(experiments):
     default, *others = experiments
     noise = run_noise(experiments)
     return verdicts([difference(errors, default, noise) for errors in others], MARGIN)
@@ -33,7 +33,7 @@ def share(effects, seeds, wanted, **noise):
     """Return in how many of the simulated studies any verdict, or the first, is as wanted."""
     random = np.random.default_rng(0)
     return np.mean(
-        [wanted(judged(simulated(random, effects, seeds, **noise))) for _ in range(STUDIES)]
+        [wanted(assessed(simulated(random, effects, seeds, **noise))) for _ in range(STUDIES)]
     )
 
 

@@ -98,7 +98,7 @@ def test_outside_a_project_it_says_where_to_go(tmp_path):
     assert "no study.yaml in" in done.stderr and "go to the project's folder" in done.stderr
 
 
-def test_a_misspelt_sheet_stops_everything_before_it_starts(project):
+def test_a_misspelt_study_file_stops_everything_before_it_starts(project):
     text = (project / "study.yaml").read_text()
     (project / "study.yaml").write_text(text.replace("pixel_norm: instance", "pixel_nrm: instance"))
     done = h2a("report", "--profile", "smoke", cwd=project)
@@ -236,7 +236,7 @@ def test_a_check_shows_names_as_they_are_and_never_as_markup(tmp_path):
         assert f"id {name!r} has no image file" in checked.stdout
 
 
-def test_a_user_that_does_not_exist_is_said_in_a_line(project):
+def test_a_user_that_does_not_exist_is_one_line(project):
     for words in (
         ("report", "--dry-run", "--data", "~no-such-user/x"),
         ("data", "fetch", "--source", "~no-such-user/x", "--out", "out"),
@@ -249,7 +249,7 @@ def test_a_user_that_does_not_exist_is_said_in_a_line(project):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_output_to_a_full_disk_is_said_in_a_line(tmp_path):
+def test_output_to_a_full_disk_is_one_line(tmp_path):
     hands = folder_of_hands(tmp_path / "own", [("1", "60", "True")])
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -112,7 +112,7 @@ def test_what_differs_from_the_training_hands_is_flagged_once_they_were_describe
     strange = tmp_path / "strange.png"
     tiles = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4))) * 255
     cv2.imwrite(str(strange), tiles.astype(np.uint8))
-    like, unlike = predict_files([files[0], strange], run).predictions
+    like, different = predict_files([files[0], strange], run).predictions
     assert predict_files(files[:9], run).comparison is None
     alike = predict_files(files[:20], run)
     assert not alike.comparison.out_of_distribution
@@ -121,8 +121,8 @@ def test_what_differs_from_the_training_hands_is_flagged_once_they_were_describe
     assert others.comparison.out_of_distribution
     assert others.as_json(run)["set"]["n"] == 10
     assert like.out_of_distribution is False
-    assert unlike.out_of_distribution is True
-    assert "OUT OF DISTRIBUTION" in unlike.text()
+    assert different.out_of_distribution is True
+    assert "OUT OF DISTRIBUTION" in different.text()
 
 
 def test_predictions_become_json_with_years_and_the_notice(run, files):

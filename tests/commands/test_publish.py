@@ -29,13 +29,13 @@ IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dcm"}
 def finished(tmp_path_factory):
     """Return a finished study of one run, a figure, a radiograph and a table."""
     root = tmp_path_factory.mktemp("project")
-    sheet = StudyConfig(
+    study_file = StudyConfig(
         title="made up",
         defaults={k: v for k, v in SETTINGS.items() if k not in ("experiment", "seed")},
         profiles={"tiny": Profile(about="Tiny.", data="data", experiments=["resnet18"])},
         experiments={"resnet18": {}},
     )
-    study = Study(root, sheet, "tiny", root / "data", "tiny", notebook="05_train")
+    study = Study(root, study_file, "tiny", root / "data", "tiny", notebook="05_train")
     run = trained(study.run_folder("resnet18"), **SETTINGS | {"experiment": "resnet18"})
     fingerprint = run.model["data_fingerprint"]
     write_json(study.data_file, {"fingerprint": fingerprint, "tier": "rsna"})
@@ -79,7 +79,7 @@ def test_results_of_a_study_that_goes_on_are_its_own_again(finished):
     assert not is_published(finished.results_folder)
 
 
-def test_the_readme_says_what_was_found(finished):
+def test_the_readme_has_the_results(finished):
     assert "\nThe image tells the sexes apart.\n" in publish(finished).read_text()
 
 
@@ -138,10 +138,10 @@ def test_git_ignores_what_shows_children(name):
     assert done.returncode == 0
 
 
-def test_runs_of_several_machines_are_told_with_how_many_each_made(finished):
+def test_runs_of_several_machines_are_listed_with_how_many_each_made(finished):
     tiny = finished.profile.model_copy(update={"seeds": 3})
-    sheet = finished.config.model_copy(update={"profiles": {"tiny": tiny}})
-    of_three = replace(finished, config=sheet)
+    study_file = finished.config.model_copy(update={"profiles": {"tiny": tiny}})
+    of_three = replace(finished, config=study_file)
     for seed in (1, 2):
         folder = finished.run_folder("resnet18", seed)
         trained(folder, **SETTINGS | {"experiment": "resnet18", "seed": seed})

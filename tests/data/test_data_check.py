@@ -24,7 +24,7 @@ def test_a_sound_folder_is_sound(data):
     assert row["as_published"].startswith("n 20 instead of 12,611; male 10 instead of 6,833")
 
 
-def test_what_the_pixels_tell_is_in_the_same_table_as_all_else(data):
+def test_what_was_measured_is_in_the_same_table_as_all_else(data):
     images = data / "boneage-training-dataset"
     shutil.copy(images / "100.png", images / "101.png")
     write_image(images / "102.png", np.zeros((50, 40), np.uint8))

@@ -237,7 +237,7 @@ def test_a_compression_that_is_not_known_is_one_line():
     assert "\n" not in caught.value.what
 
 
-def test_no_pixels_are_said_so():
+def test_missing_pixels_are_reported():
     empty = dicom(RAMP)
     empty.PixelData = None
     with pytest.raises(ImageError, match="no pixel data"):

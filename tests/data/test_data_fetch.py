@@ -172,7 +172,7 @@ def test_a_damaged_archive_is_one_line(tmp_path, archive, damage):
         fetch.fetch([archive], tmp_path / "out")
 
 
-def test_a_disk_that_is_too_small_is_found_out_before_anything_is_written(
+def test_a_disk_that_is_too_small_is_rejected_before_anything_is_written(
     tmp_path, archive, monkeypatch
 ):
     monkeypatch.setattr(fetch, "SPARE_BYTES", 10**18)

@@ -30,7 +30,7 @@ def test_grey_values_are_measured_exactly():
     assert row["black_share"] == 0
 
 
-def test_film_is_told_from_digital_by_its_background(phantoms):
+def test_film_is_distinguished_from_digital_by_its_background(phantoms):
     drawn, measured = phantoms
     scanned = measure.is_scanned(measured)
     kinds = pd.Series([one.kind for one in drawn])

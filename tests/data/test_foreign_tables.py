@@ -86,7 +86,7 @@ def test_tables_of_ours_are_read_back_with_ids_as_they_are(tmp_path, key):
 @pytest.mark.parametrize(
     "write", ["{}", "{}.0", "images/{}.png", "0{}", "C:\\images\\{}.PNG"], ids=range(5)
 )
-def test_ids_that_mean_the_same_are_matched_and_it_is_said_once(tmp_path, write):
+def test_ids_that_mean_the_same_are_matched_and_noted_once(tmp_path, write):
     folder = write_set(tmp_path, [key.zfill(5) for key in IDS])
     text = "".join(f"{write.format(key)},60,True\n" for key in IDS)
     (folder / TABLE).write_text(f"id,boneage,male\n{text}")
@@ -185,7 +185,7 @@ def test_the_official_test_ages_are_read_from_excel(tmp_path):
     assert test[["id", "age_months"]].to_numpy().tolist() == [["4360", 168.93], ["4361", 169.0]]
 
 
-def test_a_folder_of_many_tables_is_said_in_a_short_line(tmp_path):
+def test_a_folder_of_many_tables_is_reported_in_a_short_line(tmp_path):
     write_set(tmp_path, IDS[:2])
     for k in range(80):
         shutil.copy(tmp_path / TABLE, tmp_path / f"copy-{k}.csv")
@@ -195,7 +195,7 @@ def test_a_folder_of_many_tables_is_said_in_a_short_line(tmp_path):
     assert len(str(caught.value)) < 600
 
 
-def test_one_sex_one_age_and_few_hands_are_said(tmp_path):
+def test_one_sex_one_age_and_few_hands_are_reported(tmp_path):
     write_set(tmp_path, IDS)
     (tmp_path / TABLE).write_text("id,boneage,male\n" + "".join(f"{k},60,F\n" for k in IDS))
     text = "\n".join(check.check(tmp_path).warnings)

@@ -169,7 +169,7 @@ shapes = st.tuples(st.integers(1, 300), st.integers(1, 300))
     st.sampled_from(images.GEOMETRIES),
     st.sampled_from(images.CONTRASTS),
 )
-def test_any_image_becomes_the_square_asked_for(shape, size_px, geometry, contrast):
+def test_any_image_becomes_the_requested_square(shape, size_px, geometry, contrast):
     image = picture(1, *shape)
     before = image.copy()
     made = images.prepare(image, size_px, geometry, contrast)

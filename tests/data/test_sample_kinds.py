@@ -300,14 +300,14 @@ def test_what_is_cut_off_is_not_called_a_kind(content):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
-def test_pages_are_said_to_be_several(dtype):
+def test_several_pages_are_rejected(dtype):
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, np.stack([HAND.astype(dtype)] * 2), photometric="minisblack")
     with pytest.raises(ImageError, match=r"pages, one was expected"):
         decode.decode(buffer.getvalue())
 
 
-def test_too_many_pixels_are_said_in_our_words(tmp_path):
+def test_too_many_pixels_are_rejected_in_our_words(tmp_path):
     from PIL import Image
 
     whole = io.BytesIO()

@@ -90,7 +90,7 @@ def test_any_folder_with_one_table_and_one_folder_of_images_will_do(tmp_path, im
     assert inspection.is_sound and inspection.tier == "folder" and len(inspection.labels) == 20
 
 
-def test_what_operating_systems_leave_behind_is_not_seen(tmp_path):
+def test_what_operating_systems_leave_behind_is_ignored(tmp_path):
     write_set(tmp_path, IDS)
     images = tmp_path / "boneage-training-dataset"
     (images / ".DS_Store").write_bytes(b"x")
@@ -112,7 +112,7 @@ def test_images_may_be_linked_into_place(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["nothing", "images", "table"])
-def test_a_folder_that_does_not_fit_says_what_was_looked_for(tmp_path, what):
+def test_a_folder_that_does_not_fit_says_what_was_expected(tmp_path, what):
     write_set(tmp_path, IDS)
     if what != "images":
         shutil.rmtree(tmp_path / "boneage-training-dataset")
@@ -149,7 +149,7 @@ def test_a_sound_folder_gives_labels_with_split_path_and_size(tmp_path):
     assert (labels["split"] == "train").sum() == 14
 
 
-def test_everything_that_is_wrong_is_said_at_once_with_file_and_row(tmp_path):
+def test_every_problem_is_reported_at_once_with_file_and_row(tmp_path):
     write_set(tmp_path, IDS)
     images = tmp_path / "boneage-training-dataset"
     (images / "100.png").unlink()

@@ -15,7 +15,7 @@ from h2a_lib.study import config as study
 pytestmark = pytest.mark.slow
 often = examples(120)
 TEXT = (ROOT / "study.yaml").read_text(encoding="utf-8")
-SHEET = yaml.safe_load(TEXT)
+STUDY_FILE = yaml.safe_load(TEXT)
 HERE = "PUT-IT-HERE"
 LAUGHS = "\n".join(
     [
@@ -33,7 +33,7 @@ def places(node: Any, path: tuple = ()) -> list[tuple]:
     return results + [place for key, value in items for place in places(value, (*path, key))]
 
 
-PLACES = places(SHEET)
+PLACES = places(STUDY_FILE)
 VALUES = st.one_of(
     st.sampled_from(
         (
@@ -61,12 +61,12 @@ VALUES = st.one_of(
 
 def put(place: tuple, content: str, key: str | None = None) -> str:
     """Return the sheet with a value replaced, or beside it an unknown key."""
-    sheet = yaml.safe_load(TEXT)
-    node = sheet
+    study_file = yaml.safe_load(TEXT)
+    node = study_file
     for step in place[:-1]:
         node = node[step]
     node[key if key is not None else place[-1]] = HERE
-    text = yaml.safe_dump(sheet, sort_keys=False, width=10**6)
+    text = yaml.safe_dump(study_file, sort_keys=False, width=10**6)
     return text.replace(HERE, content)
 
 

@@ -42,23 +42,23 @@ def study(tmp_path, monkeypatch):
 
 def builds(monkeypatch, *fail: bool) -> list[list[tuple[str, int]]]:
     """Let each building of the graph fail or not; return what each was asked for."""
-    asked, outcomes = [], iter(fail)
+    requested, outcomes = [], iter(fail)
 
     def build(study, targets, **how):
-        asked.append(study.planned_runs())
+        requested.append(study.planned_runs())
         if next(outcomes):
             raise UserError("the study is not complete: see the messages above")
 
     monkeypatch.setattr(graph, "build", build)
     monkeypatch.setattr(graph, "stale_runs", lambda study: {("sex", 0)} & set(study.planned_runs()))
-    return asked
+    return requested
 
 
 def test_the_report_is_made_of_the_other_runs_and_names_the_one_that_failed(study, monkeypatch):
-    asked = builds(monkeypatch, True, False)
+    requested = builds(monkeypatch, True, False)
     with pytest.raises(UserError, match=r"^sex \(seed 0\) failed: .* The deck says that"):
         graph.make_report(study)
-    assert asked == [[("resnet18", 0), ("sex", 0)], [("resnet18", 0)]]
+    assert requested == [[("resnet18", 0), ("sex", 0)], [("resnet18", 0)]]
     assert [run.config.experiment for run in study.finished_runs()] == ["test"]
     write_study_variables(study)
     assert (
@@ -75,10 +75,10 @@ def test_where_nothing_can_be_shown_without_it_the_old_deck_goes(study, monkeypa
 
 def test_a_study_in_which_no_run_failed_but_another_step_is_not_made_of_less(study, monkeypatch):
     study.config.profiles["smoke"].experiments[:] = ["resnet18"]
-    asked = builds(monkeypatch, True)
+    requested = builds(monkeypatch, True)
     with pytest.raises(UserError, match="not complete"):
         graph.make_report(study)
-    assert len(asked) == 1 and not study.missing_file.exists()
+    assert len(requested) == 1 and not study.missing_file.exists()
 
 
 def test_the_next_report_wants_every_run_again(study, monkeypatch):
@@ -107,7 +107,7 @@ def test_deck_and_article_have_a_place_to_say_so(document):
     assert place < text.index("\n## ", text.index("study.tier_label")), "at the very beginning"
 
 
-def test_a_kernel_that_is_killed_is_told_as_such(tmp_path):
+def test_a_kernel_that_is_killed_is_reported_as_such(tmp_path):
     from h2a_lib.pipeline import notebooks
 
     cell = nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")
@@ -126,9 +126,9 @@ def test_of_a_run_killed_for_its_memory_no_old_figure_is_shown_and_the_rest_is_m
     smoke, tmp_path
 ):
     folder = copy_checkout(tmp_path / "h2a")
-    sheet = yaml.safe_load((folder / "study.yaml").read_text())
-    sheet["profiles"]["smoke"]["experiments"] = ["resnet18", "sex"]
-    (folder / "study.yaml").write_text(yaml.safe_dump(sheet, sort_keys=False))
+    study_file = yaml.safe_load((folder / "study.yaml").read_text())
+    study_file["profiles"]["smoke"]["experiments"] = ["resnet18", "sex"]
+    (folder / "study.yaml").write_text(yaml.safe_dump(study_file, sort_keys=False))
     # As the kernel ends what takes too much memory.
     path = folder / "notebooks" / "05_train.ipynb"
     notebook = nbformat.read(path, as_version=4)

@@ -93,7 +93,7 @@ def mends(artefact, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["first", "again"])
-def test_a_full_disk_is_told_in_a_line_and_nothing_half_has_a_final_name(made, earlier):
+def test_a_full_disk_is_one_line_and_nothing_half_has_a_final_name(made, earlier):
     artefact, folder, size = made
     if earlier and not artefact.replaces:
         pytest.skip("is never written over another")
@@ -116,7 +116,7 @@ def test_a_full_disk_is_told_in_a_line_and_nothing_half_has_a_final_name(made, e
         assert result in (old, None, artefact.read(folder))
 
 
-def test_a_read_only_folder_is_told_in_a_line_and_stays_as_it_was(made):
+def test_a_read_only_folder_is_one_line_and_stays_as_it_was(made):
     artefact, folder, _ = made
     if artefact.replaces:
         artefact.write(folder, 1)

@@ -91,8 +91,8 @@ class Change(NamedTuple):
 def folder(tmp_path_factory) -> Path:
     """Return a checkout with a sheet of one line a value, and with what no step depends on."""
     folder = copy_checkout(tmp_path_factory.mktemp("staleness") / "h2a")
-    sheet = yaml.safe_load((folder / "study.yaml").read_text())
-    (folder / "study.yaml").write_text(as_text(sheet))
+    study_file = yaml.safe_load((folder / "study.yaml").read_text())
+    (folder / "study.yaml").write_text(as_text(study_file))
     for file in unrelated_files():
         copied = folder / file.relative_to(ROOT)
         copied.parent.mkdir(exist_ok=True)
@@ -101,7 +101,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(folder) -> Iterator:
+def requested(folder) -> Iterator:
     """Return a function: a change to the steps that the graph would run."""
     script = Path(__file__).parents[1] / "helpers" / "staleness.py"
     with subprocess.Popen(
@@ -122,8 +122,8 @@ def asked(folder) -> Iterator:
         process.stdin.close()
 
 
-def test_unchanged_nothing_runs(asked):
-    assert asked({}) == set()
+def test_unchanged_nothing_runs(requested):
+    assert requested({}) == set()
 
 
 def test_a_training_depends_on_few_modules(folder):
@@ -145,18 +145,18 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exactly_the_steps_that_depend_on_a_change_run_again(folder, asked, kind):
+def test_exactly_the_steps_that_depend_on_a_change_run_again(folder, requested, kind):
     changes = list(globals()[f"of_{kind}"](folder))
     wrong = {}
     for one in changes[::EACH]:
-        stale = asked(one.change)
+        stale = requested(one.change)
         if stale != one.expected:
             wrong[one.what] = {
                 "missed": one.expected - stale,
                 "spurious": stale - one.expected,
             }
     assert not wrong
-    assert asked({}) == set(), "all was undone"
+    assert requested({}) == set(), "all was undone"
     if EACH == 1:
         print(f"\n{kind}: {len(changes)} changes")
 
@@ -310,14 +310,14 @@ def imported(source: Path, folder: Path, without: list[str]) -> set[Path]:
     return {file for file in files if file.is_relative_to(folder)}
 
 
-def merged(folder: Path, sheet: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+def merged(folder: Path, study_file: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     """Return the settings of each experiment of the smoke study, by a merge of plain YAML."""
-    sheet = sheet or yaml.safe_load((folder / "study.yaml").read_text())
-    smoke = sheet["profiles"]["smoke"]
+    study_file = study_file or yaml.safe_load((folder / "study.yaml").read_text())
+    smoke = study_file["profiles"]["smoke"]
     return {
-        name: sheet["defaults"]
+        name: study_file["defaults"]
         | smoke["settings"]
-        | sheet["experiments"][name]
+        | study_file["experiments"][name]
         | smoke["settings_of"].get(name, {})
         for name in smoke["experiments"]
     }
@@ -329,15 +329,15 @@ def cache_of(settings: dict[str, Any]) -> str:
 
 def of_config(folder: Path, place: tuple[str, ...], value: Any) -> Change:
     """Return a change of one value of the sheet."""
-    sheet = yaml.safe_load((folder / "study.yaml").read_text())
-    before, new = merged(folder, sheet), copy.deepcopy(sheet)
+    study_file = yaml.safe_load((folder / "study.yaml").read_text())
+    before, new = merged(folder, study_file), copy.deepcopy(study_file)
     part = new
     for key in place[:-1]:
         part = part.setdefault(key, {})
     part[place[-1]] = value
     after, smoke = merged(folder, new), new["profiles"]["smoke"]
     runs = {name for name in after if after[name] != before.get(name)}
-    seeds, earlier = seeds_of(smoke, after), seeds_of(sheet["profiles"]["smoke"], before)
+    seeds, earlier = seeds_of(smoke, after), seeds_of(study_file["profiles"]["smoke"], before)
     runs |= {name for name, n in seeds.items() if n > earlier.get(name, 0)}
     caches = {cache_of(one) for one in after.values()} - {cache_of(one) for one in before.values()}
     direct = caches | {f"run/{name}" for name in runs} | CONFIG_ITSELF
@@ -389,8 +389,8 @@ def append(folder: Path, file: Path, more: bytes) -> dict[str, str]:
     return write(folder, file, file.read_bytes() + more)
 
 
-def as_text(sheet: dict[str, Any]) -> str:
-    return yaml.safe_dump(sheet, sort_keys=False)
+def as_text(study_file: dict[str, Any]) -> str:
+    return yaml.safe_dump(study_file, sort_keys=False)
 
 
 def unrelated_files() -> list[Path]:

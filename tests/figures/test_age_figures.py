@@ -45,7 +45,7 @@ def drawings(n):
         summary.SPLIT: conformal.split_conformal(chosen_on, frame),
         summary.QUANTILES: conformal.quantile_conformal(chosen_on, frame),
     }
-    judged = conformal.compare_intervals(methods)
+    assessed = conformal.compare_intervals(methods)
     signed = (frame["predicted_age_months"] - frame["age_months"]).to_numpy()
     curve, coverage = (
         errors.abstention(signed, np.abs(signed)),
@@ -59,8 +59,8 @@ def drawings(n):
         draw.by_band(errors.by_band(frame)),
         draw.gap(sex_gap.sex_gap(frame)),
         draw.worst_cases(pictures, frame),
-        draw.intervals(coverage, judged, curve, 0.9),
-        draw.quantiles(judged, 0.9),
+        draw.intervals(coverage, assessed, curve, 0.9),
+        draw.quantiles(assessed, 0.9),
         draw.robustness(robust),
     ]
     return {drawing.name: drawing for drawing in made}
@@ -115,9 +115,9 @@ def test_a_band_that_fails_is_drawn_in_red_and_others_are_not():
     oldest = intervals["age_months"] >= 192
     colours = []
     for covered in (intervals["covered"], intervals["covered"] & ~oldest):
-        judged = conformal.compare_intervals({"x": intervals.assign(covered=covered)})
-        judged = judged[judged["by"] != "estimated age"].assign(fails=judged["fails"])
-        axes = draw.plot_coverage(judged, 0.9, plt.figure().subplots())
+        assessed = conformal.compare_intervals({"x": intervals.assign(covered=covered)})
+        assessed = assessed[assessed["by"] != "estimated age"].assign(fails=assessed["fails"])
+        axes = draw.plot_coverage(assessed, 0.9, plt.figure().subplots())
         dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
         colours.append([to_hex(dot.get_color()) for dot in dots])
     assert VERMILLION.lower() not in colours[0]
@@ -125,10 +125,10 @@ def test_a_band_that_fails_is_drawn_in_red_and_others_are_not():
 
 
 def test_one_kind_of_intervals_alone_makes_no_comparison():
-    judged = conformal.compare_intervals(
+    assessed = conformal.compare_intervals(
         {"x": conformal.split_conformal(hands_of(90), hands_of(9))}
     )
-    assert draw.quantiles(judged, 0.9) is None
+    assert draw.quantiles(assessed, 0.9) is None
 
 
 def test_the_noise_of_the_labels_is_a_band():

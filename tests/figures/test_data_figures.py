@@ -180,7 +180,7 @@ def test_every_image_is_in_the_plots_of_all_of_them(measured, n):
 
 
 @pytest.mark.parametrize(("size_px", "label"), [(224, "network: 224 × 224"), (100, "square")])
-def test_a_single_size_is_stated_in_words(measured, size_px, label):
+def test_a_single_size_is_stated(measured, size_px, label):
     frame = measured.assign(width_px=100, height_px=100)
     drawing = draw.resolutions(frame, size_px)
     axes = drawing.figure.axes[0]

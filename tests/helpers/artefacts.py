@@ -248,8 +248,8 @@ def write_manifest(folder: Path, version: int) -> None:
 
 
 def _space(folder: Path, version: int) -> workspace.Study:
-    sheet = config.load(folder.parent / "study.yaml")
-    return workspace.Study(folder, sheet, "smoke", folder.parent / f"data-{version}", "own")
+    study_file = config.load(folder.parent / "study.yaml")
+    return workspace.Study(folder, study_file, "smoke", folder.parent / f"data-{version}", "own")
 
 
 def read_manifest(folder: Path) -> Any:

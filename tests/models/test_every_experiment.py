@@ -15,7 +15,7 @@ from h2a_lib.models.training import train
 from h2a_lib.study import config as study
 from h2a_lib.study import runs
 
-SHEET = study.load(Path(__file__).parents[2] / "study.yaml")
+STUDY_FILE = study.load(Path(__file__).parents[2] / "study.yaml")
 N = 24
 
 
@@ -40,9 +40,9 @@ def hands_for(config: study.RunConfig) -> Hands:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", SHEET.experiments)
+@pytest.mark.parametrize("experiment", STUDY_FILE.experiments)
 def test_an_experiment_trains_and_its_run_can_be_read(experiment, tmp_path):
-    config = SHEET.run_config("smoke", experiment, seed=1)
+    config = STUDY_FILE.run_config("smoke", experiment, seed=1)
     hands = hands_for(config)
     save_run(
         tmp_path,

@@ -93,7 +93,7 @@ def test_a_replayed_step_is_the_step_itself(precision):
     assert weights["trunk.bn1.num_batches_tracked"] == 4
 
 
-def test_an_epoch_of_any_length_is_learnt(config, hands, tmp_path):
+def test_an_epoch_of_any_length_is_trained(config, hands, tmp_path):
     # 30 hands: whole batches and a smaller one, batches of all hands, none that is whole.
     for batch_size in (8, 30, 64):
         chosen = config(**FULL, batch_size=batch_size)

@@ -183,7 +183,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(whol
     assert_same_run(tmp_path, whole[0])
 
 
-def test_a_training_told_to_end_has_left_its_checkpoint_and_ends_the_same(whole, tmp_path):
+def test_a_terminated_training_has_left_its_checkpoint_and_ends_the_same(whole, tmp_path):
     process, epochs = start(tmp_path, training.SECONDS_BETWEEN_CHECKPOINTS)
     assert [epochs.recv() for _ in range(2)] == [1, 2]
     process.terminate()  # as Slurm does at a time limit
@@ -245,7 +245,7 @@ def test_early_stopping_stops_when_the_error_no_longer_falls(config, hands, tmp_
     assert (trained.progress.epoch, trained.progress.best_epoch) == (4, 2)
 
 
-def test_statistics_come_from_the_hands_that_are_learnt_from(config, hands, tmp_path):
+def test_statistics_come_from_the_training_hands(config, hands, tmp_path):
     trained = train(config(train_fraction=0.5, epochs=1), hands, tmp_path / "checkpoint.pt")
     trained_on = hands.labels["id"].isin(trained.predictions_train["id"])
     assert trained_on.sum() == 10

@@ -85,7 +85,7 @@ def test_girls_are_ahead_of_boys_by_months_to_two_and_a_half_years():
 
 @pytest.mark.parametrize(("sex", "male"), SEXES)
 @pytest.mark.parametrize("name", list(TABLE))
-def test_a_centre_is_first_seen_at_its_age(name, sex, male):
+def test_a_centre_appears_at_its_age(name, sex, male):
     month = TABLE[name].appear[sex]
     after = atlas_plate(month + 3, male, PX_PER_MM)
     before = atlas_plate(max(month - 0.5, 0), male, PX_PER_MM)
@@ -112,7 +112,7 @@ def test_a_growth_plate_is_a_dark_line_until_it_fuses(name, sex, male):
 
 
 @pytest.mark.parametrize("name", ["radius", "ulna", "metacarpal 3", "proximal phalanx 2"])
-def test_a_growth_plate_is_seen_in_the_picture_until_it_fuses(name):
+def test_a_growth_plate_is_visible_in_the_picture_until_it_fuses(name):
     month = TABLE[name].fuse["boys"]
     open_, fused = (
         along_axis(atlas_plate(m, True, PX_PER_MM), name, "image") for m in (month - 36, month + 1)
@@ -122,7 +122,7 @@ def test_a_growth_plate_is_seen_in_the_picture_until_it_fuses(name):
 
 
 @pytest.mark.parametrize("name", ["capitate", "lunate", "radius", "proximal phalanx 3"])
-def test_a_centre_is_seen_in_the_picture_from_its_age(name):
+def test_a_centre_is_visible_in_the_picture_from_its_age(name):
     """Ten grey levels brighter than the cartilage around it; before, no more than three."""
 
     def stands_out(month: float) -> float:

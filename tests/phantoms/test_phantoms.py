@@ -156,7 +156,7 @@ def test_heaped_labels_lie_on_atlas_plates_and_others_near_the_truth():
     assert max(abs(a - label) for (a, _), label in zip(truth, plain, strict=True)) <= 0.5
 
 
-def test_reader_noise_has_the_spread_that_was_asked_for():
+def test_reader_noise_has_the_requested_spread():
     stream = Stream(0, "noise")
     errors = [population.simulate_label(120, True, 0.0, 6.0, stream) - 120 for _ in range(3000)]
     assert np.std(errors) == pytest.approx(6.0, rel=0.08)

@@ -123,7 +123,7 @@ def test_a_relative_folder_for_temporary_files_is_the_same_from_everywhere(tmp_p
     assert environment.temporary_parent() == tmp_path / "t"
 
 
-def test_without_a_folder_for_temporary_files_the_user_is_told_what_to_do(monkeypatch):
+def test_without_a_folder_for_temporary_files_the_message_says_what_to_do(monkeypatch):
     monkeypatch.setattr(environment, "temporary_parents", lambda: iter([Path("/no/such/folder")]))
     with pytest.raises(UserError, match="set TMPDIR to one that can"):
         environment.temporary_parent()
@@ -142,7 +142,7 @@ def test_where_the_home_is_read_only_the_tools_keep_their_caches_in_the_project(
     assert step_environment(ROOT, user)["TORCH_HOME"] == str(tmp_path / ".cache" / "torch")
 
 
-def test_without_a_folder_for_sockets_the_user_is_told_what_to_do(monkeypatch):
+def test_without_a_folder_for_sockets_the_message_says_what_to_do(monkeypatch):
     monkeypatch.setattr(environment, "takes_sockets", lambda _: False)
     with pytest.raises(UserError, match="set TMPDIR to one"), environment.socket_folder():
         pass

@@ -41,7 +41,7 @@ def test_of_a_finished_study_nothing_is_stale(steps):
     assert graph.stale_runs(steps.study) == set()
 
 
-def test_each_stale_step_has_a_reason_in_words_and_its_previous_duration(steps):
+def test_each_stale_step_has_a_reason_and_its_previous_duration(steps):
     stale = stale_steps(changed(steps, lr=3e-3, schedule="cosine"))
     by_name = {one.step.name: one for one in stale}
     assert by_name["train/sex/seed-0"].reason == "lr is now 0.003; schedule is now cosine"
@@ -68,7 +68,7 @@ def test_an_unknown_step_is_an_error_that_lists_the_known_ones(steps):
         graph.build(steps.study, ["nothing"])
 
 
-def test_snakemake_is_told_what_is_up_to_date_and_nothing_else(steps):
+def test_snakemake_learns_what_is_up_to_date_and_nothing_else(steps):
     stale = stale_steps(changed(steps, lr=3e-3))
     graph.mark(steps.study, list(steps.by_name.values()), stale)
     markers = {

@@ -80,7 +80,7 @@ def test_a_crash_leaves_no_notebook_that_counts_as_done(notebook, tmp_path):
     assert "ZeroDivisionError" in json.dumps(failed), "what happened can be read"
 
 
-def test_a_users_mistake_inside_a_notebook_is_told_without_traceback(notebook, tmp_path):
+def test_a_users_mistake_inside_a_notebook_is_reported_without_traceback(notebook, tmp_path):
     source = notebook("from h2a_lib.errors import UserError\nraise UserError('no such hand')")
     done = subprocess.run(
         [

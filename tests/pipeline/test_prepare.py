@@ -33,7 +33,7 @@ def study(tmp_path):
 COLUMNS = '''id="Patient #",age_months=age,sex="Who's a boy?"'''
 
 
-def test_a_table_format_is_used_remembered_and_said(study, capsys):
+def test_a_table_format_is_used_remembered_and_printed(study, capsys):
     with pytest.raises(UserError):
         prepare.prepare_data(study, progress=False)
     prepare.prepare_data(study, progress=False, form=TableFormat.parse(COLUMNS, "years"))

@@ -49,7 +49,7 @@ def test_here_nothing_is_missing():
     }
 
 
-def test_it_can_be_asked_before_anything_is_installed():
+def test_it_can_be_queried_before_anything_is_installed():
     code = (
         "import sys; from h2a_lib.pipeline import requirements\n"
         "print(*{name.partition('.')[0] for name in sys.modules} & {'torch', 'typer', 'pandas'})"

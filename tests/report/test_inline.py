@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     return deck
 
 
-def test_jupyter_is_given_the_address_seen_from_the_notebook(folder):
+def test_jupyter_is_given_the_address_relative_to_the_notebook(folder):
     frame = show_page(folder / "slides.html").data
     assert 'src="../a%20deck/slides.html"' in frame and 'title="A &lt;page&gt;"' in frame
 

@@ -162,7 +162,7 @@ def open_article(browser, rendered, **viewport):
     return page
 
 
-def asked_of_the_network(page):
+def requests(page):
     local = ("file:", "data:", "blob:")
     return [address for address in page.asked if not address.startswith(local)]
 
@@ -228,7 +228,7 @@ def test_the_deck_says_nothing_to_the_console_and_asks_nothing_of_the_network(br
     for _ in slides_of(page):
         pass
     assert page.heard == []
-    assert asked_of_the_network(page) == []
+    assert requests(page) == []
 
 
 def test_axe_finds_no_violation_of_wcag_2_1_aa(browser, by_each):
@@ -334,7 +334,7 @@ def test_the_article_keeps_to_its_window_and_no_picture_is_broken_or_tiny(browse
     )
     assert min(pictures) > 100
     assert page.heard == []
-    assert asked_of_the_network(page) == []
+    assert requests(page) == []
 
 
 @pytest.mark.parametrize("size", [*SIZES, tuple(PHONE.values())])

@@ -73,7 +73,7 @@ def test_a_figure_without_alt_text_is_refused(project, study):
     assert result == "slide 'The data': figure ages_by_sex has no alt text"
 
 
-def test_all_problems_are_told_at_once_and_nothing_is_written(project, study, tmp_path):
+def test_all_problems_are_reported_at_once_and_nothing_is_written(project, study, tmp_path):
     add_slide(project, "{{< var runs.no_such >}} ![](figures/no_such.svg) [@nobody1999]")
     with pytest.raises(UserError, match="3 problems in what results shows") as error:
         render(study / "results", project, tmp_path / "out", study, "pandoc")

@@ -49,7 +49,7 @@ def producers():
 
 
 @cache
-def names_said(text):
+def literals_of(text):
     """All string literals of some Python, and a pattern of each f-string, its fields left open."""
     literals, patterns = set(), set()
     for node in ast.walk(ast.parse(text)):
@@ -68,10 +68,10 @@ def names_said(text):
 
 def message(name, where=""):
     """Whether a file whose path begins so says a name, as a literal or through an f-string."""
-    said = [names_said(text) for path, text in producers().items() if path.startswith(where)]
+    printed = [literals_of(text) for path, text in producers().items() if path.startswith(where)]
     return any(
         name in literals or any(pattern.fullmatch(name) for pattern in patterns)
-        for literals, patterns in said
+        for literals, patterns in printed
     )
 
 

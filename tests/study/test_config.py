@@ -7,7 +7,7 @@ import pytest
 from h2a_lib.errors import UserError
 from h2a_lib.study import config as study
 
-SHEET = Path(__file__).parents[2] / "study.yaml"
+STUDY_FILE = Path(__file__).parents[2] / "study.yaml"
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def edited(tmp_path):
     """Return a function that loads study.yaml with one piece of text replaced."""
 
     def load(old: str, new: str) -> study.StudyConfig:
-        text = SHEET.read_text()
+        text = STUDY_FILE.read_text()
         assert old in text, f"the sheet no longer holds {old!r}"
         copy = tmp_path / "study.yaml"
         copy.write_text(text.replace(old, new, 1))
@@ -25,25 +25,25 @@ def edited(tmp_path):
 
 
 def test_every_experiment_of_every_profile_is_a_complete_configuration():
-    sheet = study.load(SHEET)
-    for profile in sheet.profiles:
-        runs = list(sheet.runs_of(profile))
+    study_file = study.load(STUDY_FILE)
+    for profile in study_file.profiles:
+        runs = list(study_file.runs_of(profile))
         assert len(runs) == len(set(runs)) > 0
-        digests = {sheet.run_config(profile, *run).digest for run in runs}
+        digests = {study_file.run_config(profile, *run).digest for run in runs}
         assert len(digests) == len(runs)
 
 
 def test_an_experiment_states_only_what_differs_from_the_defaults():
-    sheet = study.load(SHEET)
-    for name, differences in sheet.experiments.items():
+    study_file = study.load(STUDY_FILE)
+    for name, differences in study_file.experiments.items():
         for key, value in differences.items():
-            assert sheet.defaults[key] != value, f"{name}.{key} repeats the default"
+            assert study_file.defaults[key] != value, f"{name}.{key} repeats the default"
 
 
 def test_the_first_experiments_are_the_originals():
-    sheet = study.load(SHEET)
+    study_file = study.load(STUDY_FILE)
     for depth in (18, 34, 50):
-        config = sheet.run_config("demo", f"resnet{depth}")
+        config = study_file.run_config("demo", f"resnet{depth}")
         assert config.network == f"resnet{depth}"
         assert (config.pixel_norm, config.optimizer.name, config.weight_decay) == (
             "instance",
@@ -94,18 +94,20 @@ def test_a_network_is_not_given_its_own_answer(edited):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    sheet = study.load(SHEET)
+    study_file = study.load(STUDY_FILE)
     with pytest.raises(UserError, match="unknown profile 'huge'; known: smoke, demo"):
-        sheet.run_config("huge", "resnet18")
+        study_file.run_config("huge", "resnet18")
     with pytest.raises(
         UserError, match=r"experiment 'resnet19' \(did you mean 'resnet18'\?\); known: resnet18"
     ):
-        sheet.run_config("smoke", "resnet19")
+        study_file.run_config("smoke", "resnet19")
 
 
 def test_a_key_replaces_the_default_whole(edited):
-    sheet = edited("resnet18: {}", "resnet18: {schedule: {name: step, gamma: 0.1, step_size: 4}}")
-    assert sheet.run_config("demo", "resnet18").schedule == study.Step(
+    study_file = edited(
+        "resnet18: {}", "resnet18: {schedule: {name: step, gamma: 0.1, step_size: 4}}"
+    )
+    assert study_file.run_config("demo", "resnet18").schedule == study.Step(
         name="step", gamma=0.1, step_size=4
     )
 

@@ -97,7 +97,7 @@ def test_a_damaged_file_is_a_named_error(copied, name):
         runs.load(copied)
 
 
-def test_a_run_without_its_weights_tells_all_but_what_the_network_would_say_again(copied, hands):
+def test_a_run_without_its_weights_has_all_but_new_estimates(copied, hands):
     for name in runs.HEAVY:
         (copied / name).unlink()
     run = runs.load(copied)
