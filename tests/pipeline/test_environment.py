@@ -50,6 +50,13 @@ def test_sums_have_one_thread_and_tools_their_settings_in_the_project():
         assert Path(mine[name]).is_relative_to(ROOT / "cache")
 
 
+def test_make_lets_python_keep_what_it_compiles():
+    show = ["make", "--no-print-directory", "--eval", "show: ; @env", "show"]
+    mine = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "KEPT": "1"}
+    done = subprocess.run(show, cwd=ROOT, env=mine, capture_output=True, text=True, check=True)
+    assert "KEPT=1" in done.stdout and "PYTHONDONTWRITEBYTECODE" not in done.stdout
+
+
 def test_a_notebook_is_the_same_whatever_the_user_has_configured(tmp_path):
     """A startup file, a kernel called python3 of another program, a dark style, a small umask."""
     home = tmp_path / "home"
