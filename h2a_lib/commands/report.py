@@ -28,7 +28,7 @@ def command(
     executor: ExecutorOption = None,
     workflow_profile: WorkflowProfileOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the steps that would run, and why, and stop.")
+        bool, typer.Option("--dry-run", help="List the steps that would run, why and for how long.")
     ] = False,
 ) -> None:
     """Run a study and render its report. Steps that are up to date are skipped.

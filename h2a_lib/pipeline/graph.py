@@ -18,10 +18,12 @@ from h2a_lib.errors import UserError, unknown
 from h2a_lib.files import clear_errors, remove, sweep, write_json, write_text
 from h2a_lib.pipeline import forkserver, gpus
 from h2a_lib.pipeline.environment import step_environment
+from h2a_lib.pipeline.estimate import estimate
 from h2a_lib.pipeline.prepare import prepare_data
 from h2a_lib.pipeline.processes import as_leader
 from h2a_lib.pipeline.staleness import Stale, listing, stale_steps, summary
 from h2a_lib.pipeline.steps import Step, Steps, remove_results_of_other_studies
+from h2a_lib.study.config import RunConfig
 from h2a_lib.study.provenance import duration
 from h2a_lib.study.workspace import Study, format_runs
 
@@ -99,14 +101,29 @@ def plan(
     at_most: int | None = None,
     form: TableFormat = AS_HEADED,
 ) -> str:
-    """Return which steps of the report would run: why, and how long each took the last time."""
+    """Return which steps of the report would run: why, and how long each took the last time.
+
+    The time of trainings that were never timed before is estimated.
+    """
+    parallel = at_most or cores()
     if not study.is_prepared:
-        return f"Nothing is made yet of {study.name!r}: first the data, then all steps."
+        text = f"Nothing is made yet of {study.name!r}: first the data, then all steps."
+        has_data = study.profile.phantoms is not None or study.data_folder.is_dir()
+        runs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
+        return f"{text}\n{estimate(study, runs, parallel)}" if has_data else text
     prepare_data(study, form=form)
     steps = Steps(study, renderer)
     if not (stale := stale_steps(steps)):
         return f"Nothing to do: the report of {study.name!r} is up to date."
-    return "\n".join([*listing(stale), summary(stale, len(steps.by_name), at_most or cores())])
+    lines = [*listing(stale), summary(stale, len(steps.by_name), parallel)]
+    untimed = [
+        RunConfig(**one.step.settings)
+        for one in stale
+        if one.step.rule == "train" and one.seconds is None
+    ]
+    if untimed:
+        lines.append(estimate(study, untimed, parallel))
+    return "\n".join(lines)
 
 
 def stale_runs(study: Study) -> set[tuple[str, int]]:
