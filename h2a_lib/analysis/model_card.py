@@ -86,6 +86,14 @@ def _card_of_release(run: Run, file_name: str, to: str) -> str:
     return re.sub(r"## How to use it\n.*?(?=^## )", lambda _: use, card, flags=re.S | re.M)
 
 
+def _one_side(run: Run) -> str:
+    """Return a warning where no mirrored hand was trained on."""
+    augment = run.config.augment
+    if augment is not None and augment.flip:
+        return ""
+    return "The other hand: the data show left hands, so mirror a right one first. "
+
+
 def _code(run: Run, to: str, file_name: str) -> str:
     return f"```{'bash' if to == 'release' else 'python'}\n{usage(run, to, file_name)}\n```"
 
@@ -150,8 +158,8 @@ def model_card(
         _code(run, to, file_name),
         *calibrated,
         "## What it is not for",
-        "Hands of adults; children with growth disorders or fractures (it is unknown whether the"
-        " data contain any); views other than posteroanterior; bone age by another standard than"
+        f"{_one_side(run)}Hands of adults; children with growth disorders or fractures (it is"
+        " unknown whether the data contain any); views other than posteroanterior; bone age by another standard than"
         " that of the labels. The data do not record ancestry, and the standard does not account"
         " for it.",
     ]
