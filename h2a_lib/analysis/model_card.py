@@ -159,9 +159,9 @@ def model_card(
         *calibrated,
         "## What it is not for",
         f"{_one_side(run)}Hands of adults; children with growth disorders or fractures (it is"
-        " unknown whether the data contain any); views other than posteroanterior; bone age by another standard than"
-        " that of the labels. The data do not record ancestry, and the standard does not account"
-        " for it.",
+        " unknown whether the data contain any); views other than posteroanterior; bone age by"
+        " another standard than that of the labels. The data do not record ancestry, and the"
+        " standard does not account for it.",
     ]
     evaluated = [*predictions.groupby("split", sort=True)]
     if external is not None:
