@@ -252,7 +252,9 @@ def test_a_trained_network_passes_and_its_map_is_not_of_the_brightest_thing(tmp_
         [np.arange(n) < 40, np.arange(n) < 60], ["validation", "selection"], "train"
     )
     hands = Hands(images, labels, "decoys")
-    config = study.RunConfig(**(SETTINGS | {"epochs": 8, "lr": 2e-3, "batch_size": 16}))
+    config = study.RunConfig(
+        **(SETTINGS | {"epochs": 8, "lr": 2e-3, "batch_size": 16, "width": 1.0})
+    )
     save_run(tmp_path, config, train(config, hands, tmp_path / "c.pt"), "decoys", "decoys")
     run = runs.load(tmp_path)
     assert run.metrics["validation"]["mae_months"] < 25

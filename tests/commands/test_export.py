@@ -166,7 +166,7 @@ def test_the_torch_file_carries_its_usage_too(run, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORK_GFLOPS)
 def test_every_network_is_trained_exported_and_explained(tmp_path, network):
-    run = trained(tmp_path / "run", n=24, n_validation=8, epochs=1, network=network)
+    run = trained(tmp_path / "run", n=24, n_validation=8, epochs=1, network=network, width=1.0)
     images = squares_for(run.config, 24, 8).images[:3]
     model, card = export(run, "onnx")
     (months,) = onnxruntime.InferenceSession(model).run(None, {"images": as_input(images)})
