@@ -61,9 +61,13 @@ def hand_with_error(run: Run, image: np.ndarray, row: pd.Series, rank: str) -> F
     write_beside(axes[2], f"label {number(label)}", (label, 0), (0, 14), ha="center")
     style = {"ha": "center", "color": BLUE}
     write_beside(axes[2], f"estimate {number(estimate)}", (estimate, 0), (0, -24), **style)
-    span = f"interval {number(low, 0)} to {number(high, 0)}" if bounded else "no finite interval"
+    span = (
+        f"interval {number(low, 0)} to {number(high, 0)} months"
+        if bounded
+        else "no finite interval"
+    )
     error = signed(estimate - label)
-    axes[2].set_title(f"error {error} months, {rank}\n{span} months", loc="left")
+    axes[2].set_title(f"error {error} months, {rank}\n{span}", loc="left")
     axes[2].set(xlim=(-20, 260), ylim=(-1, 1), yticks=[], xlabel="Bone age (months)")
     axes[2].spines["left"].set_visible(False)
     return figure

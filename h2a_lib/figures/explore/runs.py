@@ -21,6 +21,7 @@ def curves(comparison: Comparison) -> widgets.Widget | Image:
         value=(DEFAULT, *others[:2]),
         rows=min(ROWS, len(options)),
         description="experiments",
+        style={"description_width": "initial"},
     )
     return interact(
         lambda experiments: selected_curves(comparison, experiments),
