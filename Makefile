@@ -18,7 +18,7 @@ report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render t
 	@$(BIN)/h2a report --profile "$(or $(PROFILE),demo)"
 
 lab: .venv/.ready ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_population.ipynb
+	@$(BIN)/jupyter lab --allow-root --notebook-dir=. notebooks/01_population.ipynb
 
 deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks keeps it
 	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins
