@@ -69,6 +69,7 @@ def write_pages(pages: list[Page], project: Path, output: Path, tier: str) -> li
         return []
     import nbformat
     from nbconvert import HTMLExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     exporter = HTMLExporter(
         template_name="notebook",
@@ -76,6 +77,8 @@ def write_pages(pages: list[Page], project: Path, output: Path, tier: str) -> li
         exclude_anchor_links=True,
         filters={"without_style": lambda html: STYLE.sub("", html)},
     )
+    # A training prints a line after each epoch: one block, not twenty.
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
     links = {"Report": "../index.html", "Slides": "../slides.html", "Article": "../paper.html"}
     css = (project / "notebook.css").read_text(encoding="utf-8")
     written = []

@@ -39,6 +39,7 @@ def write_results(folder: Path) -> Path:
             outputs=[
                 new_output("execute_result", {"text/html": table, "text/plain": "table"}),
                 new_output("stream", name="stdout", text="one line\n"),
+                new_output("stream", name="stdout", text="another\n"),
             ],
         ),
         new_code_cell(
