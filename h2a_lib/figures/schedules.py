@@ -68,9 +68,15 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
         "band: 95 % interval of the suggestion",
         finding=f"The test suggests {power_of_ten(suggestion)}, with a 95 % interval of "
         f"{power_of_ten(low)} to {power_of_ten(high)}. The study's default is "
-        f"{power_of_ten(config.lr)}: "
-        f"{'inside' if low <= config.lr <= high else 'outside'} the interval.",
+        f"{power_of_ten(config.lr)}: {_place(config.lr, low, high)} the interval.",
     )
+
+
+def _place(rate: float, low: float, high: float) -> str:
+    """Say where a rate lies; at the edge if it reads like one end."""
+    if power_of_ten(rate) in (power_of_ten(low), power_of_ten(high)):
+        return "at the edge of"
+    return "inside" if low < rate < high else "outside"
 
 
 def grid(errors: pd.DataFrame, axes: Axes) -> Axes:

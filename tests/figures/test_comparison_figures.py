@@ -259,3 +259,11 @@ def test_estimates_stand_beside_their_labels(hands, make_run):
     titles = [axes.get_title() for axes in drawing.figure.axes]
     assert len(titles) == 8 and all("→" in title and "months" in title for title in titles)
     assert titles[0] in drawing.alt
+
+
+@pytest.mark.parametrize(
+    ("rate", "place"),
+    [(1e-3, "at the edge of"), (2e-4, "inside"), (1e-5, "outside"), (3e-3, "outside")],
+)
+def test_a_default_that_reads_like_an_end_of_the_interval_is_at_its_edge(rate, place):
+    assert schedules._place(rate, 4.4e-5, 9.6e-4) == place
