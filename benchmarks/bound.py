@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     network = networks.build(options.network).to(memory_format=torch.channels_last)
     pixels = torch.randn(options.batch, 1, options.size, options.size)
-    observed = maps_shown(network, pixels)
+    observed = layer_maps(network, pixels)
     with FlopCounterMode(display=False) as counter:
         network(pixels)["age"].sum().backward()
     gflop = counter.get_total_flops() / 1e9
@@ -72,7 +72,7 @@ def main() -> None:
     write_json(ROOT / "benchmarks" / "results" / "bound.json", result)
 
 
-def maps_shown(network: nn.Module, pixels: Tensor) -> list[tuple[nn.Module, Tensor, Tensor]]:
+def layer_maps(network: nn.Module, pixels: Tensor) -> list[tuple[nn.Module, Tensor, Tensor]]:
     """Return each layer with what it is given and what it answers, by one forward pass."""
     observed = []
 

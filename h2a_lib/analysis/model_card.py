@@ -91,7 +91,7 @@ def _one_side(run: Run) -> str:
     augment = run.config.augment
     if augment is not None and augment.flip:
         return ""
-    return "The other hand: the data show left hands, so mirror a right one first. "
+    return "Right hands, unless they are mirrored first: the data show left hands. "
 
 
 def _code(run: Run, to: str, file_name: str) -> str:

@@ -1,9 +1,10 @@
-"""How long trainings will take that were never timed before, by this machine's own rate."""
+"""How long trainings not timed before will take, estimated from this machine's speed."""
 
 import subprocess
 import sys
 from collections.abc import Iterable
 
+from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.data.layout import locate
 from h2a_lib.pipeline import gpus
 from h2a_lib.pipeline.environment import step_environment
@@ -16,10 +17,12 @@ from h2a_lib.study.workspace import Study
 EVALUATION = 1.1
 
 
-def estimate(study: Study, configs: Iterable[RunConfig], parallel: int) -> str:
-    """Return "33 trainings never timed before: about 5 h 10 min by this machine's own rate".
+def estimate(
+    study: Study, configs: Iterable[RunConfig], parallel: int, form: TableFormat = AS_HEADED
+) -> str:
+    """Return "33 trainings not timed before: about 5 h 10 min, estimated from …".
 
-    The rate is that of the costliest of them, measured for seconds in as many processes as will
+    The speed is that of the costliest of them, measured for seconds in as many processes as will
     train side by side; the others are scaled by their arithmetic (`relative_cost`).
     """
     configs = list(configs)
@@ -31,20 +34,22 @@ def estimate(study: Study, configs: Iterable[RunConfig], parallel: int) -> str:
         subprocess.Popen(command, env=step_environment(study.root), stdout=subprocess.PIPE)
         for _ in range(parallel)
     ]
-    rate = sum(float(process.communicate()[0]) for process in processes)
-    images = training_hands(study) * costliest.epochs * costliest.train_fraction
-    whole = sum(config.relative_cost for config in configs) / costliest.relative_cost
+    rates = [process.communicate()[0] for process in processes]
     trainings = "1 training" if len(configs) == 1 else f"{len(configs)} trainings"
-    time = duration(EVALUATION * images * whole / rate)
-    return f"{trainings} never timed before: about {time} by this machine's own rate"
+    if not all(rates):
+        return f"{trainings} not timed before: the speed of this machine could not be measured"
+    images = training_hands(study, form) * costliest.epochs * costliest.train_fraction
+    whole = sum(config.relative_cost for config in configs) / costliest.relative_cost
+    time = duration(EVALUATION * images * whole / sum(map(float, rates)))
+    return f"{trainings} not timed before: about {time}, estimated from this machine's speed"
 
 
-def training_hands(study: Study) -> int:
+def training_hands(study: Study, form: TableFormat) -> int:
     """Return how many hands are trained on; before the data are prepared, at most how many."""
     if study.is_prepared:
         return int((study.labels["split"] == "train").sum())
     if study.profile.phantoms is not None and study.name == study.profile_name:
         return study.profile.phantoms.n
-    sets, _ = locate(study.data_folder)
+    sets, _ = locate(study.data_folder, form)
     folders = [folder for one in sets if one.name == "train" for folder in one.folders]
     return sum(1 for folder in folders for _ in folder.iterdir())

@@ -103,14 +103,14 @@ def plan(
 ) -> str:
     """Return which steps of the report would run: why, and how long each took the last time.
 
-    The time of trainings that were never timed before is estimated.
+    The time of trainings not timed before is estimated.
     """
     parallel = at_most or cores()
     if not study.is_prepared:
         text = f"Nothing is made yet of {study.name!r}: first the data, then all steps."
         has_data = study.profile.phantoms is not None or study.data_folder.is_dir()
         runs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
-        return f"{text}\n{estimate(study, runs, parallel)}" if has_data else text
+        return f"{text}\n{estimate(study, runs, parallel, form)}" if has_data else text
     prepare_data(study, form=form)
     steps = Steps(study, renderer)
     if not (stale := stale_steps(steps)):

@@ -235,7 +235,7 @@ class Settings(Strict):
 
     @property
     def relative_cost(self) -> float:
-        """Estimate of the training's arithmetic, to order runs by and to foretell their time."""
+        """Estimate of the training's arithmetic, to order runs by and to estimate their time."""
         gflops = NETWORK_GFLOPS[self.network] * self.width**2 * (4 if self.stem == "small" else 1)
         views = self.images_per_step / self.batch_size
         return gflops * (self.image_size_px / 224) ** 2 * views * self.epochs * self.train_fraction

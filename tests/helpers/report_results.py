@@ -269,3 +269,9 @@ def copy_project(folder):
     staged = {"_output", "_staged.json", "_variables.yml", "figures", "fonts", ".lock", ".quarto"}
     shutil.copytree(REPORT, folder, ignore=lambda _, names: staged & set(names))
     return folder
+
+
+def first_slides(project):
+    """Return the source of the first two slides, which is read sooner than that of all."""
+    deck = (project / "slides.qmd").read_text(encoding="utf-8")
+    return "\n## ".join(deck.split("\n## ")[:3])

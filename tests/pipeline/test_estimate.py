@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from h2a_lib.data.labels import TableFormat
 from h2a_lib.models.rate import images_per_second
 from h2a_lib.pipeline import estimate
 
@@ -21,6 +22,13 @@ class Measured:
         return self.stdout.read(), None
 
 
+class Failed(Measured):
+    """A process that ended without a number."""
+
+    def communicate(self):
+        return b"", None
+
+
 @pytest.mark.parametrize(("n_runs", "parallel", "time"), [(2, 2, "11 min"), (1, 2, "11 min")])
 def test_the_costliest_training_is_measured_in_as_many_processes_as_will_train(
     config, monkeypatch, tmp_path, n_runs, parallel, time
@@ -33,7 +41,7 @@ def test_the_costliest_training_is_measured_in_as_many_processes_as_will_train(
     # 60,000 images each, 10 min at 100 a second, and the evaluations.
     configs = [config(epochs=60) for _ in range(n_runs)]
     text = estimate.estimate(study, configs, parallel)
-    assert re.match(rf"{n_runs} trainings? .* about {time} 00 s by this machine's own rate", text)
+    assert re.match(rf"{n_runs} trainings? .* about {time} 00 s, estimated from", text)
 
 
 def test_trainings_of_half_the_arithmetic_take_half_the_time(config, monkeypatch, tmp_path):
@@ -49,3 +57,21 @@ def test_trainings_of_half_the_arithmetic_take_half_the_time(config, monkeypatch
 @pytest.mark.parametrize("schedule", [{"name": "one_cycle"}, {"name": "plateau"}])
 def test_the_rate_is_measured_beyond_the_last_epoch_of_any_schedule(config, schedule):
     assert images_per_second(config(epochs=1, schedule=schedule), seconds=0.2) > 0
+
+
+def test_a_machine_that_cannot_be_measured_gives_no_number(config, monkeypatch, tmp_path):
+    monkeypatch.setattr(estimate.subprocess, "Popen", Failed)
+    monkeypatch.setattr(estimate.gpus, "places", list)
+    study = SimpleNamespace(is_prepared=True, root=tmp_path)
+    assert "could not be measured" in estimate.estimate(study, [config()], 2)
+
+
+def test_before_the_data_are_prepared_images_are_counted_whatever_the_headings(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("1", "2", "3"):
+        (tmp_path / "images" / f"{name}.png").touch()
+    (tmp_path / "own.csv").write_text("Patient,Alter,Gender\n1,60,M\n")
+    form = TableFormat.parse("id=Patient,age_months=Alter,sex=Gender", None)
+    profile = SimpleNamespace(phantoms=None)
+    study = SimpleNamespace(is_prepared=False, profile=profile, data_folder=tmp_path)
+    assert estimate.training_hands(study, form) == 3

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from report_results import INTERVAL, MADE_FROM
+from report_results import INTERVAL, MADE_FROM, first_slides
 
 from h2a_lib.errors import UserError
 from h2a_lib.report import render
@@ -24,8 +24,7 @@ def problems_of(project, study):
 def add_slide(project, text):
     """Add a slide to the first two, which are read sooner than all."""
     deck = project / "slides.qmd"
-    first = "\n## ".join(deck.read_text(encoding="utf-8").split("\n## ")[:3])
-    deck.write_text(f"{first}\n\n## The added slide\n\n{text}\n")
+    deck.write_text(f"{first_slides(project)}\n\n## The added slide\n\n{text}\n")
 
 
 def test_the_deck_of_a_whole_study_has_no_problem(project, study):

@@ -30,7 +30,7 @@ def test_code_is_folded_and_outputs_are_not(written):
     html = written[0].read_text()
     assert html.count("<details><summary>Code</summary>") == 3, "what shows nothing folds as one"
     shown = re.sub(r"<details>.*?</details>", "", html, flags=re.DOTALL)
-    assert "one line\nanother" in shown, "what was printed line by line is one block"
+    assert "one line\nanother" in shown, "consecutive output is one block"
     assert "<table" in shown and "A caption." in shown
     assert "a comment" not in shown and "scoped" not in html
 

@@ -68,10 +68,10 @@ def literals_of(text):
 
 def message(name, where=""):
     """Whether a file whose path begins so says a name, as a literal or through an f-string."""
-    printed = [literals_of(text) for path, text in producers().items() if path.startswith(where)]
+    written = [literals_of(text) for path, text in producers().items() if path.startswith(where)]
     return any(
         name in literals or any(pattern.fullmatch(name) for pattern in patterns)
-        for literals, patterns in printed
+        for literals, patterns in written
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from h2a_lib.analysis.comparison import hyperparameters as study_file
+from h2a_lib.analysis.comparison import hyperparameters as tables
 from h2a_lib.figures import network
 from h2a_lib.models import networks
 from h2a_lib.study import config as study
@@ -21,7 +21,7 @@ def listed():
 
 
 def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(listed):
-    table = study_file.hyperparameters(listed, "smoke").set_index("setting")
+    table = tables.hyperparameters(listed, "smoke").set_index("setting")
     assert table.loc["depth", "default"] == "resnet18"
     assert table.loc["depth", "other_values"] == "resnet34, resnet50"
     assert table.loc["learning-rate schedule", "default"] == "exponential (gamma 0.7)"
@@ -29,7 +29,7 @@ def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(
         "step (gamma 0.1, 0.5; step size 1, 4, 9, 16, 25)"
         in (table.loc["learning-rate schedule", "other_values"])
     )
-    assert set(table.index) <= set(study_file.SETTINGS.values())
+    assert set(table.index) <= set(tables.SETTINGS.values())
 
 
 def test_experiments_are_counted_in_the_profile_and_not_in_the_study(listed):
@@ -47,8 +47,8 @@ def test_experiments_are_counted_in_the_profile_and_not_in_the_study(listed):
             }
         }
     )
-    of_all = study_file.hyperparameters(everything, "all").set_index("setting")["experiments"]
-    of_some = study_file.hyperparameters(some, "all").set_index("setting")["experiments"]
+    of_all = tables.hyperparameters(everything, "all").set_index("setting")["experiments"]
+    of_some = tables.hyperparameters(some, "all").set_index("setting")["experiments"]
     assert of_some["depth"] == 1
     assert of_all["depth"] > 1
     assert of_some.drop("depth").sum() == 0
@@ -64,7 +64,7 @@ def test_experiments_are_counted_in_the_profile_and_not_in_the_study(listed):
 )
 def test_a_title_says_which_setting_is_varied_most(counts, verdict):
     table = pd.DataFrame({"setting": ["depth", "loss", "task"], "experiments": counts})
-    assert study_file.varied_verdict(table) == verdict
+    assert tables.varied_verdict(table) == verdict
 
 
 def test_possibilities_are_the_product_of_what_each_setting_may_be():
@@ -78,14 +78,14 @@ def test_possibilities_are_the_product_of_what_each_setting_may_be():
     made_up = SimpleNamespace(
         experiments=settings,
         run_config=lambda profile, name: SimpleNamespace(
-            **dict.fromkeys(study_file.SETTINGS, 0) | settings[name]
+            **dict.fromkeys(tables.SETTINGS, 0) | settings[name]
         ),
     )
-    assert study_file.possibilities(made_up, "any") == 3 * 2
+    assert tables.possibilities(made_up, "any") == 3 * 2
 
 
 def test_an_unnamed_value_is_stated_plainly():
-    assert study_file.describe_values([None, 1e-4, True, {"rotation_degrees": 10.0}]) == (
+    assert tables.describe_values([None, 1e-4, True, {"rotation_degrees": 10.0}]) == (
         "none, 0.0001, yes, random changes"
     )
 
@@ -98,13 +98,13 @@ def test_networks_have_the_layers_of_their_name_and_the_operations_of_their_pape
     name, layers, macs
 ):
     # He et al. 2016, table 1, counts multiply-adds, of three channels, not of one.
-    assert study_file.layers(networks.build(name)) == layers
-    assert study_file.operations(name) / 2e9 == pytest.approx(macs, rel=0.1)
+    assert tables.layers(networks.build(name)) == layers
+    assert tables.operations(name) / 2e9 == pytest.approx(macs, rel=0.1)
 
 
 def test_operations_are_counted_by_hand_on_a_small_convolution(monkeypatch):
     monkeypatch.setattr(networks, "build", lambda name: nn.Conv2d(1, 4, kernel_size=3, padding=1))
-    assert study_file.operations("any", size_px=8) == 2 * 4 * 9 * 8 * 8
+    assert tables.operations("any", size_px=8) == 2 * 4 * 9 * 8 * 8
 
 
 def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
@@ -117,7 +117,7 @@ def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
         )
         for seconds in (90.0, 60.0)
     )
-    speed = study_file.network_table([slow, fast]).set_index("network")["images_a_second"]
+    speed = tables.network_table([slow, fast]).set_index("network")["images_a_second"]
     assert speed.pop("ResNet-18") == 20
     assert len(speed) and speed.isna().all()
 
@@ -131,8 +131,8 @@ def test_blocks_are_drawn_with_the_kernels_and_channels_they_have():
 
 def test_what_changed_besides_the_intended_setting_is_stated(config):
     ours = config(sex_input=True, epochs=24)
-    assert study_file.changed_besides(ours, config(epochs=24), "sex_input") == ""
-    message = study_file.changed_besides(ours, config(epochs=40), "sex_input")
+    assert tables.changed_besides(ours, config(epochs=24), "sex_input") == ""
+    message = tables.changed_besides(ours, config(epochs=40), "sex_input")
     assert message == "epochs 24 instead of 40"
     other = config(epochs=40, lr=0.5, network="resnet34")
-    assert study_file.changed_besides(ours, other, "sex_input") == "3 more settings changed"
+    assert tables.changed_besides(ours, other, "sex_input") == "3 more settings changed"
