@@ -55,7 +55,7 @@ def released(run, files, tmp_path_factory):
     kept = {path.stem for path in (labelled / "images").iterdir()}
     lines = [rows[0], *(row for row in rows[1:] if row.split(",")[0] in kept)]
     (labelled / "labels.csv").write_text("\n".join(lines))
-    return runs.load(release(run, out, TERMS, labelled))
+    return runs.load(release(run, out, TERMS, labelled, "From the same set.", "Tuned on them."))
 
 
 def test_a_release_predicts_what_its_run_predicts_from_half_the_bytes(run, released, files):
@@ -89,6 +89,8 @@ def test_its_card_states_terms_use_and_the_errors_of_hands_from_elsewhere(releas
     assert "h2a predict hand.png --run path/to/hands" in card
     assert "## Age, external" in card and "## Sex, external" in card
     assert "12 (few)" in card
+    assert "## External images\n\nFrom the same set." in card
+    assert "optimistic. Tuned on them." in card
 
 
 def test_its_onnx_file_has_its_card_and_its_estimates(released, files, tmp_path):
