@@ -102,10 +102,10 @@ def release(
 
     check_estimates(run)
     if run.is_released:
-        raise UserError(f"{run.folder} is a release already")
+        raise UserError(f"{run.folder} is already a release")
     out = out or Path(f"{run.config.experiment}-seed-{run.config.seed}")
     if out.exists() and not (out / runs.CALIBRATION).is_file():
-        raise UserError(f"{out} exists and is no release: name another folder with --out")
+        raise UserError(f"{out} exists and is not a release: name another folder with --out")
     with write_folder_atomically(out) as folder:
         for name in ("config.yaml", "metrics.json", "provenance.json"):
             shutil.copy(run.folder / name, folder / name)

@@ -190,10 +190,10 @@ def test_what_is_fitted_is_read_back_as_it_was_written(run, released, tmp_path):
 def test_a_release_is_not_released_again_and_replaces_nothing_but_a_release(
     run, released, tmp_path
 ):
-    with pytest.raises(UserError, match="is a release already"):
+    with pytest.raises(UserError, match="is already a release"):
         release(released, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="exists and is no release"):
+    with pytest.raises(UserError, match="exists and is not a release"):
         release(run, tmp_path / "full")
     assert (tmp_path / "full" / "thesis.txt").read_text() == "years of work"
