@@ -24,6 +24,7 @@ AUGMENTED = "averaged over small changes of the image"
 CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
 SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
+AROUND_MEDIAN = "split conformal, same network"
 
 
 def by_split(frame: pd.DataFrame) -> pd.DataFrame:
@@ -321,11 +322,17 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
 
 
 def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.DataFrame]:
-    """Return conformalised quantiles of the first run that estimates quantiles, by method."""
+    """Return two kinds of intervals of the first run that estimates quantiles, by method.
+
+    Both are of one network: conformalised quantiles, and split conformal around its median.
+    """
     if not runs:
         return {}
     selection, validation = (predictions_of(runs[0], part) for part in ("selection", "validation"))
-    return {QUANTILES: conformal.quantile_conformal(selection, validation, nominal)}
+    return {
+        AROUND_MEDIAN: conformal.split_conformal(selection, validation, nominal),
+        QUANTILES: conformal.quantile_conformal(selection, validation, nominal),
+    }
 
 
 def quantile_sentence(by_method: pd.DataFrame) -> str:
