@@ -43,6 +43,22 @@ def test_a_network_that_needs_sex_says_so():
         network(torch.randn(2, 1, 64, 64))
 
 
+@pytest.mark.parametrize("quantiles", [False, True])
+def test_months_of_unknown_sex_are_those_of_either_sex_weighted_by_its_probability(quantiles):
+    torch.manual_seed(0)
+    network = networks.build("resnet18", "both", quantiles=quantiles).eval()
+    images = torch.randn(5, 1, 64, 64)
+    with torch.no_grad():
+        of_girls, of_boys = (network(images, torch.full((5,), s)) for s in (0.0, 1.0))
+        unknown = network(images)
+    p_male = unknown.pop("sex").sigmoid()
+    assert p_male.std() > 0 and set(of_girls) == {*unknown, "sex"}
+    for name, months in unknown.items():
+        assert (of_girls[name] != of_boys[name]).all()
+        expected = (1 - p_male) * of_girls[name] + p_male * of_boys[name]
+        torch.testing.assert_close(months, expected)
+
+
 @pytest.mark.parametrize("name", networks.TRUNKS)
 def test_stages_halve_the_map_and_the_last_is_what_is_pooled(name):
     network = networks.build(name).eval()
