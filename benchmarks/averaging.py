@@ -66,6 +66,7 @@ def main() -> None:
             print(json.dumps(row), flush=True)
 
 
+@torch.no_grad()
 def over_two(
     both: runs.Run, given: runs.Run, images: np.ndarray, male: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -75,7 +76,7 @@ def over_two(
         predictor = predictor_of(run)
         outputs = predictor.network(predictor.normalise(images), torch.tensor(sex).float())
         months = outputs["age"] * predictor.scales.age_sd_months + predictor.scales.age_mean_months
-        return months.detach().numpy()
+        return months.numpy()
 
     p = predictor_of(both).predict(images)["male_probability"]
     either = {
