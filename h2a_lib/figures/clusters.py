@@ -267,7 +267,8 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
         plt.Line2D([], [], marker=marker, ls="", color=colour, ms=7, label=f"with {name}")
         for name, (marker, colour, _) in markers.items()
     ]
-    most = f"at most {table['null_best_95'].max():.3f}"
+    by_sex = table[table["truth"] == "sex"]
+    most = f"at most {by_sex['null_best_95'].max():.3f}"
     handles += [
         plt.Line2D([], [], label=f"with sex, by chance:\n{most} (95 %)", **by_chance),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),

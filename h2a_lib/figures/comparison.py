@@ -347,7 +347,7 @@ def _draw_forest(
         marker = ">" if value > high else "<" if value < low else "o"
         filled = colour if row["verdict"] != "undecided" else "white"
         at = np.clip(value, low, high)
-        axes.plot(at, height, marker, color=colour, mfc=filled, ms=7, clip_on=False)
+        axes.plot(at, height, marker, color=colour, mfc=filled, ms=5, clip_on=False)
         text, at_right = f"{value:+.1f}".replace("-", "−"), axes.get_yaxis_transform()
         place = {"xycoords": at_right, "va": "center", "color": style.readable(colour)}
         write_beside(axes, text, (1, height), (6, 0), **place)
@@ -360,6 +360,7 @@ def _draw_forest(
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0, pad=8)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("Difference (months)")
 
 

@@ -99,7 +99,7 @@ def draw_grid(hands: Sequence[np.ndarray], titles: Sequence[str], panels: np.nda
 def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
     """Draw up to nine hands as stored."""
     titles = list(map(decimal_age_and_sex, hands["age_months"], hands["male"]))
-    figure, panels = plt.subplots(3, 3, figsize=(5.8, 4.8), layout="compressed")
+    figure, panels = plt.subplots(3, 3, figsize=(5.8, 4.4), layout="compressed")
     draw_grid(read_for_display(data_folder / path for path in hands["path"]), titles, panels)
     return radiographs(
         figure,
@@ -132,7 +132,7 @@ def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) ->
 
 def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
     """Draw height against width of every image, and the network's square in the corner."""
-    figure, axes = plt.subplots(figsize=(6.2, 4.6))
+    figure, axes = plt.subplots(figsize=(6.1, 4.4))
     width, height = measured["width_px"], measured["height_px"]
     limit = 1.16 * max(width.max(), height.max(), size_px)
     text = population.variables(measured)
@@ -256,7 +256,7 @@ def geometry(
     names = ["as stored", *GEOMETRY_NAMES.values()]
     pictures = read_for_display(data_folder / path for path in hands["path"])
     titles = _titles(hands)
-    figure, panels = plt.subplots(len(names), len(hands), figsize=(7.2, 4.75), squeeze=False)
+    figure, panels = plt.subplots(len(names), len(hands), figsize=(7.2, 4.4), squeeze=False)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for column, (image, title) in enumerate(zip(pictures, titles, strict=True)):
         draw_hand(image, panels[0, column]).set_title(title, fontsize=13, pad=3)

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from h2a_lib.analysis.comparison.range_test import power_of_ten, suggestion_interval
 from h2a_lib.figures import training
-from h2a_lib.figures.style import BLUE, GREY, PALETTE, TALL, VERMILLION, write_beside
+from h2a_lib.figures.style import BLUE, GREY, PALETTE, TALL, VERMILLION
 from h2a_lib.models.range_test import RangeTest
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
@@ -61,11 +61,10 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
     start = finite.iloc[: len(finite) // 2].max()
     axes.set_ylim(finite.min() - 0.4 * start, 1.6 * start)
     axes.set(xlabel="Learning rate", ylabel="Training loss", xscale="log")
-    text = f"suggested: {power_of_ten(suggestion)}"
+    text = f"Suggested: {power_of_ten(suggestion)}"
     if undetermined := high / low >= UNDETERMINED:
-        text += f"\nundetermined: from {power_of_ten(low)} to {power_of_ten(high)}"
-    place = {"xycoords": "axes fraction", "va": "top", "color": VERMILLION}
-    write_beside(axes, text, (0, 1), (8, 0), **place)
+        text += f"; undetermined, from {power_of_ten(low)} to {power_of_ten(high)}"
+    axes.set_title(text, loc="left", color=VERMILLION)
     training.direct_labels(axes)
     ending = "explodes" if result.diverged else "ends"
     return Drawing(

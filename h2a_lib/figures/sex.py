@@ -19,7 +19,6 @@ from h2a_lib.figures.style import (
     BLACK,
     BLUE,
     GREY,
-    HALF,
     ORANGE,
     PURPLE,
     SEX_COLOURS,
@@ -34,7 +33,7 @@ from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
 # Half the width above a long answer.
-LOW = (HALF[0], 3.0)
+LOW = (5.1, 3.0)
 
 
 def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawing:
@@ -117,19 +116,18 @@ def maturity(result: Maturity) -> Drawing:
         (name.replace("age and image", "age\nand image"), Estimate.of(row, "auc"), colours[name])
         for name, (_, row) in zip(result.table["name"], result.table.iterrows(), strict=True)
     ]
-    _rows(rows, 2, left)
+    _rows(rows, left)
     if result.problem:
         left.text(0.5, 0.5, "not determined", ha="center", transform=left.transAxes)
-    left.set(xlabel="AUC (95 % CI)", xlim=(min(0.48, left.get_xlim()[0]), 1.0))
+    left.set_xlabel("AUC (95 % CI)")
     left.set_title("All hands", loc="left")
     pairs = [
         ("estimated age", result.maturity_alone, PURPLE),
         ("image", result.same_label.estimate, BLUE),
         ("image, pairs of the\nsame estimate too", result.same_maturity.estimate, BLUE),
     ]
-    _rows(pairs, 2, right)
-    right.set(xlabel="Share in which the boy scores higher (95 % CI)", xlim=(0.48, 1.0))
-    right.set_xlim(left=min(0.48, *(e.low for _, e, _ in pairs if not np.isnan(e.low)), 1))
+    _rows(pairs, right)
+    right.set(xlabel="Share in which the boy scores higher (95 % CI)")
     right.set_title("Pairs of a girl and a boy with the same label", loc="left")
     return Drawing(
         figure,
@@ -141,20 +139,20 @@ def maturity(result: Maturity) -> Drawing:
     )
 
 
-def _rows(rows: Sequence[tuple[str, Estimate, str]], digits: int, axes: Axes) -> None:
+def _rows(rows: Sequence[tuple[str, Estimate, str]], axes: Axes) -> None:
     """Draw estimates one below the other, each named in its colour, with its value beside it."""
     for y, (_, estimate, colour) in enumerate(rows):
         if np.isnan(estimate.value):
             continue
         axes.plot([estimate.low, estimate.high], [y, y], color=colour, lw=3)
         axes.plot(estimate.value, y, "o", color="white", mec=colour, mew=2, ms=5)
-        text, place = f"{estimate.value:.{digits}f}", (estimate.value, y)
+        text, place = f"{estimate.value:.3f}", (estimate.value, y)
         write_beside(axes, text, place, (0, 8), ha="center", color=readable(colour))
     axes.axvline(0.5, color=BLACK, lw=1, ls="--")
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     for label, (_, _, colour) in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_color(readable(colour))
-    axes.set_ylim(len(rows) - 0.6, -0.7)
+    axes.set(xlim=(min(0.48, axes.get_xlim()[0]), 1.005), ylim=(len(rows) - 0.6, -0.7))
     axes.grid(axis="y", visible=False)
 
 

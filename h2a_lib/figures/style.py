@@ -41,7 +41,7 @@ SEX_NAMES = {"female": "girls", "male": "boys"}
 
 # Inches, each at least 100 pixels of a slide of 1280 by 720, so that 13 points are 18 pixels there:
 # the whole width above a boxed answer, above one or two plain lines, and half the width.
-WIDE = (10.8, 3.3)
+WIDE = (10.8, 3.25)
 TALL = (10.8, 3.9)
 HALF = (5.4, 3.6)
 
