@@ -195,7 +195,7 @@ def mean_hands(
         ax.set_axis_off()
     for place, members in places.items():
         n = int(members.sum())
-        axes[place].set(xticks=[], yticks=[])
+        axes[place].set(xticks=[], yticks=[], aspect="equal")
         axes[place].spines[:].set_visible(False)
         axes[place].set_xlabel(f"n = {n:,}", fontsize=13, labelpad=3)
         if n >= least:

@@ -83,7 +83,7 @@ def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     if min(grid.shape) < 2:
         return _curves(comparison, name, what, noise)
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.2, 1))
-    figure.get_layout_engine().set(wspace=0.06)
+    figure.set_layout_engine("constrained", wspace=0.06)
     labels = {e: _factor_and_step(comparison, e) for e in names}
     _draw_curves(comparison, names, left, _shades(comparison, names), noise, labels)
     training.direct_labels(left)
@@ -360,7 +360,7 @@ def _draw_forest(
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0, pad=8)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("Difference (months)")
 
 

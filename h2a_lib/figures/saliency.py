@@ -56,7 +56,8 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
         write_beside(axes, word, (1, level), (5, 0), **place)
     axes.set_title(f"Sanity check: {'passed' if passes(table) else 'FAILED'}", loc="left")
     axes.axhline(0, color=BLACK, lw=1)
-    axes.set_xticks(x, [STAGE_NAMES.get(stage, stage) for stage in stages["stage"]], rotation=35)
+    names = [STAGE_NAMES[stage] for stage in stages["stage"]]
+    axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set(ylabel="Rank correlation", xlabel="Randomised from the output to")
     axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
     return axes
@@ -71,7 +72,7 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
         alt=f"Registered hands averaged by age band with where the {study.answer} network looks, "
         f"and the sanity check. {sentence}",
         caption=f"Where the {study.answer} network looks: averages of registered hands, "
-        f"{run_name}, n = {study.n:,}",
+        f"{run_name.replace('_', ' ').replace('/', ', ')}, n = {study.n:,}",
         finding=sentence,
         averaged_over=min(n for _, n, *_ in study.averages if n),
     )

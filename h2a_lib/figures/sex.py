@@ -33,7 +33,7 @@ from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
 # Half the width above a long answer.
-LOW = (5.1, 3.0)
+LOW = (5.1, 2.7)
 
 
 def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawing:
@@ -46,18 +46,18 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         name: sex.BASELINES[name](train, predictions)
         for name in ("label in months", "label in years")
     }
-    axes.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
     areas = {name: auc(male, score) for name, score in scores.items()}
-    words = {"AUC (95 % CI)": BLACK}
+    words = {}
     for name, score in scores.items():
         if np.isnan(areas[name].value):
             continue
         wrong, right, _ = roc_curve(male, score)
-        words[f"{name}: {areas[name].value:.2f} ({areas[name].span(2)})"] = COLOURS[name]
+        words[f"{name} {areas[name].value:.2f} ({areas[name].span(2)})"] = COLOURS[name]
         axes.plot(wrong, right, color=COLOURS[name], lw=2.6 if name == "image" else 1.8)
     axes.set(xlabel="Girls classified as male", ylabel="Boys classified as male")
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
-    if len(words) > 1:  # none, where there is one sex alone
+    if words:  # none, where there is one sex alone
         colour_key(axes, words, loc="lower right", ncols=1, labelspacing=0.2)
     image, label = areas["image"].text(digits=3), areas["label in months"].text(digits=3)
     return Drawing(
@@ -65,7 +65,8 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         "sex_roc",
         alt="ROC curves of sex: the AUC is "
         f"{image} from the image and {label} from the age label in months",
-        caption=f"Sex from the image and from the age label, {run_name}, n = {len(male):,}",
+        caption="Sex from the image and from the age label: AUC (95 % CI), "
+        f"{run_name.replace('_', ' ').replace('/', ', ')}, n = {len(male):,}",
         finding=f"The image has an AUC of {image}, the age label alone one of {label}.",
     )
 
@@ -111,6 +112,7 @@ def _interval(axes: Axes, x: float, estimate: Estimate, marker: str, colour: str
 def maturity(result: Maturity) -> Drawing:
     """Draw what label and a sex-blind age estimate reach, with and without the image."""
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    figure.set_layout_engine("constrained", wspace=0.08)
     colours = {LABEL: ORANGE, MATURITY: PURPLE, IMAGE: BLUE, ALL: BLUE}
     rows = [
         (name.replace("age and image", "age\nand image"), Estimate.of(row, "auc"), colours[name])
@@ -128,7 +130,7 @@ def maturity(result: Maturity) -> Drawing:
     ]
     _rows(pairs, right)
     right.set(xlabel="Share in which the boy scores higher (95 % CI)")
-    right.set_title("Pairs of a girl and a boy with the same label", loc="left")
+    right.set_title("Pairs with the same label", loc="left")
     return Drawing(
         figure,
         "sex_maturity",
