@@ -123,8 +123,8 @@ def stage(
     with write_folder_atomically(project / "figures") as folder:
         for figure in staged.figures.values():
             source = Path(figure.pop("from"))
-            shutil.copyfile(source, folder / source.name)
-            for_pdf = write_for_pdf(source, folder)
+            staged_file = _without_tier(source, folder, figure.get("above_tier", 1.0))
+            for_pdf = write_for_pdf(staged_file, folder)
             # A JPEG's ground may be one level off its PNG's.
             figure |= {"pdf_file": for_pdf.name, "pdf_ground": _ground(for_pdf)}
     _stage_fonts(project / "fonts")
@@ -222,6 +222,20 @@ def _opening(project: Path) -> dict[str, dict[str, Any]]:
         "ground": _ground(file),
     }
     return {OPENING: figure}
+
+
+def _without_tier(source: Path, folder: Path, share: float) -> Path:
+    """Copy a figure without its lowest part, which says what the data are: each page says so."""
+    target = folder / source.name
+    if source.suffix == ".svg":
+        heights = re.compile(r'(\bheight="|\bviewBox="(?:\S+ ){3})([\d.]+)')
+        head, body = re.split(r"(?<=<svg )", source.read_text("utf-8"), maxsplit=1)
+        cut = heights.sub(lambda match: f"{match[1]}{share * float(match[2]):.4f}", body, count=2)
+        target.write_text(head + cut, "utf-8")
+        return target
+    with Image.open(source) as image:
+        image.crop((0, 0, image.width, round(share * image.height))).save(target)
+    return target
 
 
 def _ground(file: Path) -> str:
