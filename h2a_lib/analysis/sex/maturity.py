@@ -88,21 +88,28 @@ class Maturity:
         explained = (
             f"the label and a sex-blind age estimate reach an AUC of {number(value[MATURITY], 3)} "
             f"(label alone {number(value[LABEL], 3)}, image alone {number(value[IMAGE], 3)}); "
-            f"adding the image changes it by {signed(self.added)}"
+            "adding the image"
         )
+        size = abs(self.added).text(digits=3)
         if self.is_beyond:
-            return f"Estimated maturity explains only part of it: {explained}"
+            return (
+                f"Estimated maturity explains only part of it: {explained} raises the AUC by {size}"
+            )
         if self.added.high < 0:
-            return f"Nothing beyond maturity is shown: {explained}, which is worse"
-        return f"Nothing beyond maturity is shown: {explained}, not distinguishable from zero"
+            return f"Nothing beyond maturity is shown: {explained} lowers the AUC by {size}"
+        return (
+            f"Nothing beyond maturity is shown: {explained} changes the AUC by "
+            f"{signed(self.added)}, not distinguishable from zero"
+        )
 
     def verdict(self) -> str:
-        """Say the same in a title's few words."""
+        """Say the same in a title."""
         if self.problem:
-            return "the share of maturity is not known"
+            return "Whether the image shows more than maturity is not known"
         if not self.is_beyond:
-            return "nothing beyond maturity is shown"
-        return f"the image adds {number(self.added.value, 3)} to the AUC"
+            return "Nothing beyond maturity is shown"
+        added = number(self.added.value, 3)
+        return f"Maturity explains only part of it: the image adds {added} to the AUC"
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""
