@@ -133,13 +133,13 @@ local function html_text(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
 end
 
--- What drew a figure, and the first of the runs that it shows, as {name, address from the deck's
--- folder, report/_output/<study>/}. A notebook's address is the cell on its page, or its source
--- where these results came without executed notebooks. The names are short, so that the line keeps
--- to itself: the study is named on the first slide, whole paths in the links and in the notes.
+-- What drew a figure, and how many runs it shows, as {name, address from the deck's folder,
+-- report/_output/<study>/}; the address of runs is that of the first. A notebook's address is the
+-- cell on its page, or its source where these results came without executed notebooks. The names
+-- are short, so that the line keeps to itself: whole paths are in the links and in the notes.
 local function sources(data)
   if data.made_by == "" then
-    return pandoc.List({}), 0 -- no result of the study
+    return pandoc.List({}) -- no result of the study
   end
   local source = "../../../notebooks/" .. data.made_by .. ".ipynb"
   local notebook = { name = data.made_by, address = staged.pages[data.name] or source }
@@ -151,18 +151,19 @@ local function sources(data)
     end
   end
   if #runs > 0 then
-    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], address = "../../../" .. runs[1] })
+    local name = #runs == 1 and "1 run" or #runs .. " runs"
+    found:insert({ name = name, address = "../../../" .. runs[1] })
   end
-  return found, math.max(0, #runs - 1)
+  return found
 end
 
 -- As text or as links.
 local function sources_text(data, as_links)
-  local found, n_more = sources(data)
+  local found = sources(data)
   local said = found:map(function(one)
     return as_links and ('<a href="%s">%s</a>'):format(one.address, one.name) or one.name
   end)
-  return table.concat(said, " · ") .. (n_more > 0 and " and " .. n_more .. " more" or "")
+  return table.concat(said, " · ")
 end
 
 -- "11.8 months (95 % CI 11.4–12.2, n = 2,611)": the value large, what is in brackets beneath it.
@@ -194,7 +195,7 @@ local function number(div)
   end
   local blocks = pandoc.Blocks({ block("value", words) })
   if interval then
-    blocks:insert(block("fine", { pandoc.Str(interval:sub(2, -2)) }))
+    blocks:insert(block("small", { pandoc.Str(interval:sub(2, -2)) }))
   end
   return blocks
 end

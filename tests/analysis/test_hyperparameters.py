@@ -67,6 +67,15 @@ def test_a_title_says_which_setting_is_varied_most(counts, verdict):
     assert tables.varied_verdict(table) == verdict
 
 
+def test_only_what_the_profile_trains_is_listed_as_trained(listed):
+    smoke, demo = (tables.variables(listed, profile) for profile in ("smoke", "demo"))
+    assert smoke["depths"] == "ResNet-18, ResNet-34, ResNet-50"
+    assert demo["depths"] == "ResNet-18, ResNet-34"
+    assert "every 4 epochs" in smoke["schedules"] and "every 4 epochs" not in demo["schedules"]
+    assert "_" not in "".join((smoke["depths"], smoke["schedules"], smoke["others"]))
+    assert demo["possibilities"].endswith(" million")
+
+
 def test_possibilities_are_the_product_of_what_each_setting_may_be():
     settings = {
         "default": {},

@@ -337,8 +337,8 @@ def test_every_figure_links_its_notebook_and_its_run(rendered):
     html = rendered.html.read_text(encoding="utf-8")
     n_figures = html.count('<figure class="shown">') - 1  # the opening is no result
     assert n_figures == html.count('href="../../../notebooks/99_made_up.ipynb"')
-    run = '<a href="../../../runs/test/cyclic_triangular/seed-0">cyclic_triangular/seed-0</a>'
-    assert n_figures == html.count(f"{run} and 2 more</span>")
+    run = '<a href="../../../runs/test/cyclic_triangular/seed-0">3 runs</a>'
+    assert n_figures == html.count(f"{run}</span>")
 
 
 def test_an_unknown_renderer_is_refused(project, study, tmp_path):

@@ -1,8 +1,8 @@
 """Question 1 on external images: does the error carry over?
 
-The profile names the folder (`external` in study.yaml). Nothing is chosen by these hands. A file
-source.txt in it says where they come from: a name for a title in its first line ("Re-cropped RSNA
-images"), then a sentence.
+The profile names the folder (`external` in study.yaml). Nothing is chosen by these hands. A text
+file beside the folder, of its name and .txt, says where they come from: a name for a title in its
+first line ("Re-cropped RSNA images"), then a sentence.
 """
 
 import numpy as np
@@ -24,9 +24,10 @@ NAME = "External images"
 def source_of(study: Study) -> tuple[str, str]:
     """Return what the external images are called in a title, and a sentence on their source, or "".
 
-    Without a source.txt in their folder nothing is known of them.
+    Without the text file nothing is known of them.
     """
-    file = study.external_folder / "source.txt" if study.external_folder else None
+    folder = study.external_folder
+    file = folder.with_name(f"{folder.name}.txt") if folder else None
     if file is None or not file.is_file():
         return NAME, ""
     name, *sentence = file.read_text(encoding="utf-8").split("\n", 1)

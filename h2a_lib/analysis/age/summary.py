@@ -374,8 +374,8 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
     return {
         "quantile_verdict": f"Per-hand widths {'help' if is_better else 'do not help'}: "
         f"{' against '.join(widths)} months",
-        "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} months, "
-        f"intervals of one width {scores[1]} (lower is better).{short}",
+        "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} "
+        f"months, intervals of one width {scores[1]} (lower is better).{short}",
     }
 
 

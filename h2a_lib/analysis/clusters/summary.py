@@ -43,6 +43,9 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
             "Within half-years of bone age the cluster shares of girls and boys differ by "
             f"{points:.0f} percentage points ({_p(most['p_beyond_age'])})."
         )
+    rival = strongest_rival(rows)
+    if rival is not None and rival["ari"] > best["ari"]:
+        within += f" They agree more with {rival['truth']} (ARI {number(rival['ari'], 3)})."
     if not agrees(by_sex):
         p = by_sex["p_best"].min()
         return (

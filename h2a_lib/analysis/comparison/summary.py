@@ -133,7 +133,7 @@ def forest_title(comparison: Comparison) -> str:
     if not better:
         return "No experiment is shown to beat the default"
     if single:
-        other = f", {recipes.lower()} as well" if len(better) > single else ""
+        other = f", {recipes.lower()} it as well" if len(better) > single else ""
         return f"{_count(single, 'single setting')} the default{other}"
     none = "; no single setting is shown to" if 1 in changed.values() else ""
     return f"{recipes} the default{none}"

@@ -65,6 +65,8 @@ class SaliencyStudy:
         on_hand = self._on_hand()
         if not on_hand[0].share.n:
             return "no hand was detected for the maps"
+        if len({against_chance(share) for share in on_hand}) > 1:
+            return "Grad-CAM and occlusion disagree about the hand"
         cams = on_hand[0]
         return (
             f"{cams.share.value * 100:.0f} % of the Grad-CAM map lies on the hand, which fills "
