@@ -11,7 +11,7 @@ from h2a_lib.study.workspace import Study, format_runs
 # Of the RSNA data alone: other data were never looked at while the recipe was made.
 CAVEAT = (
     "Earlier versions of the recipe were tuned on these validation hands, which have been "
-    "evaluated more than once: expect the results to be slightly optimistic."
+    "evaluated more than once: expect slightly optimistic results."
 )
 
 

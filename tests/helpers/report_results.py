@@ -36,8 +36,8 @@ VALUES = {
         "machine": "a test",
         "training_time": "12 minutes",
         "command": "h2a report --profile test --data somewhere",
-        "n_runs": "38",
-        "n_experiments": "38",
+        "n_runs": "40",
+        "n_experiments": "40",
         "image_size_px": "224",
         "image_sizes": "224 × 224",
         "torch": "2.11.0",
@@ -190,7 +190,7 @@ def radiographs(name):
     return figure
 
 
-def runs(n=38):
+def runs(n=40):
     return pd.DataFrame(
         {
             "experiment": [f"step_g0.1_s{i}" for i in range(n)],

@@ -73,7 +73,7 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
     if topic == "plateau" and not rate_fell(comparison, compared[0]):
         return "Reduce on plateau never lowered the rate"
     if not comparison.noise.is_known:
-        return f"{_capital(noun).removeprefix('Other ')}: undecided ({NOISE_UNKNOWN})"
+        return f"{_capital(noun.removeprefix('other '))}: undecided ({NOISE_UNKNOWN})"
     by_verdict = _by_verdict(comparison, compared)
     better, worse = by_verdict.get(BETTER, []), by_verdict.get(WORSE, [])
     if better:  # from best to worst
