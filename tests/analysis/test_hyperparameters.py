@@ -23,7 +23,7 @@ def listed():
 def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(listed):
     table = tables.hyperparameters(listed, "smoke").set_index("setting")
     assert table.loc["depth", "default"] == "ResNet-18"
-    assert table.loc["depth", "other_values"] == "resnet34, resnet50"
+    assert table.loc["depth", "other_values"] == "ResNet-34, ResNet-50"
     assert table.loc["learning-rate schedule", "default"] == "exponential (gamma 0.7)"
     assert (
         "step (gamma 0.1, 0.5; step size 1, 4, 9, 16, 25)"

@@ -56,7 +56,8 @@ def yardsticks(
     rows: list[Yardstick] = [(name, age.error(validation), "own")]
     if with_sex_input is not None:
         error = age.error(_of(with_sex_input[1], "validation"))
-        rows.append((f"{with_sex_input[0]} (with sex input)", error, "own"))
+        suffix = "" if "sex known" in with_sex_input[0] else " (with sex input)"
+        rows.append((f"{with_sex_input[0]}{suffix}", error, "own"))
     rows += [
         ("median of each sex", age.error(age.constant_by_sex(train, validation)), "simple"),
         ("median age", age.error(age.constant(train, validation)), "simple"),

@@ -81,6 +81,12 @@ def configs_of(groups: Groups) -> dict[str, RunConfig]:
     return {name: group[0].config for name, group in groups.items()}
 
 
+def labels_of_runs(runs: Iterable[Run]) -> dict[str, str]:
+    """Return the label of each experiment of these runs; its name where the default is missing."""
+    configs = {run.config.experiment: run.config for run in runs}
+    return labels_of(configs, configs) if DEFAULT in configs else {name: name for name in configs}
+
+
 def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
     """Return each figure that these experiments are enough for, with their names in drawing order.
 
@@ -250,8 +256,8 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     train_mae_months is of the selected weights. MAE is NaN for a run that estimates sex alone, the
     AUC for one that estimates age alone.
     """
-    configs = {run.config.experiment: run.config for run in runs}
-    default, labels = configs[DEFAULT], labels_of(configs, configs)
+    default = next(run.config for run in runs if run.config.experiment == DEFAULT)
+    labels = labels_of_runs(runs)
     rows = []
     for run in runs:
         with_age = run.config.estimates_age

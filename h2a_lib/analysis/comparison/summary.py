@@ -13,6 +13,7 @@ from h2a_lib.analysis.comparison.runs import (
     configs_of,
     constant_error,
     error,
+    labels_of_runs,
     power_law,
     train_error,
 )
@@ -369,14 +370,13 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     best = best_runs(runs, "age")[0]
     mae, constant = error(best), constant_error(best)
     given = "image and sex" if best.config.sex_input else "the image alone"
-    label = labels_of({run.config.experiment: run.config for run in runs}, [best.config.experiment])
     values = {
         f"{DEFAULT}_mae": error(groups[DEFAULT][0]).text("months"),
         "errors_verdict": errors_verdict(runs),
         "constant_mae": constant.text("months"),
         "constant_mae_rounded": f"{number(constant.value, 0)} months",
         "best_experiment": best.config.experiment,
-        "best_label": label[best.config.experiment],
+        "best_label": labels_of_runs(runs)[best.config.experiment],
         "best_mae": mae.text("months"),
         "best_mae_rounded": f"{number(mae.value, 0)} months",
         "best_verdict": f"Bone age from {given}: {number(mae.value)} months mean absolute error",
