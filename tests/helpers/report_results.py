@@ -106,6 +106,8 @@ VALUES = {
     },
     "clusters": {
         "best_ari": "0.326 (by chance up to 0.002, n = 2,611)",
+        "plain_sentence": "When a program sorted the images into two groups without knowing age or "
+        "sex, the groups matched the children's sex no better than chance.",
         "groups_verdict": "Images cluster more by film or digital than by sex",
         "agreement_verdict": "No label-free clustering agrees with sex",
         "baseline_ari": "0.073",

@@ -302,9 +302,9 @@ def test_the_title_names_task_method_population_and_that_it_is_research(rendered
     title = PdfReader(rendered.paper_pdf).metadata.title
     for word in ("age", "sex", "residual networks", TIER, "radiograph", "not for diagnosis"):
         assert word in title
-    opening = page_texts(rendered.pdf)[0]
+    opening = words(page_texts(rendered.pdf)[0]).lower()
     for word in ("child", "radiograph", "age", "sex", "residual networks", "not for diagnosis"):
-        assert word in opening.replace("\n", " ").lower()
+        assert words(word) in opening
 
 
 def test_the_summary_is_filled_from_results(rendered):
@@ -318,8 +318,8 @@ def test_the_summary_is_filled_from_results(rendered):
 
 
 def test_the_plain_summary_is_short_and_without_statistics(rendered):
-    plain = Text(rendered.paper_html).section("plain").replace(SENTENCE, "")
-    assert 100 <= len(plain.split()) <= 170
+    plain = Text(rendered.paper_html).section("plain")
+    assert 100 <= len(plain.split()) <= 160  # with its heading
     assert "CI" not in plain and "n =" not in plain.replace("\N{NO-BREAK SPACE}", " ")
 
 
