@@ -38,6 +38,12 @@ ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
 # Names of columns and cells that a reader of tables could not guess.
 PRINTED_AS = {
     "few": "n < 30",
+    "label": "experiment",
+    "experiment": "name in study.yaml",
+    "other_values": "other values in study.yaml",
+    "difference_months": "difference from the default (months)",
+    "null_best_95": "by chance up to",
+    "source": "representation",
     "GFLOPs_at_224px": "GFLOPs at 224 px",
     "n_male": "boys",
     "gain": "AUC of the image less this",
@@ -109,9 +115,7 @@ def stage(
     }
     if "tier_label" not in variables.get("study", {}):
         raise UserError(f"{results} holds no results: variables/study.yml has no tier_label")
-    figures = _figures(results)
-    if stand_ins:
-        figures = _stand_ins(results) | figures | _opening(project)
+    figures = (_stand_ins(results) if stand_ins else {}) | _figures(results) | _opening(project)
     staged = Staged(
         tier_label=variables["study"]["tier_label"],
         variables=variables,

@@ -9,6 +9,12 @@ from h2a_lib.pipeline.prepare import remembered_format
 from h2a_lib.study import provenance
 from h2a_lib.study.workspace import Study, format_runs
 
+# Of the RSNA data alone: other data were never looked at while the recipe was made.
+CAVEAT = (
+    "Earlier versions of the recipe were tuned on these validation hands, which have been "
+    "evaluated more than once: expect slightly optimistic results."
+)
+
 
 def write_study_variables(study: Study) -> None:
     """Write the group of variables that no notebook computes."""
@@ -43,6 +49,7 @@ def write_study_variables(study: Study) -> None:
             "training_time": provenance.duration(sum(r.provenance["seconds"] for r in runs)),
             "torch": _tally(run.provenance["packages"]["torch"] for run in runs),
             "lock": _tally((run.provenance["lock_sha256"] or "none")[:12] for run in runs),
+            **({"caveat": CAVEAT} if study.tier == "rsna" else {}),
             **({"missing_runs": format_runs(missing)} if missing else {}),
             **({"evaluations": evaluations} if evaluations else {}),
         },
