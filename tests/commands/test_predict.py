@@ -135,13 +135,13 @@ def test_predictions_become_json_with_years_and_the_notice(run, files):
 
 
 def test_the_sex_is_given_with_the_threshold_that_decides_it():
-    line = Prediction("a.png", male_probability=0.59, sex="female", threshold=0.644).text()
+    line = Prediction("a.png", male_probability=0.59, sex="female", sex_threshold=0.644).text()
     assert "female (probability of male 0.59, threshold 0.64)" in line
 
 
 def test_every_prediction_agrees_with_its_threshold(run, files):
     for prediction in predict_files(files[:10], run).predictions:
-        is_male = prediction.male_probability >= prediction.threshold
+        is_male = prediction.male_probability >= prediction.sex_threshold
         assert prediction.sex == ("male" if is_male else "female")
 
 

@@ -107,7 +107,7 @@ def test_a_wrong_experiment_stops_only_who_needs_it(edited, wrong):
     assert study_file.wrong_experiments("demo") == {}
     (message,) = study_file.wrong_experiments("smoke").values()
     assert message.startswith("study.yaml: experiments.lr_3e-3")
-    with pytest.raises(UserError, match="experiments.lr_3e-3"):
+    with pytest.raises(UserError, match=r"experiments\.lr_3e-3"):
         study_file.run_config("smoke", "lr_3e-3")
 
 
