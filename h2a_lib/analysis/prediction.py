@@ -41,8 +41,8 @@ class Prediction:
     The bone age is at least 0, and its conformal interval, from `low_months` to `high_months`,
     contains it: as the labelled age of a share `level` of hands like the selection hands. They are
     None from a run that was trained for sex alone, the interval also if the run has too few
-    selection hands. `sex` is "male" from the probability `sex_threshold` on, chosen on the selection
-    hands, and else "female"; both are None from a run that was trained for age alone.
+    selection hands. `sex` is "male" from the probability `sex_threshold` on, which the selection
+    hands determine, and else "female"; both are None from a run that was trained for age alone.
     `distance` is from the training hands, in units of the threshold (out of distribution above 1),
     None where the run does not describe them.
     """
