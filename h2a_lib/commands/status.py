@@ -22,7 +22,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     from h2a_lib.study.workspace import locate
 
     study = locate(profile, data)
-    table = Table("experiment", "seed", "state", "epochs", "validation", title=escape(study.name))
+    table = Table("experiment", "seed", "state", "epochs", "selection", title=escape(study.name))
     finished = 0
     planned = list(study.config.runs_of(profile))
     wrong = study.wrong_experiments()
@@ -43,7 +43,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
             continue
         is_stale = (experiment, seed) in wanted
         finished += not is_stale
-        metrics = run.metrics["validation"]
+        metrics = run.metrics["selection"]
         errors = [f"{metrics[key]:.2f} {unit}" for key, unit in METRICS.items() if key in metrics]
         state = "stale" if is_stale else "done"
         table.add_row(
