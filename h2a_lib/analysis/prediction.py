@@ -41,9 +41,10 @@ class Prediction:
     The bone age is at least 0, and its conformal interval, from `low_months` to `high_months`,
     contains it: as the labelled age of a share `level` of hands like the selection hands. They are
     None from a run that was trained for sex alone, the interval also if the run has too few
-    selection hands. `sex`, by the threshold chosen on the selection hands, is "male", "female" or,
-    from a run that was trained for age alone, None. `distance` is from the training hands, in units
-    of the threshold (out of distribution above 1), None where the run does not describe them.
+    selection hands. `sex` is "male" from the probability `sex_threshold` on, which the selection
+    hands determine, and else "female"; both are None from a run that was trained for age alone.
+    `distance` is from the training hands, in units of the threshold (out of distribution above 1),
+    None where the run does not describe them.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Prediction:
     level: float | None = None
     male_probability: float | None = None
     sex: str | None = None
+    sex_threshold: float | None = None
     distance: float | None = None
 
     @property
@@ -76,7 +78,8 @@ class Prediction:
             age = f"{number(self.age_months)} months ({number(self.age_months / 12)} years)"
             parts.append(f"{age}, {self._interval()}")
         if self.male_probability is not None:
-            parts.append(f"{self.sex} (probability of male {self.male_probability:.2f})")
+            probability = f"probability of male {self.male_probability:.2f}"
+            parts.append(f"{self.sex} ({probability}, threshold {self.sex_threshold:.2f})")
         if self.out_of_distribution:
             parts.append(f"OUT OF DISTRIBUTION ({self.distance:.1f} times the threshold)")
         elif self.distance is None:
@@ -266,6 +269,7 @@ def _predict(
         probability = temperature.apply(outputs["male_probability"])
         columns["male_probability"] = [round(float(p), 4) for p in probability]
         columns["sex"] = sex_of(probability >= calibration.threshold).tolist()
+        columns["sex_threshold"] = [round(calibration.threshold, 4)] * len(names)
     if detector is not None:
         distances = detector.distances(features_of(run, stacked))
         columns["distance"] = [round(float(d), 3) for d in distances / detector.threshold]

@@ -6,9 +6,10 @@ Commands import what they need when they run, so that `h2a --help` answers at on
 import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from h2a_lib.commands import (
     data,
@@ -23,9 +24,22 @@ from h2a_lib.commands import (
     status,
     train,
 )
-from h2a_lib.errors import UserError
+from h2a_lib.errors import UserError, unknown
+
+
+class Commands(TyperGroup):
+    """The commands; Typer would suggest a hidden one in place of a misspelt one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is named; a UserError if there is none."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            listed = [name for name, one in self.commands.items() if not one.hidden]
+            raise unknown("command", args[0], listed)
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

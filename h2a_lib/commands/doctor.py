@@ -62,11 +62,19 @@ def machine_findings(root: Path) -> Iterator[Finding]:
 
 
 def data_findings(root: Path) -> Iterator[Finding]:
-    """Check which data the profiles of the project in `root` have."""
+    """Check study.yaml, and which data its profiles have."""
     from h2a_lib.study import config
     from h2a_lib.study.workspace import CONFIG_FILE
 
-    for name, profile in config.load(root / CONFIG_FILE).profiles.items():
+    try:
+        parsed = config.load(root / CONFIG_FILE)
+    except UserError as error:
+        yield Finding("study", str(error), False, f"mend {CONFIG_FILE}", needed=True)
+        return
+    wrong = (m for name in parsed.profiles for m in parsed.wrong_experiments(name).values())
+    for message in dict.fromkeys(wrong):
+        yield Finding("study", message, False, f"mend {CONFIG_FILE}")
+    for name, profile in parsed.profiles.items():
         if profile.data is None:
             yield Finding(f"data of {name}", "synthetic, drawn when needed")
             continue

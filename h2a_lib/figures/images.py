@@ -54,11 +54,6 @@ NORMALISATIONS = {
 # --- hands ---------------------------------------------------------------------------------------
 
 
-def decimal_age_and_sex(age_months: float, male: bool) -> str:
-    """Format as the original deck does: age in years and sex, "7.83, female"."""
-    return f"{age_months / 12:.2f}, {'male' if male else 'female'}"
-
-
 def age_and_sex(age_months: float, male: bool) -> str:
     """Format as "7 y 10 mo, girl"."""
     years, months = divmod(round(age_months), 12)
@@ -98,15 +93,14 @@ def draw_grid(hands: Sequence[np.ndarray], titles: Sequence[str], panels: np.nda
 
 def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
     """Draw up to nine hands as stored."""
-    titles = list(map(decimal_age_and_sex, hands["age_months"], hands["male"]))
+    titles = list(map(age_and_sex, hands["age_months"], hands["male"]))
     figure, panels = plt.subplots(3, 3, figsize=(5.8, 4.4), layout="compressed")
     draw_grid(read_for_display(data_folder / path for path in hands["path"]), titles, panels)
     return radiographs(
         figure,
         "raw_grid",
-        alt=f"{len(hands)} hand radiographs as stored, each with age in years and sex: "
-        f"{'; '.join(titles)}.",
-        caption=f"{len(hands)} training hands as stored: age in years, sex",
+        alt=f"{len(hands)} hand radiographs as stored, each with age and sex: {'; '.join(titles)}.",
+        caption=f"{len(hands)} training hands as stored: age, sex",
     )
 
 

@@ -47,6 +47,8 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
             f"`h2a data fetch --source kaggle --out {study.data_folder}`, or name a folder with "
             "--data"
         )
+    for message in study.wrong_experiments().values():
+        print(f"warning: left out: {message}", file=sys.stderr)
     configs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
     arrays = {ArraySettings(c.image_size_px, c.geometry, c.contrast) for c in configs}
     inspection = sources.inspect(

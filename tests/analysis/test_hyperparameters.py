@@ -84,12 +84,11 @@ def test_possibilities_are_the_product_of_what_each_setting_may_be():
         "c": {"optimizer": {"name": "sgd"}},
         "d": {"lr": 0.1, "task": "sex"},
     }
-    made_up = SimpleNamespace(
-        experiments=settings,
-        run_config=lambda profile, name: SimpleNamespace(
-            **dict.fromkeys(tables.SETTINGS, 0) | settings[name]
-        ),
-    )
+    configs = {
+        name: SimpleNamespace(**dict.fromkeys(tables.SETTINGS, 0) | settings[name])
+        for name in settings
+    }
+    made_up = SimpleNamespace(experiments=settings, run_configs=lambda *_: (configs, {}))
     assert tables.possibilities(made_up, "any") == 3 * 2
 
 

@@ -11,7 +11,7 @@ from trained import squares_for, trained
 from typer.testing import CliRunner
 
 from h2a_lib.analysis import out_of_distribution
-from h2a_lib.analysis.prediction import predict_files
+from h2a_lib.analysis.prediction import Prediction, predict_files
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.commands import app as cli
@@ -132,6 +132,17 @@ def test_predictions_become_json_with_years_and_the_notice(run, files):
     assert prediction["notice"] == "Research, not for diagnosis."
     assert prediction["sex"] in ("male", "female")
     assert done["unreadable"] == []
+
+
+def test_the_sex_is_given_with_the_threshold_that_decides_it():
+    line = Prediction("a.png", male_probability=0.59, sex="female", sex_threshold=0.644).text()
+    assert "female (probability of male 0.59, threshold 0.64)" in line
+
+
+def test_every_prediction_agrees_with_its_threshold(run, files):
+    for prediction in predict_files(files[:10], run).predictions:
+        is_male = prediction.male_probability >= prediction.sex_threshold
+        assert prediction.sex == ("male" if is_male else "female")
 
 
 def test_a_run_that_needs_the_sex_says_so(tmp_path, files):

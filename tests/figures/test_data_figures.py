@@ -150,11 +150,10 @@ def test_ages_are_written_in_years_and_months(months, male, text):
     assert draw.age_and_sex(months, male) == text
 
 
-def test_the_raw_grid_has_the_captions_of_the_original_deck(folder, labels):
-    assert draw.decimal_age_and_sex(94, False) == "7.83, female"
+def test_the_raw_grid_gives_age_and_sex_of_each_hand(folder, labels):
     drawing = draw.raw_grid(labels.head(9), folder)
     titles = [axes.get_title() for axes in drawing.figure.axes]
-    assert titles[:2] == ["1.00, male", "2.00, female"] and titles[1] in drawing.alt
+    assert titles[:2] == ["1 y, boy", "2 y, girl"] and titles[1] in drawing.alt
 
 
 def test_hands_are_shown_in_proportion_and_no_larger_than_a_slide_needs(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 from torch import nn
 
 from h2a_lib.analysis.comparison.labels import DEFAULT, NAMES, describe_setting, differences
-from h2a_lib.study.config import RunConfig, StudyConfig
+from h2a_lib.study.config import NETWORKS, RunConfig, StudyConfig
 from h2a_lib.study.runs import Run
 
 # Settings of the machine, and how long it may take, are not tuned.
@@ -44,7 +44,7 @@ def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
 
     `experiments` counts the profile's own that differ from the default in it.
     """
-    configs = {name: config.run_config(profile, name) for name in config.experiments}
+    configs, _ = config.run_configs(profile, config.experiments)
     default, chosen = configs[DEFAULT], config.experiments_of(profile)
     changes = {name: differences(own, default) for name, own in configs.items()}
     rows = []
@@ -130,9 +130,11 @@ def _plain(value: Any) -> str:
 
 def possibilities(config: StudyConfig, profile: str) -> int:
     """Return how many networks it would take to try all values with each other."""
-    configs = [config.run_config(profile, name) for name in config.experiments]
+    configs, _ = config.run_configs(profile, config.experiments)
     varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - {"task"}]
-    return math.prod(len({str(getattr(own, field)) for own in configs}) for field in varied)
+    return math.prod(
+        len({str(getattr(own, field)) for own in configs.values()}) for field in varied
+    )
 
 
 def trained(configs: Sequence[RunConfig], settings: Collection[str]) -> str:
@@ -214,7 +216,7 @@ def network_table(runs: Sequence[Run]) -> pd.DataFrame:
         ]
         rows.append(
             {
-                "network": networks.title(name),
+                "network": NETWORKS[name].title,
                 "layers": layers(network),
                 "million_parameters": round(
                     sum(weights.numel() for weights in network.parameters()) / 1e6, 1

@@ -24,7 +24,7 @@ from h2a_lib.analysis.statistics.variance_components import (
 )
 from h2a_lib.analysis.statistics.verdicts import verdicts
 from h2a_lib.errors import UserError
-from h2a_lib.study.config import NETWORK_GFLOPS, RunConfig, Step
+from h2a_lib.study.config import NETWORKS, RunConfig, Step
 from h2a_lib.study.runs import Run
 
 # Settings that trade bias for variance, in words.
@@ -324,7 +324,7 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
 
 def _rank(setting: str, value: object) -> float:
     if setting == "network":
-        return NETWORK_GFLOPS[str(value)]
+        return NETWORKS[str(value)].gflops
     return float(value is not None) if setting == "augment" else float(value)  # type: ignore
 
 
