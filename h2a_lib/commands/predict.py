@@ -91,7 +91,10 @@ def command(
     if known is not None:  # after the estimates: a table that does not fit loses none of them
         typer.echo(score(predictions, known), err=as_json or as_csv)
     if explain is not None:
-        n = draw_explanation(predictions, loaded, explain, male)
+        from matplotlib import style
+
+        with style.context("default"):  # not the user's own settings
+            n = draw_explanation(predictions, loaded, explain, male)
         typer.echo(f"Grad-CAM of {n} hand{'s' if n > 1 else ''}: {short(explain)}", err=True)
     raise typer.Exit(predictions.exit_code)
 

@@ -24,7 +24,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     table = Table("experiment", "seed", "state", "epochs", "validation", title=escape(study.name))
     finished = 0
     planned = list(study.config.runs_of(profile))
-    wanted = graph.stale_runs(study)
+    wanted, diverged = graph.stale_runs(study), study.diverged_runs()
     for experiment, seed in planned:
         folder = study.run_folder(experiment, seed)
         try:
@@ -38,6 +38,8 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
         metrics = run.metrics["validation"]
         errors = [f"{metrics[key]:.2f} {unit}" for key, unit in METRICS.items() if key in metrics]
         state = "stale" if stale else "done"
+        if (experiment, seed) in diverged:
+            state = "diverged"
         table.add_row(
             escape(experiment), str(seed), state, str(run.metrics["epochs"]), ", ".join(errors)
         )

@@ -14,7 +14,7 @@ def write_study_variables(study: Study) -> None:
     runs = study.finished_runs()
     by_time = sorted((run.provenance for run in runs), key=lambda record: record["finished"])
     first, latest = by_time[0], by_time[-1]
-    missing = study.missing_runs()
+    missing = describe_missing(study)
     config = runs[0].config
     sizes = sorted({run.config.image_size_px for run in runs})
     machines = (provenance.describe_machine(run.provenance["machine"]) for run in runs)
@@ -41,9 +41,17 @@ def write_study_variables(study: Study) -> None:
             "training_time": provenance.duration(sum(r.provenance["seconds"] for r in runs)),
             "torch": _tally(run.provenance["packages"]["torch"] for run in runs),
             "lock": _tally((run.provenance["lock_sha256"] or "none")[:12] for run in runs),
-            **({"missing_runs": format_runs(missing)} if missing else {}),
+            **({"missing_runs": missing} if missing else {}),
         },
     )
+
+
+def describe_missing(study: Study) -> str:
+    """Return "resnet18 (seed 0) failed; sex (seed 0) diverged"; empty if no run is missing."""
+    diverged = [list(run) for run in study.diverged_runs()]
+    failed = [run for run in study.missing_runs() if run not in diverged]
+    kinds = {"failed": failed, "diverged": diverged}
+    return "; ".join(f"{format_runs(runs)} {kind}" for kind, runs in kinds.items() if runs)
 
 
 def report_command(study: Study) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2a_lib.files import (
     read_json,
@@ -141,7 +141,9 @@ class Results:
     def _write_tier(self, drawing: Drawing) -> None:
         # Light enough for the dark ground of radiographs, dark enough for white.
         grey = "0.7" if drawing.is_raster else "0.4"
-        drawing.figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=10, color=grey)
+        # A "$" in a folder's name is a letter, not the start of a formula.
+        style: dict[str, Any] = {"fontsize": 10, "color": grey, "parse_math": False}
+        drawing.figure.text(1, 0, self.tier_label, ha="right", va="top", **style)
 
     def remove_figures(self) -> None:
         """Remove the figures that this notebook drew before: it may draw fewer this time."""

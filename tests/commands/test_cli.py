@@ -1,6 +1,7 @@
 """The command line: what a slip says, and that it says it before anything runs."""
 
 import csv
+import os
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from data_folders import write_set
 from in_process import h2a
 
 from h2a_lib.errors import UserError
@@ -261,3 +263,39 @@ def test_output_to_a_full_disk_is_one_line(tmp_path):
         )
     assert done.stderr == "h2a: the output cannot be written: No space left on device\n"
     assert done.returncode == 2
+
+
+@pytest.fixture
+def settings_of_the_user(tmp_path):
+    """Return an environment as other programs want it."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+    return os.environ | {
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "MPLBACKEND": "no such backend",
+        "OPENCV_IO_MAX_IMAGE_PIXELS": "100",
+        "LOKY_MAX_CPU_COUNT": "x",
+    }
+
+
+@pytest.mark.parametrize("command", ["check", "predict", "growth chart"])
+def test_a_command_does_not_follow_the_users_settings_of_other_programs(
+    tmp_path, settings_of_the_user, command
+):
+    data = write_set(tmp_path / "hands", [str(k) for k in range(100, 130)])
+    image = data / "boneage-training-dataset" / "100.png"
+    words = {
+        "check": ["data", "check", data],
+        "predict": ["predict", image, "--explain", tmp_path / "out.png"],
+        "growth chart": ["data", "phantom", "--growth-chart", "--out", tmp_path / "out.png"],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, "-m", "h2a_lib.commands", *map(str, words)],
+        env=settings_of_the_user,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if command != "check":
+        assert cv2.imread(str(tmp_path / "out.png"))[0, 0].tolist() == [255, 255, 255]

@@ -91,7 +91,7 @@ def test_of_the_fewest_hands_in_an_odd_folder_a_report_is_made_without_what_dive
     data = hands(tmp_path / ODD, 22)
     done = report(project, data)
     assert_complete(project, done)
-    assert "lr_1e30 (seed 0), sex_1e30 (seed 0)" in article(project)
+    assert "lr_1e30 (seed 0), sex_1e30 (seed 0) diverged" in article(project)
     for experiment in DIVERGES:
         (file,) = (project / "runs").glob(f"smoke*/{experiment}/seed-0/metrics.json")
         assert json.loads(file.read_text())["diverged"]
