@@ -105,8 +105,13 @@ def _read_labels(table: Path | None, columns: str, age_unit: str | None) -> "pd.
         return None
     require_file(table, "--labels names a CSV with id, bone age and sex")
     from h2a_lib.data.labels import TableFormat, read_labels
+    from h2a_lib.data.sources import suspected_years
 
-    return read_labels(table, TableFormat.parse(columns, age_unit)).set_index("id")
+    form = TableFormat.parse(columns, age_unit)
+    rows = read_labels(table, form)
+    for warning in suspected_years(rows, str(table), form):
+        typer.echo(f"warning: {warning}", err=True)
+    return rows.set_index("id")
 
 
 def draw_explanation(

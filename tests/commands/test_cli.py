@@ -299,3 +299,13 @@ def test_a_command_does_not_follow_the_users_settings_of_other_programs(
     assert "Traceback" not in done.stderr
     if command != "check":
         assert cv2.imread(str(tmp_path / "out.png"))[0, 0].tolist() == [255, 255, 255]
+
+
+def test_fetch_warns_of_ages_that_look_like_years(tmp_path):
+    data = write_set(tmp_path / "own", [str(k) for k in range(100, 160)])
+    rows = "".join(f"{key},{key % 18},{'MF'[key % 2]}\n" for key in range(100, 160))
+    (data / "boneage-training-dataset.csv").write_text(f"id,boneage,sex\n{rows}")
+    words = ("data", "fetch", "--source", "own", "--out")
+    fetched = h2a(*words, "months", cwd=tmp_path)
+    assert fetched.returncode == 0 and "say --age-unit years" in fetched.stderr
+    assert "warning" not in h2a(*words, "years", "--age-unit", "years", cwd=tmp_path).stderr
