@@ -29,7 +29,9 @@ def decode(content: bytes) -> tuple[np.ndarray, Source]:
         if not dataset.get("PixelData"):
             raise ImageError("a DICOM file without an image (it has no pixel data)")
         if missing := [name for name in _REQUIRED if dataset.get(name) in (None, "")]:
-            raise ImageError(f"a DICOM file that does not say how to read its image: no {missing[0]}")
+            raise ImageError(
+                f"a DICOM file that does not say how to read its image: no {missing[0]}"
+            )
         check_size(int(dataset.Columns), int(dataset.Rows))
         if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
             raise ImageError(f"has {frames} frames, one was expected")

@@ -129,8 +129,8 @@ def _tables_and_image_folders(
             image_folders.append(here)
         for name in files:
             if name.lower().endswith(OTHER_TABLES):
-                which = (here / name).relative_to(folder)
-                others.append(f"{which}: if this is the label table, save it as CSV")
+                other = (here / name).relative_to(folder)
+                others.append(f"{other}: if this is the label table, save it as CSV")
             if not name.lower().endswith(TABLES):
                 continue
             try:

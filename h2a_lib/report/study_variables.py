@@ -48,9 +48,9 @@ def write_study_variables(study: Study) -> None:
 
 def describe_missing(study: Study) -> str:
     """Return "resnet18 (seed 0) failed; sex (seed 0) diverged"; empty if no run is missing."""
-    diverged = [list(run) for run in study.diverged_runs()]
+    diverged: list[list[str | int]] = [list(run) for run in study.diverged_runs()]
     failed = [run for run in study.missing_runs() if run not in diverged]
-    kinds = {"failed": failed, "diverged": diverged}
+    kinds: dict[str, list[list[str | int]]] = {"failed": failed, "diverged": diverged}
     return "; ".join(f"{format_runs(runs)} {kind}" for kind, runs in kinds.items() if runs)
 
 

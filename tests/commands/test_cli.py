@@ -217,7 +217,7 @@ def test_a_growth_chart_replaces_a_file_only_on_request(tmp_path):
 
 
 def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
-    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(3)])
+    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(22)])
     table = hands / "boneage-training-dataset.csv"
     table.write_text(table.read_text().replace("id,boneage,male", "Patient #,Alter,Gender"))
     columns = ("--columns", "id='Patient #',age_months=Alter,sex=Gender", "--age-unit", "months")

@@ -88,7 +88,7 @@ def test_data_are_prepared_from_22_hands_on(tmp_path, n):
     study = workspace.locate("smoke", write_set(tmp_path / "hands", IDS[:n]), root=tmp_path)
     study.config.profile("smoke").experiments[:] = ["resnet18"]
     if n < 22:
-        with pytest.raises(UserError, match="too few hands in .* 22 hands"):
+        with pytest.raises(UserError, match=r"too few hands in .* 22 hands"):
             prepare.prepare_data(study, progress=False)
         assert not study.is_prepared
     else:

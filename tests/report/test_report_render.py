@@ -467,8 +467,14 @@ def test_nothing_staged_is_committed():
 
 @pytest.mark.parametrize(
     "name",
-    ["paper.tex", "paper.log", "paper.typ", "paper.html", "paper.html.md", "slides.html.md"]
-    + ["site_libs/x.js", "slides_files/x.js"],
+    [
+        "paper.tex",
+        "paper.log",
+        "paper.html",
+        "paper.html.md",
+        "site_libs/x.js",
+        "slides_files/x.js",
+    ],
 )
 def test_what_a_renderer_may_leave_is_not_taken_into_git(name):
     words = ["git", "check-ignore", "--quiet", f"report/{name}"]
