@@ -106,7 +106,7 @@ def check(folder: Path, form: TableFormat = AS_HEADED, progress: bool = True) ->
     sound = inspection.files[inspection.files["problem"] == ""]
     problems = [*inspection.problems, *_same_pixels(sound), *_without_greys(sound)]
     if folder.is_dir() and inspection.is_sound and (few := sources.too_few(inspection.labels)):
-        problems.append(Problem(folder.resolve().name, None, f"too few hands: {few}"))
+        problems.append(Problem(folder.resolve().name, None, f"too few hands for a report: {few}"))
     return Check(
         inspection,
         in_order(problems),
