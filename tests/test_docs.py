@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ RESULTS = ROOT / "results" / "rsna-100px"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # From one fence to the next, indented in lists.
+DECIMAL = re.compile(r"\d+\.\d+")
 BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.M | re.S)
 by_file = pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
 
@@ -64,18 +66,23 @@ def test_the_errors_that_readme_states_are_those_of_the_released_networks():
         read_json(folder / name / "metrics.json")["validation"]
         for name in ("age_and_sex", "age_given_sex")
     )
-    assert (
-        f"is {alone['mae_months']:.1f} months from the image alone and "
-        f"{given_sex['mae_months']:.1f} with the sex, and the AUC for sex is {alone['auc']:.3f}"
-    ) in README
-    assert f"On {alone['n']:,} validation hands" in README
+    assert f"| age, from the image alone | MAE {alone['mae_months']:.1f} months" in README
+    assert f"| age, from image and sex | MAE {given_sex['mae_months']:.1f} months" in README
+    assert f"| sex, from the image | AUC {alone['auc']:.3f} (" in README
+    assert f"result on {alone['n']:,} validation hands" in README
+    card = (folder / "age_and_sex" / "README.md").read_text(encoding="utf-8")
+    (n,) = re.findall(r"on (\d+) re-cropped images of the official RSNA validation set", README)
+    assert f"{n} of the 1,425 official RSNA validation images" in card
+
+
+def test_readme_fits_one_screen():
+    assert len(README.splitlines()) <= 60
 
 
 def test_every_number_of_readmes_table_is_checked():
     cells = "\n".join(line for line in README.splitlines() if "95 % CI" in line or "ARI" in line)
     assert len(cells.splitlines()) == 4
-    checked = " ".join(headline())
-    assert set(re.findall(r"\d+\.\d+", cells)) <= set(re.findall(r"\d+\.\d+", checked))
+    assert set(DECIMAL.findall(cells)) <= set(DECIMAL.findall(" ".join(headline())))
 
 
 def test_what_was_measured_is_what_the_results_say():
@@ -93,6 +100,21 @@ def test_what_was_measured_is_what_the_results_say():
     for value in (AGE["mae"], AGE["sex_gap"], SEX["auc"], SEX["maturity_added"]):
         point, low, high = re.findall(r"\d+\.\d+", value)[:3]
         assert re.search(rf"{point}( months)? \({low}–{high}\)", text), value
+    within_a_year = float(AGE["within_12"].split(" %")[0])
+    assert f"{within_a_year:.0f} % of the estimates lie within a year of the label" in text
+    points, p = re.search(r"by (\d+) percentage points \((p .+?)\)", CLUSTERS["answer"]).groups()
+    assert f"differ by {points} percentage points ({p})" in " ".join(text.split())
+
+
+def test_every_number_of_the_published_study_is_in_its_results():
+    page = (ROOT / "docs" / "real-data.md").read_text(encoding="utf-8")
+    section = page.partition("## At 100 pixels")[2].partition("\n## ")[0]
+    files = [*RESULTS.glob("variables/*.yml"), RESULTS / "tables" / "clusters_agreement.csv"]
+    numbers = DECIMAL.findall("\n".join(file.read_text(encoding="utf-8") for file in files))
+    errors = pd.read_csv(RESULTS / "tables" / "runs.csv")["mae_months"]
+    known = {f"{value:.{digits}f}" for value in map(float, numbers) for digits in (1, 2, 3)}
+    known |= {f"{value:.1f}" for value in errors}
+    assert set(DECIMAL.findall(section)) <= known
 
 
 @by_file
@@ -151,11 +173,24 @@ def test_every_make_target_that_is_named_exists():
         assert set(re.findall(r"^make ([a-z-]+)", code_of(file), re.M)) <= targets, file.name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
-def test_every_package_of_the_library_has_a_line(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
+def test_the_tree_shows_every_folder_and_what_it_shows_exists():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = BLOCK.search(text.partition("## Where things are")[2])[1]
+    top = re.findall(r"^(\S+)  ", tree, re.M)
+    inner = re.findall(r"^  (\w+)/  ", tree, re.M)
+    assert all((ROOT / name).exists() for name in top)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    files = [Path(name).parts for name in tracked.stdout.splitlines()]
+    folders = {parts[0] for parts in files if len(parts) > 1 and not parts[0].startswith(".")}
+    assert {name.strip("/") for name in top if name.endswith("/")} == folders
+    library = {parts[1] for parts in files if parts[0] == "h2a_lib" and len(parts) > 2}
+    assert set(inner) == library
+
+
+def test_every_package_of_the_library_has_a_row():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     packages = {file.parent.name for file in (ROOT / "h2a_lib").glob("*/__init__.py")}
-    assert packages == {name for name in packages if re.search(rf"\b{name}[/`]", text)}
+    assert {name for name in packages if f"| `{name}` |" not in text} == set()
 
 
 def test_every_notebook_and_every_page_of_docs_is_linked():

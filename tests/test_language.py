@@ -24,6 +24,10 @@ EXPRESSIONS = {
     r"[Ss]ay how far a study": "show progress",
     r"script that was not kept": "measure it by a command that is kept, or leave it out",
     r"ties with the best": "equivalent to, or not distinguishable from, the default",
+    r"\b[Tt]he rate itself\b": "the learning rate",
+    r"\b[Tt]he real thing\b": "real radiographs",
+    r"\bgoes from nothing\b": "installs everything and produces the report",
+    r"\b[Ff]or whom it is wrong\b": "bias by sex",
 }
 # A sentence for each, as it stood in an earlier version.
 EXAMPLES = (
@@ -40,6 +44,10 @@ EXAMPLES = (
     "Say how far a study is.",
     "Measured by a script that was not kept.",
     "ResNet-34 ties with the best.",
+    "Schedules, and the rate itself.",
+    "The real thing, reduced.",
+    "This goes from nothing to the report.",
+    "The age, and for whom it is wrong.",
 )
 # Parts of names, between underscores. A noun names a thing, a verb an action.
 IN_NAMES = {

@@ -22,18 +22,32 @@ CONTRAST_LINES = {
         "image = np.rint(np.clip((image - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)",
     ],
 }
+CONTRAST_WORDS = {
+    "none": "contrast unchanged",
+    "equalize": "histogram equalised",
+    "clahe": "contrast by CLAHE",
+    "stretch": "contrast stretched to the 1st to 99th percentile",
+}
+GEOMETRY_WORDS = {
+    "center_crop": "centre square, averaged over areas to",
+    "pad": "padded with black to a square, averaged over areas to",
+    "squash": "averaged over areas to",
+    "squash_nearest": "nearest-centre sampling to",
+}
+# Selection hands, whose errors are optimistic, come last.
+SPLITS = ("validation", "official_validation", "test", "selection")
 
 
 def output_names(run: Run) -> list[str]:
-    """Return what the exported model gives, in order."""
+    """Return the names of the exported model's outputs, in order."""
     months = ["age_months"] if run.config.estimates_age else []
     return months + (["male_probability"] if run.config.estimates_sex else [])
 
 
 def usage(run: Run, to: str, file_name: str) -> str:
-    """Return lines of Python that crop and scale a radiograph as the run does, and ask the model.
+    """Return lines of Python that preprocess a radiograph as the run does and apply the model.
 
-    Only OpenCV, NumPy and a runtime are needed; for a release, this library.
+    Only OpenCV, NumPy and a runtime are needed; for a release, the command of this library.
     """
     if to == "release":
         sex_option = " --sex female" if run.config.sex_input else ""
@@ -86,12 +100,32 @@ def _card_of_release(run: Run, file_name: str, to: str) -> str:
     return re.sub(r"## How to use it\n.*?(?=^## )", lambda _: use, card, flags=re.S | re.M)
 
 
-def _one_side(run: Run) -> str:
-    """Return a warning where no mirrored hand was trained on."""
+def _out_of_scope(run: Run) -> str:
+    """Name the images that the network does not apply to."""
     augment = run.config.augment
-    if augment is not None and augment.flip:
-        return ""
-    return "Right hands, unless they are mirrored first: the data show left hands. "
+    mirrored = augment is not None and augment.flip
+    images = [
+        *([] if mirrored else ["right hands (mirror them first: the data show left hands)"]),
+        "adults",
+        "children with growth disorders or fractures (it is unknown whether the data contain any)",
+        "views other than posteroanterior",
+        "bone age by another standard than that of the labels",
+    ]
+    text = "; ".join(images)
+    return (
+        f"{text[0].upper()}{text[1:]}. The data do not record ancestry, and the standard does not"
+        " account for it."
+    )
+
+
+def _preprocessing(run: Run) -> str:
+    """Describe in words how an image becomes the network's input."""
+    config = run.config
+    side = f"{config.image_size_px} × {config.image_size_px} px"
+    return (
+        f"{GEOMETRY_WORDS[config.geometry]} {side}; {CONTRAST_WORDS[config.contrast]};"
+        f" pixels normalised by {config.pixel_norm} (included)"
+    )
 
 
 def _code(run: Run, to: str, file_name: str) -> str:
@@ -105,6 +139,7 @@ def model_card(
     terms: str = "",
     external: pd.DataFrame | None = None,
     external_source: str = "",
+    note: str = "",
 ) -> str:
     """Return the model card as Markdown; of a release, the one that came with it.
 
@@ -113,14 +148,16 @@ def model_card(
     run : Run
         All numbers are computed from its predictions of hands it was not trained on.
     file_name : str
-        What the card is of.
+        The title of the card.
     to : {"onnx", "torch", "release"}
     terms : str
-        On which terms the data were had.
+        Terms of use of the data.
     external : DataFrame, optional
         Predictions of external hands, with their labels.
     external_source : str
-        What these hands are, in a sentence.
+        One sentence describing these hands.
+    note : str
+        One sentence on the results, such as how the recipe was tuned.
     """
     if run.is_released:
         return _card_of_release(run, file_name, to)
@@ -138,14 +175,14 @@ def model_card(
         " estimating the age of a person for any legal purpose.**",
         f"Data: **{run.tier_label}**.{terms and f' {terms}'} Trained on"
         f" {len(run.predictions_train):,} hands; evaluated on {len(predictions):,} others. The"
-        " epoch was chosen on the selection hands, so their errors are optimistic.",
+        " epoch was chosen on the selection hands, so errors on the selection hands are"
+        f" optimistic.{note and f' {note}'}",
         "## What it is",
         _bullets(
             {
                 "Network": f"{config.network}, width {config.width:g}, stem: {config.stem}, "
-                f"one grey channel, {config.image_size_px} px, "
-                f"{config.geometry}, contrast {config.contrast}, {config.pixel_norm} normalisation"
-                " (inside the file)",
+                "one grey channel",
+                "Preprocessing": _preprocessing(run),
                 "Input": "`images`, (n, 1, s, s), float32, 0 to 255"
                 + ("; `male`, (n,), float32, 1 or 0" if config.sex_input else ""),
                 "Output": ", ".join(f"`{name}`, (n,)" for name in output_names(run)),
@@ -157,22 +194,20 @@ def model_card(
         "## How to use it",
         _code(run, to, file_name),
         *calibrated,
-        "## What it is not for",
-        f"{_one_side(run)}Hands of adults; children with growth disorders or fractures (it is"
-        " unknown whether the data contain any); views other than posteroanterior; bone age by"
-        " another standard than that of the labels. The data do not record ancestry, and the"
-        " standard does not account for it.",
+        "## Out of scope",
+        _out_of_scope(run),
     ]
-    evaluated = [*predictions.groupby("split", sort=True)]
+    by_split = dict([*predictions.groupby("split")])
+    evaluated = [(split, by_split[split]) for split in SPLITS if split in by_split]
     if external is not None:
         evaluated.append(("external", external))
     for split, hands in evaluated:
         if split == "external" and external_source:
             parts += ["## External images", external_source]
         if config.estimates_age:
-            parts += _age_part(str(split), hands, selection)
+            parts += _age_part(split, hands, selection)
         if config.estimates_sex:
-            parts += _sex_part(str(split), hands, calibration.threshold)
+            parts += _sex_part(split, hands, calibration.threshold, run.predictions_train)
     return "\n\n".join(parts) + "\n"
 
 
@@ -200,8 +235,9 @@ def _age_part(split: str, hands: pd.DataFrame, selection: pd.DataFrame) -> list[
     return lines
 
 
-def _sex_part(split: str, hands: pd.DataFrame, threshold: float) -> list[str]:
+def _sex_part(split: str, hands: pd.DataFrame, threshold: float, train: pd.DataFrame) -> list[str]:
     area = roc.auc(hands["male"], hands["male_probability"])
+    by_label = roc.auc(hands["male"], sex.by_label(train, hands))
     rows = [
         f"| {row.band} | {row.n:,}{' (few)' if row.few else ''} | {row.n_male:,} "
         f"| {_cell(row.auc, row.auc_low, row.auc_high, 2)} "
@@ -210,9 +246,9 @@ def _sex_part(split: str, hands: pd.DataFrame, threshold: float) -> list[str]:
     ]
     return [
         f"## Sex, {split}",
-        f"AUC {area.text(digits=3)}. A hand is classified as male from a probability of"
-        f" {threshold:.3f}, chosen on the selection hands. The age label alone may predict sex"
-        " better than chance: compare with the baselines of the report.",
+        f"AUC {area.text(digits=3)}. From the age label alone, the AUC on the same hands is"
+        f" {by_label.text(digits=3)}. A hand is classified as male from a probability of"
+        f" {threshold:.3f}, chosen on the selection hands.",
         _table("| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |", rows),
     ]
 

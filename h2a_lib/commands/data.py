@@ -36,9 +36,7 @@ def phantom(
     growth_chart: Annotated[
         bool, typer.Option("--growth-chart", help="Draw the growth chart instead.")
     ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Replace what an earlier call has written.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Replace an earlier set.")] = False,
 ) -> None:
     """Draw synthetic radiographs, in the layout of the RSNA data."""
     if growth_chart:
@@ -96,7 +94,7 @@ def check(
     age_unit: AgeUnitOption = None,
     columns: ColumnsOption = "",
 ) -> None:
-    """Check every label and every image; exit code 0 only if all are sound."""
+    """Check every label and every image; exit code 0 only if all are valid."""
     import json
 
     from h2a_lib.data import check
@@ -113,7 +111,7 @@ def check(
             typer.echo(line)
         typer.echo(f"fingerprint {result.inspection.fingerprint}")
         n = len(result.problems)
-        typer.echo("sound" if result.is_sound else f"{n} problem{'s' if n > 1 else ''}")
+        typer.echo("valid" if result.is_sound else f"{n} problem{'s' if n > 1 else ''}")
     raise typer.Exit(0 if result.is_sound else 2)
 
 

@@ -28,7 +28,8 @@ def command(
 
     Each is a name under results/ ("smoke"), a folder of published results, or one of a git
     revision ("HEAD~1:results/rsna-100px"). Differences are B minus A, with 95 % intervals, paired
-    where the predictions of both are here. Exit code: 0 if nothing differs, 1 if something does.
+    where the predictions of both are on this machine. Exit code: 0 if nothing differs, 1 if
+    something does.
     """
     import json
 

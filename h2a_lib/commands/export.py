@@ -1,7 +1,7 @@
-"""`h2a export`: a run for other programs, or to be passed on, with its model card.
+"""`h2a export`: a run's network for other programs or for release, with its model card.
 
-A release is a folder with the network in half precision, what was fitted on the selection hands,
-and no row of any single child. `h2a predict --run` takes it.
+A release is a folder with the network in half precision and what was fitted on the selection hands,
+without patient-level data. `h2a predict --run` takes it.
 """
 
 import shutil
@@ -36,30 +36,39 @@ TRACED = 2
 
 def command(
     run: Annotated[
-        Path, typer.Option(help="A finished run, or a released one; by default the library's.")
+        Path,
+        typer.Option(
+            help="Folder of a finished run or released network.",
+            show_default="the included network",
+        ),
     ] = IMAGE_ALONE,
     to: Annotated[
         str, typer.Option(help="onnx, torch, or release: a folder for h2a predict --run.")
     ] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The model's file, or the folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the model, or folder of the release.")
+    ] = None,
     terms: Annotated[
-        str, typer.Option(help="For a release: terms of its data, printed with predictions.")
+        str, typer.Option(help="For a release: terms of use of the data, printed with predictions.")
     ] = "",
     external: Annotated[
         Path | None,
-        typer.Option(help="For a release: another data folder, whose errors the card adds."),
+        typer.Option(help="For a release: further radiographs whose errors the card reports."),
     ] = None,
     external_source: Annotated[
-        str, typer.Option(help="What these images are, in a sentence for the card.")
+        str, typer.Option(help="One sentence describing them, for the card.")
+    ] = "",
+    note: Annotated[
+        str, typer.Option(help="For a release: one sentence on its results, for the card.")
     ] = "",
 ) -> None:
-    """Write a run's network, with its normalisation inside, and its model card."""
+    """Export a run's network, with its normalisation, and a model card."""
     loaded = open_run(run)
     if to == "release":
-        typer.echo(short(release(loaded, out, terms, external, external_source)))
+        typer.echo(short(release(loaded, out, terms, external, external_source, note)))
         return
-    if terms or external or external_source:
-        raise UserError("--terms and --external belong to a release: add --to release")
+    if terms or external or external_source or note:
+        raise UserError("--terms, --external and --note belong to a release: add --to release")
     for file in export(loaded, to, out):
         typer.echo(short(file))
 
@@ -70,11 +79,12 @@ def release(
     terms: str = "",
     external: Path | None = None,
     external_source: str = "",
+    note: str = "",
 ) -> Path:
-    """Write the network to pass on: no prediction of any single hand goes with it.
+    """Write a network that can be shared, without the prediction of any single hand.
 
-    The folder is by default `<experiment>-seed-<k>` in the working directory. `external` is a data
-    folder of hands from elsewhere, as `h2a data check` takes it: the card has their errors.
+    The folder is by default `<experiment>-seed-<k>` in the working directory. `external` is a
+    folder of further radiographs, as `h2a data check` takes it: the card reports their errors.
 
     Raises
     ------
@@ -92,10 +102,10 @@ def release(
 
     check_estimates(run)
     if run.is_released:
-        raise UserError(f"{run.folder} is a release already")
+        raise UserError(f"{run.folder} is already a release")
     out = out or Path(f"{run.config.experiment}-seed-{run.config.seed}")
     if out.exists() and not (out / runs.CALIBRATION).is_file():
-        raise UserError(f"{out} exists and is no release: name another folder with --out")
+        raise UserError(f"{out} exists and is not a release: name another folder with --out")
     with write_folder_atomically(out) as folder:
         for name in ("config.yaml", "metrics.json", "provenance.json"):
             shutil.copy(run.folder / name, folder / name)
@@ -110,7 +120,7 @@ def release(
             out_of_distribution.save_detector(detector, folder)
         released = runs.load(folder)
         others = None if external is None else _evaluate(released, external)
-        card = model_card(run, out.name, "release", terms, others, external_source)
+        card = model_card(run, out.name, "release", terms, others, external_source, note)
         write_text(folder / "README.md", card)
     return out
 
@@ -129,7 +139,7 @@ def _evaluate(run: "Run", folder: Path) -> "pd.DataFrame":
 
 
 def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
-    """Write a run's network, with its normalisation inside, and its model card.
+    """Write a run's network, with its normalisation, and a model card.
 
     Parameters
     ----------

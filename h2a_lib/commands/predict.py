@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from h2a_lib.study.runs import Run
 
 MAX_EXPLAINED = 24
-# The networks that come with the library: from the image alone, and with the sex.
+# The included networks: from the image alone, and given the sex.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 IMAGE_ALONE, SEX_GIVEN = PRETRAINED / "age_and_sex", PRETRAINED / "age_given_sex"
 
@@ -41,11 +41,16 @@ def command(
     ],
     run: Annotated[
         Path | None,
-        typer.Option(help="A finished run, or a released one; by default those of the library."),
+        typer.Option(
+            help="Folder of a finished run or released network.",
+            show_default="the included networks",
+        ),
     ] = None,
     sex: Annotated[
         Sex | None,
-        typer.Option(help="Sex, if known: of all hands, or labels to take it from --labels."),
+        typer.Option(
+            help="Sex of all hands, or `labels` to read each hand's from --labels.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="A CSV with id, bone age and sex, to score the estimates.")

@@ -1,4 +1,4 @@
-"""`h2a publish`: make results shareable, without patient-level data."""
+"""`h2a publish`: results prepared for sharing, without patient-level data."""
 
 import shutil
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ CITATION = (
 
 
 def command(profile: ProfileOption = "rsna-100px", data: DataOption = None) -> None:
-    """Make a study's results shareable, without patient-level data."""
+    """Prepare a study's results for sharing, without patient-level data."""
     typer.echo(short(publish(open_finished(profile, data))))
 
 
@@ -47,8 +47,8 @@ def publish(study: "Study") -> Path:
     """Put the runs' records and a README beside the results, and list what must stay private.
 
     The README, which is returned, names the maker of each file. `published.json` beside it names
-    the figures that show single radiographs ("withheld"). They are removed, and git ignores
-    `labels.csv` and notebooks. Averages of `LEAST_AVERAGED` registered hands or more stay.
+    the figures that show single radiographs ("withheld"). Like `labels.csv` and notebooks, they
+    stay out of git. Averages of `LEAST_AVERAGED` registered hands or more are kept.
 
     Raises
     ------

@@ -23,7 +23,7 @@ DataOption = Annotated[
     typer.Option(help="A folder of radiographs (CSV and images) instead of the profile's own."),
 ]
 AgeUnitOption = Annotated[
-    str | None, typer.Option(help="months or years, if the heading does not say.")
+    str | None, typer.Option(help="Unit of age: months or years, if the heading does not state it.")
 ]
 ColumnsOption = Annotated[
     str, typer.Option(help="Your column headings: 'id=Patient,age_years=Age,sex=Gender'.")

@@ -21,7 +21,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     from h2a_lib.study.workspace import locate
 
     study = locate(profile, data)
-    table = Table("experiment", "seed", "state", "epochs", "validation", title=escape(study.name))
+    table = Table("experiment", "seed", "state", "epochs", "selection", title=escape(study.name))
     finished = 0
     planned = list(study.config.runs_of(profile))
     wanted, diverged = graph.stale_runs(study), study.diverged_runs()
@@ -35,7 +35,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
             continue
         stale = (experiment, seed) in wanted
         finished += not stale
-        metrics = run.metrics["validation"]
+        metrics = run.metrics["selection"]
         errors = [f"{metrics[key]:.2f} {unit}" for key, unit in METRICS.items() if key in metrics]
         state = "stale" if stale else "done"
         if (experiment, seed) in diverged:

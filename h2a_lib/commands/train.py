@@ -1,5 +1,6 @@
 """`h2a train`: one training run."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -11,6 +12,10 @@ from h2a_lib.commands.shared import (
     WorkflowProfileOption,
     short,
 )
+from h2a_lib.files import read_json
+
+# The validation hands are for reporting, when all choices are made.
+SHOWN = ("epochs", "best_epoch", "diverged", "n_train", "selection")
 
 
 def command(
@@ -23,7 +28,7 @@ def command(
     executor: ExecutorOption = None,
     workflow_profile: WorkflowProfileOption = None,
 ) -> None:
-    """Train one network, or resume its training, and print its metrics."""
+    """Train one network, or resume its training, and print its error on the selection hands."""
     from h2a_lib.pipeline import graph, prepare
     from h2a_lib.study.workspace import locate
 
@@ -34,5 +39,6 @@ def command(
     with graph.alone(study):
         prepare.prepare_data(study)
         graph.build(study, [short(folder / "metrics.json", study.root)], cluster=cluster)
-    typer.echo((folder / "metrics.json").read_text().strip())
+    metrics = read_json(folder / "metrics.json")
+    typer.echo(json.dumps({name: metrics[name] for name in SHOWN}, indent=2))
     typer.echo(short(folder))

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature, calibration_finding, reliability
-from h2a_lib.analysis.sex.maturity import ALL, IMAGE, LABEL, MATURITY, Maturity
+from h2a_lib.analysis.sex.maturity import ALL, IMAGE, LABEL, MATURITY, TWICE, Maturity
 from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.analysis.statistics.roc import auc
 from h2a_lib.figures.style import (
@@ -109,17 +109,18 @@ def maturity(result: Maturity) -> Drawing:
     titles = {
         LABEL: "label",
         MATURITY: "label and estimated age",
+        TWICE: "label and two estimates",
         IMAGE: "image",
         ALL: "label, estimated age, image",
     }
-    colours = {LABEL: ORANGE, MATURITY: PURPLE, IMAGE: BLUE, ALL: BLACK}
+    colours = {LABEL: ORANGE, MATURITY: PURPLE, TWICE: PURPLE, IMAGE: BLUE, ALL: BLACK}
     for y, row in enumerate(result.table.itertuples()):
         left.plot([row.auc_low, row.auc_high], [y, y], color=colours[row.name])
         left.plot(row.auc, y, "o", color=colours[row.name], ms=10)
     if result.problem:
         left.text(0.5, 0.5, "not determined", ha="center", transform=left.transAxes)
     left.set_yticks(range(len(result.table)), [titles[name] for name in result.table["name"]])
-    left.set_ylim(len(titles) - 0.5, -0.5)
+    left.set_ylim(max(len(result.table), 1) - 0.5, -0.5)
     left.axvline(0.5, color=BLACK, lw=1, ls="--")
     left.set(xlabel="AUC (95 % CI); dashed: chance", xlim=(min(0.45, left.get_xlim()[0]), 1.01))
     left.set_title("All hands", loc="left")

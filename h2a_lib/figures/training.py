@@ -203,11 +203,11 @@ def augmented_hands(hands: Hands, config: RunConfig, n: int = 12) -> Drawing:
 
 
 def estimates(run: Run, hands: Hands, n: int = 8) -> Drawing:
-    """Draw some validation hands with the label and the network's estimate below each.
+    """Draw some selection hands with the label and the network's estimate below each.
 
     They are spread evenly over the labelled ages, so that none was picked for its error.
     """
-    predictions = run.predictions[run.predictions["split"] == "validation"]
+    predictions = run.predictions[run.predictions["split"] == "selection"]
     predictions = predictions.sort_values(["age_months", "id"])
     chosen = predictions.iloc[_evenly_spaced(np.arange(len(predictions)), n)]
     rows = hands.labels.reset_index().set_index("id").loc[chosen["id"], "index"]
@@ -216,8 +216,8 @@ def estimates(run: Run, hands: Hands, n: int = 8) -> Drawing:
     return radiographs(
         figure,
         "estimates",
-        alt=f"{len(chosen)} validation hands with label and estimate: {'; '.join(titles)}.",
-        caption=f"Label → estimate of {run.name} on validation hands, evenly spaced by label; "
+        alt=f"{len(chosen)} selection hands with label and estimate: {'; '.join(titles)}.",
+        caption=f"Label → estimate of {run.name} on selection hands, evenly spaced by label; "
         f"n = {len(chosen)} of {len(predictions):,}",
     )
 

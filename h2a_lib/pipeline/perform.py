@@ -10,6 +10,7 @@ from pathlib import Path
 
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, remove
+from h2a_lib.pipeline import ledger
 from h2a_lib.pipeline.environment import use_step_environment
 from h2a_lib.pipeline.forkserver import run_module
 from h2a_lib.pipeline.processes import end_with_leader
@@ -42,6 +43,8 @@ def perform(steps: Steps, name: str) -> int:
     if missing := [str(output) for output in step.outputs if not output.exists()]:
         raise UserError(f"{step.label} has not made {', '.join(missing)}")
     write_record(step.record, step, content, drawn_by(step, steps), time.monotonic() - began)
+    if ledger.evaluates(step):
+        ledger.enter(steps.study.results_folder, step, content)
     if step.folder:
         shutil.rmtree(old_of(step.folder), ignore_errors=True)
     return 0

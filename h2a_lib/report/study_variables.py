@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable
 
+from h2a_lib.pipeline import ledger
 from h2a_lib.pipeline.prepare import remembered_format
 from h2a_lib.study import provenance
 from h2a_lib.study.workspace import Study, format_runs
@@ -15,6 +16,7 @@ def write_study_variables(study: Study) -> None:
     by_time = sorted((run.provenance for run in runs), key=lambda record: record["finished"])
     first, latest = by_time[0], by_time[-1]
     missing = describe_missing(study)
+    evaluations = ledger.sentence(study.results_folder)
     config = runs[0].config
     sizes = sorted({run.config.image_size_px for run in runs})
     machines = (provenance.describe_machine(run.provenance["machine"]) for run in runs)
@@ -42,6 +44,7 @@ def write_study_variables(study: Study) -> None:
             "torch": _tally(run.provenance["packages"]["torch"] for run in runs),
             "lock": _tally((run.provenance["lock_sha256"] or "none")[:12] for run in runs),
             **({"missing_runs": missing} if missing else {}),
+            **({"evaluations": evaluations} if evaluations else {}),
         },
     )
 

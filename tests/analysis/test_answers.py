@@ -1,6 +1,8 @@
 """The three answers as the deck prints them, and the figures that go with them."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +18,7 @@ from h2a_lib.analysis.saliency import maps as saliency
 from h2a_lib.analysis.saliency.summary import SaliencyStudy, study_saliency
 from h2a_lib.analysis.statistics import calibration, conformal
 from h2a_lib.analysis.statistics.bootstrap import Estimate
+from h2a_lib.analysis.statistics.variance_components import RunNoise
 from h2a_lib.errors import UserError
 from h2a_lib.figures import age as draw_age
 from h2a_lib.figures import saliency as draw_saliency
@@ -66,11 +69,11 @@ def robust_table(frame):
     return robustness.robustness(lambda i, male: i.mean(axis=(1, 2)), pictures, frame)
 
 
-def numbers_of(frame, tier="rsna", seeds=None, with_sex_input=None):
+def numbers_of(frame, tier="rsna", seeds=None):
     """The numbers of question 1, intervals and correction fitted on other hands."""
     selection, seeds = hands_of(300, seed=5), seeds or [frame]
     augmented, corrected = frame.assign(spread_months=1.0), calibration.corrected(selection, frame)
-    ways = age_report.options(frame, augmented, corrected, seeds, with_sex_input)
+    ways = age_report.options(frame, augmented, corrected, seeds)
     coverage = conformal.coverage(conformal.split_conformal(selection, frame))
     curve = age.abstention(np.ones(len(frame)), np.ones(len(frame)))
     return age_report.variables(
@@ -274,14 +277,23 @@ def test_what_sex_input_adds_is_reported_and_shown():
     frame = hands_of(300)
     better = (frame["predicted_age_months"] + frame["age_months"]) / 2
     with_sex_input = frame.assign(predicted_age_months=better)
-    ways = age_report.options(frame, frame, frame, [frame], with_sex_input)
-    sentence = age_report.sex_input_variables(with_sex_input, ways)["sex_input_sentence"]
+    given, blind = ([SimpleNamespace(predictions=part)] for part in (with_sex_input, frame))
+    quiet, noisy, unknown = RunNoise(0.0, 4), RunNoise(100.0, 4), RunNoise(math.nan, 0)
+
+    def sentence_of(noise, differences=""):
+        values = age_report.sex_input_variables(given, blind, noise, differences)
+        return values["sex_input_sentence"]
+
+    sentence = sentence_of(quiet)
     begin = "A network with sex input has an error of"
     assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}. ")
     assert "Sex input lowers the MAE by" in sentence
-    values = age_report.sex_input_variables(with_sex_input, ways, "epochs 24 instead of 40")
-    assert "Sex input, with epochs 24 instead of 40, lowers" in values["sex_input_sentence"]
-    assert age_report.sex_input_variables(None, ways) == {}
+    assert "Sex input, with epochs 24 instead of 40, lowers" in sentence_of(
+        quiet, "epochs 24 instead of 40"
+    )
+    assert "no demonstrable difference" in sentence_of(noisy), "seeds alone may differ as much"
+    assert "does not hold the noise of training" in sentence_of(unknown)
+    assert age_report.sex_input_variables([], blind, quiet) == {}
     assert numbers_of(frame)["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(frame, frame, "x", "phantom", ("y", with_sex_input))
     assert [name for name, *_ in rows][:2] == ["x", "y (with sex input)"]

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from torchvision.models import resnet18
 from trained import squares_for, trained
 
 from h2a_lib.analysis import selection
@@ -35,6 +37,7 @@ from h2a_lib.analysis.clusters.summary import (
     nuisance_sentence,
 )
 from h2a_lib.analysis.statistics.agreement import adjusted_rand, agreement, min_p, stratified
+from h2a_lib.models import networks
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.results import Results
 
@@ -335,6 +338,16 @@ def test_groups_that_do_not_depend_on_the_seed_are_stable():
     features = planted(np.arange(90) % 2, 15)
     assert stability([k_means(features, 2, seed) for seed in range(3)]) == (1, 1)
     assert np.isnan(stability([np.zeros(3, int)])[0])
+
+
+def test_imagenets_weights_are_of_the_standard_network_whatever_the_runs(tmp_path, monkeypatch):
+    run = trained(tmp_path / "narrow", n=30, n_validation=10, epochs=1, width=0.25, stem="small")
+    images = squares_for(run.config, 30, 10).images[:4]
+    monkeypatch.setattr(networks, "imagenet_file", lambda name: Path(__file__))
+    monkeypatch.setattr(networks, "_imagenet_weights", lambda name: resnet18().state_dict())
+    described = {one.name: one.features for one in representations(images, [run], run)}
+    assert described["ImageNet"].shape == (4, 512)
+    assert described["untrained network"].shape == (4, 128)
 
 
 def test_question_3_runs_from_a_run_to_its_numbers(tmp_path):

@@ -28,14 +28,14 @@ from h2a_lib.analysis.sex.errors import (
     matched_pairs,
     metrics,
 )
-from h2a_lib.analysis.sex.maturity import ESTIMATE, maturity
+from h2a_lib.analysis.sex.maturity import ESTIMATE, SECOND_ESTIMATE, maturity
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 from h2a_lib.study.results import Results
 
 
 def answer(frame, train):
     """Answer without an age estimate, so without a word on maturity."""
-    blind = frame.assign(**{ESTIMATE: np.nan})
+    blind = frame.assign(**{ESTIMATE: np.nan, SECOND_ESTIMATE: np.nan})
     return summary.answer(train, frame, maturity(train, blind, blind))
 
 
@@ -312,20 +312,26 @@ def test_too_few_hands_or_one_sex_leave_the_probabilities_as_they_are(selection,
     assert why in calibration_finding(curve, curve, temperature)
 
 
-def children(n, seed, beyond=0.0):
-    """Hands whose label is specific to sex, and a score made from maturity and something else."""
+def children(n, seed, beyond=0.0, reads_anew=False):
+    """Hands whose label is specific to sex, and a score made from maturity and something else.
+
+    The score uses the first estimate of the age, or with `reads_anew` one of its own.
+    """
     rng = np.random.default_rng(seed)
     male = rng.random(n) < 0.5
     label = rng.choice(np.arange(60.0, 180, 6), n)
     # Of equal label the girl's hand looks older.
-    estimate = label + np.where(male, -7, 7) + rng.normal(0, 10, n)
-    log_odds = (label - estimate) / 8 + beyond * rng.normal(np.where(male, 1, -1), 1)
+    estimate, second, own = label + np.where(male, -7, 7) + rng.normal(0, 10, (3, n))
+    log_odds = (label - (own if reads_anew else estimate)) / 8 + beyond * rng.normal(
+        np.where(male, 1, -1), 1
+    )
     return pd.DataFrame(
         {
             "id": np.arange(n).astype(str),
             "age_months": label,
             "male": male,
             ESTIMATE: estimate,
+            SECOND_ESTIMATE: second,
             "male_probability": expit(log_odds + rng.normal(0, 0.3, n)),
         }
     )
@@ -341,6 +347,24 @@ def test_a_score_made_from_maturity_alone_adds_nothing():
     message = summary.answer(train, frame, result)
     assert message.startswith("Beyond the age label, but not shown beyond maturity")
     assert result.verdict() == "nothing beyond maturity is shown"
+
+
+def test_a_second_reading_of_maturity_is_nothing_beyond_it():
+    beyond = []
+    for seed in range(20):
+        parts = [children(n, 10 * seed + k, 0.0, True) for k, n in enumerate((500, 600, 1500))]
+        result = maturity(*parts)
+        assert result.added.low > 0.02 and result.second.low > 0.02, "it adds to one estimate"
+        beyond.append(result.is_beyond)
+    assert np.mean(beyond) <= 0.05
+    assert "adding a second such estimate by +0." in result.sentence()
+
+
+def test_without_a_second_estimate_nothing_beyond_maturity_is_shown():
+    parts = [children(n, k, 1.0) for k, n in enumerate((500, 600, 1500))]
+    result = maturity(*(part.assign(**{SECOND_ESTIMATE: np.nan}) for part in parts))
+    assert result.added.low > 0 and not result.is_beyond
+    assert "how much a second reading of maturity would add is not known" in result.sentence()
 
 
 def test_what_a_score_knows_beyond_maturity_is_found():
@@ -380,14 +404,17 @@ def test_estimates_of_another_run_are_joined_by_id():
 
     frame = children(40, 0).assign(split="validation")
     of_age = frame[["id", "split"]].assign(**{ESTIMATE: np.arange(40.0)}).sample(frac=1)
-    joined = maturity_analysis.with_estimates(Made(frame), Made(of_age), "validation")
+    others = [Made(of_age.assign(**{ESTIMATE: of_age[ESTIMATE] + months})) for months in (10, 20)]
+    joined = maturity_analysis.with_estimates(Made(frame), [Made(of_age), *others], "validation")
     assert joined[ESTIMATE].tolist() == list(range(40))
-    none = maturity_analysis.with_estimates(Made(frame), None, "validation")
+    assert joined[SECOND_ESTIMATE].tolist() == list(range(15, 55))
+    none = maturity_analysis.with_estimates(Made(frame), [], "validation")
     assert "no age estimate" in maturity(frame, none, none).sentence()
 
 
 def numbers(train, frame):
-    blind = frame.assign(**{ESTIMATE: frame["age_months"] + 3})
+    estimates = {ESTIMATE: frame["age_months"] + 3, SECOND_ESTIMATE: frame["age_months"] + 2}
+    blind = frame.assign(**estimates)
     temperature = Temperature.fit(train)
     result = maturity(train, blind, blind)
     return summary.variables(train, [frame], choose_threshold(train), temperature, result)

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -7,12 +8,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from trained import squares_for, trained
 
-from h2a_lib.analysis.model_card import model_card, usage
+from h2a_lib.analysis.model_card import _out_of_scope, model_card, usage
 from h2a_lib.analysis.prediction import predict_files
 from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.selection import predictions_of
+from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.commands.export import export, portable
 from h2a_lib.data import images as pictures
@@ -95,7 +98,28 @@ def test_the_card_says_what_the_model_is_and_is_not(run):
     assert "| 0–4 years | female |" in card
     assert "| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |" in card
     assert "| all | 20 (few) |" in card
+    assert "geometry" not in card and "centre square" in card
+    assert card.index("## Age, validation") < card.index("## Age, selection")
     assert "nan" not in card.lower()
+
+
+def test_the_card_gives_the_auc_of_the_age_label_on_the_same_hands(run):
+    card = model_card(run, "hand.onnx", note="It was tuned on these hands.")
+    hands = run.predictions.query("split == 'validation'")
+    by_label = sex.by_label(run.predictions_train, hands)
+    expected = roc_auc_score(hands["male"], by_label)
+    part = card.partition("## Sex, validation")[2]
+    value = re.search(r"From the age label alone, the AUC on the same hands is ([\d.]+) ", part)
+    assert float(value[1]) == pytest.approx(expected, abs=0.0006)
+    assert "optimistic. It was tuned on these hands." in card
+
+
+@pytest.mark.parametrize(("flip", "words"), [(False, "Right hands (mirror"), (True, "Adults;")])
+def test_the_card_excludes_right_hands_unless_mirrored_ones_were_trained_on(run, flip, words):
+    augment = {"rotation_degrees": 5, "scale": 0.05, "shift": 0.05, "flip": flip}
+    config = run.config.model_copy(update={"augment": SimpleNamespace(**augment)})
+    changed = SimpleNamespace(config=config)
+    assert _out_of_scope(changed).startswith(words)
 
 
 def test_an_unknown_format_is_named_with_the_known_ones(run):

@@ -55,7 +55,7 @@ def released(run, files, tmp_path_factory):
     kept = {path.stem for path in (labelled / "images").iterdir()}
     lines = [rows[0], *(row for row in rows[1:] if row.split(",")[0] in kept)]
     (labelled / "labels.csv").write_text("\n".join(lines))
-    return runs.load(release(run, out, TERMS, labelled))
+    return runs.load(release(run, out, TERMS, labelled, "From the same set.", "Tuned on them."))
 
 
 def test_a_release_predicts_what_its_run_predicts_from_half_the_bytes(run, released, files):
@@ -89,6 +89,8 @@ def test_its_card_states_terms_use_and_the_errors_of_hands_from_elsewhere(releas
     assert "h2a predict hand.png --run path/to/hands" in card
     assert "## Age, external" in card and "## Sex, external" in card
     assert "12 (few)" in card
+    assert "## External images\n\nFrom the same set." in card
+    assert "optimistic. Tuned on them." in card
 
 
 def test_its_onnx_file_has_its_card_and_its_estimates(released, files, tmp_path):
@@ -188,10 +190,10 @@ def test_what_is_fitted_is_read_back_as_it_was_written(run, released, tmp_path):
 def test_a_release_is_not_released_again_and_replaces_nothing_but_a_release(
     run, released, tmp_path
 ):
-    with pytest.raises(UserError, match="is a release already"):
+    with pytest.raises(UserError, match="is already a release"):
         release(released, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="exists and is no release"):
+    with pytest.raises(UserError, match="exists and is not a release"):
         release(run, tmp_path / "full")
     assert (tmp_path / "full" / "thesis.txt").read_text() == "years of work"

@@ -35,7 +35,7 @@ def test_film_is_distinguished_from_digital_by_its_background(phantoms):
     scanned = measure.is_scanned(measured)
     kinds = pd.Series([one.kind for one in drawn])
     assert {"film", "digital"} <= set(kinds)
-    # A dark film passes for digital (of 24 films in a set of 100, six did); the reverse is rare.
+    # Dark films pass for digital (four of 28 in `h2a data phantom --n 100`); the reverse is rare.
     assert scanned[kinds == "film"].mean() > 0.6
     assert scanned[kinds == "digital"].mean() < 0.05
 

@@ -253,8 +253,8 @@ def test_training_hands_are_drawn_as_the_network_receives_them(hands, config, au
 
 def test_estimates_stand_beside_their_labels(hands, make_run):
     run = make_run()
-    ids = hands.labels["id"][hands.labels["split"] == "validation"].tolist()
-    run.predictions = run.predictions.head(len(ids)).assign(id=ids)
+    ids = hands.labels["id"][hands.labels["split"] == "selection"].tolist()
+    run.predictions = run.predictions.head(len(ids)).assign(id=ids, split="selection")
     drawing = training.estimates(run, hands)
     titles = [axes.get_title() for axes in drawing.figure.axes]
     assert len(titles) == 8 and all("→" in title and "months" in title for title in titles)

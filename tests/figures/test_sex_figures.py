@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from h2a_lib.analysis.sex import errors
 from h2a_lib.analysis.sex.calibration import Temperature
-from h2a_lib.analysis.sex.maturity import ESTIMATE, maturity
+from h2a_lib.analysis.sex.maturity import ESTIMATE, SECOND_ESTIMATE, maturity
 from h2a_lib.figures import sex as draw
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore import sex as explore
@@ -33,6 +33,7 @@ def hands(n, seed=0):
             "age_months": label,
             "male": male,
             ESTIMATE: label + np.where(male, -6, 6) + rng.normal(0, 9, n),
+            SECOND_ESTIMATE: label + np.where(male, -6, 6) + rng.normal(0, 9, n),
             "male_probability": expit(rng.normal(2 * male - 1, 1)),
         }
     )

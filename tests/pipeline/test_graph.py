@@ -5,7 +5,7 @@ from checkout import ROOT, copy_checkout
 
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_json
-from h2a_lib.pipeline import graph, perform
+from h2a_lib.pipeline import graph, ledger, perform
 from h2a_lib.pipeline.staleness import Contents, read_record, stale_steps, summary, write_record
 from h2a_lib.pipeline.steps import NOTEBOOKS, Steps
 from h2a_lib.study import runs, workspace
@@ -113,6 +113,31 @@ def test_a_run_that_is_repeated_is_set_aside_until_its_successor_is_complete(ste
     assert train(monkeypatch, steps) == 0
     assert (folder / "weights.safetensors").read_text() == "new" and not old.exists()
     assert read_record(folder / "step.json").content.settings["lr"] == 3e-3
+
+
+def test_each_evaluation_of_the_validation_hands_is_entered_in_the_ledger(steps, monkeypatch):
+    folder = steps.study.results_folder
+    assert ledger.sentence(folder) == ""
+    assert [step.label for step in steps.by_name.values() if ledger.evaluates(step)] == [
+        notebook.name for notebook in NOTEBOOKS if notebook.needs == "runs"
+    ]
+
+    def evaluate(steps, name):
+        monkeypatch.setattr(
+            perform, "run_module", lambda *_: [o.touch() for o in steps.by_name[name].outputs] and 0
+        )
+        assert perform.perform(steps, name) == 0
+
+    for name in ("age_answer", "sex_answer", "age_answer"):
+        evaluate(steps, name)
+    assert ledger.sentence(folder).endswith("of 1 set of networks.")
+    train(monkeypatch, steps := changed(steps, lr=3e-3))
+    evaluate(steps, "age_answer")
+    rows = ledger.read(folder)
+    assert rows["notebook"].value_counts().to_dict() == {"07_age_answer": 3, "08_sex_answer": 1}
+    assert rows["networks"].nunique() == 2 and rows["data"].nunique() == 1
+    train(monkeypatch, steps)
+    assert len(ledger.read(folder)) == 4, "a training evaluates none"
 
 
 def test_a_run_that_was_set_aside_returns_when_the_change_is_undone(steps, monkeypatch):

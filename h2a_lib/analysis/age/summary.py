@@ -7,7 +7,8 @@ import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.age import literature, robustness, sex_gap
-from h2a_lib.analysis.selection import predictions_of
+from h2a_lib.analysis.comparison.runs import errors_of
+from h2a_lib.analysis.selection import predictions_of, validation
 from h2a_lib.analysis.statistics import calibration, conformal
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
@@ -16,13 +17,14 @@ from h2a_lib.analysis.statistics.bootstrap import (
     over_seeds,
     paired_difference,
 )
+from h2a_lib.analysis.statistics.variance_components import RunNoise, difference
 from h2a_lib.study.runs import Run
 
 AUGMENTED = "averaged over small changes of the image"
 CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
 SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
-WITH_SEX_INPUT = "another network, with sex input"
+AROUND_MEDIAN = "split conformal, same network"
 
 
 def by_split(frame: pd.DataFrame) -> pd.DataFrame:
@@ -105,14 +107,11 @@ def options(
     augmented: pd.DataFrame,
     corrected: pd.DataFrame,
     seeds: Sequence[pd.DataFrame],
-    with_sex_input: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compare ways to predict the validation hands: MAE and its paired change from the first."""
     ways = {"unmodified": validation, AUGMENTED: augmented, CORRECTED: corrected}
     if len(seeds) > 1:
         ways[ENSEMBLE] = age.ensemble(seeds)
-    if with_sex_input is not None:
-        ways[WITH_SEX_INPUT] = with_sex_input
     return age.compare(ways, validation, "option", "change_months")
 
 
@@ -262,7 +261,10 @@ def pull_sentence(pull: Estimate, by_option: pd.DataFrame) -> str:
 
 
 def _option_sentence(what: str, row: pd.Series) -> str:
-    change = Estimate.of(row, "change_months")
+    return _change_sentence(what, Estimate.of(row, "change_months"))
+
+
+def _change_sentence(what: str, change: Estimate) -> str:
     if change.is_tie:
         return (
             f"{what} makes no demonstrable difference: the MAE changes by "
@@ -273,15 +275,21 @@ def _option_sentence(what: str, row: pd.Series) -> str:
 
 
 def sex_input_variables(
-    predictions: pd.DataFrame | None, ways: pd.DataFrame, differences: str = ""
+    with_input: Sequence[Run], without: Sequence[Run], noise: RunNoise, differences: str = ""
 ) -> dict[str, str]:
-    """Say how close a network with sex input comes; nothing where there is none."""
-    if predictions is None:
+    """Say how close a network with sex input comes; nothing where there is none.
+
+    The interval of the change holds the noise of training, as far as it is known.
+    """
+    if not with_input:
         return {}
     what = f"Sex input, with {differences}," if differences else "Sex input"
-    change = _option_sentence(what, ways.set_index("option").loc[WITH_SEX_INPUT])
-    error = age.error(predictions).text("months")
-    return {"sex_input_sentence": f"A network with sex input has an error of {error}. {change}"}
+    change = difference(errors_of(with_input), errors_of(without), noise)
+    sentence = _change_sentence(what, change.estimate)
+    if not change.holds_noise:
+        sentence += " One seed each: the interval does not hold the noise of training."
+    error = age.error(validation(with_input[0])).text("months")
+    return {"sex_input_sentence": f"A network with sex input has an error of {error}. {sentence}"}
 
 
 def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
@@ -314,11 +322,17 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
 
 
 def quantile_intervals(runs: Sequence[Run], nominal: float) -> dict[str, pd.DataFrame]:
-    """Return conformalised quantiles of the first run that estimates quantiles, by method."""
+    """Return two kinds of intervals of the first run that estimates quantiles, by method.
+
+    Both are of one network: conformalised quantiles, and split conformal around its median.
+    """
     if not runs:
         return {}
     selection, validation = (predictions_of(runs[0], part) for part in ("selection", "validation"))
-    return {QUANTILES: conformal.quantile_conformal(selection, validation, nominal)}
+    return {
+        AROUND_MEDIAN: conformal.split_conformal(selection, validation, nominal),
+        QUANTILES: conformal.quantile_conformal(selection, validation, nominal),
+    }
 
 
 def quantile_sentence(by_method: pd.DataFrame) -> str:

@@ -28,8 +28,7 @@ def representations(
         Representation("pixels", pixel_features(images)),
         Representation("untrained network", _of_initial(like, images, pretrained=False)),
     ]
-    is_standard = like.config.width == 1 and like.config.stem == "imagenet"
-    if is_standard and imagenet_file(like.config.network).is_file():
+    if imagenet_file(like.config.network).is_file():
         described.append(Representation("ImageNet", _of_initial(like, images, pretrained=True)))
     unlabelled = [run for run in runs if run.config.task == "ssl" and same_images(run, like)]
     for run in sorted(unlabelled, key=lambda run: run.config.seed)[:1]:
@@ -44,13 +43,18 @@ def representations(
 
 
 def _of_initial(run: Run, images: NDArray[np.uint8], pretrained: bool) -> NDArray[np.float32]:
-    """Describe hands by a network as it was before any training, seed 0."""
+    """Describe hands by a network as it was before any training, seed 0.
+
+    ImageNet's weights are of the standard network, whatever the run's width and stem.
+    """
     import torch
 
     from h2a_lib.models import networks
 
-    predictor = Predictor(run)
+    predictor, config = Predictor(run), run.config
+    if pretrained:
+        config = config.model_copy(update={"width": 1.0, "stem": "imagenet"})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        predictor.network = networks.from_config(run.config, pretrained).eval()
+        predictor.network = networks.from_config(config, pretrained).eval()
     return predictor.features(images)

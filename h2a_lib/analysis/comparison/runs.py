@@ -167,6 +167,17 @@ def duplicates(groups: Groups) -> dict[str, str]:
     return same
 
 
+def errors_by_experiment(groups: Groups) -> dict[str, Errors]:
+    """Return `errors_of` each experiment that is a training of its own, by its name."""
+    same = duplicates(groups)
+    return {name: errors_of(group) for name, group in groups.items() if name not in same}
+
+
+def training_noise(runs: Iterable[Run]) -> RunNoise:
+    """Return how much the error varies from seed to seed, pooled over the experiments."""
+    return run_noise(errors_by_experiment(by_experiment(runs)).values())
+
+
 # --- against the default ---
 
 
@@ -209,7 +220,7 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
     if DEFAULT not in groups:
         raise UserError(f"no run of {DEFAULT}, with which all experiments are compared")
     same = duplicates(groups)
-    errors = {name: errors_of(group) for name, group in groups.items() if name not in same}
+    errors = errors_by_experiment(groups)
     noise = run_noise(errors.values())
     compared = {
         name: difference(own, errors[DEFAULT], noise)

@@ -3,10 +3,13 @@
 Labels of bone age are specific to sex, and girls mature earlier: of a girl and a boy with equal
 labels the girl's hand looks more mature. An age estimate that is blind to sex therefore
 discriminates sex among hands of equal label, although maturity is all it measures.
+
+One estimate measures maturity with an error, and any other reading of maturity adds to it. The
+image is therefore compared with what a second sex-blind estimate adds.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,48 +30,57 @@ from h2a_lib.analysis.statistics.roc import auc, auc_difference
 from h2a_lib.study.runs import Run
 
 ESTIMATE = "predicted_age_months"
+SECOND_ESTIMATE = "second_predicted_age_months"
 # How far two estimates of age may be apart in a matched pair, in months, closest first.
 CALIPERS_MONTHS = (1, 2, 3, 6)
-LABEL, MATURITY, IMAGE, ALL = (
+LABEL, MATURITY, TWICE, IMAGE, ALL = (
     "label",
     "label and estimated age",
+    "label and two age estimates",
     "image",
     "label, estimated age and image",
 )
 
 
-def age_run(runs: Iterable[Run]) -> Run | None:
-    """Return the best run that estimates age and has no knowledge of sex; None if there is none."""
+def age_runs(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that estimate age and have no knowledge of sex, the best first."""
     blind = [run for run in runs if run.config.task == "age" and not run.config.sex_input]
-    return best_runs(blind, "age")[0] if blind else None
+    best = best_runs(blind, "age")[:1] if blind else []
+    return best + [run for run in blind if run not in best]
 
 
-def with_estimates(run: Run, age: Run | None, split: str) -> pd.DataFrame:
-    """Return a sex run's predictions with the age that another run estimates, joined by id.
+def with_estimates(run: Run, ages: Sequence[Run], split: str) -> pd.DataFrame:
+    """Return a sex run's predictions with the ages that `age_runs` estimate, joined by id.
 
-    Without the other run, or where it lacks a hand, the estimate is NaN.
+    `ESTIMATE` is the first's, `SECOND_ESTIMATE` the mean of the others'; NaN where there is none.
     """
     predictions = predictions_of(run, split).drop(columns=ESTIMATE, errors="ignore")
-    if age is None:
-        return predictions.assign(**{ESTIMATE: math.nan})
-    estimates = predictions_of(age, split)[["id", ESTIMATE]]
-    return predictions.merge(estimates, on="id", how="left", validate="one_to_one")
+    estimates = [predictions_of(age, split).set_index("id")[ESTIMATE] for age in ages]
+    second = pd.concat(estimates[1:], axis=1).mean(axis=1) if estimates[1:] else pd.Series()
+    columns = {ESTIMATE: estimates[0] if estimates else pd.Series(), SECOND_ESTIMATE: second}
+    return predictions.assign(
+        **{name: predictions["id"].map(values).astype(float) for name, values in columns.items()}
+    )
 
 
 @dataclass(frozen=True)
 class Maturity:
     """Which part of the AUC maturity explains.
 
-    `table` has the AUC of `LABEL`, `MATURITY`, `IMAGE` and `ALL`. `remaining` is the AUC of the
-    image minus that of label and estimated age, `added` what the image adds to these two (DeLong,
-    paired). Pairs of a girl and a boy are of equal label (`same_label`), or also of an estimate
-    within `estimate_caliper_months` (`same_maturity`); `maturity_alone` is the share of the former
-    in which `MATURITY` scores the boy higher. `problem` says why nothing could be measured.
+    `table` has the AUC of `LABEL`, `MATURITY`, `TWICE`, `IMAGE` and `ALL`. `remaining` is the AUC
+    of the image minus that of label and estimated age, `added` what the image adds to these two,
+    `second` what a second age estimate adds, and `beyond` the former minus the latter (DeLong,
+    paired; NaN without a second estimate). Pairs of a girl and a boy are of equal label
+    (`same_label`), or also of an estimate within `estimate_caliper_months` (`same_maturity`);
+    `maturity_alone` is the share of the former in which `MATURITY` scores the boy higher. `problem`
+    says why nothing could be measured.
     """
 
     table: pd.DataFrame
     remaining: Estimate
     added: Estimate
+    second: Estimate
+    beyond: Estimate
     same_label: Matched
     same_maturity: Matched
     estimate_caliper_months: float
@@ -77,8 +89,8 @@ class Maturity:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the image adds to label and estimated age."""
-        return self.added.low > 0
+        """Whether the image adds more to label and estimated age than a second estimate does."""
+        return self.added.low > 0 and self.beyond.low > 0
 
     def sentence(self) -> str:
         """Say what maturity explains and what remains."""
@@ -90,11 +102,13 @@ class Maturity:
             f"(label alone {number(value[LABEL], 3)}, image alone {number(value[IMAGE], 3)}); "
             f"adding the image changes it by {signed(self.added)}"
         )
+        if not math.isnan(self.second.value):
+            explained += f", adding a second such estimate by {signed(self.second)}"
         if self.is_beyond:
             return f"Estimated maturity explains only part of it: {explained}"
-        if self.added.high < 0:
-            return f"Nothing beyond maturity is shown: {explained}, which is worse"
-        return f"Nothing beyond maturity is shown: {explained}, not distinguishable from zero"
+        if self.added.low > 0 and math.isnan(self.second.value):
+            explained += "; how much a second reading of maturity would add is not known"
+        return f"Nothing beyond maturity is shown: {explained}"
 
     def verdict(self) -> str:
         """Say the same in a title's few words."""
@@ -120,6 +134,7 @@ class Maturity:
             "maturity_all_auc": text(ALL),
             "maturity_remaining": signed(self.remaining),
             "maturity_added": signed(self.added),
+            "maturity_second": signed(self.second),
             "maturity_alone_pairs": self.maturity_alone.text("%", scale=100),
             "maturity_matched": self.same_maturity.estimate.text("%", scale=100),
             "maturity_matched_pairs": f"{self.same_maturity.pairs:,}",
@@ -147,14 +162,21 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
         none = Estimate(math.nan, math.nan, math.nan, len(frame))
         unmatched = Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, 0)
         empty = pd.DataFrame(columns=["name", "auc", "auc_low", "auc_high", "n"])
-        return Maturity(empty, none, none, same_label, unmatched, math.nan, none, problem)
+        return Maturity(
+            empty, none, none, none, none, same_label, unmatched, math.nan, none, problem
+        )
     male = frame["male"].to_numpy(bool)
-    scores = {
-        LABEL: by_label(train, frame),
-        MATURITY: _logistic(train, selection, frame, with_image=False),
-        IMAGE: frame[PROBABILITY].to_numpy(float),
-        ALL: _logistic(train, selection, frame, with_image=True),
-    }
+    scores = {LABEL: by_label(train, frame), MATURITY: _logistic(train, selection, frame)}
+    if selection[SECOND_ESTIMATE].notna().all() and frame[SECOND_ESTIMATE].notna().all():
+        scores[TWICE] = _logistic(train, selection, frame, SECOND_ESTIMATE)
+    scores[IMAGE] = frame[PROBABILITY].to_numpy(float)
+    scores[ALL] = _logistic(train, selection, frame, PROBABILITY)
+
+    def difference(name: str, reference: str) -> Estimate:
+        if not {name, reference} <= scores.keys():
+            return Estimate(math.nan, math.nan, math.nan, len(frame))
+        return auc_difference(male, scores[name], scores[reference])
+
     table = pd.DataFrame(
         [{"name": name} | auc(male, score).row("auc", 4) for name, score in scores.items()]
     ).assign(n=len(frame))
@@ -162,8 +184,10 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
     alone = frame.assign(**{PROBABILITY: scores[MATURITY]})
     return Maturity(
         table,
-        remaining=auc_difference(male, scores[IMAGE], scores[MATURITY]),
-        added=auc_difference(male, scores[ALL], scores[MATURITY]),
+        remaining=difference(IMAGE, MATURITY),
+        added=difference(ALL, MATURITY),
+        second=difference(TWICE, MATURITY),
+        beyond=difference(ALL, TWICE),
         same_label=same_label,
         same_maturity=same_maturity,
         estimate_caliper_months=caliper,
@@ -182,20 +206,26 @@ def _problem(selection: pd.DataFrame, frame: pd.DataFrame) -> str:
 
 
 def _logistic(
-    train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame, with_image: bool
+    train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame, added: str = ""
 ) -> NDArray[np.float64]:
-    """Probability of male by label, estimate, their squares and product, and the label's share."""
+    """Probability of male by label, estimate, their squares and product, and the label's share.
+
+    `added` is a further column: `SECOND_ESTIMATE`, also with its square and product, or
+    `PROBABILITY`.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     def features(part: pd.DataFrame) -> NDArray[np.float64]:
-        label, estimate = part["age_months"].to_numpy(float), part[ESTIMATE].to_numpy(float)
+        label = part["age_months"].to_numpy(float)
         # Months from the middle of childhood: squares that are not almost the value itself.
-        age, ahead = (label - 120) / 60, (estimate - label) / 12
-        columns = [logit(np.clip(by_label(train, part), 0.01, 0.99)), age, ahead]
-        columns += [age**2, ahead**2, age * ahead]
-        if with_image:
+        age = (label - 120) / 60
+        columns = [logit(np.clip(by_label(train, part), 0.01, 0.99)), age, age**2]
+        for name in (ESTIMATE, *([SECOND_ESTIMATE] if added == SECOND_ESTIMATE else [])):
+            ahead = (part[name].to_numpy(float) - label) / 12
+            columns += [ahead, ahead**2, age * ahead]
+        if added == PROBABILITY:
             columns.append(logit(np.clip(part[PROBABILITY].to_numpy(float), 1e-6, 1 - 1e-6)))
         return np.column_stack(columns)
 

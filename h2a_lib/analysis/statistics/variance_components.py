@@ -40,12 +40,17 @@ class RunNoise:
         """Standard deviation of the mean error over seeds, in the unit of the errors."""
         return math.sqrt(self.mean_square)
 
+    def of(self, errors: Errors) -> float:
+        """Variance of an experiment's mean error: its own, if that is larger than the pooled one.
+
+        Experiments need not vary equally, and few seeds can show a small variance by chance.
+        """
+        own = float(errors.mean(axis=1).var(ddof=1)) if len(errors) > 1 else 0.0
+        return max(own, self.mean_square) / len(errors)
+
 
 def run_noise(experiments: Iterable[Errors]) -> RunNoise:
-    """Pool the variance between seeds over all experiments that have more than one.
-
-    The experiments are taken to vary equally.
-    """
+    """Pool the variance between seeds over all experiments that have more than one."""
     repeated = [errors for errors in experiments if len(errors) > 1]
     degrees = sum(len(errors) - 1 for errors in repeated)
     if not degrees:
@@ -96,7 +101,7 @@ def difference(errors: Errors, reference: Errors, noise: RunNoise) -> Difference
     children = float(of_children.var(ddof=1)) / n
     if not noise.is_known:
         return Difference(float(of_children.mean()), math.sqrt(children), n - 1, n, False)
-    runs = (1 / len(errors) + 1 / len(reference)) * noise.mean_square
+    runs = noise.of(errors) + noise.of(reference)
     # What differs between a child's estimates by two seeds is in both parts, and the degrees of
     # freedom are those of the runs alone: the interval is a little too wide. With Satterthwaite's
     # degrees it missed up to 12 % instead of 5 where seeds are few.
