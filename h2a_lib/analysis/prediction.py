@@ -19,8 +19,9 @@ from h2a_lib.analysis.statistics.bootstrap import number, share_interval
 from h2a_lib.analysis.statistics.conformal import NOMINAL_COVERAGE
 from h2a_lib.analysis.statistics.roc import auc
 from h2a_lib.data import images as pictures
+from h2a_lib.data import layout
 from h2a_lib.data.grey import ImageError
-from h2a_lib.data.labels import IMAGE_SUFFIXES, id_of
+from h2a_lib.data.labels import id_of
 from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
@@ -89,7 +90,9 @@ class Prediction:
     def _interval(self) -> str:
         if self.low_months is None or self.high_months is None or self.level is None:
             return "no interval (too few selection hands)"
-        span = f"{number(self.low_months, 0)} to {number(self.high_months, 0)}"
+        # Outwards: the age, which is given with a decimal, lies inside.
+        low, high = math.floor(self.low_months), math.ceil(self.high_months)
+        span = f"{number(low, 0)} to {number(high, 0)}"
         return f"{self.level * 100:g} % interval {span}"
 
 
@@ -218,6 +221,9 @@ def predict_files(
     names: list[str] = []
     sexes: list[bool | None] = []
     for file in _expand(files):
+        if file.is_dir():
+            unreadable.append(UnreadableFile(str(file), "no radiographs in this folder"))
+            continue
         its_sex = male.get(id_of(file.name)) if isinstance(male, Mapping) else male
         if config.sex_input and its_sex is None:
             unreadable.append(UnreadableFile(str(file), "the labels give no sex for it"))
@@ -240,10 +246,8 @@ def predict_files(
 def _expand(files: Iterable[Path | str]) -> Iterator[Path]:
     """Yield files, and in place of a folder with radiographs these, in the order of their names."""
     for file in files:
-        folder = Path(file)
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        radiographs = [path for path in inside if path.name.lower().endswith(IMAGE_SUFFIXES)]
-        yield from radiographs or [folder]
+        path = Path(file)
+        yield from (list(layout.find_images(path)) if path.is_dir() else []) or [path]
 
 
 def _predict(

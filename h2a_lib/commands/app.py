@@ -81,6 +81,9 @@ def options(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in its message and exit code 2."""
+    # A limit or a backend that the user has set for other programs ends ours in a traceback.
+    for name in [name for name in os.environ if name.startswith(("OPENCV_", "LOKY_", "MPLBACK"))]:
+        del os.environ[name]
     try:
         app()
     except UserError as error:

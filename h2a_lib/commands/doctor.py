@@ -42,6 +42,7 @@ class Finding:
 
 def machine_findings(root: Path) -> Iterator[Finding]:
     """Check Python, processor, GPU, memory, the disk that holds `root`, and Quarto."""
+    from h2a_lib.data.pool import memory
     from h2a_lib.pipeline import gpus
     from h2a_lib.study.provenance import describe_machine, machine
 
@@ -49,10 +50,8 @@ def machine_findings(root: Path) -> Iterator[Finding]:
     yield Finding("machine", describe_machine(machine()))
     if places := gpus.places():
         yield Finding("GPUs", f"{len(gpus.listed())}, room for {len(places)} runs at a time")
-    memory = Path("/proc/meminfo")
-    if memory.exists():
-        gigabytes = int(memory.read_text().split()[1]) / 2**20
-        yield Finding("memory", f"{gigabytes:.0f} GB", gigabytes >= 4, "the demo needs 4 GB", True)
+    gigabytes = memory() / 2**30
+    yield Finding("memory", f"{gigabytes:.0f} GB", gigabytes >= 4, "the demo needs 4 GB", True)
     free = shutil.disk_usage(root).free / 1e9
     yield Finding("disk", f"{free:.0f} GB free", free >= 2, "the demo needs 2 GB", True)
     quarto = shutil.which("quarto")

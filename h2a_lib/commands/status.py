@@ -27,6 +27,7 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     planned = list(study.config.runs_of(profile))
     wrong = study.wrong_experiments()
     wanted = set(planned) if DEFAULT in wrong else graph.stale_runs(study)
+    diverged = study.diverged_runs()
     for experiment, seed in planned:
         folder = study.run_folder(experiment, seed)
         try:
@@ -46,6 +47,8 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
         metrics = run.metrics["selection"]
         errors = [f"{metrics[key]:.2f} {unit}" for key, unit in METRICS.items() if key in metrics]
         state = "stale" if is_stale else "done"
+        if (experiment, seed) in diverged:
+            state = "diverged"
         table.add_row(
             escape(experiment), str(seed), state, str(run.metrics["epochs"]), ", ".join(errors)
         )

@@ -49,6 +49,14 @@ def curve(run: Run) -> Drawing:
     measure, unit = measure_of(run.history)
     figure, axes = plt.subplots(figsize=(8, 4))
     learning_curve(run.history, axes)
+    if run.diverged:
+        return Drawing(
+            figure,
+            "learning_curve",
+            alt=f"{unit.capitalize()} over {run.metrics['epochs']} epochs of a run that diverged.",
+            caption=f"Learning curve of {run.name}; n = {run.metrics['n_train']:,} training hands",
+            finding="The training diverged: its error on the selection hands is no longer finite.",
+        )
     kept = run.history.set_index("epoch")[f"selection_{measure}"].loc[run.metrics["best_epoch"]]
     _ring(run.metrics["best_epoch"], kept, BLUE, axes)
     n = run.metrics["n_train"]
@@ -95,12 +103,15 @@ def direct_labels(axes: Axes) -> Axes:
     The axes have their final limits. They are taken to have two thirds of the figure's height.
     """
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    # Of a training that diverged, the last errors are no numbers.
+    finite = {line: xy[np.isfinite(xy).all(axis=1)] for line in lines for xy in [line.get_xydata()]}
+    lines = [line for line in lines if len(finite[line])]
     if not lines:
         return axes
     height = 0.68 * axes.figure.bbox.height / axes.figure.dpi  # inches
     axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
     to_fraction = axes.transData + axes.transAxes.inverted()
-    ends = np.clip([to_fraction.transform(line.get_xydata()[-1]) for line in lines], 0, 1)
+    ends = np.clip([to_fraction.transform(finite[line][-1]) for line in lines], 0, 1)
     heights = _spread(ends[:, 1], LINE / height)
     for line, end, at in zip(lines, ends, heights, strict=True):
         colour = line.get_color()

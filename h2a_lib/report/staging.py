@@ -3,7 +3,9 @@
 import importlib.util
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
 from h2a_lib.errors import UserError
 from h2a_lib.files import (
+    read_csv,
     read_json,
     read_yaml,
     write_atomically,
@@ -93,6 +96,13 @@ class Staged:
     published: bool
     # figure -> address of the cell that drew it, relative to the deck
     pages: dict[str, str]
+
+    def texts(self) -> Iterator[str]:
+        """Yield what the study itself has written: values of variables, and cells of tables."""
+        for group in self.variables.values():
+            yield from group.values()
+        for table in self.tables.values():
+            yield from chain.from_iterable(table["rows"])
 
 
 def stage(
@@ -260,7 +270,7 @@ def _ground(file: Path) -> str:
 
 def _table(file: Path) -> dict[str, Any]:
     """Write a table as text; a value, its _low and its _high make one column."""
-    frame = pd.read_csv(file)
+    frame = read_csv(file)
     names, header, columns = [], [], []
     for name in frame.columns:
         value, _, end = name.rpartition("_")

@@ -12,7 +12,7 @@ from h2a_lib.study.workspace import Study, format_runs
 # Of the RSNA data alone: other data were never looked at while the recipe was made.
 CAVEAT = (
     "Earlier versions of the recipe were tuned on these validation hands, which have been "
-    "evaluated more than once: expect slightly optimistic results."
+    "evaluated more than once: results on them are optimistic by an unknown amount."
 )
 
 
@@ -21,7 +21,7 @@ def write_study_variables(study: Study) -> None:
     runs = study.finished_runs()
     by_time = sorted((run.provenance for run in runs), key=lambda record: record["finished"])
     first, latest = by_time[0], by_time[-1]
-    missing = study.missing_runs()
+    missing = describe_missing(study)
     evaluations = ledger.sentence(study.results_folder)
     config = runs[0].config
     sizes = sorted({run.config.image_size_px for run in runs})
@@ -50,10 +50,18 @@ def write_study_variables(study: Study) -> None:
             "torch": _tally(run.provenance["packages"]["torch"] for run in runs),
             "lock": _tally((run.provenance["lock_sha256"] or "none")[:12] for run in runs),
             **({"caveat": CAVEAT} if study.tier == "rsna" else {}),
-            **({"missing_runs": format_runs(missing)} if missing else {}),
+            **({"missing_runs": missing} if missing else {}),
             **({"evaluations": evaluations} if evaluations else {}),
         },
     )
+
+
+def describe_missing(study: Study) -> str:
+    """Return "resnet18 (seed 0) failed; sex (seed 0) diverged"; empty if no run is missing."""
+    diverged: list[list[str | int]] = [list(run) for run in study.diverged_runs()]
+    failed = [run for run in study.missing_runs() if run not in diverged]
+    kinds: dict[str, list[list[str | int]]] = {"failed": failed, "diverged": diverged}
+    return "; ".join(f"{format_runs(runs)} {kind}" for kind, runs in kinds.items() if runs)
 
 
 def report_command(study: Study) -> str:

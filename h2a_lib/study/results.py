@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2a_lib.files import (
     read_json,
@@ -150,7 +150,9 @@ class Results:
         # Light enough for the dark ground of radiographs, dark enough for white.
         grey = "0.7" if drawing.is_raster else "0.4"
         corner = drawn.x1 / size[0], (drawn.y0 - 2 * MARGIN) / size[1]
-        figure.text(*corner, self.tier_label, ha="right", va="top", fontsize=12, color=grey)
+        # A "$" in a folder's name is a letter, not the start of a formula.
+        style: dict[str, Any] = {"fontsize": 12, "color": grey, "parse_math": False}
+        figure.text(*corner, self.tier_label, ha="right", va="top", **style)
         both = figure.get_tightbbox()
         return round((drawn.height + MARGIN) / (both.height + 2 * MARGIN), 4)
 

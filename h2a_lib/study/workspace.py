@@ -25,6 +25,8 @@ TIER_LABELS = {
     "rsna": "RSNA Pediatric Bone Age radiographs",
     "folder": "Radiographs from the folder {folder}",
 }
+# Of a folder's name, in the corner of every figure and on the title slide.
+MOST_LETTERS = 40
 # The report: the deck and the article, each as a page and as a PDF.
 REPORT_FILES = ("slides.html", "slides.pdf", "paper.html", "paper.pdf")
 # Of which at least one is there when a report is finished.
@@ -119,7 +121,10 @@ class Study:
     @property
     def tier_label(self) -> str:
         """The tier in words, for every figure and slide."""
-        return TIER_LABELS[self.tier].format(folder=self.data_folder.resolve().name)
+        name = self.data_folder.resolve().name
+        if len(name) > MOST_LETTERS:
+            name = f"{name[: MOST_LETTERS - 1]}…"
+        return TIER_LABELS[self.tier].format(folder=name)
 
     @property
     def cache_root(self) -> Path:

@@ -1,6 +1,7 @@
 """The command line: what a slip says, and that it says it before anything runs."""
 
 import csv
+import os
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from data_folders import write_set
 from in_process import h2a
 
 from h2a_lib.errors import UserError
@@ -288,7 +290,7 @@ def test_a_growth_chart_replaces_a_file_only_on_request(tmp_path):
 
 
 def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
-    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(3)])
+    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(22)])
     table = hands / "boneage-training-dataset.csv"
     table.write_text(table.read_text().replace("id,boneage,male", "Patient #,Alter,Gender"))
     columns = ("--columns", "id='Patient #',age_months=Alter,sex=Gender", "--age-unit", "months")
@@ -334,3 +336,49 @@ def test_output_to_a_full_disk_is_one_line(tmp_path):
         )
     assert done.stderr == "h2a: the output cannot be written: No space left on device\n"
     assert done.returncode == 2
+
+
+@pytest.fixture
+def settings_of_the_user(tmp_path):
+    """Return an environment as other programs want it."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+    return os.environ | {
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "MPLBACKEND": "no such backend",
+        "OPENCV_IO_MAX_IMAGE_PIXELS": "100",
+        "LOKY_MAX_CPU_COUNT": "x",
+    }
+
+
+@pytest.mark.parametrize("command", ["check", "predict", "growth chart"])
+def test_a_command_does_not_follow_the_users_settings_of_other_programs(
+    tmp_path, settings_of_the_user, command
+):
+    data = write_set(tmp_path / "hands", [str(k) for k in range(100, 130)])
+    image = data / "boneage-training-dataset" / "100.png"
+    words = {
+        "check": ["data", "check", data],
+        "predict": ["predict", image, "--explain", tmp_path / "out.png"],
+        "growth chart": ["data", "phantom", "--growth-chart", "--out", tmp_path / "out.png"],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, "-m", "h2a_lib.commands", *map(str, words)],
+        env=settings_of_the_user,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if command != "check":
+        assert cv2.imread(str(tmp_path / "out.png"))[0, 0].tolist() == [255, 255, 255]
+
+
+def test_fetch_warns_of_ages_that_look_like_years(tmp_path):
+    data = write_set(tmp_path / "own", [str(k) for k in range(100, 160)])
+    rows = "".join(f"{key},{key % 18},{'MF'[key % 2]}\n" for key in range(100, 160))
+    (data / "boneage-training-dataset.csv").write_text(f"id,boneage,sex\n{rows}")
+    words = ("data", "fetch", "--source", "own", "--out")
+    fetched = h2a(*words, "months", cwd=tmp_path)
+    assert fetched.returncode == 0 and "say --age-unit years" in fetched.stderr
+    assert "warning" not in h2a(*words, "years", "--age-unit", "years", cwd=tmp_path).stderr

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
-from h2a_lib.commands.export import export
+from h2a_lib.commands.export import export, portable
 from h2a_lib.data import images as pictures
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks
@@ -224,3 +225,11 @@ def test_every_network_is_trained_exported_and_explained(tmp_path, network):
     assert network in card.read_text()
     maps = grad_cam(predictor.network, predictor.normalise(images), "age")
     assert maps.shape[0] == 3 and np.isfinite(np.asarray(maps)).all()
+
+
+def test_no_exported_age_is_negative(run, images, monkeypatch):
+    predictor = predictor_of(run)
+    younger = dataclasses.replace(predictor.scales, age_mean_months=-500.0)
+    monkeypatch.setattr(predictor, "scales", younger)
+    months, _ = portable(run)(torch.from_numpy(as_input(images[:3])))
+    assert months.tolist() == [0, 0, 0]

@@ -204,6 +204,8 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
         ([1.5, None], ["1.5", ""]),
         ([True, False], ["yes", ""]),
         (["a", None], ["a", ""]),
+        (["NA", "null"], ["NA", "null"]),
+        (["None", "nan"], ["None", "nan"]),
     ],
 )
 def test_a_column_has_even_decimals_and_no_text_for_what_is_missing(

@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import subprocess
 from functools import cache
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -465,3 +467,57 @@ def test_nothing_staged_is_committed():
     ignored = (REPORT / ".gitignore").read_text(encoding="utf-8")
     for name in ("_staged.json", "_variables.yml", "figures/", "fonts/", "_output/", "*.html"):
         assert f"/{name}" in ignored
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "paper.tex",
+        "paper.log",
+        "paper.html",
+        "paper.html.md",
+        "site_libs/x.js",
+        "slides_files/x.js",
+    ],
+)
+def test_what_a_renderer_may_leave_is_not_taken_into_git(name):
+    words = ["git", "check-ignore", "--quiet", f"report/{name}"]
+    assert subprocess.run(words, cwd=REPORT.parent, check=False).returncode == 0
+
+
+ODD = "?var:x {{< meta title >}} ?meta:y's"
+
+
+def test_what_the_study_itself_is_called_is_not_taken_for_unresolved(project, study, tmp_path):
+    variables = study / "results" / "variables" / "study.yml"
+    values = yaml.safe_load(variables.read_text()) | {"tier_label": ODD}
+    variables.write_text(yaml.safe_dump(values))
+    table = study / "results" / "tables" / "runs.csv"
+    table.write_text(table.read_text().replace("resnet18,", "?invalid:z,", 1))
+    (project / "slides.qmd").write_text(first_slides(project))
+    done = render(study / "results", project, tmp_path / "out", study, "pandoc")
+    assert words(ODD) in words(unescape(done.paper_html.read_text(encoding="utf-8")))
+
+
+class Links(HTMLParser):
+    """Every id of a page, and every link within it."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.ids, self.targets = [], set()
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        href = values.get("href") or ""
+        self.targets |= {href.removeprefix("#").removeprefix("/")} if href[:1] == "#" else set()
+
+
+@pytest.mark.parametrize("document", ["html", "paper_html"])
+def test_no_id_is_given_twice_and_each_link_within_a_document_leads_somewhere(by_each, document):
+    page = Links(getattr(by_each, document))
+    assert len(page.ids) == len(set(page.ids))
+    assert len(page.targets) > 5 and page.targets - set(page.ids) == set()
+    if document.startswith("paper"):
+        assert any(target.startswith("ref-") for target in page.targets)

@@ -20,7 +20,7 @@ from h2a_lib.analysis.comparison.runs import (
 from h2a_lib.analysis.selection import best_runs, validation
 from h2a_lib.analysis.statistics.bootstrap import number, paired_difference
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
-from h2a_lib.study.config import NETWORK_GFLOPS
+from h2a_lib.study.config import NETWORKS
 from h2a_lib.study.runs import Run
 
 
@@ -108,7 +108,7 @@ def _worse_title(
     most = max(worse, key=lambda name: comparison.estimate(name).value)
     size = _size(comparison, most)
     if topic == "depth":
-        depth = {name: NETWORK_GFLOPS[configs[name].network] for name in [DEFAULT, *compared]}
+        depth = {name: NETWORKS[configs[name].network].gflops for name in [DEFAULT, *compared]}
         if all(depth[name] > depth[DEFAULT] for name in compared):
             label = _labels(comparison, compared)[most]
             return f"Deeper is not better: {label} performs worse by {size}"
