@@ -1,4 +1,5 @@
 # H2A with its locked packages and Quarto, for a laptop, a server or (through Apptainer) a cluster:
+# Not built here; tests/test_packages.py checks what it names.
 #   docker build -t h2a .
 #   docker run --rm -v "$PWD/report/_output:/h2a/report/_output" h2a report
 #   docker run --rm -p 8888:8888 --entrypoint jupyter h2a lab --ip=0.0.0.0 --allow-root

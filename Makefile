@@ -18,7 +18,7 @@ report: .venv/.ready ## draw synthetic hands, run the study on the CPU, render t
 	@$(BIN)/h2a report --profile "$(or $(PROFILE),demo)"
 
 lab: .venv/.ready ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --allow-root --notebook-dir=. notebooks/01_population.ipynb
+	@$(BIN)/python -m h2a_lib.pipeline.environment jupyter lab --allow-root --notebook-dir=. notebooks/01_population.ipynb
 
 deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks keeps it
 	@$(BIN)/h2a render --results results/rsna-100px --no-stand-ins
@@ -37,9 +37,9 @@ lint: .venv/.ready ## check style, types and spelling
 env: .venv/.ready ## create .venv with the locked packages
 
 .venv/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
 	@# Anew: a folder made by another Python, or with packages that are no longer wanted, would mix.
-	$(PYTHON) -m venv --clear .venv
+	"$(PYTHON)" -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(INSTALL) --require-hashes -r requirements.lock
 	$(INSTALL) --no-deps -e .

@@ -23,6 +23,7 @@ import pandas as pd
 from h2a_lib import phantoms as phantom
 from h2a_lib.data.hands import Hands
 from h2a_lib.data.images import prepare
+from h2a_lib.files import read_csv
 from h2a_lib.phantoms.writing import render_arguments, save_png
 from h2a_lib.study import config as study
 
@@ -110,7 +111,7 @@ def describe(image: np.ndarray) -> list[float]:
 
 def read(folder: Path) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Return the labels and the images of a folder in the RSNA layout."""
-    labels = pd.read_csv(folder / f"{LAYOUT}.csv")
+    labels = read_csv(folder / f"{LAYOUT}.csv")
     files = {file.stem: file for file in (folder / LAYOUT).iterdir()}
     return labels, [cv2.imread(str(files[str(i)]), cv2.IMREAD_GRAYSCALE) for i in labels["id"]]
 

@@ -34,7 +34,7 @@ from torchvision import transforms
 
 from h2a_lib import phantoms as phantom
 from h2a_lib.data import images
-from h2a_lib.files import write_json
+from h2a_lib.files import read_csv, write_json
 from h2a_lib.models import networks
 from h2a_lib.models.cuda_graph import Graphed
 from h2a_lib.models.dataset import DeviceDataset, PixelStatistics, augment, generator, normalise
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         phantom.write(folder, DIFFERENT, 0, height_px=HEIGHT_PX, progress=False)
-        labels = pd.read_csv(folder / f"{LAYOUT}.csv", dtype={"id": str})
+        labels = read_csv(folder / f"{LAYOUT}.csv")
         files = [folder / LAYOUT / f"{name}.png" for name in labels["id"]]
         prepared = np.stack([images.prepare(file, options.size) for file in files])
         ages = labels["boneage"].to_numpy(np.float32)

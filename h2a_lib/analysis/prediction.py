@@ -19,8 +19,9 @@ from h2a_lib.analysis.statistics.bootstrap import number, share_interval
 from h2a_lib.analysis.statistics.conformal import NOMINAL_COVERAGE
 from h2a_lib.analysis.statistics.roc import auc
 from h2a_lib.data import images as pictures
+from h2a_lib.data import layout
 from h2a_lib.data.grey import ImageError
-from h2a_lib.data.labels import IMAGE_SUFFIXES, id_of
+from h2a_lib.data.labels import id_of
 from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
@@ -41,9 +42,10 @@ class Prediction:
     The bone age is at least 0, and its conformal interval, from `low_months` to `high_months`,
     contains it: as the labelled age of a share `level` of hands like the selection hands. They are
     None from a run that was trained for sex alone, the interval also if the run has too few
-    selection hands. `sex`, by the threshold chosen on the selection hands, is "male", "female" or,
-    from a run that was trained for age alone, None. `distance` is from the training hands, in units
-    of the threshold (out of distribution above 1), None where the run does not describe them.
+    selection hands. `sex` is "male" from the probability `sex_threshold` on, which the selection
+    hands determine, and else "female"; both are None from a run that was trained for age alone.
+    `distance` is from the training hands, in units of the threshold (out of distribution above 1),
+    None where the run does not describe them.
     """
 
     file: str
@@ -53,6 +55,7 @@ class Prediction:
     level: float | None = None
     male_probability: float | None = None
     sex: str | None = None
+    sex_threshold: float | None = None
     distance: float | None = None
 
     @property
@@ -76,7 +79,8 @@ class Prediction:
             age = f"{number(self.age_months)} months ({number(self.age_months / 12)} years)"
             parts.append(f"{age}, {self._interval()}")
         if self.male_probability is not None:
-            parts.append(f"{self.sex} (probability of male {self.male_probability:.2f})")
+            probability = f"probability of male {self.male_probability:.2f}"
+            parts.append(f"{self.sex} ({probability}, threshold {self.sex_threshold:.2f})")
         if self.out_of_distribution:
             parts.append(f"OUT OF DISTRIBUTION ({self.distance:.1f} times the threshold)")
         elif self.distance is None:
@@ -86,7 +90,9 @@ class Prediction:
     def _interval(self) -> str:
         if self.low_months is None or self.high_months is None or self.level is None:
             return "no interval (too few selection hands)"
-        span = f"{number(self.low_months, 0)} to {number(self.high_months, 0)}"
+        # Outwards: the age, which is given with a decimal, lies inside.
+        low, high = math.floor(self.low_months), math.ceil(self.high_months)
+        span = f"{number(low, 0)} to {number(high, 0)}"
         return f"{self.level * 100:g} % interval {span}"
 
 
@@ -215,6 +221,9 @@ def predict_files(
     names: list[str] = []
     sexes: list[bool | None] = []
     for file in _expand(files):
+        if file.is_dir():
+            unreadable.append(UnreadableFile(str(file), "no radiographs in this folder"))
+            continue
         its_sex = male.get(id_of(file.name)) if isinstance(male, Mapping) else male
         if config.sex_input and its_sex is None:
             unreadable.append(UnreadableFile(str(file), "the labels give no sex for it"))
@@ -237,10 +246,8 @@ def predict_files(
 def _expand(files: Iterable[Path | str]) -> Iterator[Path]:
     """Yield files, and in place of a folder with radiographs these, in the order of their names."""
     for file in files:
-        folder = Path(file)
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        radiographs = [path for path in inside if path.name.lower().endswith(IMAGE_SUFFIXES)]
-        yield from radiographs or [folder]
+        path = Path(file)
+        yield from (list(layout.find_images(path)) if path.is_dir() else []) or [path]
 
 
 def _predict(
@@ -266,6 +273,7 @@ def _predict(
         probability = temperature.apply(outputs["male_probability"])
         columns["male_probability"] = [round(float(p), 4) for p in probability]
         columns["sex"] = sex_of(probability >= calibration.threshold).tolist()
+        columns["sex_threshold"] = [round(calibration.threshold, 4)] * len(names)
     if detector is not None:
         distances = detector.distances(features_of(run, stacked))
         columns["distance"] = [round(float(d), 3) for d in distances / detector.threshold]

@@ -157,7 +157,7 @@ def kinds(images: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
     return {
         "scanned or fogged": measure.is_scanned(measured).to_numpy(),
         "with a straight border": measure.has_border(measured).to_numpy(),
-        "flattest tenth": flat.to_numpy(),
+        "lowest-contrast tenth": flat.to_numpy(),
     }
 
 

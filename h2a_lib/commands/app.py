@@ -6,9 +6,10 @@ Commands import what they need when they run, so that `h2a --help` answers at on
 import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from h2a_lib.commands import (
     data,
@@ -23,9 +24,22 @@ from h2a_lib.commands import (
     status,
     train,
 )
-from h2a_lib.errors import UserError
+from h2a_lib.errors import UserError, unknown
+
+
+class Commands(TyperGroup):
+    """The commands; Typer would suggest a hidden one in place of a misspelt one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is named; a UserError if there is none."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            listed = [name for name, one in self.commands.items() if not one.hidden]
+            raise unknown("command", args[0], listed)
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -67,6 +81,9 @@ def options(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in its message and exit code 2."""
+    # A limit or a backend that the user has set for other programs ends ours in a traceback.
+    for name in [name for name in os.environ if name.startswith(("OPENCV_", "LOKY_", "MPLBACK"))]:
+        del os.environ[name]
     try:
         app()
     except UserError as error:

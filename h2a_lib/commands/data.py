@@ -76,12 +76,14 @@ def fetch(
     """Get the RSNA radiographs from Kaggle, from archives, or from a folder."""
     import shlex
 
-    from h2a_lib.data import fetch
+    from h2a_lib.data import fetch, sources
     from h2a_lib.data.labels import TableFormat
 
     form = TableFormat.parse(columns, age_unit)
     for image_set in fetch.fetch(source, out, copy=copy, form=form):
         typer.echo(f"{image_set.name}: {short(image_set.table)}")
+        for warning in sources.inspect_table(image_set.table, form).warnings:
+            typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"verify with: {shlex.join(['h2a', 'data', 'check', str(out), *form.options])}")
 
 

@@ -62,8 +62,20 @@ def _opened(name: str) -> "Iterator[StudyRecord]":
     results = project_root() / "results"
     if not (results / name).is_dir():
         known = sorted(folder.name for folder in results.glob("*/"))
+        if _is_revision(name):
+            raise UserError(
+                f"{name} is a revision of git: name a folder in it, as {name}:results/NAME"
+            )
         raise unknown("study, folder or revision", name, known)
     yield StudyRecord.open(results / name)
+
+
+def _is_revision(name: str) -> bool:
+    words = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+    try:
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def _from_git(name: str, out: Path) -> Path:

@@ -42,6 +42,7 @@ class Finding:
 
 def machine_findings(root: Path) -> Iterator[Finding]:
     """Check Python, processor, GPU, memory, the disk that holds `root`, and Quarto."""
+    from h2a_lib.data.pool import memory
     from h2a_lib.pipeline import gpus
     from h2a_lib.study.provenance import describe_machine, machine
 
@@ -49,10 +50,8 @@ def machine_findings(root: Path) -> Iterator[Finding]:
     yield Finding("machine", describe_machine(machine()))
     if places := gpus.places():
         yield Finding("GPUs", f"{len(gpus.listed())}, room for {len(places)} runs at a time")
-    memory = Path("/proc/meminfo")
-    if memory.exists():
-        gigabytes = int(memory.read_text().split()[1]) / 2**20
-        yield Finding("memory", f"{gigabytes:.0f} GB", gigabytes >= 4, "the demo needs 4 GB", True)
+    gigabytes = memory() / 2**30
+    yield Finding("memory", f"{gigabytes:.0f} GB", gigabytes >= 4, "the demo needs 4 GB", True)
     free = shutil.disk_usage(root).free / 1e9
     yield Finding("disk", f"{free:.0f} GB free", free >= 2, "the demo needs 2 GB", True)
     quarto = shutil.which("quarto")
@@ -62,11 +61,19 @@ def machine_findings(root: Path) -> Iterator[Finding]:
 
 
 def data_findings(root: Path) -> Iterator[Finding]:
-    """Check which data the profiles of the project in `root` have."""
+    """Check study.yaml, and which data its profiles have."""
     from h2a_lib.study import config
     from h2a_lib.study.workspace import CONFIG_FILE
 
-    for name, profile in config.load(root / CONFIG_FILE).profiles.items():
+    try:
+        parsed = config.load(root / CONFIG_FILE)
+    except UserError as error:
+        yield Finding("study", str(error), False, f"mend {CONFIG_FILE}", needed=True)
+        return
+    wrong = (m for name in parsed.profiles for m in parsed.wrong_experiments(name).values())
+    for message in dict.fromkeys(wrong):
+        yield Finding("study", message, False, f"mend {CONFIG_FILE}")
+    for name, profile in parsed.profiles.items():
         if profile.data is None:
             yield Finding(f"data of {name}", "synthetic, drawn when needed")
             continue

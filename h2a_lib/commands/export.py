@@ -197,7 +197,8 @@ def portable(run: "Run") -> "nn.Module":
             outputs = self.network(pixels, male)
             columns = []
             if "age" in outputs:
-                columns.append(outputs["age"] * scales.age_sd_months + scales.age_mean_months)
+                months = outputs["age"] * scales.age_sd_months + scales.age_mean_months
+                columns.append(months.clamp(min=0))
             if "sex" in outputs:
                 logits = outputs["sex"] / temperature.value if temperature else outputs["sex"]
                 columns.append(torch.sigmoid(logits))

@@ -96,7 +96,10 @@ def command(
     if known is not None:  # after the estimates: a table that does not fit loses none of them
         typer.echo(score(predictions, known), err=as_json or as_csv)
     if explain is not None:
-        n = draw_explanation(predictions, loaded, explain, male)
+        from matplotlib import style
+
+        with style.context("default"):  # not the user's own settings
+            n = draw_explanation(predictions, loaded, explain, male)
         typer.echo(f"Grad-CAM of {n} hand{'s' if n > 1 else ''}: {short(explain)}", err=True)
     raise typer.Exit(predictions.exit_code)
 
@@ -107,8 +110,13 @@ def _read_labels(table: Path | None, columns: str, age_unit: str | None) -> "pd.
         return None
     require_file(table, "--labels names a CSV with id, bone age and sex")
     from h2a_lib.data.labels import TableFormat, read_labels
+    from h2a_lib.data.sources import suspected_years
 
-    return read_labels(table, TableFormat.parse(columns, age_unit)).set_index("id")
+    form = TableFormat.parse(columns, age_unit)
+    rows = read_labels(table, form)
+    for warning in suspected_years(rows, str(table), form):
+        typer.echo(f"warning: {warning}", err=True)
+    return rows.set_index("id")
 
 
 def draw_explanation(

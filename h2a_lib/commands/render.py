@@ -33,6 +33,7 @@ def command(
     from h2a_lib import report
     from h2a_lib.commands import publish
     from h2a_lib.pipeline.processes import end_with_leader
+    from h2a_lib.pipeline.staleness import check_results
     from h2a_lib.report.study_variables import write_study_variables
     from h2a_lib.study.workspace import project_root
 
@@ -45,6 +46,7 @@ def command(
         root, results, folder = study.root, study.results_folder, study.deck_folder
     else:
         root, results = project_root(), results.resolve()
+        check_results(results, root, "`h2a report` makes them again")
         folder = root / "report" / "_output" / results.name
     done = report.render(results, root / "report", folder, root, renderer, stand_ins)
     typer.echo(f"rendered with {done.renderer}: {short(done.index)} links to every file")

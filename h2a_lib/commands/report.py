@@ -42,6 +42,7 @@ def command(
     check_renderer(renderer)
     form = TableFormat.parse(columns, age_unit)
     study = locate(profile, data)
+    study.check_experiments()
     cluster = graph.Cluster.named(executor, workflow_profile, study.root)
     decks = [study.deck_folder / name for name in REPORT_FILES]
     before = [deck.stat().st_mtime_ns if deck.exists() else 0 for deck in decks]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from h2a_lib.errors import UserError, require_file, unknown
+from h2a_lib.errors import UserError, require_file, suggestion, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,15 @@ WorkflowProfileOption = Annotated[
 
 
 def open_finished(profile: str, data: Path | None) -> "Study":
-    """Return a study whose data were prepared before."""
+    """Return a study whose data were prepared before, and whose results nobody has changed."""
+    from h2a_lib.pipeline.staleness import check_results
+    from h2a_lib.report.study_variables import report_command
     from h2a_lib.study.workspace import locate
 
     study = locate(profile, data)
+    study.check_experiments()
     require_file(study.data_file, f"run `h2a report --profile {profile}` first")
+    check_results(study.results_folder, study.root, f"`{report_command(study)}` makes them again")
     return study
 
 
@@ -55,7 +59,11 @@ def open_run(folder: Path) -> "Run":
     from h2a_lib.study import runs
 
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder")
+        # Of the first part of the path that does not exist.
+        first = next((one for one in (*folder.parents[::-1], folder) if not one.is_dir()), folder)
+        beside = first.parent.iterdir() if first.parent.is_dir() else ()
+        hint = suggestion(first.name, (one.name for one in beside if one.is_dir()))
+        raise UserError(f"{folder} is not a folder{hint}")
     seeds = sorted(file.parent for file in folder.glob("seed-*/metrics.json"))
     if seeds and not (folder / "metrics.json").exists():
         raise UserError(f"{folder} is not a finished run: did you mean {seeds[0]}?")

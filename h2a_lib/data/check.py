@@ -105,6 +105,8 @@ def check(folder: Path, form: TableFormat = AS_HEADED, progress: bool = True) ->
         inspection = sources.inspect(folder, form=form, progress=progress)
     sound = inspection.files[inspection.files["problem"] == ""]
     problems = [*inspection.problems, *_same_pixels(sound), *_without_greys(sound)]
+    if folder.is_dir() and inspection.is_sound and (few := sources.too_few(inspection.labels)):
+        problems.append(Problem(folder.resolve().name, None, f"too few hands for a report: {few}"))
     return Check(
         inspection,
         in_order(problems),

@@ -254,8 +254,11 @@ def _deep_tiff(content: bytes) -> _TiffLayout | None:
     if slices != 1:
         raise ImageError(f"a volume of {slices} slices, one image was expected")
     check_size(width, height)
+    has_alpha = UNASSOCIATED_ALPHA in (extra if isinstance(extra, tuple) else (extra,))
     if set(formats) == {UNSIGNED} and max(bits) <= 8:
-        if set(bits) <= {1, 2, 4, 8} and not (planar != 1 and samples == 2):
+        if set(bits) <= {1, 2, 4, 8} and (
+            planar == 1 or samples in (1, 3) or (samples == 4 and has_alpha)
+        ):
             return None
     elif (
         len(set(bits)) == len(set(formats)) == 1
@@ -271,7 +274,6 @@ def _deep_tiff(content: bytes) -> _TiffLayout | None:
             raise ImageError("has several pages, one was expected")
         if compression not in OPENCV_UNPACKS:
             raise _not_read("TIFF", _named(compression, bits[0]))
-        has_alpha = UNASSOCIATED_ALPHA in (extra if isinstance(extra, tuple) else (extra,))
         return _TiffLayout(bits[0], photometric, samples, orientation, has_alpha)
     kind = {UNSIGNED: "", SIGNED: " signed", FLOAT: " floating-point"}.get(formats[0], " other")
     planes = ", in separate planes" if planar != 1 and samples > 1 else ""
@@ -316,6 +318,8 @@ def _decode_deep_tiff(content: bytes, layout: _TiffLayout) -> tuple[np.ndarray, 
     values = _decode_by_opencv(content)
     if values.ndim != (2 if layout.samples == 1 else 3):
         raise _not_read("TIFF", f"{layout.samples} x {layout.bits} bits")
+    if layout.photometric == WHITE_IS_ZERO and layout.bits == 8:
+        values = ~values  # of 8 bits, OpenCV has turned them round already
     grey = _grey_of(values, layout.has_alpha)
     if layout.photometric == WHITE_IS_ZERO:
         grey = 255 - grey
@@ -404,6 +408,8 @@ def _decode_by_pillow(
         if kind == "JPEG2000" and image.mode in ("RGB", "RGBA", "LA") and _jp2_bits(content) > 8:
             values = _decode_by_opencv(content)
             return _grey_of(values, has_alpha=True), Source(kind, _jp2_bits(content))
+        if image.mode == "La":  # associated alpha: laid on black as it is stored
+            image = image.getchannel(0)
         if image.has_transparency_data:
             black = Image.new("RGBA", image.size, (0, 0, 0, 255))
             image = Image.alpha_composite(black, image.convert("RGBA"))

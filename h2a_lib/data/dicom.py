@@ -28,6 +28,10 @@ def decode(content: bytes) -> tuple[np.ndarray, Source]:
         dataset = pydicom.dcmread(io.BytesIO(content), force=True)
         if not dataset.get("PixelData"):
             raise ImageError("a DICOM file without an image (it has no pixel data)")
+        if missing := [name for name in _REQUIRED if dataset.get(name) in (None, "")]:
+            raise ImageError(
+                f"a DICOM file that does not say how to read its image: no {missing[0]}"
+            )
         check_size(int(dataset.Columns), int(dataset.Rows))
         if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
             raise ImageError(f"has {frames} frames, one was expected")
@@ -53,6 +57,10 @@ def _complete(dataset: "Dataset") -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
 
 
+_REQUIRED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
 _OPTIONAL = (
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue"),
     *("PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence"),

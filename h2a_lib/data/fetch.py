@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from h2a_lib.data import layout, pool
 from h2a_lib.data.labels import AS_HEADED, IMAGE_SUFFIXES, TableFormat
-from h2a_lib.errors import UserError, expand_user
+from h2a_lib.errors import UserError, expand_user, suggestion
 from h2a_lib.files import UNWRITABLE, clear_errors, write_atomically
 
 KAGGLE = "kaggle"
@@ -77,8 +77,9 @@ def fetch(
             elif path.is_file():
                 unpack(path, out, progress=progress)
             else:
+                hint = suggestion(source, [KAGGLE])
                 raise UserError(
-                    f"{path} does not exist: name kaggle, a folder, or an archive (.zip)"
+                    f"{path} does not exist{hint}: name kaggle, a folder, or an archive (.zip)"
                 )
     return layout.locate(out, form)[0]
 

@@ -43,8 +43,8 @@ YES_OR_NO = {
 OLDEST_MONTHS = 240
 MOST_BYTES = 200_000_000  # about ten million hands
 IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"),
-    *(".dcm", ".dicom", ".jp2", ".j2k", ".j2c", ".jpx"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".dcm", ".dicom", ".ima", ".jp2", ".j2k", ".j2c", ".jpx"),
 )
 
 # The original study's split: 10,000 to train and 2,611 to validate.
@@ -259,6 +259,8 @@ def _frame(rows: list[tuple[str, float, bool, int]]) -> pd.DataFrame:
 
 def _rows(table: Path, most: int | None = None) -> list[tuple[int, list[str]]]:
     """Return the rows that are not blank, each with its line number; the headings come first."""
+    if table.suffix.lower() in (".xls", ".ods"):
+        raise UserError(f"{table}: cannot be read as a table: save it as CSV")
     rows = _excel_rows(table) if table.suffix.lower() == ".xlsx" else _csv_rows(table, most)
     return [(line, row) for line, row in rows if any(cell.strip() for cell in row)][:most]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from h2a_lib.data import dicom
 from h2a_lib.data import labels as label_tables
 from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import UserError
@@ -29,7 +30,8 @@ EXPECTED_LAYOUTS = """looked for
   and its folder of images named <id>.png (or .jpg, .webp, .tif, .jp2, .dcm), e.g.
     boneage-training-dataset/, boneage-validation-dataset-1/, Test Set Images/"""
 MOST_NAMED = 8
-UNREADABLE = "cannot be read as"
+TABLES = (".csv", ".tsv", ".xlsx")
+OTHER_TABLES = (".xls", ".ods", ".txt", ".tab")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ def locate(folder: Path, form: TableFormat = AS_HEADED) -> tuple[list[ImageSet],
 
     The official archives and their copies name and nest tables and folders in several ways; they
     are told apart by the words train, validation and test in their names, then by their headings.
-    A single table with other headings than the official sets' is a set named train. Folders are
-    followed to a depth of five.
+    A single table that has ages is a set named train, unless headings and folder name another.
+    Folders are followed to a depth of five.
 
     Returns
     -------
@@ -67,17 +69,20 @@ def locate(folder: Path, form: TableFormat = AS_HEADED) -> tuple[list[ImageSet],
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    tables, others, image_folders = _tables_and_image_folders(folder, form)
+    tables, unreadable, others, image_folders = _tables_and_image_folders(folder, form)
     if not tables:
         there = f": {'; '.join(others[:MOST_NAMED])}" if others else ""
-        raise UserError(f"no label table in {folder}{there}\n{EXPECTED_LAYOUTS}")
+        why = [*map(str, unreadable[:MOST_NAMED]), f"no label table in {folder}{there}"]
+        raise UserError("\n".join([*why, EXPECTED_LAYOUTS]))
     if not image_folders:
         raise UserError(f"no images in {folder}, only {_names(tables, folder)}\n{EXPECTED_LAYOUTS}")
-    notes = [f"{other}: left aside" for other in others if UNREADABLE in other]
+    notes = [f"{error}: left aside" for error in unreadable]
     if len(tables) == 1:
         (table,) = tables
         name = _official_set(table, form) or "train"
         own = [one for one in image_folders if _set_named_in(one.relative_to(folder)) == name]
+        if not own and has_age(table, form):
+            name = "train"
         sets = [ImageSet(name, table, tuple(own or _only(image_folders, table, folder)))]
     else:
         sets = _paired(tables, image_folders, folder, form)
@@ -103,28 +108,35 @@ def _leads_back(folder: Path) -> bool:
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
-def _tables_and_image_folders(
-    folder: Path, form: TableFormat
-) -> tuple[list[Path], list[str], list[Path]]:
-    """Return the label tables, what the other tables lack in words, and the folders of images."""
-    tables, others, image_folders = [], [], []
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those in it, each with the names of its files."""
     # Links are followed: large data are often linked into place. The depth ends any circle.
     for root, folders, files in os.walk(folder, followlinks=True):
         here = Path(root)
         deep = len(here.relative_to(folder).parts) >= DEEPEST_FOLDER
         folders[:] = [] if deep else sorted(name for name in folders if not JUNK.match(name))
         folders[:] = [name for name in folders if not _leads_back(here / name)]
-        files = sorted(name for name in files if not JUNK.match(name))
+        yield here, sorted(name for name in files if not JUNK.match(name))
+
+
+def _tables_and_image_folders(
+    folder: Path, form: TableFormat
+) -> tuple[list[Path], list[UserError], list[str], list[Path]]:
+    """Return the label tables, why others are unreadable or are none, and the image folders."""
+    tables, unreadable, others, image_folders = [], [], [], []
+    for here, files in _walk(folder):
         if any(_is_image(here / name) for name in files):
             image_folders.append(here)
         for name in files:
-            if not name.lower().endswith((".csv", ".tsv", ".xlsx")):
+            if name.lower().endswith(OTHER_TABLES):
+                other = (here / name).relative_to(folder)
+                others.append(f"{other}: if this is the label table, save it as CSV")
+            if not name.lower().endswith(TABLES):
                 continue
             try:
                 kinds = label_tables.heading_kinds(here / name, form)
             except UserError as error:
-                why = str(error).removeprefix(f"{here / name}: ")
-                others.append(f"{(here / name).relative_to(folder)}: {why}")
+                unreadable.append(error)
                 continue
             # At least two of id, age and sex: one may be missing by mistake.
             if len(kinds) >= 2:
@@ -132,7 +144,7 @@ def _tables_and_image_folders(
             else:
                 which = " and ".join(kinds) or "neither an id, an age nor a sex"
                 others.append(f"{(here / name).relative_to(folder)}: has {which} only")
-    return tables, others, image_folders
+    return tables, unreadable, others, image_folders
 
 
 def _is_image(file: Path) -> bool:
@@ -143,7 +155,7 @@ def _is_image(file: Path) -> bool:
         return False
     try:
         with file.open("rb") as opened:
-            return opened.read(132)[128:] == b"DICM"
+            return dicom.is_dicom(opened.read(132))
     except OSError:
         return False
 
@@ -220,3 +232,9 @@ def images_in(folder: Path) -> Iterator[Path]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.is_file() and not JUNK.match(entry.name) and _is_image(Path(entry.path)):
             yield Path(entry.path)
+
+
+def find_images(folder: Path) -> Iterator[Path]:
+    """Yield the image files of a folder, or of the folders in it where it has none itself."""
+    images = list(images_in(folder))
+    yield from images or (image for here, _ in _walk(folder) for image in images_in(here))

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ BYTES_WORTH_A_WORKER = 20_000_000
 # Chunks handed to each worker that has shown itself: one to work on, two so that it need not wait
 # for the next. Until then it has one, since what is handed out cannot be taken back.
 CHUNKS_OUT = 3
+# Of a container, by cgroup v2 and v1, which has a number beyond any memory where there is no limit.
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def cores() -> int:
@@ -21,6 +24,15 @@ def cores() -> int:
     import joblib
 
     return joblib.cpu_count()
+
+
+def memory() -> int:
+    """Return the bytes of memory this process may use: container limits respected."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, "max", or empty
+            limits.append(int(Path(file).read_text()))
+    return min(limits)
 
 
 def workers(n_bytes: int, processes: int | None = None) -> int:

@@ -17,6 +17,9 @@ from h2a_lib.errors import DataError, Problem, UserError
 OFFICIAL_TRAIN_LABELS = "335629119d7063420f0ace1bd4a9785b8e3bc4c8ed3cacef6cfafbe4e5ee3f1f"
 LABEL_COLUMNS = ["id", "age_months", "male", "split", "path", "width_px", "height_px", "set"]
 PHANTOM_COMPANION = "phantom.json"
+# The least of each split: to normalise a batch, to choose an epoch, to embed and to report on.
+LEAST_HANDS = {"train": 10, "selection": 2, "validation": 5}
+LEAST_IN_ALL = 22
 # No child of 50 or more whose eldest is below this age in months: the ages are years.
 YEARS_BELOW, YEARS_FROM_HANDS = 21, 50
 
@@ -123,7 +126,7 @@ def inspect(
             image_set.table, where, form, needs_age=has_age or image_set.name != "test"
         )
         problems += wrong
-        warnings += _years(rows, where, form)
+        warnings += suspected_years(rows, where, form)
         tables.append(rows.assign(set=image_set.name, table=where))
         listed += [(image_set.name, path) for path in _paths(image_set, folder)]
     labels = pd.concat(tables, ignore_index=True)
@@ -172,7 +175,7 @@ def inspect_table(table: Path, form: TableFormat = AS_HEADED) -> Inspection:
         problems=problems,
         fingerprint=label_digest(labels),
         tier=_tier(table.parent, labels),
-        warnings=_years(rows, table.name, form),
+        warnings=suspected_years(rows, table.name, form),
         files=pd.DataFrame(columns=index.COLUMNS),
     )
 
@@ -183,7 +186,7 @@ def _paths(image_set: layout.ImageSet, folder: Path) -> Iterator[str]:
             yield file.relative_to(folder).as_posix()
 
 
-def _years(rows: pd.DataFrame, where: str, form: TableFormat) -> list[str]:
+def suspected_years(rows: pd.DataFrame, where: str, form: TableFormat) -> list[str]:
     """Warn of ages that are read as months but by all appearance are in years."""
     known, oldest = rows["age_months"].count(), rows["age_months"].max()
     if form.age_unit is not None or known < YEARS_FROM_HANDS or oldest >= YEARS_BELOW:
@@ -192,6 +195,20 @@ def _years(rows: pd.DataFrame, where: str, form: TableFormat) -> list[str]:
         f"{where}: the largest of {len(rows):,} ages is {oldest:g}: if these are "
         "years, name the column age_years, or say --age-unit years"
     ]
+
+
+def too_few(labels: pd.DataFrame) -> str:
+    """Return what a study lacks of hands, with labels as in `Inspection`; empty if nothing."""
+    counts = labels["split"].value_counts()
+    have = {split: counts.get(split, 0) for split in LEAST_HANDS}
+    if all(have[split] >= least for split, least in LEAST_HANDS.items()):
+        return ""
+    there, needed = (
+        f"{n['train']} hands to train on, {n['selection']} to choose by and {n['validation']} to "
+        "report on"
+        for n in (have, LEAST_HANDS)
+    )
+    return f"{there}; the least is {needed}, which a training set of {LEAST_IN_ALL} hands has"
 
 
 # --- matching ------------------------------------------------------------------------------------

@@ -1,11 +1,15 @@
 """Question 1 in pictures: estimated against labelled age."""
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from h2a_lib.analysis.age import errors, sex_gap, summary
@@ -16,18 +20,24 @@ from h2a_lib.analysis.age.summary import Yardstick
 from h2a_lib.analysis.bands import NAMES, sex_of
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
 from h2a_lib.figures import density
-from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons
+from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons, sex_key
 from h2a_lib.figures.style import (
     BLACK,
     BLUE,
+    FAINT,
     GREEN,
     GREY,
     HALF,
     ORANGE,
     SEX_COLOURS,
+    SEX_NAMES,
+    TALL,
     VERMILLION,
     WIDE,
+    capitalised,
+    colour_key,
     radiographs,
+    readable,
     write_beside,
 )
 from h2a_lib.study.results import Drawing
@@ -39,6 +49,10 @@ OLDEST_MONTHS = 228
 FEW_YEARS_MONTHS = 960
 # A mean of fewer hands would wander.
 LEAST_FOR_A_MEAN = 20
+# Of this share of many hands, the difference lies within the axis.
+WITHIN_AXIS = 0.995
+KIND_COLOURS = {"own": BLUE, "simple": ORANGE, "published": GREY}
+KIND_NAMES = {"own": "this study", "simple": "without\nan image", "published": "published"}
 
 
 # --- drawings -------------------------------------------------------------------------------------
@@ -73,12 +87,15 @@ def agreement(predictions: pd.DataFrame) -> Drawing:
     figure, axes = plt.subplots(figsize=HALF)
     plot_agreement(predictions, axes)
     sentence = summary.agreement_sentence(predictions)
+    difference = (predictions[PREDICTED] - predictions[TRUE]).abs()
+    beyond = (difference > _reach(difference)).sum() if len(difference) >= MANY else 0
     return Drawing(
         figure,
         "age_bland_altman",
         alt=f"Difference of estimated and labelled age against their mean. {sentence}",
         caption=f"Agreement of estimated and labelled age, n = {len(predictions):,}"
-        f"{density.key(len(predictions))}",
+        + (f", {beyond} beyond the axis" if beyond else "")
+        + density.key(len(predictions)),
         finding=sentence,
     )
 
@@ -91,8 +108,8 @@ def by_band(table: pd.DataFrame) -> Drawing:
     return Drawing(
         figure,
         "age_by_band",
-        alt="Mean absolute error in months by age band and sex, with the number of hands in each; "
-        f"bands of fewer than 30 hands are pale. {sentence}",
+        alt="Mean absolute error in months by age band and sex, with the number of hands in each. "
+        f"{sentence}",
         caption=f"Error by labelled age and sex, validation, n = {n:,}",
         finding=sentence,
     )
@@ -100,7 +117,7 @@ def by_band(table: pd.DataFrame) -> Drawing:
 
 def gap(table: pd.DataFrame) -> Drawing:
     """Draw the bias of girls and boys by age band, and the gap between them, from `sex_gap`."""
-    figure, axes = plt.subplots(1, 2, figsize=WIDE, sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.4))
     plot_biases(table, axes[0])
     plot_gaps(table, axes[1])
     row, sentence = table.iloc[-1], sex_gap.sentence(table)
@@ -109,7 +126,7 @@ def gap(table: pd.DataFrame) -> Drawing:
         "age_sex_gap",
         alt="Mean signed error of girls and of boys by age band, and the difference between them. "
         f"{sentence}",
-        caption="Left: bias of each sex; right: girls minus boys; 95 % CI, pale: fewer than 30; "
+        caption=f"Left: bias of each sex; right: girls minus boys; 95 % CI{_pale(table)}; "
         f"n = {row['n_female']:,} girls and {row['n_male']:,} boys",
         finding=sentence,
     )
@@ -127,14 +144,15 @@ def external(
         return None
     figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
     plot_scatter(frame, axes[0])
-    plot_by_band(errors.by_band(frame), axes[1])
+    plot_by_source({"external": frame, "validation": validation}, axes[1])
     sentence = elsewhere.sentence(frame, validation, nominal)
     return Drawing(
         figure,
         "age_external",
-        alt=f"Estimated against labelled bone age on external images; errors by age. {sentence}",
+        alt="Estimated against labelled bone age on external images; errors of girls and of boys "
+        f"beside those on the study's own validation hands. {sentence}",
         caption=f"External images, n = {len(frame):,}; left: estimated against labelled "
-        f"age; right: error by age and sex{density.key(len(frame))}",
+        f"age; right: error by sex, 95 % CI{density.key(len(frame))}",
         finding=sentence,
     )
 
@@ -144,7 +162,7 @@ def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
 
     images: (n, s, s), uint8, in the order of the n predictions.
     """
-    figure, panels = plt.subplots(*WORST_PANELS, figsize=(9.6, 5.2), layout="compressed")
+    figure, panels = plt.subplots(*WORST_PANELS, figsize=TALL)
     worst = errors.worst(predictions, panels.size)
     for axes in panels.flat:
         axes.set_axis_off()
@@ -153,9 +171,8 @@ def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
         sex = "male" if row["male"] else "female"
         error = f"{row[PREDICTED] - row[TRUE]:+.0f}".replace("-", "−")
-        estimate = number(row[PREDICTED] / 12, 2)
-        title = f"{row[TRUE] / 12:.2f}, {sex}\n→ {estimate} ({error} mo)"
-        axes.set_title(title, fontsize=12)
+        words = f"{row[TRUE] / 12:.2f}, {sex}\n→ {number(row[PREDICTED] / 12, 2)}\n({error} mo)"
+        write_beside(axes, words, (1, 0.5), (6, 0), xycoords="axes fraction", va="center")
     sentence = f"The {len(worst)} largest errors are {summary.worst_verdict(predictions)}."
     return radiographs(
         figure,
@@ -175,8 +192,10 @@ def intervals(
     The tables are those of `conformal.coverage`, `conformal.compare_intervals`, of which the first
     method is drawn, and `errors.abstention`; `nominal` is the stated coverage.
     """
-    figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.25, 1))
-    plot_coverage(by_method[by_method["method"] == by_method["method"].iloc[0]], nominal, axes[0])
+    figure, axes = plt.subplots(1, 2, figsize=TALL, width_ratios=(1.25, 1))
+    first = by_method[by_method["method"] == by_method["method"].iloc[0]]
+    plot_coverage(first, nominal, axes[0])
+    coverage_key(first, nominal, axes[0], loc="lower left", bbox_to_anchor=(-0.02, 1))
     plot_abstention(curve, axes[1])
     sentence = summary.conformal_sentence(by_true, nominal)
     return Drawing(
@@ -184,7 +203,7 @@ def intervals(
         "age_conformal",
         alt=f"Coverage of prediction intervals by labelled and by estimated age; error against "
         f"share answered. {sentence}",
-        caption="Left: coverage, 95 % CI, pale: fewer than 30; right: abstention; "
+        caption=f"Left: coverage, 95 % CI{_pale(first)}; right: abstention; "
         f"n = {int(by_true['n'].iloc[-1]):,}",
         finding=f"{sentence} {summary.abstention_sentence(curve)}",
     )
@@ -198,35 +217,42 @@ def quantiles(by_method: pd.DataFrame, nominal: float) -> Drawing | None:
     methods = list(dict.fromkeys(by_method["method"]))
     if len(methods) < 2:
         return None
-    figure, axes = plt.subplots(1, len(methods), figsize=WIDE, sharey=True)
+    figure, axes = plt.subplots(1, len(methods), figsize=TALL, sharey=True)
     for ax, method in zip(axes, methods, strict=True):
         plot_coverage(by_method[by_method["method"] == method], nominal, ax)
-        ax.set_title(method, loc="left", pad=28)
-    axes[1].set_ylabel("")
-    axes[1].get_legend().remove()
+        ax.set_title(capitalised(method), loc="left")
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    coverage_key(by_method, nominal, figure, loc="outside upper center")
     sentence = summary.quantile_sentence(by_method)
     return Drawing(
         figure,
         "age_quantile",
         alt=f"Coverage of each kind of interval by labelled and by estimated age. {sentence}",
-        caption=f"Coverage by age band, 95 % CI; n = {int(by_method['n'].iloc[0]):,}",
+        caption=f"Coverage by age band, 95 % CI{_pale(by_method)}; "
+        f"n = {int(by_method['n'].iloc[0]):,}",
         finding=sentence,
     )
 
 
 def robustness(table: pd.DataFrame) -> Drawing:
     """Draw the change in error under every change of the picture, from `robustness.robustness`."""
-    figure, axes = plt.subplots(figsize=(WIDE[0], 4.6))
+    figure, axes = plt.subplots(figsize=TALL)
     plot_robustness(table, axes)
     sentence = robust.sentence(table)
     return Drawing(
         figure,
         "robustness",
         alt=f"Change in error under {len(table)} changes of the image. {sentence}",
-        caption=f"Paired change in MAE, n = {table['n'].iloc[0]:,}; black: 95 % CI above 0, green: "
-        "below 0; labelled: the most harmful strength of each kind",
+        caption=f"Paired change in MAE, 95 % CI, n = {table['n'].iloc[0]:,}; labelled: the most "
+        "harmful strength of each kind",
         finding=sentence,
     )
+
+
+def _pale(table: pd.DataFrame) -> str:
+    """Return what a caption says of rows with few hands, where there are any."""
+    return f"; pale: n < {FEW}" if table["few"].any() else ""
 
 
 # --- axes -----------------------------------------------------------------------------------------
@@ -236,11 +262,11 @@ def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
     """Draw estimated against labelled age, with the identity; hexagons where hands are many."""
     end = max(OLDEST_MONTHS + 12, frame[PREDICTED].max() + 6) if len(frame) else OLDEST_MONTHS
     start = min(0.0, frame[PREDICTED].min() - 6) if len(frame) else 0.0
-    axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--", label="equal")
+    axes.plot([0, OLDEST_MONTHS], [0, OLDEST_MONTHS], color=BLACK, lw=1.2, ls="--")
     _hands(frame, frame[TRUE], frame[PREDICTED], axes)
-    if len(frame) >= MANY:
-        for sex, colour in SEX_COLOURS.items():
-            axes.scatter([], [], s=90, marker="h", color=colour, lw=0, label=f"mostly {sex}")
+    # Where nobody is: of the youngest, no estimate is so high.
+    place = {"loc": "upper left", "labelspacing": 0.2}
+    sex_key(frame["male"], axes, mixed=len(frame) >= MANY, **place)
     axes.set(xlim=(start, end), ylim=(start, end), xlabel="Labelled bone age (months)")
     axes.set_ylabel("Estimated (months)")
     axes.set_aspect("equal")
@@ -248,7 +274,6 @@ def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
         # Every fourth year; where a network is absurdly far off, no thousand of them.
         years = MultipleLocator(48) if end - start < FEW_YEARS_MONTHS else MaxNLocator(6)
         axis.set_major_locator(years)
-    axes.legend(loc="upper left", handlelength=1.4, handletextpad=0.4, borderpad=0.1)
     return axes
 
 
@@ -260,33 +285,35 @@ def plot_yardsticks(
     An error is an Estimate or a bare published number. A row's kind is "own" (this study's
     network), "simple" (needs no image), "published", or "heading" (of what follows; no error).
     """
-    colours = {"own": BLUE, "simple": ORANGE, "published": GREY}
     for y, (name, error, kind) in enumerate(rows):
         if kind == "heading":
             write_beside(axes, name, (0, y), (4, 0), va="center")
             axes.axhline(y - 0.5, color=GREY, lw=0.8)
             continue
         value = error.value if isinstance(error, Estimate) else error
-        axes.barh(y, value, color=colours[kind], height=0.62, alpha=0.9)
+        axes.barh(y, value, color=KIND_COLOURS[kind], height=0.62)
         top = value
         if isinstance(error, Estimate) and not np.isnan(error.low):
             axes.plot([error.low, error.high], [y, y], color=BLACK, lw=1.6)
             top = error.high
         write_beside(axes, number(value), (top, y), (5, 0), va="center")
+    for kind, group in itertools.groupby(enumerate(rows), lambda row: row[1][2]):
+        if kind in KIND_NAMES:
+            ys, style = [y for y, _ in group], {"color": readable(KIND_COLOURS[kind])}
+            place = {"xycoords": ("axes fraction", "data"), "va": "center"}
+            write_beside(axes, KIND_NAMES[kind], (1, np.mean(ys)), (6, 0), **style, **place)
     if noise is not None:
         # Of these labels: rows below a heading are compared with others.
         last = next((y for y, row in enumerate(rows) if row[2] == "heading"), len(rows)) - 0.5
-        axes.fill_betweenx([-1.1, last], *noise, color=GREEN, alpha=0.25, lw=0, zorder=3)
+        axes.fill_betweenx([-1.1, last], *noise, color=GREEN, alpha=0.25, lw=0, zorder=0)
         text = f"noise of the labels, {number(noise[0])}–{number(noise[1])}"
         write_beside(axes, text, (noise[1], -0.5), (4, 0), color=GREEN, va="bottom")
-    if any(kind == "published" for _, _, kind in rows):
-        names = {"own": "this study", "simple": "without an image", "published": "published"}
-        for kind, name in names.items():
-            axes.barh(0, 0, color=colours[kind], label=name)
-        axes.legend(loc="lower right", handlelength=1)
-    axes.set_yticks(range(len(rows)), ["" if kind == "heading" else name for name, _, kind in rows])
+    axes.set_yticks(
+        range(len(rows)),
+        ["" if kind == "heading" else name.replace("_", " ") for name, _, kind in rows],
+    )
     axes.set_xlabel("Mean absolute error (months)")
-    axes.set_ylim(len(rows) - 0.35, -0.6 if noise is None else -1.1)
+    axes.set_ylim(len(rows) - 0.35, -0.6 if noise is None else -1.3)
     axes.margins(x=0.16)
     axes.grid(axis="y", visible=False)
     return axes
@@ -300,14 +327,6 @@ def plot_agreement(frame: pd.DataFrame, axes: Axes) -> Axes:
     mean = (frame[PREDICTED] + frame[TRUE]) / 2
     difference = frame[PREDICTED] - frame[TRUE]
     _hands(frame, mean, difference, axes)
-    if len(frame) >= MANY:
-        for sex, part in frame.groupby(sex_of(frame["male"])):
-            bins = pd.cut(mean[part.index], np.arange(0, OLDEST_MONTHS + 13, 12))
-            by_bin = difference[part.index].groupby(bins, observed=True)
-            of_each = by_bin.mean()[by_bin.size() >= LEAST_FOR_A_MEAN]
-            middles = [bin.mid for bin in of_each.index]
-            axes.plot(middles, of_each, color="white", lw=5)
-            axes.plot(middles, of_each, color=SEX_COLOURS[sex], lw=2.8, label=f"{sex}, mean")
     agreed = errors.bland_altman(frame)
     for line, style in ((agreed.bias, "-"), (agreed.lower, "--"), (agreed.upper, "--")):
         if np.isnan(line.value):
@@ -315,17 +334,31 @@ def plot_agreement(frame: pd.DataFrame, axes: Axes) -> Axes:
         axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)
         if not np.isnan(line.low):
             axes.axhspan(line.low, line.high, color=GREY, alpha=0.18, lw=0)
-        text, at_right = number(line.value), ("axes fraction", "data")
-        text = f"+{text}" if line.value >= 0.05 else text
-        write_beside(axes, text, (1, line.value), (-2, 3), xycoords=at_right, ha="right", size=12)
+        at_right = {"xycoords": ("axes fraction", "data"), "va": "center"}
+        write_beside(axes, sex_gap.signed(line.value), (1, line.value), (4, 0), **at_right)
+    if len(frame) >= MANY:
+        _mean_differences(frame["male"], mean, difference, axes)
+        axes.set_ylim(-_reach(difference), _reach(difference))
+    sex_key(frame["male"], axes, mixed=len(frame) >= MANY)
     axes.set_xlabel("Mean of label and estimate (months)")
     axes.set_ylabel("Estimate − label (months)")
-    axes.legend(loc="lower left", ncols=2, markerscale=1.5, handletextpad=0.4)
-    axes.margins(y=0.18)
-    # Room for the numbers of the lines.
-    left, right = axes.get_xlim()
-    axes.set_xlim(left, right + 0.1 * (right - left))
+    axes.xaxis.set_major_locator(MultipleLocator(48) if len(frame) >= MANY else MaxNLocator(6))
     return axes
+
+
+def _reach(difference: pd.Series) -> float:
+    """Return the end of the axis (months): the few hands that differ most lie beyond it."""
+    return float(difference.abs().quantile(WITHIN_AXIS))
+
+
+def _mean_differences(male: pd.Series, mean: pd.Series, difference: pd.Series, axes: Axes) -> None:
+    for sex, part in difference.groupby(sex_of(male)):
+        bins = pd.cut(mean[part.index], np.arange(0, OLDEST_MONTHS + 13, 12))
+        by_bin = part.groupby(bins, observed=True)
+        of_each = by_bin.mean()[by_bin.size() >= LEAST_FOR_A_MEAN]
+        middles = [bin.mid for bin in of_each.index]
+        axes.plot(middles, of_each, color="white", lw=5)
+        axes.plot(middles, of_each, color=SEX_COLOURS[sex], lw=2.8)
 
 
 def _hands(frame: pd.DataFrame, x: pd.Series, y: pd.Series, axes: Axes) -> None:
@@ -335,40 +368,60 @@ def _hands(frame: pd.DataFrame, x: pd.Series, y: pd.Series, axes: Axes) -> None:
         return
     size = 34 if len(frame) < 100 else 16
     for sex, part in frame.groupby(sex_of(frame["male"])):
-        label = f"{sex} ({len(part):,})"
-        axes.scatter(
-            x[part.index], y[part.index], size, SEX_COLOURS[sex], alpha=0.7, lw=0, label=label
-        )
+        axes.scatter(x[part.index], y[part.index], size, SEX_COLOURS[sex], alpha=0.7, lw=0)
 
 
 def plot_by_band(table: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the error by age band and sex, from `errors.by_band`; pale where hands are few."""
-    for offset, sex in ((-0.17, "female"), (0.17, "male")):
+    for offset, sex in ((-0.19, "female"), (0.19, "male")):
         rows = table[table["sex"] == sex].set_index("band").loc[[*NAMES]]
-        x = np.arange(len(NAMES)) + offset
-        for at, (_, row) in zip(x, rows.iterrows(), strict=True):
-            if row["n"] == 0:
-                continue
-            faint = 0.35 if row["few"] else 1.0
-            axes.bar(at, row["mae_months"], 0.32, color=SEX_COLOURS[sex], alpha=faint)
-            if not np.isnan(row["mae_months_low"]):
-                ends = [row["mae_months_low"], row["mae_months_high"]]
-                axes.plot([at, at], ends, color=BLACK, lw=1.4)
-            colour = BLACK if row["few"] else "white"
-            write_beside(axes, f"{row['n']}", (at, 0), (0, 3), ha="center", size=10, color=colour)
-        axes.bar(0, 0, color=SEX_COLOURS[sex], label=sex)
-    axes.set_xticks(range(len(NAMES)), SHORT_NAMES)
-    axes.set(xlabel="Labelled bone age (years); n in the bars", ylabel="Mean abs. error (months)")
-    axes.legend(title="pale: n < 30", ncols=2, loc="upper right", handlelength=1)
-    axes.margins(y=0.25)
-    axes.grid(axis="x", visible=False)
+        for y, (_, row) in enumerate(rows.iterrows()):
+            if row["n"]:
+                _bar(row, y + offset, SEX_COLOURS[sex], axes)
+    axes.set_yticks(range(len(NAMES)), SHORT_NAMES)
+    axes.set_ylim(len(NAMES) - 0.5, -0.5)
+    few = f"; pale: n < {FEW}" if table["few"].any() else ""
+    axes.set(ylabel="Labelled bone age (years)", xlabel="Mean absolute error (months)")
+    axes.margins(x=0.14)
+    axes.grid(axis="y", visible=False)
+    colours = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
+    colour_key(axes, colours | {f"at the bars: n{few}": BLACK})
     return axes
+
+
+def plot_by_source(sources: dict[str, pd.DataFrame], axes: Axes) -> Axes:
+    """Draw the error of girls and of boys on each set of hands; the first set is drawn whole."""
+    rows = [
+        (name, source, row)
+        for sex, name in SEX_NAMES.items()
+        for source, table in {k: errors.by_band(v) for k, v in sources.items()}.items()
+        for _, row in table.query("band == 'all' and sex == @sex and n > 0").iterrows()
+    ]
+    for y, (_, source, row) in enumerate(rows):
+        row["few"] = source != next(iter(sources))
+        _bar(row, y, SEX_COLOURS[row["sex"]], axes)
+    axes.set_yticks(range(len(rows)), [f"{name}, {source}" for name, source, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("Mean absolute error (months), and n")
+    axes.margins(x=0.2)
+    axes.grid(axis="y", visible=False)
+    return axes
+
+
+def _bar(row: pd.Series, y: float, colour: str, axes: Axes) -> None:
+    """Draw an error with its interval and number of hands, from `errors.by_band`."""
+    axes.barh(y, row["mae_months"], 0.36, color=colour, alpha=0.35 if row["few"] else 1.0)
+    end = row["mae_months"]
+    if not np.isnan(row["mae_months_low"]):
+        end = row["mae_months_high"]
+        axes.plot([row["mae_months_low"], end], [y, y], color=BLACK, lw=1.4)
+    write_beside(axes, f"{row['n']:,}", (end, y), (5, 0), va="center")
 
 
 def plot_biases(table: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the mean signed error of each sex by age band, from `sex_gap`."""
     rows = table[table["band"] != sex_gap.ALL].reset_index(drop=True)
-    for offset, sex, who in ((-0.12, "female", "girls"), (0.12, "male", "boys")):
+    for offset, sex in ((-0.12, "female"), (0.12, "male")):
         x, name = np.arange(len(rows)) + offset, f"{sex}_bias_months"
         colour = SEX_COLOURS[sex]
         axes.plot(x, rows[name], color=colour, lw=1, alpha=0.4)
@@ -377,42 +430,40 @@ def plot_biases(table: pd.DataFrame, axes: Axes) -> Axes:
             axes.plot(
                 [at, at], [row[f"{name}_low"], row[f"{name}_high"]], color=colour, alpha=faint
             )
-            axes.plot(at, row[name], "o", color=colour, ms=9, alpha=faint)
-        # Above the axes, where neither line is ever drawn.
-        at = 0.4 if sex == "female" else 0.6
-        axes.text(at, 1.02, who, color=colour, ha="center", transform=axes.transAxes)
+            axes.plot(at, row[name], "o", color=colour, ms=8, alpha=faint)
+    colour_key(axes, {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()})
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(range(len(rows)), SHORT_NAMES)
-    axes.set_xlim(-0.5, len(rows) - 0.1)
+    axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set(xlabel="Labelled bone age (years)", ylabel="Estimate − label (months)")
     return axes
 
 
 def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the gap between the sexes by age band and over all ages, from `sex_gap`."""
-    for x, (_, row) in enumerate(table.iterrows()):
+    """Draw the gap between the sexes by age band and, apart, over all ages, from `sex_gap`."""
+    places = np.arange(len(table)) + 0.4 * (table["band"] == sex_gap.ALL)
+    for x, (_, row) in zip(places, table.iterrows(), strict=True):
         faint = 0.35 if row["few"] else 1.0
         ends = [row["gap_months_low"], row["gap_months_high"]]
         axes.plot([x, x], ends, color=BLACK, alpha=faint)
-        axes.plot(x, row["gap_months"], "D", color=BLACK, ms=9, alpha=faint)
+        axes.plot(x, row["gap_months"], "D", color=BLACK, ms=8, alpha=faint)
         if not np.isnan(row["gap_months"]):
-            gap_months = row["gap_months"]
-            write_beside(axes, sex_gap.signed(gap_months), (x, gap_months), (9, 0), va="center")
+            top = np.nanmax([*ends, row["gap_months"]])
+            write_beside(axes, sex_gap.signed(row["gap_months"]), (x, top), (0, 4), ha="center")
     axes.axhline(0, color=BLACK, lw=1)
-    axes.axvline(len(table) - 1.5, color=GREY, lw=0.8)
-    axes.set_xticks(range(len(table)), [*SHORT_NAMES, sex_gap.ALL])
-    axes.set_xlim(-0.5, len(table) - 0.1)
+    axes.set_xticks(places, [*SHORT_NAMES, sex_gap.ALL])
+    axes.margins(x=0.1, y=0.16)
     axes.set(xlabel="Labelled bone age (years)", ylabel="Girls − boys (months)")
-    axes.yaxis.set_tick_params(labelleft=True)
+    axes.grid(axis="x", visible=False)
     return axes
 
 
 def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
-    """Draw the coverage of one method by true and by estimated age band beside the stated one.
+    """Draw the coverage of one method by true and by estimated age beside the stated one.
 
-    Bands that fail are drawn in red, those with few hands pale.
+    Bands that fail are drawn in red, those with few hands pale; see `coverage_key`.
     """
-    everyone = by_method[by_method["by"] == "all"]
+    everyone, names = by_method[by_method["by"] == "all"], [*SHORT_NAMES, "all"]
     for offset, by, fill in ((-0.13, "true age", "full"), (0.13, "estimated age", "none")):
         rows = pd.concat([by_method[by_method["by"] == by], everyone])
         for x, (_, row) in enumerate(rows.iterrows()):
@@ -422,39 +473,59 @@ def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
             at = x + (offset if row["by"] == by else 0)
             ends = [row["coverage_low"], row["coverage_high"]]
             axes.plot([at, at], ends, color=colour, alpha=faint, zorder=2)
-            axes.plot(at, row["coverage"], "o", color=colour, ms=9, alpha=faint, fillstyle=fill,
+            axes.plot(at, row["coverage"], "o", color=colour, ms=8, alpha=faint, fillstyle=fill,
                       markerfacecoloralt="white", zorder=3)  # fmt: skip
             if by == "true age":
                 width = 2 * row["half_width_months"]
-                text = "∞" if np.isinf(width) else f"{width:.0f}"
-                axes.annotate(text, (x, 0.02), xycoords=("data", "axes fraction"), ha="center")
+                names[x] += "\n∞" if np.isinf(width) else f"\n{width:.0f}"
     axes.axhline(nominal, color=BLACK, ls="--", lw=1.2)
-    axes.set_xticks(range(len(NAMES) + 1), [*SHORT_NAMES, "all"])
+    axes.set_xticks(range(len(NAMES) + 1), names)
     low = np.nanmin([by_method["coverage_low"].min(), by_method["coverage"].min(), nominal])
-    axes.set(xlabel="Bone age (years)\nnumber: median width (months)", ylabel="Share inside")
-    axes.set_ylim(max(-0.2, low - 0.2), 1.03)
-    for fill, colour, label in (
-        ("full", BLUE, "by labelled age"),
-        ("none", BLUE, "by estimated age"),
-        ("full", VERMILLION, f"below {nominal * 100:g} %"),
-    ):
-        axes.plot([], [], "o", color=colour, fillstyle=fill, ms=8, label=label)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, handletextpad=0.1,
-                columnspacing=0.8, borderpad=0)  # fmt: skip
+    axes.set(xlabel="Bone age (years); below: median width (months)", ylabel="Share inside")
+    axes.set_ylim(max(-0.02, low - 0.03), 1.02)
+    axes.grid(axis="x", visible=False)
     return axes
+
+
+def coverage_key(
+    by_method: pd.DataFrame, nominal: float, parent: Axes | Figure, **place: Any
+) -> None:
+    """Explain the dots of `plot_coverage`, the red ones only where there are any."""
+    dots = [("full", BLUE, "by labelled age"), ("none", BLUE, "by estimated age")]
+    if by_method["fails"].any():
+        dots.append(("full", VERMILLION, f"covers less than {nominal * 100:g} %"))
+    handles = [
+        Line2D([], [], marker="o", ls="", color=colour, fillstyle=fill, ms=8, label=label)
+        for fill, colour, label in dots
+    ]
+    parent.legend(
+        handles=handles,
+        ncols=len(dots),
+        handletextpad=0.1,
+        columnspacing=0.8,
+        borderpad=0.3,
+        **place,
+    )
 
 
 def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the error of the hands that are answered against their share."""
-    x = curve["answered"] * 100
-    axes.fill_between(x, curve["mae_months_low"], curve["mae_months_high"], color=BLUE, alpha=0.18)
-    axes.plot(x, curve["mae_months"], color=BLUE, label="by uncertainty")
-    axes.plot(x, curve["oracle_months"], color=GREY, ls=":", label="by actual error")
-    axes.axhline(curve["mae_months"].iloc[-1], color=BLACK, lw=1, ls="--", label="at random")
-    axes.set(xlabel="Hands answered (%)\nthe others are left out", xlim=(0, 101))
-    axes.set(ylabel="Mean abs. error (months)", ylim=(0, None))
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=3, handlelength=1.2,
-                handletextpad=0.3, columnspacing=0.8, borderpad=0)  # fmt: skip
+    x, error, oracle = (curve[name] for name in ("answered", "mae_months", "oracle_months"))
+    low, high = curve["mae_months_low"], curve["mae_months_high"]
+    axes.fill_between(100 * x, low, high, color=BLUE, alpha=0.18, lw=0)
+    axes.plot(100 * x, error, color=BLUE)
+    axes.plot(100 * x, oracle, color=FAINT, ls=":")
+    axes.axhline(error.iloc[-1], color=BLACK, lw=1, ls="--")
+    # Each at its line, where the lines lie apart.
+    third, half = len(curve) // 3, len(curve) // 2
+    for text, (at, y), offset, colour, va in (
+        ("at random", (2, error.iloc[-1]), (0, 4), BLACK, "bottom"),
+        ("by uncertainty", (100 * x.iloc[third], low.iloc[third]), (0, -4), BLUE, "top"),
+        ("by actual error", (100 * x.iloc[half], oracle.iloc[half]), (10, -4), FAINT, "top"),
+    ):
+        write_beside(axes, text, (at, y), offset, color=colour, va=va)
+    axes.set(xlabel="Hands answered (%); the others left out", xlim=(0, 101))
+    axes.set(ylabel="Mean absolute error (months)", ylim=(0, 1.15 * error.iloc[-1]))
     return axes
 
 
@@ -478,7 +549,9 @@ def plot_robustness(table: pd.DataFrame, axes: Axes) -> Axes:
         write_beside(axes, strength, (reach[family], row), (8, 0), va="center")
     axes.set_yticks(range(len(families)), families)
     axes.set_ylim(len(families) - 0.4, -0.6)
-    axes.set_xlabel("Change in mean absolute error (months)")
+    axes.set_xlabel("Change in mean absolute error (months; beyond ±6 on a logarithmic scale)")
+    words = {"larger error": BLACK, "no clear change": FAINT}
+    colour_key(axes, words | ({"smaller error": GREEN} if better.any() else {}))
     # Months matter near zero and far from it: linear to 6, logarithmic beyond.
     axes.set_xscale("symlog", linthresh=6)
     axes.set_xticks(

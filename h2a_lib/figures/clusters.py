@@ -8,23 +8,27 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from h2a_lib.analysis.bands import NAMES, band_of
 from h2a_lib.analysis.clusters import summary
 from h2a_lib.analysis.clusters.groups import NO_LABEL, Clustering
 from h2a_lib.analysis.saliency.registration import registered
 from h2a_lib.analysis.statistics.agreement import Agreement
-from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, between, hexagons, key
+from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import (
     BLACK,
     BLUE,
+    FILM_COLOURS,
     GREEN,
     GREY,
     ORANGE,
     PURPLE,
     SEX_COLOURS,
+    SEX_NAMES,
     WIDE,
     capitalised,
+    colour_key,
     radiographs,
 )
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
@@ -74,29 +78,40 @@ def _too_few(n: int) -> tuple[Figure, str]:
     return figure, sentence
 
 
-def umap(clustering: Clustering, hands: pd.DataFrame) -> Drawing:
-    """Draw one plane coloured by sex, by age and by group, and the plane of another seed by sex."""
+def umap(clustering: Clustering, hands: pd.DataFrame, film: ArrayLike) -> Drawing:
+    """Draw one plane coloured by group, by what the radiograph was taken with, by sex and by age.
+
+    film: (n,), whether a hand was scanned from film (or "film"), of `selection.nuisances`.
+    """
     name = clustering.representation.name
     caption = f"UMAP of features ({name}), n = {len(hands):,}{key(len(hands))}"
     if not clustering.embeddings:
         figure, sentence = _too_few(len(hands))
         return Drawing(figure, "clusters_umap", sentence, caption, sentence)
-    figure, axes = plt.subplots(1, 4, figsize=(11.2, 3.5))
+    figure, axes = plt.subplots(1, 4, figsize=WIDE)
     first, male = clustering.embeddings[0], hands["male"].to_numpy(float)
-    plane(first, male, axes[0], SHARE_OF_BOYS).set_title("by sex")
+    is_film = np.isin(np.asarray(film).astype(str), ("True", "film")).astype(float)
+    named = {
+        "By K-means group": (
+            clustering.groups["features", 2],
+            {f"group {g + 1}": colour for g, colour in enumerate(GROUP_COLOURS)},
+        ),
+        "By film or digital": (is_film, FILM_COLOURS),
+        "By sex": (male, {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}),
+    }
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 2}
+    for ax, (title, (share, words)) in zip(axes, named.items(), strict=False):
+        plane(first, share, ax, between(*words.values())).set_title(title)
+        colour_key(ax, words, **below)
     age_years = hands["age_months"].to_numpy() / 12
     # A colour for each year: matplotlib makes pixels of a key with more of them.
-    plane(first, age_years, axes[1], plt.get_cmap("viridis", 19), (0, 19)).set_title("by age")
-    groups = clustering.groups["features", 2]
-    plane(first, groups, axes[2], between(*GROUP_COLOURS)).set_title("by K-means group")
-    plane(clustering.embeddings[-1], male, axes[3], SHARE_OF_BOYS)
-    axes[3].set_title("by sex, another seed")
-    for ax in (axes[0], axes[3]):
-        _key(ax, SEX_COLOURS)
-    _key(axes[2], {f"group {g + 1}": colour for g, colour in enumerate(GROUP_COLOURS)})
-    below = axes[1].inset_axes((0.1, -0.09, 0.8, 0.04))
-    bar = figure.colorbar(axes[1].collections[0], below, orientation="horizontal")
-    bar.set_label("years", fontsize=13, labelpad=0)
+    plane(first, age_years, axes[3], plt.get_cmap("viridis", 19), (0, 19)).set_title("By age")
+    bar = figure.colorbar(
+        axes[3].collections[0],
+        axes[3].inset_axes((0.1, -0.06, 0.8, 0.04)),
+        orientation="horizontal",
+    )
+    bar.set_label("Years", labelpad=0)
     bar.outline.set_visible(False)
     ari = clustering.table.query("space == 'features'").set_index("truth")["ari"]
     finding = (
@@ -106,18 +121,11 @@ def umap(clustering: Clustering, hands: pd.DataFrame) -> Drawing:
     return Drawing(
         figure,
         "clusters_umap",
-        alt=f"UMAP plane of the validation hands, coloured by sex, age and group. {finding}",
+        alt="UMAP plane of the validation hands, coloured by group, film or digital, sex and age. "
+        f"{finding}",
         caption=caption,
         finding=finding,
     )
-
-
-def _key(axes: Axes, colours: dict[str, str]) -> None:
-    handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=n) for n, c in colours.items()]
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, columnspacing=0.8,
-        handletextpad=0.1, fontsize=13,
-    )  # fmt: skip
 
 
 def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarray) -> Drawing:
@@ -131,7 +139,7 @@ def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarra
         figure, sentence = _too_few(len(hands))
         return radiographs(figure, "cluster_hands", alt=sentence, caption=caption, finding=sentence)
     groups = clustering.groups["features", 2]
-    figure, axes = plt.subplots(2, HANDS_PER_GROUP, figsize=(11.2, 4.1))
+    figure, axes = plt.subplots(2, HANDS_PER_GROUP, figsize=(10.8, 3.6))
     rng, parts = np.random.default_rng(0), []
     for group, row in enumerate(axes):
         members = np.flatnonzero(groups == group)
@@ -147,7 +155,7 @@ def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarra
             sentence = f"{share * 100:.0f} % male, median {median:.1f} years, n = {len(members):,}"
             parts.append(f"group {group + 1}: {sentence}")
         row[0].text(-0.08, 0.5, f"group {group + 1}", rotation=90, va="center", ha="right",
-                    fontsize=14, transform=row[0].transAxes)  # fmt: skip
+                    transform=row[0].transAxes)  # fmt: skip
     finding = f"{capitalised('; '.join(parts))}."
     return radiographs(
         figure,
@@ -178,23 +186,28 @@ def mean_hands(
     band, male = band_of(hands["age_months"]), hands["male"].to_numpy(bool)
     places = {(int(sex), i): (male == sex) & (band == i)
               for sex in (False, True) for i in range(len(NAMES))}  # fmt: skip
-    places |= {(group, len(NAMES)): groups == group for group in (0, 1)}
+    places |= {(group, -1): groups == group for group in (0, 1)}
     pictures = registered(images)
-    figure, axes = plt.subplots(2, len(NAMES) + 1, figsize=(11.2, 4.3))
+    figure, axes = plt.subplots(
+        2, len(NAMES) + 2, figsize=(10.8, 4.3), width_ratios=[*[1] * len(NAMES), 0.25, 1]
+    )
+    for ax in axes[:, len(NAMES)]:
+        ax.set_axis_off()
     for place, members in places.items():
         n = int(members.sum())
-        axes[place].set(xticks=[], yticks=[])
+        axes[place].set(xticks=[], yticks=[], aspect="equal")
         axes[place].spines[:].set_visible(False)
         axes[place].set_xlabel(f"n = {n:,}", fontsize=13, labelpad=3)
         if n >= least:
             axes[place].imshow(pictures[members].mean(axis=0), cmap="gray")
         else:
             axes[place].text(0.5, 0.5, "too few", ha="center", transform=axes[place].transAxes)
-    for ax, name in zip(axes[0], (*NAMES, "group 1"), strict=True):
-        ax.set_title(name, fontsize=14, pad=5)
-    axes[1, -1].set_title("group 2", fontsize=14, pad=5)
-    for ax, name in zip(axes[:, 0], ("girls", "boys"), strict=True):
-        ax.set_ylabel(name, fontsize=14)
+    for ax, name in zip(axes[0], NAMES, strict=False):
+        ax.set_title(name)
+    axes[0, -1].set_title("K-means")
+    for column, names in ((0, ("Girls", "Boys")), (-1, ("Group 1", "Group 2"))):
+        for ax, name in zip(axes[:, column], names, strict=True):
+            ax.set_ylabel(name, fontsize=14)
     name = clustering.representation.name
     return radiographs(
         figure,
@@ -213,7 +226,7 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     The table is from `groups.compare`; the baseline is the agreement of one age threshold with sex,
     None where the n hands are too few.
     """
-    caption = f"Agreement with sex, age and acquisition, n = {n:,}; grey: 95 % range by chance"
+    caption = f"Agreement with sex, age and acquisition, n = {n:,}; filled: features, hollow: UMAP"
     answer = summary.answer(table, baseline)
     if baseline is None:
         figure, sentence = _too_few(n)
@@ -221,21 +234,23 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     figure, axes = plt.subplots(figsize=WIDE)
     names = list(dict.fromkeys(table["source"]))
     trained_on = table.groupby("source")["trained_on"].first()
-    markers = {"sex": ("o", BLUE, 10), "age band": ("s", ORANGE, 8), NUISANCE: ("^", GREEN, 8)}
+    # One below the other, so that none hides another at zero.
+    markers = {
+        "sex": ("o", BLUE, -0.25),
+        "age band": ("s", ORANGE, 0),
+        NUISANCE: ("^", GREEN, 0.25),
+    }
     nuisances = table[~table["truth"].isin(["sex", "age band"])]
     most = nuisances.loc[nuisances.groupby(["source", "space"], sort=False)["ari"].idxmax()]
     shown = pd.concat([table[table["truth"].isin(markers)], most.assign(truth=NUISANCE)])
-    # The plane below the features it was made from, hollow.
-    spaces = {"features": (-0.17, True), "UMAP": (0.17, False)}
-    by_chance = {"color": GREY, "lw": 7, "alpha": 0.5}
+    by_chance = {"color": GREY, "lw": 9, "alpha": 0.5}
     for row in shown.itertuples():
-        marker, colour, size = markers[row.truth]
-        offset, filled = spaces[row.space]
+        marker, colour, offset = markers[row.truth]
         y = names.index(row.source) + offset
         if row.truth == "sex" and not np.isnan(row.null_best_95):
             axes.plot([0, row.null_best_95], [y, y], solid_capstyle="butt", **by_chance)
-        face = colour if filled else "white"
-        axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=size, mew=2, clip_on=False)
+        face = colour if row.space == "features" else "none"
+        axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=7, mew=1.8, clip_on=False)
     axes.axvline(0, color=BLACK, lw=1)
     axes.axvline(baseline.ari, color=BLACK, lw=1.4, ls="--")
     bounds = [i for i, name in enumerate(names) if trained_on[name] != NO_LABEL]
@@ -249,18 +264,16 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     axes.set_xlim(min(-0.03, shown["ari"].min() - 0.02), end)
     axes.set_xlabel("Adjusted Rand index")
     handles = [
-        plt.Line2D([], [], marker=marker, ls="", color=colour, ms=size, label=f"with {name}")
-        for name, (marker, colour, size) in markers.items()
+        plt.Line2D([], [], marker=marker, ls="", color=colour, ms=7, label=f"with {name}")
+        for name, (marker, colour, _) in markers.items()
     ]
+    by_sex = table[table["truth"] == "sex"]
+    most = f"at most {by_sex['null_best_95'].max():.3f}"
     handles += [
-        plt.Line2D([], [], label="with sex, by chance", **by_chance),
+        plt.Line2D([], [], label=f"with sex, by chance:\n{most} (95 %)", **by_chance),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
-        plt.Line2D([], [], marker="o", ls="", color=BLACK, mfc="white", label="hollow: on UMAP"),
     ]
-    axes.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4,
-        fontsize=13,
-    )  # fmt: skip
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4)
     axes.grid(axis="y", visible=False)
     return Drawing(
         figure,

@@ -9,21 +9,36 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from h2a_lib.analysis.comparison import runs as compared
 from h2a_lib.analysis.comparison import summary
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label, labels_of
 from h2a_lib.analysis.comparison.runs import Comparison
-from h2a_lib.figures import schedules, training
-from h2a_lib.figures.style import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PALETTE, WIDE
+from h2a_lib.figures import schedules, style, training
+from h2a_lib.figures.style import (
+    BLACK,
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALETTE,
+    WIDE,
+    write_beside,
+)
 from h2a_lib.study.config import Step
 from h2a_lib.study.results import Drawing
 
 CURVES = "solid: selection (ring: epoch kept), dotted: training"
+# Of a key above two panels, in one line.
+KEY_LETTERS = 80
 # Of each gamma of StepLR, light to dark by step size.
 SHADES = ("Greens", "Oranges", "Purples", "Blues")
-# Rows of a forest plot that stay legible on a slide.
-MOST_ROWS = 14
+# Rows of a forest plot that stay legible on a slide, in one panel and in two.
+ROWS_OF_PANEL, MOST_ROWS = 11, 22
+# The errors that the noise of the labels explains, in months, of labels that have any.
+Noise = tuple[float, float] | None
 VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "equivalent": FAINT, "undecided": GREY}
 
 
@@ -39,37 +54,38 @@ def colours_for(n: int) -> Sequence[str]:
 # --- curves ---
 
 
-def depth(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def depth(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves of ResNets of different depth."""
-    return _curves(comparison, "curves_by_depth", "by depth", floor_months)
+    return _curves(comparison, "curves_by_depth", "by depth", noise)
 
 
-def learning_rates(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def learning_rates(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves of different learning rates."""
-    return _curves(comparison, "learning_rates", "by learning rate", floor_months)
+    return _curves(comparison, "learning_rates", "by learning rate", noise)
 
 
-def optimizers(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def optimizers(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves of different optimisers, each with its own rate and decay."""
-    return _curves(comparison, "optimizers", "by optimiser", floor_months)
+    return _curves(comparison, "optimizers", "by optimiser", noise)
 
 
-def normalisation(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def normalisation(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves of different normalisations of the pixels."""
     key = "; by batch: evaluated with the training set's mean and SD, not as it was trained"
-    return _curves(comparison, "normalisation", "by pixel normalisation", floor_months, key)
+    return _curves(comparison, "normalisation", "by pixel normalisation", noise, key)
 
 
-def step_grid(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves of StepLR, with its grid as a heat map beside them if it is one."""
     name, what = "step_grid_curves", "by StepLR's factor and step size"
     names = _experiments(comparison, name)
     grid = compared.step_grid({e: comparison.groups[e] for e in names})
     if min(grid.shape) < 2:
-        return _curves(comparison, name, what, floor_months)
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
+        return _curves(comparison, name, what, noise)
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.2, 1))
+    figure.set_layout_engine("constrained", wspace=0.06)
     labels = {e: _factor_and_step(comparison, e) for e in names}
-    _draw_curves(comparison, names, left, _shades(comparison, names), floor_months, labels)
+    _draw_curves(comparison, names, left, _shades(comparison, names), noise, labels)
     training.direct_labels(left)
     schedules.grid(grid, right)
     return _drawing(comparison, figure, name, names, what, f"{CURVES}; right: validation")
@@ -83,14 +99,14 @@ def _factor_and_step(comparison: Comparison, experiment: str) -> str:
     return "default"
 
 
-def plateau(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def plateau(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves and rates of a schedule that waits for a plateau."""
-    return _curves_and_rates(comparison, "plateau", "with reduce on plateau", floor_months)
+    return _curves_and_rates(comparison, "plateau", "with reduce on plateau", noise)
 
 
-def cyclic(comparison: Comparison, floor_months: float | None = None) -> Drawing | None:
+def cyclic(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     """Draw the curves and rates of cyclic schedules."""
-    return _curves_and_rates(comparison, "cyclic", "by cyclic schedule", floor_months)
+    return _curves_and_rates(comparison, "cyclic", "by cyclic schedule", noise)
 
 
 def _experiments(comparison: Comparison, figure: str) -> list[str]:
@@ -98,26 +114,24 @@ def _experiments(comparison: Comparison, figure: str) -> list[str]:
 
 
 def _curves(
-    comparison: Comparison, name: str, what: str, floor_months: float | None, key: str = ""
+    comparison: Comparison, name: str, what: str, noise: Noise, key: str = ""
 ) -> Drawing | None:
     names = _experiments(comparison, name)
     if not names:
         return None
     figure, axes = plt.subplots(figsize=WIDE)
-    _draw_curves(comparison, names, axes, colours_for(len(names)), floor_months)
+    _draw_curves(comparison, names, axes, colours_for(len(names)), noise)
     training.direct_labels(axes)
     return _drawing(comparison, figure, name, names, what, CURVES + key)
 
 
-def _curves_and_rates(
-    comparison: Comparison, name: str, what: str, floor_months: float | None
-) -> Drawing | None:
+def _curves_and_rates(comparison: Comparison, name: str, what: str, noise: Noise) -> Drawing | None:
     names = _experiments(comparison, name)
     if not names:
         return None
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.1, 1))
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
     colours = colours_for(len(names))
-    _draw_curves(comparison, names, left, colours, floor_months)
+    _draw_curves(comparison, names, left, colours, noise)
     labels = labels_of(comparison.configs, names)
     tables = {}
     for experiment in names:
@@ -125,7 +139,11 @@ def _curves_and_rates(
         per_epoch = len(run.steps) / run.metrics["epochs"]
         tables[labels[experiment]] = run.steps.assign(epoch=run.steps["step"] / per_epoch)
     schedules.rates(tables, right, colours)
-    training.direct_labels(right)
+    # One key for both panels, above them.
+    words = {labels[e]: colour for e, colour in zip(names, colours, strict=False)}
+    fits = sum(map(len, words)) < KEY_LETTERS
+    columns = len(words) if fits else -(-len(words) // 2)
+    style.colour_key(figure, words, loc="outside upper center", ncols=columns)
     return _drawing(comparison, figure, name, names, what, f"left, {CURVES}; right: the rate")
 
 
@@ -134,7 +152,7 @@ def _draw_curves(
     names: Sequence[str],
     axes: Axes,
     colours: Sequence[str],
-    floor_months: float | None,
+    noise: Noise,
     labels: dict[str, str] | None = None,
 ) -> None:
     labels = labels or labels_of(comparison.configs, names)
@@ -144,9 +162,8 @@ def _draw_curves(
     training.reference_line(constant.value, "always the median age", axes)
     drawn = [history["selection_mae_months"].max() for h in histories.values() for history in h]
     training.cut_off(drawn, constant.value, axes)
-    if floor_months is not None:
-        axes.set_ylim(bottom=0)
-        training.reference_line(floor_months, "noise of the labels", axes)
+    if noise is not None:
+        training.noise_band(noise, axes)
 
 
 def _shades(comparison: Comparison, names: Sequence[str]) -> list[str]:
@@ -209,9 +226,12 @@ def trade_off(comparison: Comparison) -> Drawing | None:
     run = groups[DEFAULT][0]
     for split, colour in (("train", GREY), ("selection", BLUE)):
         panels[0].plot(run.history["epoch"], run.history[f"{split}_mae_months"], color=colour)
-    training.epoch_axis(panels[0], "mean absolute error (months)")
+    training.epoch_axis(panels[0], "Mean absolute error (months)")
     for (setting, table), axes in zip(tables.items(), panels[1:], strict=True):
-        schedules.bias_and_variance(table, axes, xlabel=compared.TRADES[setting])
+        schedules.bias_and_variance(table, axes)
+        axes.set_title(f"By {compared.TRADES[setting]}", loc="left")
+    panels[0].set_title("By epoch", loc="left")
+    panels[0].set_xlabel("")
     panels[0].set_ylim(bottom=0)
     drawn = pd.concat(tables.values())["mae_months"]
     training.cut_off(drawn, compared.constant_error(run).value, panels[0])
@@ -240,14 +260,18 @@ def data_curve(comparison: Comparison) -> Drawing | None:
     line, largest = law.line, law.points["hands"].max()
     hands, low, high = line["hands"], line["mae_months_low"], line["mae_months_high"]
     axes.fill_between(hands, low, high, color=BLUE, alpha=0.15, lw=0)
-    for part, style in ((hands <= largest, "-"), (hands >= largest, ":")):
-        axes.plot(hands[part], line["mae_months"][part], style, color=BLUE)
+    for part, dashes in ((hands <= largest, "-"), (hands >= largest, ":")):
+        axes.plot(hands[part], line["mae_months"][part], dashes, color=BLUE)
     axes.plot(law.points["hands"], law.points["mae_months"], "o", color=BLACK)
-    axes.set(xlabel="training hands (and, at equal epochs, updates)", xscale="log")
-    axes.set(ylabel="validation error (months)", yscale="log")
+    end = hands.iloc[-1], low.iloc[-1]
+    write_beside(axes, "if it continues", end, (0, -6), ha="right", va="top", color=BLUE)
+    axes.margins(y=0.15)
+    axes.set(xlabel="Training hands (and, at equal epochs, updates)", xscale="log")
+    axes.set(ylabel="Validation error (months)", yscale="log")
     ticks = sorted({*law.points["hands"], round(hands.iloc[-1])})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return Drawing(
         figure,
@@ -266,7 +290,8 @@ def data_curve(comparison: Comparison) -> Drawing | None:
 def forest(comparison: Comparison) -> Drawing | None:
     """Draw the difference of each experiment from the default, with interval and verdict.
 
-    Of more than fourteen, those with a verdict come first and the table has the others.
+    Many stand in two panels of one scale; of too many for those, the ones with a verdict come first
+    and the table has the others.
     """
     table = comparison.table[comparison.table["same_as"] == ""]
     if table.empty:
@@ -275,9 +300,14 @@ def forest(comparison: Comparison) -> Drawing | None:
     size = -table["difference_months"].abs()
     ranked = table.assign(rank=table["verdict"].map(order), size=size)
     rows = ranked.sort_values(["rank", "size"]).head(MOST_ROWS).sort_values("difference_months")
-    figure, axes = plt.subplots(figsize=WIDE)
-    _draw_forest(comparison, rows, axes)
-    left_out = len(comparison.table) - len(rows)
+    figure, panels = plt.subplots(1, 1 + (len(rows) > ROWS_OF_PANEL), figsize=WIDE, squeeze=False)
+    for axes, part in zip(
+        panels[0], np.array_split(np.arange(len(rows)), panels.size), strict=True
+    ):
+        _draw_forest(comparison, rows.iloc[part], _range(rows, comparison.margin_months), axes)
+    verdicts = {v: c for v, c in VERDICT_COLOURS.items() if (rows["verdict"] == v).any()}
+    style.colour_key(figure, verdicts, loc="outside upper center", ncols=len(verdicts))
+    left_out = len(table) - len(rows)
     caption = [
         "Validation error minus that of the default",
         "unadjusted 95 % CI; verdicts adjusted for their number (Holm)",
@@ -300,9 +330,11 @@ def forest(comparison: Comparison) -> Drawing | None:
     )
 
 
-def _draw_forest(comparison: Comparison, table: pd.DataFrame, axes: Axes) -> None:
+def _draw_forest(
+    comparison: Comparison, table: pd.DataFrame, limits: tuple[float, float], axes: Axes
+) -> None:
     """Draw one row for each experiment; what lies beyond the range is an arrow with its value."""
-    low, high = _range(table, comparison.margin_months)
+    low, high = limits
     margin = comparison.margin_months
     axes.axvspan(-margin, margin, color=GREY, alpha=0.15, lw=0)
     axes.axvline(0, color=BLACK, linewidth=1)
@@ -315,25 +347,27 @@ def _draw_forest(comparison: Comparison, table: pd.DataFrame, axes: Axes) -> Non
         marker = ">" if value > high else "<" if value < low else "o"
         filled = colour if row["verdict"] != "undecided" else "white"
         at = np.clip(value, low, high)
-        axes.plot(at, height, marker, color=colour, mfc=filled, ms=7, clip_on=False)
-        text, at_right = f"{value:+.1f}  {row['verdict']}", axes.get_yaxis_transform()
-        style = {"va": "center", "color": colour, "fontsize": training.FONT}
-        axes.text(1.02, height, text.replace("-", "−"), transform=at_right, **style)
+        axes.plot(at, height, marker, color=colour, mfc=filled, ms=5, clip_on=False)
+        text, at_right = f"{value:+.1f}".replace("-", "−"), axes.get_yaxis_transform()
+        place = {"xycoords": at_right, "va": "center", "color": style.readable(colour)}
+        write_beside(axes, text, (1, height), (6, 0), **place)
     names = [
         f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"
         for _, row in table.iterrows()
     ]
-    axes.set_yticks(heights, names)
+    axes.set_yticks(heights, [name.replace("_", " ") for name in names])
     axes.set_ylim(-0.6, len(table) - 0.4)
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("difference from the default (months); left is better")
+    axes.tick_params(axis="y", length=0, pad=8)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("Difference (months)")
 
 
 def _range(table: pd.DataFrame, margin: float) -> tuple[float, float]:
     """Return limits that hold the margin and most intervals: one outlier must not set the scale."""
     middle = table["difference_months"].abs().median()
-    most = 4 * max(middle, margin)
+    most = 12 * max(middle, margin)
     low = max(table["difference_months_low"].min(), -most)
     high = min(table["difference_months_high"].max(), most)
     return min(low, -1.3 * margin) * 1.05, max(high, 1.3 * margin) * 1.05

@@ -1,12 +1,14 @@
 """Many hands in one plot: hexagons, where dots would hide each other."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
-from h2a_lib.figures.style import SEX_COLOURS
+from h2a_lib.figures.style import FAINT, SEX_COLOURS, SEX_NAMES, colour_key
 
 # From so many dots on, they hide each other, and as shapes each would take a hundred bytes.
 MANY = 1500
@@ -54,6 +56,18 @@ def hexagons(
     drawn = PolyCollection(shapes, array=mean, lw=0, **more)
     axes.add_collection(drawn)
     return drawn
+
+
+def sex_key(male: ArrayLike, axes: Axes, mixed: bool = False, **place: Any) -> None:
+    """Explain the colours of the sexes, with their numbers, or where they mix in hexagons."""
+    male = np.asarray(male, bool)
+    counts = {"female": (~male).sum(), "male": male.sum()}
+    words = {
+        f"mostly {name}" if mixed else f"{name} ({counts[sex]:,})": SEX_COLOURS[sex]
+        for sex, name in SEX_NAMES.items()
+        if counts[sex]
+    }
+    colour_key(axes, words | ({"mixed": FAINT} if mixed else {}), **place)
 
 
 def key(n: int) -> str:

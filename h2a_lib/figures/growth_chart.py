@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,6 +16,7 @@ YEARS = range(1, 19)
 _SEXES = (("girls", False, "female"), ("boys", True, "male"))
 
 
+@style.context("default")  # not the user's own settings
 def growth_chart(out: Path | None = None, px_per_mm: float = 1.4) -> Figure:
     """Draw one girl and one boy from 1 to 18 years, and the timeline of the centres.
 

@@ -21,12 +21,14 @@ from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import (
     BLACK,
     BLUE,
+    FILM_COLOURS,
     GREY,
     HALF,
     ORANGE,
+    TALL,
     VERMILLION,
-    WIDE,
     capitalised,
+    colour_key,
     radiographs,
     write_beside,
 )
@@ -35,7 +37,10 @@ from h2a_lib.study.results import Drawing
 # A slide's figure is 1,920 pixels across; no hand in it needs more than this.
 DISPLAY_PX = 480
 FEW_SIZES = 30
-KINDS = {False: ("digital", BLUE), True: ("scanned or fogged", ORANGE)}
+KINDS = {
+    False: ("digital", FILM_COLOURS["digital"]),
+    True: ("scanned or fogged", FILM_COLOURS["film"]),
+}
 GEOMETRY_NAMES = {"center_crop": "centre crop", "pad": "padded", "squash": "squashed"}
 CONTRAST_NAMES = {"none": "as stored", "equalize": "equalised", "clahe": "CLAHE"}
 # By name: the values shown as black and as white, and their unit.
@@ -47,11 +52,6 @@ NORMALISATIONS = {
 
 
 # --- hands ---------------------------------------------------------------------------------------
-
-
-def decimal_age_and_sex(age_months: float, male: bool) -> str:
-    """Format as the original deck does: age in years and sex, "7.83, female"."""
-    return f"{age_months / 12:.2f}, {'male' if male else 'female'}"
 
 
 def age_and_sex(age_months: float, male: bool) -> str:
@@ -93,15 +93,14 @@ def draw_grid(hands: Sequence[np.ndarray], titles: Sequence[str], panels: np.nda
 
 def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
     """Draw up to nine hands as stored."""
-    titles = list(map(decimal_age_and_sex, hands["age_months"], hands["male"]))
-    figure, panels = plt.subplots(3, 3, figsize=(5.6, 6.2), layout="compressed")
+    titles = list(map(age_and_sex, hands["age_months"], hands["male"]))
+    figure, panels = plt.subplots(3, 3, figsize=(5.8, 4.4), layout="compressed")
     draw_grid(read_for_display(data_folder / path for path in hands["path"]), titles, panels)
     return radiographs(
         figure,
         "raw_grid",
-        alt=f"{len(hands)} hand radiographs as stored, each with age in years and sex: "
-        f"{'; '.join(titles)}.",
-        caption=f"{len(hands)} training hands as stored: age in years, sex",
+        alt=f"{len(hands)} hand radiographs as stored, each with age and sex: {'; '.join(titles)}.",
+        caption=f"{len(hands)} training hands as stored: age, sex",
     )
 
 
@@ -110,7 +109,7 @@ def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) ->
     hands = population.extremes(measured)
     path = labels.set_index("id")["path"]
     titles = [f"{hand.kind}\n{hand.measurement}" for hand in hands]
-    figure, panels = plt.subplots(1, len(hands), figsize=(WIDE[0], 3.9))
+    figure, panels = plt.subplots(1, len(hands), figsize=TALL)
     draw_grid(read_for_display(data_folder / path[hand.id] for hand in hands), titles, panels)
     verdict = population.extremes_verdict(measured)
     return radiographs(
@@ -127,7 +126,7 @@ def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) ->
 
 def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
     """Draw height against width of every image, and the network's square in the corner."""
-    figure, axes = plt.subplots(figsize=(6.2, 4.8))
+    figure, axes = plt.subplots(figsize=(6.1, 4.4))
     width, height = measured["width_px"], measured["height_px"]
     limit = 1.16 * max(width.max(), height.max(), size_px)
     text = population.variables(measured)
@@ -139,7 +138,7 @@ def resolutions(measured: pd.DataFrame, size_px: int) -> Drawing:
         _label_square(axes, size_px)
     axes.plot([0, limit], [0, limit], color=GREY, lw=1, ls="--", zorder=0)
     place = 0.94 * limit, 0.97 * limit
-    axes.text(*place, "square", color=GREY, ha="right", va="center", fontsize=12)
+    axes.text(*place, "square", color=GREY, ha="right", va="center")
     axes.set(xlabel="Width (pixels)", ylabel="Height (pixels)", xlim=(0, limit), ylim=(0, limit))
     axes.set_aspect("equal")
     return Drawing(
@@ -194,13 +193,12 @@ def contrast_exposure(measured: pd.DataFrame) -> Drawing:
     if many:
         cmap = between(*(colour for _, colour in KINDS.values()))
         hexagons(exposure, contrast, scanned, axes, columns=30, cmap=cmap, clim=(0, 1))
-    for kind, (name, colour) in KINDS.items():
+    for kind, (_, colour) in KINDS.items():
         dots = (scanned == kind) & (not many)
-        style = {"color": colour, "alpha": 0.6, "lw": 0, "label": name}
-        axes.scatter(exposure[dots], contrast[dots], s=36, **style)
+        axes.scatter(exposure[dots], contrast[dots], s=36, color=colour, alpha=0.6, lw=0)
     axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: range of greys")
     axes.set(xlim=(0, None), ylim=(0, 262))
-    _key_above(axes)
+    colour_key(axes, dict(KINDS.values()))
     text = population.variables(measured)
     return Drawing(
         figure,
@@ -221,14 +219,15 @@ def scanned_digital(measured: pd.DataFrame) -> Drawing:
     # Edges fall on the threshold.
     width = measure.SCANNED_FROM / 4
     bins = np.arange(0, background.max() + 2 * width, width)
+    words = {}
     for kind, (name, colour) in KINDS.items():
         part = background[scanned == kind]
-        label = f"{name}: {100 * len(part) / max(len(measured), 1):.0f} %"
-        axes.hist(part, bins, color=colour, label=label)
+        words[f"{name}: {100 * len(part) / max(len(measured), 1):.0f} %"] = colour
+        axes.hist(part, bins, color=colour)
     axes.axvline(measure.SCANNED_FROM, color=BLACK, ls="--", lw=1.8)
     axes.set(xlabel="Background: most frequent grey / brightest", ylabel="Images")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _key_above(axes)
+    colour_key(axes, words)
     text = population.variables(measured)
     return Drawing(
         figure,
@@ -238,19 +237,6 @@ def scanned_digital(measured: pd.DataFrame) -> Drawing:
         caption=f"Background over brightest grey, n = {text['n']}; dashed: the rule's threshold "
         "of 1/8",
         finding=population.scanned_sentence(measured),
-    )
-
-
-def _key_above(axes: Axes) -> None:
-    """Explain the colours above the axes, where there are no data."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.05, 1.0),
-        ncols=2,
-        handlelength=1,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderaxespad=0.2,
     )
 
 
@@ -264,10 +250,10 @@ def geometry(
     names = ["as stored", *GEOMETRY_NAMES.values()]
     pictures = read_for_display(data_folder / path for path in hands["path"])
     titles = _titles(hands)
-    figure, panels = plt.subplots(len(names), len(hands), figsize=(7.7, 5.5), squeeze=False)
+    figure, panels = plt.subplots(len(names), len(hands), figsize=(7.2, 4.4), squeeze=False)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for column, (image, title) in enumerate(zip(pictures, titles, strict=True)):
-        draw_hand(image, panels[0, column]).set_title(title, fontsize=11, pad=3)
+        draw_hand(image, panels[0, column]).set_title(title, fontsize=13, pad=3)
         rows, columns = images.kept_part(*image.shape, "center_crop")
         corner = columns.start - 0.5, rows.start - 0.5
         size = columns.stop - columns.start, rows.stop - rows.start
@@ -365,7 +351,7 @@ def _rows_with_histograms(
     """
     n = len(titles)
     figure, panels = plt.subplots(
-        len(rows), n + 1, figsize=(10.4, 4.5), squeeze=False, width_ratios=[1] * n + [1.7]
+        len(rows), n + 1, figsize=TALL, squeeze=False, width_ratios=[1] * n + [3]
     )
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)
     # The dark end of the scale is lost on the dark ground of a slide.
@@ -375,10 +361,10 @@ def _rows_with_histograms(
             draw_hand(image, panels[row, column], limits)
             panels[row, column].spines[:].set(color=shades[column], lw=2.2)
             if row == 0:
-                panels[row, column].set_title(titles[column], fontsize=12, pad=3)
+                panels[row, column].set_title(titles[column], fontsize=13, pad=3)
         _label_row(name, panels[row, 0])
         draw_histograms(processed, limits, shades, panels[row, n])
-        panels[row, n].set_title(unit, fontsize=12, pad=3)
+        panels[row, n].set_title(capitalised(unit), fontsize=13, pad=3)
     return figure
 
 
@@ -394,7 +380,6 @@ def draw_histograms(
     axes.set(xlim=limits, ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.yaxis.tick_right()
-    axes.tick_params(labelsize=12)
     axes.spines[["left"]].set_visible(False)
 
 

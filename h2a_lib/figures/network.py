@@ -15,7 +15,7 @@ def blocks() -> Drawing:
     """Draw the two kinds of block of the networks that may be trained."""
     from h2a_lib.models import networks
 
-    figure, axes = plt.subplots(1, 2, figsize=(6.2, 5.2))
+    figure, axes = plt.subplots(1, 2, figsize=(5.8, 4.4))
     for name, title, ax in zip(
         ("resnet18", "resnet50"), ("ResNet-18 and 34", "ResNet-50"), axes, strict=True
     ):

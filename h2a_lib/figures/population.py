@@ -4,29 +4,30 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.population import labels as population
-from h2a_lib.figures.style import BLACK, FAINT, GREY, ORANGE, SEX_COLOURS, SKY, WIDE, write_beside
+from h2a_lib.figures.style import BLACK, FAINT, GREY, SEX_COLOURS, SEX_NAMES, TALL, write_beside
 from h2a_lib.study.results import Drawing
 
 # Below this many hands a bin of one year holds too few to show a shape.
 ENOUGH_FOR_YEARS = 500
 # From this many hands on, labels with fewer than ten are left out: their shares are noise.
 MANY = 5000
-HEAP_COLOURS = {"multiples of 12": BLACK, "other multiples of 6": ORANGE, "other months": SKY}
-GROUPS = {"female": "girls", "male": "boys"}
+HEAP_COLOURS = {"multiples of 12": BLACK, "other multiples of 6": GREY, "other months": "#C6C6C6"}
+# The others lie on the broad line of the training hands.
 SPLIT_STYLES = {
-    "train": {"alpha": 0.3},
-    "selection": {"histtype": "step", "lw": 2, "ls": ":"},
-    "validation": {"histtype": "step", "lw": 2.5},
+    "train": {"lw": 6, "alpha": 0.3},
+    "selection": {"lw": 1.8, "ls": ":"},
+    "validation": {"lw": 2.2},
 }
 
 
 def ages_by_sex(labels: pd.DataFrame) -> Drawing:
     """Draw the distribution of bone age for girls and boys."""
-    figure, axes = plt.subplots(figsize=WIDE)
+    figure, axes = plt.subplots(figsize=TALL)
     bins = _bins(labels)
     by_sex = labels.groupby(sex_of(labels["male"]))["age_months"]
     medians = by_sex.median()
@@ -41,7 +42,7 @@ def ages_by_sex(labels: pd.DataFrame) -> Drawing:
         is_left = len(medians) == 2 and sex == medians.idxmin()
         write_beside(
             axes,
-            f"{len(ages):,} {GROUPS[sex]}\nmedian {medians[sex]:g} months",
+            f"{len(ages):,} {SEX_NAMES[sex]}\nmedian {medians[sex]:g} months",
             (medians[sex], 0.98),
             (-6 if is_left else 6, 0),
             xycoords=axes.get_xaxis_transform(),
@@ -52,7 +53,9 @@ def ages_by_sex(labels: pd.DataFrame) -> Drawing:
     width = bins[1] - bins[0]
     axes.set(xlabel="Bone age (months)", ylabel=f"Hands per {width:g} months")
     _ticks_at_whole_years(axes)
-    described = "; ".join(f"{GROUPS[sex]}, median {age:g} months" for sex, age in medians.items())
+    described = "; ".join(
+        f"{SEX_NAMES[sex]}, median {age:g} months" for sex, age in medians.items()
+    )
     return Drawing(
         figure,
         "ages_by_sex",
@@ -64,7 +67,7 @@ def ages_by_sex(labels: pd.DataFrame) -> Drawing:
 
 def label_audit(labels: pd.DataFrame) -> Drawing:
     """Draw how often each label occurs, and the share of boys at each."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    figure, (left, right) = plt.subplots(1, 2, figsize=TALL)
     _draw_heaps(labels, left)
     _draw_sex_by_label(labels, right)
     round_labels = population.share_of_multiples_of_6(labels).value
@@ -92,7 +95,7 @@ def _draw_heaps(labels: pd.DataFrame, axes: Axes) -> None:
     # The key has the upper third to itself.
     axes.set_ylim(0, count.max() * 1.5)
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.legend(loc="upper left", handlelength=1, fontsize=13, borderaxespad=0)
+    axes.legend(loc="upper left", handlelength=1, borderaxespad=0)
     _ticks_at_whole_years(axes, 48)
 
 
@@ -111,7 +114,7 @@ def _draw_sex_by_label(labels: pd.DataFrame, axes: Axes) -> None:
     )
     for sex, height in (("female", -0.1), ("male", 1.1)):
         if (single_sex["share_male"] >= 0.5).eq(sex == "male").any():
-            text = f"at least {100 * population.SINGLE_SEX_SHARE:.0f} % {GROUPS[sex]}"
+            text = f"at least {100 * population.SINGLE_SEX_SHARE:.0f} % {SEX_NAMES[sex]}"
             va = "bottom" if sex == "male" else "top"
             axes.text(2, height, text, color=SEX_COLOURS[sex], va=va)
     share = labels["male"].mean()
@@ -121,15 +124,20 @@ def _draw_sex_by_label(labels: pd.DataFrame, axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     _ticks_at_whole_years(axes, 48)
     text, at_right = f"all hands:\n{100 * share:.0f} % boys", axes.get_yaxis_transform()
-    style = {"va": "center", "fontsize": 12, "color": FAINT}
+    style = {"va": "center", "color": FAINT}
     write_beside(axes, text, (1, share), (4, 0), xycoords=at_right, **style)
 
 
 def split_balance(labels: pd.DataFrame) -> Drawing:
     """Draw the ages of the training, selection and validation hands, by sex."""
-    figure, panels = plt.subplots(1, 2, figsize=WIDE, sharey=True)
-    for axes, sex in zip(panels, GROUPS, strict=True):
+    figure, panels = plt.subplots(1, 2, figsize=TALL, sharey=True)
+    for axes, sex in zip(panels, SEX_NAMES, strict=True):
         _draw_split(labels[sex_of(labels["male"]) == sex], sex, _bins(labels), axes)
+    names = {"train": "training"}
+    handles = [Line2D([], [], color=BLACK, label=names.get(name, name), **style)
+               for name, style in SPLIT_STYLES.items()]  # fmt: skip
+    figure.legend(handles=handles, loc="outside right center")
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("Share of the split's hands")
     panels[0].yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -146,21 +154,14 @@ def split_balance(labels: pd.DataFrame) -> Drawing:
 
 
 def _draw_split(part: pd.DataFrame, sex: str, bins: np.ndarray, axes: Axes) -> None:
+    middles = (bins[1:] + bins[:-1]) / 2
     for name, style in SPLIT_STYLES.items():
-        own = part[part["split"] == name]
+        own = part.loc[part["split"] == name, "age_months"]
         if len(own):
-            weights = np.full(len(own), 1 / len(own))
-            label = f"{name} ({len(own):,})"
-            colour = SEX_COLOURS[sex]
-            axes.hist(own["age_months"], bins, weights=weights, label=label, color=colour, **style)
-    axes.set(xlabel="Bone age (months)", title=GROUPS[sex].capitalize())
-    if axes.patches:
-        # Below the title, above the axes: over no data.
-        axes.set_title(axes.get_title(), loc="center", pad=28)
-        axes.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, handlelength=1.2,
-            columnspacing=1, handletextpad=0.4,
-        )  # fmt: skip
+            shares = np.histogram(own, bins)[0] / len(own)
+            axes.plot(middles, shares, color=SEX_COLOURS[sex], **style)
+    axes.set_xlabel("Bone age (months)")
+    axes.set_title(f"{SEX_NAMES[sex].capitalize()}, n = {len(part):,}", loc="left")
     _ticks_at_whole_years(axes, 48)
 
 

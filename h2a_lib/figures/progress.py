@@ -18,7 +18,7 @@ def show_progress() -> Callable[[Progress, RunConfig], None]:
 
 
 def print_epoch(progress: Progress, config: RunConfig) -> None:
-    """Print one line: epoch, rate, errors, time left."""
+    """Print one line: epoch, rate, errors, time left or that it diverged."""
     row = progress.history[-1]
     errors = [
         f"{name.replace('_', ' ')} {value:.2f}"
@@ -26,9 +26,10 @@ def print_epoch(progress: Progress, config: RunConfig) -> None:
         if name.startswith(("train_", "selection_")) and name != "train_loss"
     ]
     left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
+    state = "diverged" if progress.diverged else f"{duration(left)} left"
     print(
         f"{config.experiment} seed {config.seed}, epoch {progress.epoch}/{config.epochs}: "
-        f"{', '.join(errors)}, lr {row['lr']:.1e}, {duration(left)} left",
+        f"{', '.join(errors)}, lr {row['lr']:.1e}, {state}",
         flush=True,
     )
 

@@ -4,15 +4,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes, sanity_sentence
 from h2a_lib.analysis.saliency.summary import SaliencyStudy
-from h2a_lib.figures.style import BLACK, BLUE, GREY, VERMILLION, radiographs
+from h2a_lib.figures.style import (
+    BLACK,
+    FAINT,
+    ON_DARK,
+    ORANGE,
+    SKY,
+    TALL,
+    radiographs,
+    write_beside,
+)
 from h2a_lib.study.results import Drawing
 
-# Inches: as wide as a slide.
-PAGE = (11.4, 3.8)
+# As on the axis, from the output downwards.
+STAGE_NAMES = {"head": "output", "conv1": "stem"} | {f"layer{i}": f"block {i}" for i in range(1, 5)}
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
@@ -34,23 +44,22 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     by_stage = table.set_index("stage")
     stages = table[table["stage"].isin(STAGES)]
     x = np.arange(len(stages))
-    axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=BLUE)
-    axes.plot(x, stages["similarity"], "o-", color=BLUE, ms=8)
-    for name, word, style in (
-        ("other seeds", "another seed", ":"),
-        ("other hands", "another hand", "--"),
-    ):
+    axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=SKY)
+    axes.plot(x, stages["similarity"], "o-", color=SKY, ms=8)
+    levels = [("pass threshold", MOST_SIMILAR, ORANGE, "-")]
+    for name, word in (("other seeds", "another seed"), ("other hands", "another hand")):
         if name in by_stage.index:
-            value = by_stage.loc[name, "similarity"]
-            axes.axhline(value, color=GREY, ls=style, lw=1.5, label=word)
-    axes.axhline(MOST_SIMILAR, color=VERMILLION, lw=1, label="most allowed")
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.02), fontsize=10, ncols=1)
-    axes.set_title(f"sanity check: {'passed' if passes(table) else 'FAILED'}", fontsize=12)
+            levels.append((word, by_stage.loc[name, "similarity"], FAINT, "--"))
+    for word, level, colour, style in levels:
+        axes.axhline(level, color=colour, ls=style, lw=1.5)
+        place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": colour}
+        write_beside(axes, word, (1, level), (5, 0), **place)
+    axes.set_title(f"Sanity check: {'passed' if passes(table) else 'FAILED'}", loc="left")
     axes.axhline(0, color=BLACK, lw=1)
-    axes.set_xticks(x, stages["stage"], fontsize=12, rotation=30)
-    axes.set(ylabel="Rank correlation", xlabel="randomised from the output down to")
-    axes.set_ylim(min(-0.3, axes.get_ylim()[0]), 1.6)
-    axes.set_yticks([0, 0.5, 1])
+    names = [STAGE_NAMES[stage] for stage in stages["stage"]]
+    axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set(ylabel="Rank correlation", xlabel="Randomised from the output to")
+    axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
     return axes
 
 
@@ -58,20 +67,20 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
     """Draw all of a study of saliency; the figure is called saliency_age or saliency_sex."""
     sentence = f"{study.regions_sentence()} {sanity_sentence(study.table)}"
     return radiographs(
-        page(study, plt.figure(figsize=PAGE)),
+        page(study, plt.figure(figsize=TALL)),
         f"saliency_{study.answer}",
         alt=f"Registered hands averaged by age band with where the {study.answer} network looks, "
         f"and the sanity check. {sentence}",
         caption=f"Where the {study.answer} network looks: averages of registered hands, "
-        f"{run_name}, n = {study.n:,}",
+        f"{run_name.replace('_', ' ').replace('/', ', ')}, n = {study.n:,}",
         finding=sentence,
         averaged_over=min(n for _, n, *_ in study.averages if n),
     )
 
 
 def page(study: SaliencyStudy, figure: Figure) -> Figure:
-    """Fill an empty figure of the size `PAGE`: averages by band, and the sanity check."""
-    left, right = figure.subfigures(1, 2, width_ratios=(2.3, 1))
+    """Fill an empty figure of the size `TALL`: averages by band, and the sanity check."""
+    left, right = figure.subfigures(1, 2, width_ratios=(2, 1))
     maps = {"Grad-CAM": study.averages, "occlusion": study.occluded_averages}
     rows = left.subplots(2, len(study.averages))
     for panels, averages in zip(rows, maps.values(), strict=True):
@@ -84,5 +93,7 @@ def page(study: SaliencyStudy, figure: Figure) -> Figure:
     for axes, name in zip(rows[:, 0], maps, strict=True):
         axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
                       rotation=90)  # fmt: skip
+    bar = left.colorbar(ScalarMappable(cmap="inferno"), ax=rows, ticks=[], aspect=30, pad=0.01)
+    bar.set_label("Saliency, low to high", color=ON_DARK)
     sanity(study.table, right.subplots())
     return figure

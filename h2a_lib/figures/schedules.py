@@ -10,24 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from h2a_lib.analysis.comparison.range_test import power_of_ten, suggestion_interval
-from h2a_lib.figures.style import BLUE, GREY, PALETTE, VERMILLION, WIDE, write_beside
+from h2a_lib.figures import training
+from h2a_lib.figures.style import BLUE, GREY, PALETTE, TALL, VERMILLION
 from h2a_lib.models.range_test import RangeTest
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
+
+# An interval of the suggestion from here on, its ends a decade apart, suggests nothing.
+UNDETERMINED = 10
 
 
 def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] = PALETTE) -> Axes:
     """Draw the learning rate of some runs over their epochs, on a logarithmic axis.
 
-    What is less than a thousandth of the highest rate moves nothing, and is cut off. `steps` maps a
-    label to a run's steps.csv with a column `epoch`, counted in fractions from 0; the colours come
-    in turn.
+    What is less than a thousandth of the highest rate moves nothing, and lies below the axis.
+    `steps` maps a label to a run's steps.csv with a column `epoch`, counted in fractions from 0;
+    the colours come in turn.
     """
     for (label, table), colour in zip(steps.items(), itertools.cycle(colours)):
         axes.plot(table["epoch"], table["lr"], color=colour, label=label)
-    axes.set(xlabel="epoch", ylabel="learning rate", yscale="log")
+    axes.set(xlabel="Epoch", ylabel="Learning rate", yscale="log")
     low, high = axes.get_ylim()
-    axes.set_ylim(bottom=max(low, high / 1000))
+    if high / low > 1000:
+        axes.set_ylim(bottom=10 ** round(np.log10(high / 1000)))
     if high / low < 100:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 3 else range(1, 10)))
         axes.yaxis.set_major_formatter(_positional)
@@ -42,7 +47,7 @@ def _positional(rate: float, _: int | None = None) -> str:
 
 def range_test(result: RangeTest, config: RunConfig) -> Drawing:
     """Draw the loss as the rate rises, and the rate that it suggests with its interval."""
-    figure, axes = plt.subplots(figsize=WIDE)
+    figure, axes = plt.subplots(figsize=TALL)
     curve, suggestion = result.curve, result.suggestion
     low, high = suggestion_interval(curve)
     axes.axvspan(low, high, color=VERMILLION, alpha=0.12, lw=0)
@@ -51,13 +56,16 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
     axes.plot(curve["lr"], curve["smoothed"], color=BLUE, label="running mean")
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
-    text = f"suggested: {power_of_ten(suggestion)}"
-    write_beside(axes, text, (suggestion, 0), (8, 10), color=VERMILLION, fontsize=13)
     # What explodes at the end would press the fall into a line.
     finite = curve["smoothed"][np.isfinite(curve["smoothed"])]
-    axes.set_ylim(0, 2.2 * finite.iloc[: len(finite) // 2].max())
-    axes.set(xlabel="learning rate", ylabel="training loss", xscale="log")
-    figure.legend(loc="outside right upper", fontsize=13)
+    start = finite.iloc[: len(finite) // 2].max()
+    axes.set_ylim(finite.min() - 0.4 * start, 1.6 * start)
+    axes.set(xlabel="Learning rate", ylabel="Training loss", xscale="log")
+    text = f"Suggested: {power_of_ten(suggestion)}"
+    if undetermined := high / low >= UNDETERMINED:
+        text += f"; undetermined, from {power_of_ten(low)} to {power_of_ten(high)}"
+    axes.set_title(text, loc="left", color=VERMILLION)
+    training.direct_labels(axes)
     ending = "explodes" if result.diverged else "ends"
     return Drawing(
         figure,
@@ -68,7 +76,8 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
         "band: 95 % interval of the suggestion",
         finding=f"The test suggests {power_of_ten(suggestion)}, with a 95 % interval of "
         f"{power_of_ten(low)} to {power_of_ten(high)}. The study's default is "
-        f"{power_of_ten(config.lr)}: {_place(config.lr, low, high)} the interval.",
+        f"{power_of_ten(config.lr)}: {_place(config.lr, low, high)} the interval."
+        + (" So wide an interval leaves the rate undetermined." if undetermined else ""),
     )
 
 
@@ -93,27 +102,27 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
         annot_kws={"fontsize": 14},
         fmt=".1f",
         cmap="YlGnBu",
-        cbar_kws={"label": "validation error (months)"},
+        cbar_kws={"label": "Validation error (months)"},
         linewidths=1,
         linecolor="white",
     )
-    axes.set(xlabel="rate falls every … epochs", ylabel="multiplied by")
+    axes.set(xlabel="Rate falls every (epochs)", ylabel="Multiplied by")
     axes.tick_params(rotation=0)
     return axes
 
 
-def bias_and_variance(table: pd.DataFrame, axes: Axes, xlabel: str) -> Axes:
+def bias_and_variance(table: pd.DataFrame, axes: Axes) -> Axes:
     """Draw training and validation error against something that trades one for the other.
 
-    The table is from `comparison.runs.trade_off`, in the order to draw.
+    The table is from `comparison.runs.trade_off`, in the order to draw; a line joins numbers alone.
     """
     x, error = np.arange(len(table)), table["mae_months"]
-    axes.plot(x, table["train_mae_months"], "o-", color=GREY, label="train")
-    axes.plot(x, error, "o-", color=BLUE, label="validation")
+    line = "o" if table["label"].str.contains("off").any() else "o-"
+    axes.plot(x, table["train_mae_months"], line, color=GREY, label="training")
+    axes.plot(x, error, line, color=BLUE, label="validation")
     below, above = error - table["mae_months_low"], table["mae_months_high"] - error
     axes.errorbar(x, error, yerr=[below, above], fmt="none", ecolor=BLUE, capsize=4)
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
     axes.tick_params(axis="x", rotation=30 if table["label"].str.len().sum() > 12 else 0)
-    axes.set(xlabel=xlabel)
     return axes

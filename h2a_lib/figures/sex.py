@@ -1,5 +1,7 @@
 """Question 2 in figures: sex from the image, from the age label and from maturity."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,63 +14,66 @@ from h2a_lib.analysis.sex.calibration import Temperature, calibration_finding, r
 from h2a_lib.analysis.sex.maturity import ALL, IMAGE, LABEL, MATURITY, TWICE, Maturity
 from h2a_lib.analysis.statistics.bootstrap import Estimate
 from h2a_lib.analysis.statistics.roc import auc
+from h2a_lib.figures.density import sex_key
 from h2a_lib.figures.style import (
     BLACK,
     BLUE,
     GREY,
-    HALF,
     ORANGE,
     PURPLE,
     SEX_COLOURS,
+    TALL,
     WIDE,
     capitalised,
+    colour_key,
+    readable,
     write_beside,
 )
 from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
+# Half the width above a long answer.
+LOW = (5.1, 2.7)
 
 
 def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawing:
     """Draw the ROC curves of the image and of the age label, with their areas."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = plt.subplots(figsize=HALF)
+    figure, axes = plt.subplots(figsize=LOW)
     male = predictions["male"].to_numpy(bool)
     scores = {"image": predictions[sex.PROBABILITY].to_numpy(float)} | {
         name: sex.BASELINES[name](train, predictions)
         for name in ("label in months", "label in years")
     }
-    axes.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
     areas = {name: auc(male, score) for name, score in scores.items()}
+    words = {}
     for name, score in scores.items():
         if np.isnan(areas[name].value):
             continue
         wrong, right, _ = roc_curve(male, score)
-        label = f"{name}\n{areas[name].value:.2f} ({areas[name].span(2)})"
-        width = 2.6 if name == "image" else 1.8
-        axes.plot(wrong, right, color=COLOURS[name], lw=width, label=label)
+        words[f"{name} {areas[name].value:.2f} ({areas[name].span(2)})"] = COLOURS[name]
+        axes.plot(wrong, right, color=COLOURS[name], lw=2.6 if name == "image" else 1.8)
     axes.set(xlabel="Girls classified as male", ylabel="Boys classified as male")
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
-    axes.set_aspect("equal")
-    if axes.get_legend_handles_labels()[0]:  # none, where there is one sex alone
-        axes.legend(
-            title="AUC (95 % CI)", loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.2
-        )
+    if words:  # none, where there is one sex alone
+        colour_key(axes, words, loc="lower right", ncols=1, labelspacing=0.2)
     image, label = areas["image"].text(digits=3), areas["label in months"].text(digits=3)
     return Drawing(
         figure,
         "sex_roc",
         alt="ROC curves of sex: the AUC is "
         f"{image} from the image and {label} from the age label in months",
-        caption=f"Sex from the image and from the age label, {run_name}, n = {len(male):,}",
+        caption="Sex from the image and from the age label: AUC (95 % CI), "
+        f"{run_name.replace('_', ' ').replace('/', ', ')}, n = {len(male):,}",
         finding=f"The image has an AUC of {image}, the age label alone one of {label}.",
     )
 
 
 def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
     """Draw the AUC by age band, from `sex.by_band`, and what the image adds in pairs of one age."""
-    figure, axes = plt.subplots(figsize=(5.8, 3.8))
+    figure, axes = plt.subplots(figsize=LOW)
     names = []
     for x, (_, row) in enumerate(table.iterrows()):
         names.append(f"{row['band'].removesuffix(' years')}\n{row['n']:,}")
@@ -81,8 +86,9 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
     at_left = ("axes fraction", "data")
     write_beside(axes, "chance", (0.01, 0.5), (0, -4), xycoords=at_left, va="top")
     axes.set_xticks(range(len(names)), names)
-    axes.set(ylabel="AUC (95 % CI)", xlabel="Labelled age (years), and n; pale: n < 30")
-    axes.set_ylim(min(0.28, axes.get_ylim()[0]), 1.02)
+    few = "; pale: n < 30" if table["few"].any() else ""
+    axes.set(ylabel="AUC (95 % CI)", xlabel=f"Labelled age (years); below: n{few}")
+    axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
     axes.grid(axis="x", visible=False)
     sentence = matched.sentence()
     return Drawing(
@@ -98,54 +104,58 @@ def _interval(axes: Axes, x: float, estimate: Estimate, marker: str, colour: str
     if np.isnan(estimate.value):
         return
     alpha = 0.4 if estimate.few else 1.0
-    axes.plot(x, estimate.value, marker, color=colour, ms=10, alpha=alpha)
+    axes.plot(x, estimate.value, marker, color=colour, ms=7, alpha=alpha)
     if not np.isnan(estimate.low):
         axes.plot([x, x], [estimate.low, estimate.high], color=colour, alpha=alpha)
 
 
 def maturity(result: Maturity) -> Drawing:
     """Draw what label and a sex-blind age estimate reach, with and without the image."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(4, 3))
-    titles = {
-        LABEL: "label",
-        MATURITY: "label and estimated age",
-        TWICE: "label and two estimates",
-        IMAGE: "image",
-        ALL: "label, estimated age, image",
-    }
-    colours = {LABEL: ORANGE, MATURITY: PURPLE, TWICE: PURPLE, IMAGE: BLUE, ALL: BLACK}
-    for y, row in enumerate(result.table.itertuples()):
-        left.plot([row.auc_low, row.auc_high], [y, y], color=colours[row.name])
-        left.plot(row.auc, y, "o", color=colours[row.name], ms=10)
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    figure.set_layout_engine("constrained", wspace=0.08)
+    colours = {LABEL: ORANGE, MATURITY: PURPLE, TWICE: PURPLE, IMAGE: BLUE, ALL: BLUE}
+    rows = [
+        (name.replace("age and image", "age\nand image"), Estimate.of(row, "auc"), colours[name])
+        for name, (_, row) in zip(result.table["name"], result.table.iterrows(), strict=True)
+    ]
+    _rows(rows, left)
     if result.problem:
         left.text(0.5, 0.5, "not determined", ha="center", transform=left.transAxes)
-    left.set_yticks(range(len(result.table)), [titles[name] for name in result.table["name"]])
-    left.set_ylim(max(len(result.table), 1) - 0.5, -0.5)
-    left.axvline(0.5, color=BLACK, lw=1, ls="--")
-    left.set(xlabel="AUC (95 % CI); dashed: chance", xlim=(min(0.45, left.get_xlim()[0]), 1.01))
+    left.set_xlabel("AUC (95 % CI)")
     left.set_title("All hands", loc="left")
-    pairs = {
-        "estimated\nage": (result.maturity_alone, PURPLE),
-        "image": (result.same_label.estimate, BLUE),
-        "image, same\nestimate": (result.same_maturity.estimate, BLACK),
-    }
-    for x, (estimate, colour) in enumerate(pairs.values()):
-        _interval(right, x, estimate, "D", colour)
-    right.axhline(0.5, color=BLACK, lw=1, ls="--")
-    right.set_xticks(range(len(pairs)), pairs)
-    right.set(ylabel="Boy scores higher", xlim=(-0.5, 2.5), ylim=(0, 1.02))
-    right.yaxis.set_major_formatter(lambda share, _: f"{share * 100:.0f} %")
+    pairs = [
+        ("estimated age", result.maturity_alone, PURPLE),
+        ("image", result.same_label.estimate, BLUE),
+        ("image, pairs of the\nsame estimate too", result.same_maturity.estimate, BLUE),
+    ]
+    _rows(pairs, right)
+    right.set(xlabel="Share in which the boy scores higher (95 % CI)")
     right.set_title("Pairs with the same label", loc="left")
-    for axes, axis in ((left, "y"), (right, "x")):
-        axes.grid(axis=axis, visible=False)
     return Drawing(
         figure,
         "sex_maturity",
         alt="AUC for sex of the age label, of label and an age estimate blind to sex, of the image "
         f"and of all of them; and pairs matched on label and estimate. {result.sentence()}",
-        caption=f"Sex, the age label and maturity, n = {result.added.n:,}",
+        caption=f"Sex, the age label and maturity, n = {result.added.n:,}; dashed: chance",
         finding=f"{result.sentence()}.",
     )
+
+
+def _rows(rows: Sequence[tuple[str, Estimate, str]], axes: Axes) -> None:
+    """Draw estimates one below the other, each named in its colour, with its value beside it."""
+    for y, (_, estimate, colour) in enumerate(rows):
+        if np.isnan(estimate.value):
+            continue
+        axes.plot([estimate.low, estimate.high], [y, y], color=colour, lw=3)
+        axes.plot(estimate.value, y, "o", color="white", mec=colour, mew=2, ms=5)
+        text, place = f"{estimate.value:.3f}", (estimate.value, y)
+        write_beside(axes, text, place, (0, 8), ha="center", color=readable(colour))
+    axes.axvline(0.5, color=BLACK, lw=1, ls="--")
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    for label, (_, _, colour) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(readable(colour))
+    axes.set(xlim=(min(0.48, axes.get_xlim()[0]), 1.005), ylim=(len(rows) - 0.6, -0.7))
+    axes.grid(axis="y", visible=False)
 
 
 def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temperature) -> Drawing:
@@ -153,19 +163,19 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
 
     The predictions are not calibrated; the threshold is one on calibrated probabilities.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    figure, (left, right) = plt.subplots(1, 2, figsize=TALL)
     calibrated = temperature.calibrate(predictions)
     before, after = reliability(predictions), reliability(calibrated)
-    left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--", label="ideal")
-    curves = [("as trained", before, GREY)]
+    left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
+    curves = {"as trained": (before, GREY)}
     if not temperature.note:
-        curves.append((f"temperature {temperature.value:.2f}", after, BLUE))
-    for label, curve, colour in curves:
+        curves[f"with a temperature of {temperature.value:.2f}"] = (after, BLUE)
+    for curve, colour in curves.values():
         left.vlines(curve["probability"], curve["male_low"], curve["male_high"], color=colour)
-        left.plot(curve["probability"], curve["male"], "o-", color=colour, ms=8, label=label)
+        left.plot(curve["probability"], curve["male"], "o-", color=colour, ms=7)
     left.set(xlabel="Estimated probability of male", ylabel="Share of boys (95 % CI)")
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    _legend_above(left)
+    colour_key(left, {name: colour for name, (_, colour) in curves.items()})
     _probabilities(calibrated, threshold, right)
     finding = calibration_finding(before, after, temperature)
     return Drawing(
@@ -173,7 +183,8 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
         "sex_calibration",
         alt="Share of boys against the estimated probability of male, and the spread of "
         f"probabilities by sex. {finding}",
-        caption=f"Calibration and spread of the probability of male, n = {len(predictions):,}",
+        caption="Calibration and spread of the probability of male; dashed, left: ideal, right: "
+        f"threshold; n = {len(predictions):,}",
         finding=f"{finding}. A bin is calibrated if the interval of its share of boys "
         "contains its mean probability.",
     )
@@ -181,16 +192,9 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
 
 def _probabilities(calibrated: pd.DataFrame, threshold: float, axes: Axes) -> None:
     for name, part in calibrated.groupby(sex_of(calibrated["male"])):
-        values, label = part[sex.PROBABILITY], f"{name} ({len(part):,})"
-        axes.hist(values, np.linspace(0, 1, 21), color=SEX_COLOURS[name], alpha=0.55, label=label)
-    axes.axvline(threshold, color=BLACK, lw=1.5, ls="--", label="threshold")
+        values = part[sex.PROBABILITY]
+        axes.hist(values, np.linspace(0, 1, 21), color=SEX_COLOURS[name], alpha=0.55)
+    sex_key(calibrated["male"], axes)
+    axes.axvline(threshold, color=BLACK, lw=1.5, ls="--")
     axes.set(xlabel="Calibrated probability of male", ylabel="Hands", xlim=(0, 1))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend_above(axes)
-
-
-def _legend_above(axes: Axes) -> None:
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=13, handlelength=1.2,
-        columnspacing=0.9, handletextpad=0.4,
-    )  # fmt: skip
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,5 +1,6 @@
 """Colours, sizes and defaults of every figure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -8,6 +9,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
@@ -34,11 +36,14 @@ PALETTE = (BLACK, GREEN, ORANGE, PURPLE, SKY, BLUE, VERMILLION)
 
 # The sexes have these two colours in every figure.
 SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
+FILM_COLOURS = {"digital": "#4A4A4A", "film": ORANGE}
+SEX_NAMES = {"female": "girls", "male": "boys"}
 
-# In the proportions of the room that a slide leaves beside its title and two lines of text: the
-# whole width, and half of it. Small in inches, so that 13 points are large on the slide.
-WIDE = (10.4, 4.0)
-HALF = (5.2, 3.5)
+# Inches, each at least 100 pixels of a slide of 1280 by 720, so that 13 points are 18 pixels there:
+# the whole width above a boxed answer, above one or two plain lines, and half the width.
+WIDE = (10.8, 3.25)
+TALL = (10.8, 3.9)
+HALF = (5.4, 3.6)
 
 
 def on_dark_ground(figure: Figure) -> None:
@@ -69,6 +74,27 @@ def on_dark_ground(figure: Figure) -> None:
 def capitalised(sentence: str) -> str:
     """Return a sentence that begins with a capital, the rest as it is."""
     return sentence[0].upper() + sentence[1:]
+
+
+def readable(colour: ColorType) -> ColorType:
+    """Return a colour as words take it on white: the light ones darker."""
+    red, green, blue = to_rgb(colour)
+    is_light = 0.3 * red + 0.6 * green + 0.1 * blue > 0.5
+    return (0.75 * red, 0.75 * green, 0.75 * blue) if is_light else colour
+
+
+def colour_key(parent: Axes | Figure, colours: Mapping[str, ColorType], **place: Any) -> None:
+    """Write words in the colours they explain, above the axes unless `place` says otherwise."""
+    above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": len(colours)}
+    parent.legend(
+        handles=[Line2D([], [], ls="", label=word) for word in colours],
+        labelcolor=[readable(colour) for colour in colours.values()],
+        handlelength=0,
+        handletextpad=0,
+        borderaxespad=0.2,
+        columnspacing=1.4,
+        **(place or above),
+    )
 
 
 def write_beside(
@@ -112,7 +138,7 @@ def use_style() -> None:
             "font.size": 13,
             "axes.titlesize": 14,
             "axes.labelsize": 13,
-            "legend.fontsize": 12,
+            "legend.fontsize": 13,
             "legend.frameon": False,
             "axes.spines.top": False,
             "axes.spines.right": False,

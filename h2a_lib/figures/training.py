@@ -12,7 +12,16 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from h2a_lib.data.hands import Hands
-from h2a_lib.figures.style import BLUE, FAINT, GREY, PALETTE, radiographs, write_beside
+from h2a_lib.figures.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    PALETTE,
+    radiographs,
+    readable,
+    write_beside,
+)
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
 from h2a_lib.study.runs import Run
@@ -40,13 +49,21 @@ def curve(run: Run) -> Drawing:
     measure, unit = measure_of(run.history)
     figure, axes = plt.subplots(figsize=(8, 4))
     learning_curve(run.history, axes)
+    if run.diverged:
+        return Drawing(
+            figure,
+            "learning_curve",
+            alt=f"{unit.capitalize()} over {run.metrics['epochs']} epochs of a run that diverged.",
+            caption=f"Learning curve of {run.name}; n = {run.metrics['n_train']:,} training hands",
+            finding="The training diverged: its error on the selection hands is no longer finite.",
+        )
     kept = run.history.set_index("epoch")[f"selection_{measure}"].loc[run.metrics["best_epoch"]]
     _ring(run.metrics["best_epoch"], kept, BLUE, axes)
     n = run.metrics["n_train"]
     return Drawing(
         figure,
         "learning_curve",
-        alt=f"{unit.capitalize()} over {run.metrics['epochs']} epochs: "
+        alt=f"{unit} over {run.metrics['epochs']} epochs: "
         f"{run.history[f'train_{measure}'].iloc[-1]:.2f} in training at the end, "
         f"{kept:.2f} on the selection hands at epoch {run.metrics['best_epoch']}, which was kept.",
         caption=f"Learning curve of {run.name}; ring: epoch kept; n = {n:,} training hands",
@@ -60,8 +77,8 @@ def curves(
 ) -> Axes:
     """Draw the errors of several settings over epochs: mean over seeds, and their range.
 
-    Solid: the selection hands. Dotted: the training hands. A ring marks the epoch whose weights
-    were kept. `groups` maps a label to the histories of its seeds; the colours come in turn.
+    Solid: the selection hands. Dotted: the training hands. Rings mark the epochs whose weights were
+    kept. `groups` maps a label to the histories of its seeds; the colours come in turn.
     """
     for (label, histories), colour in zip(groups.items(), itertools.cycle(colours)):
         measure, unit = measure_of(histories[0])
@@ -72,9 +89,11 @@ def curves(
         if len(histories) > 1:
             low, high = selection.min(), selection.max()
             axes.fill_between(low.index, low, high, color=colour, alpha=0.15, lw=0)
-        for history in histories:
-            kept = history.loc[history[f"selection_{measure}"].idxmin()]
-            _ring(kept["epoch"], kept[f"selection_{measure}"], colour, axes)
+        kept = {
+            history.loc[history[f"selection_{measure}"].idxmin(), "epoch"] for history in histories
+        }
+        for epoch in sorted(kept):
+            _ring(epoch, selection.mean()[epoch], colour, axes)
     return epoch_axis(axes, unit)
 
 
@@ -84,12 +103,15 @@ def direct_labels(axes: Axes) -> Axes:
     The axes have their final limits. They are taken to have two thirds of the figure's height.
     """
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    # Of a training that diverged, the last errors are no numbers.
+    finite = {line: xy[np.isfinite(xy).all(axis=1)] for line in lines for xy in [line.get_xydata()]}
+    lines = [line for line in lines if len(finite[line])]
     if not lines:
         return axes
     height = 0.68 * axes.figure.bbox.height / axes.figure.dpi  # inches
     axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
     to_fraction = axes.transData + axes.transAxes.inverted()
-    ends = np.clip([to_fraction.transform(line.get_xydata()[-1]) for line in lines], 0, 1)
+    ends = np.clip([to_fraction.transform(finite[line][-1]) for line in lines], 0, 1)
     heights = _spread(ends[:, 1], LINE / height)
     for line, end, at in zip(lines, ends, heights, strict=True):
         colour = line.get_color()
@@ -99,7 +121,7 @@ def direct_labels(axes: Axes) -> Axes:
             xytext=(1.04, at),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            color=colour,
+            color=readable(colour),
             fontsize=FONT,
             va="center",
             annotation_clip=False,
@@ -129,6 +151,16 @@ def reference_line(value: float, label: str, axes: Axes) -> Axes:
     return axes
 
 
+def noise_band(noise: tuple[float, float], axes: Axes) -> Axes:
+    """Draw the errors that the noise of the labels explains, with their name and range."""
+    axes.axhspan(*noise, color=GREEN, alpha=0.2, lw=0, zorder=0)
+    axes.set_ylim(bottom=0)
+    text = f"noise of the labels, {noise[0]:.1f}–{noise[1]:.1f}"
+    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
+    write_beside(axes, text, (1, np.mean(noise)), (-4, 0), color=GREEN, fontsize=FONT, **place)
+    return axes
+
+
 def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
     """Cut off what lies far above the rest: one training that diverged must not set the scale.
 
@@ -143,15 +175,15 @@ def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
 def measure_of(history: pd.DataFrame) -> tuple[str, str]:
     """Return the error that a history is judged by, and its label with unit."""
     if "selection_mae_months" in history:
-        return "mae_months", "mean absolute error (months)"
+        return "mae_months", "Mean absolute error (months)"
     if "selection_ssl_loss" in history:
-        return "ssl_loss", "self-supervised loss"
-    return "log_loss", "log loss of sex"
+        return "ssl_loss", "Self-supervised loss"
+    return "log_loss", "Log loss of sex"
 
 
 def epoch_axis(axes: Axes, label: str) -> Axes:
     """Count epochs in whole numbers."""
-    axes.set(xlabel="epoch", ylabel=label)
+    axes.set(xlabel="Epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return axes
 

@@ -1,7 +1,7 @@
 """Networks that take one grey channel and estimate months, sex, or both.
 
-To add a network, write a function that returns its `Trunk`, list it in `TRUNKS`, and give its cost
-in `h2a_lib.study.config.NETWORK_GFLOPS`.
+To add a network, write a function that returns its `Trunk`, list it in `TRUNKS`, and name it in
+`h2a_lib.study.config.NETWORKS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -250,9 +250,6 @@ TRUNKS: dict[str, Callable[[str, float, Stem, bool], Trunk]] = {
 }
 
 
-TITLES = {"mobilenet_v3_small": "MobileNetV3 small", "convnext_tiny": "ConvNeXt tiny"}
-
-
 def _initialised(grey: nn.Conv2d, colour: nn.Conv2d | None) -> nn.Conv2d:
     """Set a first layer's weights: of the colour network, or random (He et al. 2015)."""
     with torch.no_grad():
@@ -323,11 +320,6 @@ def initial(config: RunConfig, device: torch.device) -> HandNet:
 def imagenet_file(name: str) -> Path:
     """Return where torch stores ImageNet's weights of a network, whether they are there or not."""
     return Path(torch.hub.get_dir(), "checkpoints", Path(_imagenet(name).url).name)
-
-
-def title(name: str) -> str:
-    """Return a network's name as papers write it."""
-    return TITLES.get(name, name.replace("resnet", "ResNet-"))
 
 
 def _imagenet(name: str) -> WeightsEnum:

@@ -19,9 +19,16 @@ from h2a_lib.pipeline.dependencies import PACKAGE
 # Variables that configure the tools of a step, by how their names begin.
 OF_THE_USER = (
     *("SNAKEMAKE_", "PAPERMILL_", "JUPYTER", "IPYTHON", "JPY_", "MPL", "MATPLOTLIB", "XDG_"),
-    *("PYTHON", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "BASH_ENV", "ENV", "CDPATH"),
-    *("LC_", "LANG"),
+    *("PYTHON", "BASH_ENV", "ENV", "CDPATH", "LC_", "LANG", "QUARTO_PROFILE", "TYPST_", "CONDA_"),
+    # Threads, and which instructions or precision a sum is computed with.
+    *("OMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_", "NUMEXPR_", "NUMBA_"),
+    *("LOKY_", "NPY_", "ONEDNN_", "DNNL_", "ATEN_", "OPENCV_", "LT_"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+    # Of another repository, as in a hook of git: a run's commit is the project's.
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"),
 )
+# Places, which a machine may need and which change no result.
+KEPT = ("XDG_RUNTIME_DIR", "NUMBA_CACHE_DIR")
 # The longest path of a socket is 103 letters on a Mac and 107 on Linux; Jupyter appends its own.
 LONGEST_SOCKET = 100
 SOCKET_OF_A_KERNEL = "h2a-12345678/k-12"
@@ -55,7 +62,7 @@ def step_environment(root: Path, environment: Mapping[str, str] = os.environ) ->
     kept = {
         key: value
         for key, value in environment.items()
-        if key == "XDG_RUNTIME_DIR" or not key.startswith(OF_THE_USER)
+        if key in KEPT or not key.startswith(OF_THE_USER)
     }
     return kept | own | cache_of_tools(root, environment)
 
@@ -129,3 +136,8 @@ def takes_sockets(parent: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+if __name__ == "__main__":  # a program with its options, as one of the study's steps
+    use_step_environment(Path.cwd())
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -41,7 +41,10 @@ def estimate(
     images = training_hands(study, form) * costliest.epochs * costliest.train_fraction
     whole = sum(config.relative_cost for config in configs) / costliest.relative_cost
     time = duration(EVALUATION * images * whole / sum(map(float, rates)))
-    return f"{trainings} not timed before: about {time}, estimated from this machine's speed"
+    return (
+        f"{trainings} not timed before: about {time}, estimated from this machine's speed; "
+        "notebooks and slides take additional time"
+    )
 
 
 def training_hands(study: Study, form: TableFormat) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,9 @@ def build(
             remove_results_of_other_studies(steps)
         wanted = steps.leading_to(targets)
         print(summary(stale, len(wanted), at_most or cores()), flush=True)
+        if "deck" in targets and not cluster:  # whose nodes have another speed
+            for line in estimate_untimed(study, stale, at_most or cores()):
+                print(line, flush=True)
         mark(study, wanted, stale)
         _run_snakemake(study, targets, stale, at_most, renderer, cluster)
 
@@ -107,7 +111,7 @@ def plan(
     """
     parallel = at_most or cores()
     if not study.is_prepared:
-        text = f"Nothing is made yet of {study.name!r}: first the data, then all steps."
+        text = f"{report_state(study)}: first the data, then {len(Steps(study).by_name)} steps."
         has_data = study.profile.phantoms is not None or study.data_folder.is_dir()
         runs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
         return f"{text}\n{estimate(study, runs, parallel, form)}" if has_data else text
@@ -116,14 +120,33 @@ def plan(
     if not (stale := stale_steps(steps)):
         return f"Nothing to do: the report of {study.name!r} is up to date."
     lines = [*listing(stale), summary(stale, len(steps.by_name), parallel)]
+    return "\n".join([*lines, *estimate_untimed(study, stale, parallel)])
+
+
+def estimate_untimed(study: Study, stale: list[Stale], parallel: int) -> Iterator[str]:
+    """Yield a line on how long the trainings not timed before will take, if there are any."""
     untimed = [
         RunConfig(**one.step.settings)
         for one in stale
         if one.step.rule == "train" and one.seconds is None
     ]
     if untimed:
-        lines.append(estimate(study, untimed, parallel))
-    return "\n".join(lines)
+        yield estimate(study, untimed, parallel)
+
+
+def report_state(study: Study) -> str:
+    """Return in a line whether the report is up to date, or else which steps must run and why.
+
+    As the data were when they were last prepared.
+    """
+    for message in study.wrong_experiments().values():
+        return f"no report can be made: {message}"
+    if not study.is_prepared:
+        return f"Nothing is made yet of {study.name!r}"
+    steps = Steps(study)
+    if stale := stale_steps(steps):
+        return f"the report is out of date: {summary(stale, len(steps.by_name), cores())}"
+    return "the report is up to date"
 
 
 def stale_runs(study: Study) -> set[tuple[str, int]]:
@@ -272,7 +295,7 @@ def alone(study: Study) -> Iterator[None]:
             f"{holder} is at work on the study {study.name!r}: wait until it has ended"
         ) from None
     try:
-        write_text(note, f"process {os.getpid()} of {os.uname().nodename}\n")
+        write_text(note, f"process {os.getpid()} of {platform.node()}\n")
         yield
     finally:
         lock.release()

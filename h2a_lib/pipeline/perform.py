@@ -42,7 +42,7 @@ def perform(steps: Steps, name: str) -> int:
         return code
     if missing := [str(output) for output in step.outputs if not output.exists()]:
         raise UserError(f"{step.label} has not made {', '.join(missing)}")
-    write_record(step.record, step, content, drawn_by(step, steps), time.monotonic() - began)
+    write_record(step.record, step, content, results_of(step, steps), time.monotonic() - began)
     if ledger.evaluates(step):
         ledger.enter(steps.study.results_folder, step, content)
     if step.folder:
@@ -50,15 +50,22 @@ def perform(steps: Steps, name: str) -> int:
     return 0
 
 
-def drawn_by(step: Step, steps: Steps) -> list[str]:
-    """Return the figures that a notebook drew: there may be more than the table of steps names."""
-    figures = steps.study.results_folder / "figures"
-    descriptions = {file: read_json(file) for file in sorted(figures.glob("[!.]*.json"))}
-    return [
-        str(file.with_name(content["file"]).relative_to(steps.study.root))
-        for file, content in descriptions.items()
-        if content["made_by"] == step.label
-    ]
+def results_of(step: Step, steps: Steps) -> list[str]:
+    """Return the figures with their descriptions, the tables and the variables of a notebook.
+
+    There may be more than the table of steps names.
+    """
+    results = steps.study.results
+    files: list[Path] = []
+    for file in sorted(results.folder.glob("figures/[!.]*.json")):
+        content = read_json(file)
+        if content["made_by"] == step.label:
+            files += [file.with_name(content["file"]), file]
+    for name, maker in results.makers().items():
+        kind = "variables" if name.endswith(".yml") else "tables"
+        if maker == step.label and (file := results.folder / kind / name).exists():
+            files.append(file)
+    return [str(file.relative_to(steps.study.root)) for file in files]
 
 
 def old_of(folder: Path) -> Path:

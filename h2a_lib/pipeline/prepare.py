@@ -16,9 +16,6 @@ from h2a_lib.study.workspace import Study
 
 # How the user said that the label table is to be read; absent where its headings say it all.
 FORMAT_FILE = "table-format.json"
-# The least of each split: to normalise a batch, to choose an epoch, to embed and to report on.
-LEAST_HANDS = {"train": 10, "selection": 2, "validation": 5}
-LEAST_IN_ALL = 22
 
 
 def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEADED) -> None:
@@ -47,6 +44,8 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
             f"`h2a data fetch --source kaggle --out {study.data_folder}`, or name a folder with "
             "--data"
         )
+    for message in study.wrong_experiments().values():
+        print(f"warning: left out: {message}", file=sys.stderr)
     configs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
     arrays = {ArraySettings(c.image_size_px, c.geometry, c.contrast) for c in configs}
     inspection = sources.inspect(
@@ -100,23 +99,9 @@ def remembered_format(study: Study) -> TableFormat:
 
 
 def _require_hands(inspection: sources.Inspection) -> None:
-    counts = inspection.labels["split"].value_counts()
-    if all(counts.get(split, 0) >= least for split, least in LEAST_HANDS.items()):
-        return
-    there, needed = (
-        f"{n['train']} hands to train on, {n['selection']} to choose by and {n['validation']} to "
-        "report on"
-        for n in ({split: counts.get(split, 0) for split in LEAST_HANDS}, LEAST_HANDS)
-    )
-    raise UserError(
-        "\n".join(
-            [
-                f"too few hands in {inspection.folder}: {there}; the least is {needed}, which a "
-                f"training set of {LEAST_IN_ALL} hands has",
-                *inspection.notes,
-            ]
-        )
-    )
+    if few := sources.too_few(inspection.labels):
+        what = f"too few hands in {inspection.folder}: {few}"
+        raise UserError("\n".join([what, *inspection.notes]))
 
 
 def _write(

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, sha256, write_json
 from h2a_lib.pipeline.dependencies import PACKAGE, code_digests
 from h2a_lib.pipeline.steps import DATA, Step, Steps
@@ -42,11 +43,23 @@ class Content:
 
 
 class Record(NamedTuple):
-    """What a finished step has left: what it was made with, what it made, and how long it took."""
+    """What a finished step has left: what it was made with, what it made, and how long it took.
+
+    `hashes` has the SHA-256 of each figure, table and group of variables among the outputs.
+    """
 
     content: Content
     outputs: tuple[Path, ...]
     seconds: float
+    hashes: Mapping[str, str]
+
+    def altered(self, root: Path) -> list[str]:
+        """Return the results that are there and not as the step has left them."""
+        return [
+            name
+            for name, digest in self.hashes.items()
+            if (root / name).is_file() and sha256(root / name) != digest
+        ]
 
 
 class Stale(NamedTuple):
@@ -67,13 +80,15 @@ def read_record(file: Path) -> Record | None:
     try:
         read = read_json(file)
         content = Content(read["settings"], read["code"], read["inputs"])
-        return Record(content, tuple(map(Path, read["outputs"])), float(read["seconds"]))
+        outputs, hashes = tuple(map(Path, read["outputs"])), dict(read.get("sha256", {}))
+        return Record(content, outputs, float(read["seconds"]), hashes)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_record(file: Path, step: Step, content: Content, made: Iterable[str], s: float) -> None:
-    """Write the record of a step that has just been done."""
+    """Write the record of a step that has just been done; `made` are its results, see `Record`."""
+    made = list(made)
     outputs = dict.fromkeys([*map(str, step.outputs), *made])
     write_json(
         file,
@@ -83,6 +98,7 @@ def write_record(file: Path, step: Step, content: Content, made: Iterable[str], 
             "seconds": round(s, 1),
             "finished": now(),
             "outputs": list(outputs),
+            "sha256": {name: sha256(Path(name)) for name in made},
             "settings": content.settings,
             "inputs": content.inputs,
             "code": content.code,
@@ -147,7 +163,8 @@ def _why(
     """Return why a step must run ("" if it need not), and whether the cause is its own."""
     root = steps.study.root
     if record is None:
-        begun = any((root / output).exists() for output in step.outputs)
+        # The preparation of the data makes all arrays before the first step.
+        begun = step.rule != "cache" and any((root / output).exists() for output in step.outputs)
         return ("no record says what it was made with" if begun else "not made yet"), True
     reasons = [*_changes(record.content.settings, content.settings)]
     reasons += _changed_code(record.content.code, content.code)
@@ -160,6 +177,8 @@ def _why(
         if not (root / output).exists():
             reasons.append(f"{output} is missing")
             break
+    if altered := record.altered(root):
+        reasons.append(f"{_list(altered)} {'was' if len(altered) == 1 else 'were'} changed since")
     if reasons:
         return "; ".join(reasons), True
     later = [name for name in step.needs if name in stale]
@@ -208,6 +227,18 @@ def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as they are when they have been written and read."""
     read: dict[str, Any] = json.loads(json.dumps(settings))
     return read
+
+
+def check_results(results: Path, root: Path, remedy: str) -> None:
+    """Refuse results that somebody has changed: a UserError names them, and the remedy.
+
+    Published results have no records, and pass.
+    """
+    records = map(read_record, sorted((results / "steps").glob("[!.]*.json")))
+    altered = [name for record in records if record for name in record.altered(root)]
+    if altered:
+        names = "\n".join(f"  {name}" for name in altered)
+        raise UserError(f"changed after the study had made them; {remedy}:\n{names}")
 
 
 # --- in words ---

@@ -204,7 +204,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a study, whose data are prepared."""
+    """All steps of a study; what determines their results only once its data are prepared."""
 
     study: Study
     renderer: str = "auto"
@@ -304,7 +304,7 @@ class Steps:
         reads: dict[str, Any] = {
             "": {},
             "default": default.model_dump(mode="json"),
-            "external": {"external data": self.study.data.get("external", "none")[:12]},
+            "external": {"external data": self._external},
             "default image_size_px": {"image_size_px": default.image_size_px},
             "study.yaml": {"study.yaml": self._config_digest},
         }[notebook.reads]
@@ -367,6 +367,12 @@ class Steps:
             "sources": (source,),
             "passed": tuple(passed),
         }
+
+    @property
+    def _external(self) -> str:
+        """Fingerprint of the external radiographs."""
+        data = self.study.data if self.study.is_prepared else {}
+        return data.get("external", "none")[:12]
 
     @cached_property
     def _config_digest(self) -> str:

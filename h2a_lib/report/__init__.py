@@ -91,8 +91,9 @@ def render(
             log.warning("left out, not part of this study: %s", title)
         with write_folder_atomically(output) as folder:
             RENDERERS[chosen](project, folder)
-            problems, n_slides = check_deck(folder / "slides.html", folder / "slides.pdf")
-            problems += check_article(folder / "paper.html", folder / "paper.pdf")
+            own = "\n".join(staged.texts())
+            problems, n_slides = check_deck(folder / "slides.html", folder / "slides.pdf", own)
+            problems += check_article(folder / "paper.html", folder / "paper.pdf", own)
             written = write_pages(pages, project, folder, staged.tier_label)
             written.append(write_index(staged, pages, project, folder))
             problems += [problem for page in written for problem in check_page(page)]

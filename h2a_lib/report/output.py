@@ -12,12 +12,15 @@ MOST_BYTES = 15_000_000
 PDF_PAGE = re.compile(rb"/Type\s*/Page\b(?!s)")
 
 
-def check_deck(html: Path, pdf: Path) -> tuple[list[str], int]:
-    """Check a rendered deck; return all that is wrong, and the number of slides of the HTML."""
+def check_deck(html: Path, pdf: Path, own: str = "") -> tuple[list[str], int]:
+    """Check a rendered deck; return all that is wrong, and the number of slides of the HTML.
+
+    What occurs in `own`, the study's own words, is not unresolved: a folder may be called "?var:x".
+    """
     if missing := _missing(html, pdf):
         return missing, 0
     page = _Page(html)
-    problems = page.problems()
+    problems = page.problems(own)
     n_pages = count_pages(pdf)
     if n_pages != page.n_slides:
         problems.append(
@@ -26,9 +29,9 @@ def check_deck(html: Path, pdf: Path) -> tuple[list[str], int]:
     return problems, page.n_slides
 
 
-def check_article(html: Path, pdf: Path) -> list[str]:
-    """Check a rendered article; return all that is wrong."""
-    return _missing(html, pdf) or _Page(html).problems()
+def check_article(html: Path, pdf: Path, own: str = "") -> list[str]:
+    """Check a rendered article; return all that is wrong; `own` is as in `check_deck`."""
+    return _missing(html, pdf) or _Page(html).problems(own)
 
 
 def check_page(html: Path) -> list[str]:
@@ -57,9 +60,10 @@ class _Page(HTMLParser):
         self._name, self._n_bytes = file.name, file.stat().st_size
         self.feed(file.read_text(encoding="utf-8"))
 
-    def problems(self) -> list[str]:
+    def problems(self, own: str) -> list[str]:
         """Name all that is unresolved, loaded from elsewhere, or too large."""
-        problems = [f"{self._name}: {what} is unresolved" for what in sorted(self.unresolved)]
+        unresolved = sorted(what for what in self.unresolved if what not in own)
+        problems = [f"{self._name}: {what} is unresolved" for what in unresolved]
         problems += [f"{self._name} loads {address}" for address in sorted(self.loads)]
         if self._n_bytes > MOST_BYTES:
             problems.append(f"{self._name} has {self._n_bytes / 1e6:.0f} MB; at most 15 are wanted")

@@ -3,7 +3,9 @@
 import importlib.util
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 from h2a_lib.analysis.statistics.bootstrap import powers_of_ten
 from h2a_lib.errors import UserError
 from h2a_lib.files import (
+    read_csv,
     read_json,
     read_yaml,
     write_atomically,
@@ -38,6 +41,12 @@ ACRONYMS = ("MAE", "RMSE", "AUC", "SD", "ARI", "AMI", "NMI", "FLOPs")
 # Names of columns and cells that a reader of tables could not guess.
 PRINTED_AS = {
     "few": "n < 30",
+    "label": "experiment",
+    "experiment": "name in study.yaml",
+    "other_values": "other values in study.yaml",
+    "difference_months": "difference from the default (months)",
+    "null_best_95": "by chance up to",
+    "source": "representation",
     "GFLOPs_at_224px": "GFLOPs at 224 px",
     "n_male": "boys",
     "gain": "AUC of the image less this",
@@ -88,6 +97,13 @@ class Staged:
     # figure -> address of the cell that drew it, relative to the deck
     pages: dict[str, str]
 
+    def texts(self) -> Iterator[str]:
+        """Yield what the study itself has written: values of variables, and cells of tables."""
+        for group in self.variables.values():
+            yield from group.values()
+        for table in self.tables.values():
+            yield from chain.from_iterable(table["rows"])
+
 
 def stage(
     results: Path, project: Path, stand_ins: bool = True, pages: dict[str, str] | None = None
@@ -109,9 +125,7 @@ def stage(
     }
     if "tier_label" not in variables.get("study", {}):
         raise UserError(f"{results} holds no results: variables/study.yml has no tier_label")
-    figures = _figures(results)
-    if stand_ins:
-        figures = _stand_ins(results) | figures | _opening(project)
+    figures = (_stand_ins(results) if stand_ins else {}) | _figures(results) | _opening(project)
     staged = Staged(
         tier_label=variables["study"]["tier_label"],
         variables=variables,
@@ -123,8 +137,8 @@ def stage(
     with write_folder_atomically(project / "figures") as folder:
         for figure in staged.figures.values():
             source = Path(figure.pop("from"))
-            shutil.copyfile(source, folder / source.name)
-            for_pdf = write_for_pdf(source, folder)
+            staged_file = _without_tier(source, folder, figure.get("above_tier", 1.0))
+            for_pdf = write_for_pdf(staged_file, folder)
             # A JPEG's ground may be one level off its PNG's.
             figure |= {"pdf_file": for_pdf.name, "pdf_ground": _ground(for_pdf)}
     _stage_fonts(project / "fonts")
@@ -224,6 +238,20 @@ def _opening(project: Path) -> dict[str, dict[str, Any]]:
     return {OPENING: figure}
 
 
+def _without_tier(source: Path, folder: Path, share: float) -> Path:
+    """Copy a figure without its lowest part, which says what the data are: each page says so."""
+    target = folder / source.name
+    if source.suffix == ".svg":
+        heights = re.compile(r'(\bheight="|\bviewBox="(?:\S+ ){3})([\d.]+)')
+        head, body = re.split(r"(?<=<svg )", source.read_text("utf-8"), maxsplit=1)
+        cut = heights.sub(lambda match: f"{match[1]}{share * float(match[2]):.4f}", body, count=2)
+        target.write_text(head + cut, "utf-8")
+        return target
+    with Image.open(source) as image:
+        image.crop((0, 0, image.width, round(share * image.height))).save(target)
+    return target
+
+
 def _ground(file: Path) -> str:
     """Find the colour a radiograph was drawn on, "#rrggbb"; "light" for all else.
 
@@ -242,7 +270,7 @@ def _ground(file: Path) -> str:
 
 def _table(file: Path) -> dict[str, Any]:
     """Write a table as text; a value, its _low and its _high make one column."""
-    frame = pd.read_csv(file)
+    frame = read_csv(file)
     names, header, columns = [], [], []
     for name in frame.columns:
         value, _, end = name.rpartition("_")

@@ -9,13 +9,19 @@ from h2a_lib.pipeline.prepare import remembered_format
 from h2a_lib.study import provenance
 from h2a_lib.study.workspace import Study, format_runs
 
+# Of the RSNA data alone: other data were never looked at while the recipe was made.
+CAVEAT = (
+    "Earlier versions of the recipe were tuned on these validation hands, which have been "
+    "evaluated more than once: results on them are optimistic by an unknown amount."
+)
+
 
 def write_study_variables(study: Study) -> None:
     """Write the group of variables that no notebook computes."""
     runs = study.finished_runs()
     by_time = sorted((run.provenance for run in runs), key=lambda record: record["finished"])
     first, latest = by_time[0], by_time[-1]
-    missing = study.missing_runs()
+    missing = describe_missing(study)
     evaluations = ledger.sentence(study.results_folder)
     config = runs[0].config
     sizes = sorted({run.config.image_size_px for run in runs})
@@ -43,10 +49,19 @@ def write_study_variables(study: Study) -> None:
             "training_time": provenance.duration(sum(r.provenance["seconds"] for r in runs)),
             "torch": _tally(run.provenance["packages"]["torch"] for run in runs),
             "lock": _tally((run.provenance["lock_sha256"] or "none")[:12] for run in runs),
-            **({"missing_runs": format_runs(missing)} if missing else {}),
+            **({"caveat": CAVEAT} if study.tier == "rsna" else {}),
+            **({"missing_runs": missing} if missing else {}),
             **({"evaluations": evaluations} if evaluations else {}),
         },
     )
+
+
+def describe_missing(study: Study) -> str:
+    """Return "resnet18 (seed 0) failed; sex (seed 0) diverged"; empty if no run is missing."""
+    diverged: list[list[str | int]] = [list(run) for run in study.diverged_runs()]
+    failed = [run for run in study.missing_runs() if run not in diverged]
+    kinds: dict[str, list[list[str | int]]] = {"failed": failed, "diverged": diverged}
+    return "; ".join(f"{format_runs(runs)} {kind}" for kind, runs in kinds.items() if runs)
 
 
 def report_command(study: Study) -> str:

@@ -5,9 +5,9 @@ import json
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import (
@@ -35,22 +35,34 @@ Count = Annotated[int, Field(ge=1)]
 
 Task = Literal["age", "sex", "both", "ssl"]
 Stem = Literal["imagenet", "small"]
-# Networks that can be trained, and multiply-adds (10^9) of a grey picture of 224 px. Here, so that
-# planning a study need not import torch; how each is built: `h2a_lib.models.networks`.
-NETWORK_GFLOPS = {
-    "resnet18": 1.74,
-    "resnet34": 3.59,
-    "resnet50": 4.01,
-    "resnet101": 7.72,
-    "mobilenet_v3_small": 0.05,
-    "convnext_tiny": 4.4,
+
+
+class Network(NamedTuple):
+    """A network that can be trained: its name in papers, and what it costs.
+
+    `gflops` are the multiply-adds (10^9) of a grey picture of 224 px; where they are not given, a
+    run counts as that of the first network.
+    """
+
+    title: str
+    gflops: float = 1.74
+
+
+# Here, so that planning a study need not import torch; how each is built: `models.networks.TRUNKS`.
+NETWORKS = {
+    "resnet18": Network("ResNet-18", 1.74),
+    "resnet34": Network("ResNet-34", 3.59),
+    "resnet50": Network("ResNet-50", 4.01),
+    "resnet101": Network("ResNet-101", 7.72),
+    "mobilenet_v3_small": Network("MobileNetV3 small", 0.05),
+    "convnext_tiny": Network("ConvNeXt tiny", 4.4),
 }
 
 
 def _known_network(name: str) -> str:
-    if name not in NETWORK_GFLOPS:
-        known = ", ".join(NETWORK_GFLOPS)
-        raise ValueError(f"unknown network{suggestion(name, NETWORK_GFLOPS)}; known: {known}")
+    if name not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise ValueError(f"unknown network{suggestion(name, NETWORKS)}; known: {known}")
     return name
 
 
@@ -236,7 +248,7 @@ class Settings(Strict):
     @property
     def relative_cost(self) -> float:
         """Estimate of the training's arithmetic, to order runs by and to estimate their time."""
-        gflops = NETWORK_GFLOPS[self.network] * self.width**2 * (4 if self.stem == "small" else 1)
+        gflops = NETWORKS[self.network].gflops * self.width**2 * (4 if self.stem == "small" else 1)
         views = self.images_per_step / self.batch_size
         return gflops * (self.image_size_px / 224) ** 2 * views * self.epochs * self.train_fraction
 
@@ -317,7 +329,8 @@ class StudyConfig(Strict):
     title: str
     defaults: dict[str, Any]
     profiles: dict[str, Profile]
-    experiments: dict[str, dict[str, Any]]
+    experiments: dict[str, Any]
+    """Settings by name; those that are wrong stop only who needs them, see `run_config`."""
     margin_months: Positive = 1.0
     """The smallest difference of two errors that matters, stated before any is measured."""
 
@@ -346,6 +359,8 @@ class StudyConfig(Strict):
         if experiment not in self.experiments:
             raise unknown("experiment", experiment, self.experiments)
         of_experiment = self.experiments[experiment]
+        if not isinstance(of_experiment, dict):
+            raise UserError(f"study.yaml: experiments.{experiment}: name settings: {{lr: 1.0e-3}}")
         changed = dict(changes or {})
         merged = self.defaults | of_profile | of_experiment | of_both | changed
         try:
@@ -353,16 +368,35 @@ class StudyConfig(Strict):
             return RunConfig(**merged, experiment=experiment, seed=seed)
         except ValidationError as error:
             key = (*_location(error.errors()[0]), "")[0]
-            place = "defaults"
+            place = "study.yaml: defaults"
             if key in of_profile:
-                place = f"profiles.{profile}.settings"
+                place = f"study.yaml: profiles.{profile}.settings"
             if key in of_experiment or not key:
-                place = f"experiments.{experiment}"
+                place = f"study.yaml: experiments.{experiment}"
             if key in of_both:
-                place = f"profiles.{profile}.settings_of.{experiment}"
+                place = f"study.yaml: profiles.{profile}.settings_of.{experiment}"
             if key in changed:
                 place = "changes"
-            raise UserError(_explain(error, place)) from None
+            raise UserError(_in_one_line(_explain(error, place))) from None
+
+    def run_configs(
+        self, profile: str, experiments: Iterable[str]
+    ) -> tuple[dict[str, RunConfig], dict[str, str]]:
+        """Return the settings of some experiments, and what is wrong with each of the others."""
+        configs, wrong = {}, {}
+        for name in experiments:
+            try:
+                configs[name] = self.run_config(profile, name)
+            except UserError as error:
+                wrong[name] = str(error)
+        return configs, wrong
+
+    def wrong_experiments(self, profile: str) -> dict[str, str]:
+        """Return what is wrong with each experiment of a profile that cannot be run.
+
+        With the default experiment, which every study needs.
+        """
+        return self.run_configs(profile, dict.fromkeys([*self.experiments_of(profile), DEFAULT]))[1]
 
     def experiments_of(self, profile: str) -> list[str]:
         """Names of a profile's experiments, in the order of study.yaml."""
@@ -377,7 +411,7 @@ class StudyConfig(Strict):
                 yield name, seed
 
     def check(self) -> None:
-        """Raise a UserError for the first thing in the sheet that cannot be run."""
+        """Raise a UserError for the first name in the sheet that cannot be used."""
         for name in (*self.profiles, *self.experiments):
             if not FILE_NAME.fullmatch(name):
                 raise UserError(
@@ -389,8 +423,6 @@ class StudyConfig(Strict):
             for experiment in [*chosen, *profile.more_seeds, *profile.settings_of]:
                 if experiment not in self.experiments:
                     raise unknown(f"experiment (in profiles.{name})", experiment, self.experiments)
-            for experiment in self.experiments:
-                self.run_config(name, experiment)
 
 
 def load(path: Path) -> StudyConfig:

@@ -1,6 +1,5 @@
 """What made a result: code, packages, machine, time."""
 
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ def now() -> str:
 
 def machine() -> dict[str, Any]:
     """Describe this machine without naming it."""
+    import joblib
     import torch
 
     cpu = platform.processor() or platform.machine()
@@ -43,7 +43,7 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "cpu": cpu,
-        "cores": os.cpu_count(),
+        "cores": joblib.cpu_count(),  # affinity and container limits respected
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
     }
 
@@ -55,7 +55,7 @@ def describe_machine(machine: dict[str, Any]) -> str:
 
 def describe_commit(provenance: dict[str, Any]) -> str:
     """Return the commit of a run, and whether files had changed since."""
-    commit = (provenance["commit"] or "not in a checkout")[:10]
+    commit = (provenance["commit"] or "")[:10] or "not in a checkout"
     return f"{commit} (changed since)" if provenance["changed_since_commit"] else commit
 
 

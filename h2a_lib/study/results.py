@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2a_lib.files import (
     read_json,
@@ -29,6 +29,8 @@ NO_NOTEBOOK = "h2a report"
 RASTER_DPI = 180
 # Shown at half its pixels: sharp on a dense screen.
 SCREEN_DPI = 144
+# Around a figure, in inches.
+MARGIN = 0.03
 # An average of as many registered hands identifies no child: it may be published.
 LEAST_AVERAGED = 30
 
@@ -111,7 +113,7 @@ class Results:
         figure, name = drawing.figure, drawing.name
         suffix = "png" if drawing.is_raster else "svg"
         path = self.folder / "figures" / f"{name}.{suffix}"
-        self._write_tier(drawing)
+        above_tier = self._write_tier(drawing)
         # First: a picture never lies beside the description of an earlier one.
         remove(path.with_suffix(".json"))
         # The salt, and no date: the same data give the same bytes.
@@ -120,6 +122,7 @@ class Results:
                 temporary,
                 dpi=RASTER_DPI,
                 bbox_inches="tight",
+                pad_inches=MARGIN,
                 facecolor="auto",
                 metadata={"Date": None} if suffix == "svg" else {"Software": None},
             )
@@ -132,16 +135,26 @@ class Results:
                 "caption": drawing.caption,
                 "made_by": self.notebook,
                 "tier": self.tier_label,
+                "above_tier": above_tier,
                 "averaged_over": drawing.averaged_over,
                 "inputs": {self._relative(file): sha256(file) for file in inputs},
             },
         )
         return path
 
-    def _write_tier(self, drawing: Drawing) -> None:
+    def _write_tier(self, drawing: Drawing) -> float:
+        """Write below a figure what its data are; return the share of the height above that."""
+        figure = drawing.figure
+        figure.draw_without_rendering()
+        drawn, size = figure.get_tightbbox(), figure.get_size_inches()
         # Light enough for the dark ground of radiographs, dark enough for white.
         grey = "0.7" if drawing.is_raster else "0.4"
-        drawing.figure.text(1, 0, self.tier_label, ha="right", va="top", fontsize=10, color=grey)
+        corner = drawn.x1 / size[0], (drawn.y0 - 2 * MARGIN) / size[1]
+        # A "$" in a folder's name is a letter, not the start of a formula.
+        style: dict[str, Any] = {"fontsize": 12, "color": grey, "parse_math": False}
+        figure.text(*corner, self.tier_label, ha="right", va="top", **style)
+        both = figure.get_tightbbox()
+        return round((drawn.height + MARGIN) / (both.height + 2 * MARGIN), 4)
 
     def remove_figures(self) -> None:
         """Remove the figures that this notebook drew before: it may draw fewer this time."""

@@ -116,11 +116,12 @@ def load(folder: Path) -> Run:
                     f"{FORMAT}: train the run again"
                 )
         config = RunConfig(**read_yaml(folder / "config.yaml"))
+        digest = metrics["config_digest"]
     except UserError:
         raise
-    except (ValueError, TypeError, AttributeError, YAMLError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, YAMLError) as error:
         raise UserError(f"{folder}: cannot be read as a run: {error}") from None
-    if metrics["config_digest"] != config.digest:
+    if digest != config.digest:
         raise UserError(f"{folder}: config.yaml was changed after the run")
     return Run(folder, config, metrics, model)
 

@@ -25,6 +25,8 @@ TIER_LABELS = {
     "rsna": "RSNA Pediatric Bone Age radiographs",
     "folder": "Radiographs from the folder {folder}",
 }
+# Of a folder's name, in the corner of every figure and on the title slide.
+MOST_LETTERS = 40
 # The report: the deck and the article, each as a page and as a PDF.
 REPORT_FILES = ("slides.html", "slides.pdf", "paper.html", "paper.pdf")
 # Of which at least one is there when a report is finished.
@@ -119,7 +121,10 @@ class Study:
     @property
     def tier_label(self) -> str:
         """The tier in words, for every figure and slide."""
-        return TIER_LABELS[self.tier].format(folder=self.data_folder.resolve().name)
+        name = self.data_folder.resolve().name
+        if len(name) > MOST_LETTERS:
+            name = f"{name[: MOST_LETTERS - 1]}…"
+        return TIER_LABELS[self.tier].format(folder=name)
 
     @property
     def cache_root(self) -> Path:
@@ -169,18 +174,33 @@ class Study:
 
     def diverged_runs(self) -> list[tuple[str, int]]:
         """Return each (experiment, seed) that diverged with the settings of today."""
+        wrong = self.wrong_experiments()
         return [
             (experiment, seed)
             for experiment, seed in self.config.runs_of(self.profile_name)
-            if runs.has_diverged(
+            if experiment not in wrong
+            and runs.has_diverged(
                 self.run_folder(experiment, seed), self.run_config(experiment, seed).digest
             )
         ]
 
     def planned_runs(self) -> list[tuple[str, int]]:
-        """Return every (experiment, seed) of the profile that is not missing in this report."""
-        missing = self.missing_runs()
-        return [run for run in self.config.runs_of(self.profile_name) if list(run) not in missing]
+        """Return every (experiment, seed) of the profile that is not missing in this report.
+
+        Those whose settings are wrong are left out: a report begins with `check_experiments`.
+        """
+        missing, wrong = self.missing_runs(), self.wrong_experiments()
+        planned = self.config.runs_of(self.profile_name)
+        return [run for run in planned if list(run) not in missing and run[0] not in wrong]
+
+    def wrong_experiments(self) -> dict[str, str]:
+        """Return what is wrong with each experiment of the profile that cannot be run."""
+        return self.config.wrong_experiments(self.profile_name)
+
+    def check_experiments(self) -> None:
+        """Raise a UserError for the first experiment of the profile that cannot be run."""
+        for message in self.wrong_experiments().values():
+            raise UserError(message)
 
     def run(self, experiment: str, seed: int = 0) -> "Run":
         """Return a run; a UserError if it is unfinished or was made with other settings or data."""
@@ -258,8 +278,9 @@ def project_root() -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     raise UserError(
-        f"no {CONFIG_FILE} in {start} or above: go to the project's folder, a clone of its "
-        "repository; the installed package alone has no study"
+        f"no {CONFIG_FILE} in {start} or above: go to the project's folder; if you have only the "
+        "installed package, which holds no study, clone the repository that it was built from, or "
+        "let its notebooks/00_start.ipynb do that (docs/kaggle-colab.md)"
     )
 
 

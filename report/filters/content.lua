@@ -4,15 +4,17 @@ Runs first, on the document as read (`at: pre-ast` in Quarto), and reads `_stage
 h2a_lib/report/staging.py writes from the results of one study.
 
   ::: {.when has="figure:sex_roc var:sex"}     kept if the study has all of these: a figure, a table,
-                                               a group of variables or one variable (var:sex.auc)
+                                               a group of variables or one variable (var:sex.auc);
+                                               several:sex.n, one that is neither 0 nor 1; tier:rsna
   ::: {.when .quiet has="..."}                 the same, and not named where it falls out
   ::: {.unless has="..."}                      kept if it lacks one of them
   ::: {.left-out}                              names the slides that fell out, if any did
   ::: {.table name="runs" columns="run mae" rows="8"}
                                                becomes the study's table, or a dense one of
-                                               at most `rows` a page, without rows whose
-                                               `nonzero` column is 0; widths="20 80" are
-                                               percents of the PDF's page, for what else wraps badly
+                                               at most `rows` a page; only="sex=both" keeps the
+                                               rows with a value, without="n=0" leaves them out;
+                                               caption="..." numbers it; widths="20 80" are percents
+                                               of the PDF's page, for what else wraps badly
   ::: number                                   a variable, large: its value over its interval
   ![](figures/curves_by_depth.svg)             gets its alt text, caption, tier and source
 
@@ -52,8 +54,10 @@ local function present(name)
     local group, key = rest:match("^([^.]+)%.(.+)$")
     local value = staged.variables[group] and staged.variables[group][key]
     return value ~= nil and value ~= "1" and not value:match("^[0.]+ ?%%?$")
+  elseif kind == "tier" then
+    return staged.variables.study.tier == rest
   end
-  error('has="' .. name .. '": write figure:NAME, table:NAME, var:GROUP, var:GROUP.KEY or several:GROUP.KEY')
+  error('has="' .. name .. '": write figure:NAME, table:NAME, var:GROUP, var:GROUP.KEY, several:GROUP.KEY or tier:NAME')
 end
 
 local function all_present(names)
@@ -129,13 +133,13 @@ local function html_text(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;"))
 end
 
--- What drew a figure, and the first of the runs that it shows, as {name, address from the deck's
--- folder, report/_output/<study>/}. A notebook's address is the cell on its page, or its source
--- where these results came without executed notebooks. The names are short, so that the line keeps
--- to itself: the study is named on the first slide, whole paths in the links and in the notes.
+-- What drew a figure, and how many runs it shows, as {name, address from the deck's folder,
+-- report/_output/<study>/}; the address of runs is that of the first. A notebook's address is the
+-- cell on its page, or its source where these results came without executed notebooks. The names
+-- are short, so that the line keeps to itself: whole paths are in the links and in the notes.
 local function sources(data)
   if data.made_by == "" then
-    return pandoc.List({}), 0 -- no result of the study
+    return pandoc.List({}) -- no result of the study
   end
   local source = "../../../notebooks/" .. data.made_by .. ".ipynb"
   local notebook = { name = data.made_by, address = staged.pages[data.name] or source }
@@ -147,18 +151,19 @@ local function sources(data)
     end
   end
   if #runs > 0 then
-    found:insert({ name = runs[1]:match("^runs/[^/]+/(.+)$") or runs[1], address = "../../../" .. runs[1] })
+    local name = #runs == 1 and "1 run" or #runs .. " runs"
+    found:insert({ name = name, address = "../../../" .. runs[1] })
   end
-  return found, math.max(0, #runs - 1)
+  return found
 end
 
 -- As text or as links.
 local function sources_text(data, as_links)
-  local found, n_more = sources(data)
+  local found = sources(data)
   local said = found:map(function(one)
     return as_links and ('<a href="%s">%s</a>'):format(one.address, one.name) or one.name
   end)
-  return table.concat(said, " · ") .. (n_more > 0 and " and " .. n_more .. " more" or "")
+  return table.concat(said, " · ")
 end
 
 -- "11.8 months (95 % CI 11.4–12.2, n = 2,611)": the value large, what is in brackets beneath it.
@@ -177,12 +182,20 @@ local function number(div)
   local text = staged.variables[group] and staged.variables[group][key]
   assert(text, "no variable of the study in a div of class number: " .. raw)
   local value, interval = text:match("^(.-) (%b())$")
-  local function block(class, words)
-    return pandoc.Div({ pandoc.Para({ pandoc.Str(words) }) }, pandoc.Attr("", { class }))
+  local function block(class, inlines)
+    return pandoc.Div({ pandoc.Para(inlines) }, pandoc.Attr("", { class }))
   end
-  local blocks = pandoc.Blocks({ block("value", value or text) })
+  -- "12.0 months", its space may be one that does not break: the unit is set smaller.
+  local figure, unit = (value or text):gsub("\u{a0}", " "):match("^(%S+) (.+)$")
+  local words = pandoc.Inlines({ pandoc.Str(figure or value or text) })
+  if unit and typst then
+    words:extend({ pandoc.Space(), pandoc.RawInline("typst", "#h2a-unit[" .. unit .. "]") })
+  elseif unit then
+    words:extend({ pandoc.Space(), pandoc.Span({ pandoc.Str(unit) }, pandoc.Attr("", { "unit" })) })
+  end
+  local blocks = pandoc.Blocks({ block("value", words) })
   if interval then
-    blocks:insert(block("fine", interval:sub(2, -2)))
+    blocks:insert(block("small", { pandoc.Str(interval:sub(2, -2)) }))
   end
   return blocks
 end
@@ -261,7 +274,7 @@ local function widths_of(percents, n)
   return widths
 end
 
-local function make_table(data, chosen, first, last, widths)
+local function make_table(data, chosen, first, last, widths, caption)
   local function pick(row)
     return chosen:map(function(at)
       return row[at]
@@ -275,18 +288,22 @@ local function make_table(data, chosen, first, last, widths)
     return data.numeric[at] and pandoc.AlignRight or pandoc.AlignLeft
   end)
   return pandoc.utils.from_simple_table(
-    pandoc.SimpleTable({}, aligns, widths, cells(pick(data.header)), rows)
+    pandoc.SimpleTable(pandoc.Inlines(caption or ""), aligns, widths, cells(pick(data.header)), rows)
   )
 end
 
--- The table without the rows that have a 0 in a column.
-local function without_zeros(data, column)
-  local _, at = pandoc.List(data.names):find(column or "")
-  if not at then
+-- The table with only the rows that have a value in a column ("sex=both"), or without them.
+local function filtered(data, condition, wanted)
+  if not condition then
     return data
   end
+  local column, value = condition:match("^([%w_]+)=(.*)$")
+  local _, at = pandoc.List(data.names):find(column)
+  if not at then
+    error("table " .. data.name .. " has no column " .. tostring(column))
+  end
   local rows = pandoc.List(data.rows):filter(function(row)
-    return row[at] ~= "0"
+    return (row[at] == value) == wanted
   end)
   return { name = data.name, names = data.names, header = data.header, numeric = data.numeric, rows = rows }
 end
@@ -299,10 +316,10 @@ local function study_table(div)
   end
   local chosen = chosen_columns(data, div.attributes.columns)
   local widths = widths_of(typst and div.attributes.widths, #chosen)
-  data = without_zeros(data, div.attributes.nonzero)
+  data = filtered(filtered(data, div.attributes.only, true), div.attributes.without, false)
   local per_page = tonumber(div.attributes.rows) or #data.rows
   if #data.rows <= per_page then
-    local all = make_table(data, chosen, 1, #data.rows, widths)
+    local all = make_table(data, chosen, 1, #data.rows, widths, div.attributes.caption)
     return div.attributes.rows and pandoc.Div({ all }, pandoc.Attr("", { "dense" })) or all
   end
   local pages = pandoc.Blocks({})

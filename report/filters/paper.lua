@@ -1,14 +1,21 @@
---[[ The article's own. In the PDF: boxes of statements. In HTML: on a narrow screen a table wider than the page scrolls, by keyboard too.
+--[[ The article's own. In the PDF: boxes of statements, and figures in pairs. In HTML: on a narrow
+screen a table wider than the page scrolls, by keyboard too.
 
-Runs after content.lua. The group takes its name from the heading above the table. Names of tests
-may break after an underscore (in the PDF, templates/paper.typ sees to that).
+Runs after content.lua. The group takes its name from the heading above the table.
 ]]
 
 if FORMAT:match("typst") then
   return {
     {
       Div = function(div)
-        if div.classes:includes("answer") then
+        if div.classes:includes("pair") then
+          local blocks = pandoc.Blocks({ pandoc.RawBlock("typst", "#h2a-pair(") })
+          for _, block in ipairs(div.content) do
+            blocks:extend({ pandoc.RawBlock("typst", "["), block, pandoc.RawBlock("typst", "],") })
+          end
+          blocks:insert(pandoc.RawBlock("typst", ")"))
+          return blocks
+        elseif div.classes:includes("answer") then
           local name = div.classes:includes("box") and "h2a-box" or "h2a-answer"
           local blocks = pandoc.Blocks({ pandoc.RawBlock("typst", "#" .. name .. "[") })
           blocks:extend(div.content)
@@ -35,14 +42,6 @@ return {
       above = pandoc.utils.stringify(header.content)
     end,
     Table = function(table)
-      table = table:walk({
-        Code = function(code)
-          return pandoc.RawInline(
-            "html",
-            "<code>" .. escaped(code.text):gsub("_", "_<wbr>") .. "</code>"
-          )
-        end,
-      })
       -- As wide as their words ask for: Pandoc would take shares from the dashes of the source.
       table.colspecs = table.colspecs:map(function(spec)
         return { spec[1], nil }

@@ -146,13 +146,9 @@ local function tier_of(figures)
   return table.concat(tiers, " · pictures: ")
 end
 
--- The parts of the talk, and where the slide lies if that is outside of them.
+-- The parts of the talk; of a slide outside of them, its own part alone.
 local function parts_with(part, parts)
-  local names = parts:clone()
-  if part and not names:includes(part) then
-    names:insert(part)
-  end
-  return names
+  return parts:includes(part) and parts or pandoc.List({ part })
 end
 
 -- Where a figure comes from, for the speaker's notes: notebook, inputs, and their hashes.
@@ -306,8 +302,9 @@ local function to_typst(slide, parts)
   if ground then
     arguments:insert("ground: rgb(" .. typst_string(ground) .. ")")
   end
-  if slide.header.classes:includes("opening") then
-    arguments:insert('look: "opening"')
+  if slide.header.classes:includes("opening") or slide.header.identifier == "aims" then
+    local look = slide.header.identifier == "aims" and "answers" or "opening"
+    arguments:insert('look: "' .. look .. '"')
   elseif words_alone(slide) then
     arguments:insert('look: "' .. (slide.header.classes:includes("few") and "few" or "words") .. '"')
   end

@@ -199,7 +199,7 @@ def test_the_answer_calls_a_tie_a_tie_and_worse_worse():
     assert "not distinguishable from" in answer(train, constant(train, frame), "phantom")
     assert "worse than" in answer(train, predicted(frame, 150.0), "phantom")
     errors = np.random.default_rng(0).normal(0, 10, 200)
-    assert "times that error" in answer(train, predicted(frame, errors), "phantom")
+    assert "times as much" in answer(train, predicted(frame, errors), "phantom")
 
 
 def test_an_error_below_the_noise_of_real_labels_is_suspected_of_a_leak():

@@ -31,10 +31,12 @@ from h2a_lib.analysis.clusters.groups import (
     umap_embedding,
 )
 from h2a_lib.analysis.clusters.summary import (
+    agreement_verdict,
     answer,
     band_sentence,
     groups_verdict,
     nuisance_sentence,
+    plain_sentence,
 )
 from h2a_lib.analysis.statistics.agreement import adjusted_rand, agreement, min_p, stratified
 from h2a_lib.models import networks
@@ -118,13 +120,15 @@ def test_planted_sexes_are_found_and_the_answer_is_yes():
     assert by_sex.loc["features", "ari"] == 1
     assert by_sex.loc["UMAP", "ari"] > 0.9
     assert answer(table, age_baseline(frame, frame)).startswith("Yes: ARI 1.000")
+    assert groups_verdict(table) == "Images cluster by sex"
+    assert agreement_verdict(table).startswith("Label-free clusters agree with sex")
 
 
 def test_features_without_groups_give_the_answer_no():
     frame = hands()
     noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
     table = compared(frame, clustered(noise, frame))
-    assert answer(table, age_baseline(frame, frame)).startswith("No: no clustering agrees")
+    assert answer(table, age_baseline(frame, frame)).startswith("No: clusters do not agree")
 
 
 def test_of_hands_of_one_sex_no_answer_is_given():
@@ -142,7 +146,11 @@ def test_hands_that_group_by_age_are_reported():
     table = compared(frame, clustered(planted(bands, 12), frame))
     message = answer(table, age_baseline(frame, frame))
     assert message.startswith("No")
-    assert "cluster more by age band (ARI 1.000)" in message
+    assert "agree more with age band (ARI 1.000)" in message
+    assert groups_verdict(table) in (
+        "Images cluster by age band, not by sex",
+        "Images cluster more by age band than by sex",
+    )
     assert "100.0 % of n = 160 hands" in band_sentence(table, "phantom")
     # Beside phantoms a published result would invite a comparison that says nothing.
     assert "published" in band_sentence(table, "rsna")
@@ -156,10 +164,21 @@ def test_hands_that_group_by_how_they_were_taken_are_reported():
     nuisances = {"film or digital": scanned, "size": np.full(len(frame), 3)}
     result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
     table = compared(frame, result, nuisances=nuisances)
-    assert "cluster more by film or digital (ARI 1.000)" in answer(
+    assert groups_verdict(table) == "Images cluster by film or digital, not by sex"
+    assert "agree more with film or digital (ARI 1.000)" in answer(
         table, age_baseline(frame, frame)
     )
     assert nuisance_sentence(table).endswith("acquired: film or digital 1.000 (made up).")
+
+
+def test_an_association_within_ages_alone_is_no_agreement_but_is_stated():
+    frame = hands()
+    noise = np.random.default_rng(1).normal(size=(len(frame), 20)).astype(np.float32)
+    table = compared(frame, clustered(noise, frame))
+    within = table.assign(p_beyond_age=0.005, difference_within_age=-0.0851)
+    message = answer(within, age_baseline(frame, frame))
+    assert message.startswith("No: clusters do not agree with sex (ARI ")
+    assert "girls and boys differ by 9 percentage points (p < 0.01)" in message
 
 
 @pytest.mark.parametrize("label", ["age", "sex"])
@@ -172,9 +191,11 @@ def test_a_representation_trained_on_a_label_is_an_upper_bound_and_no_evidence(l
     table = compared(
         frame, clustered(taught, frame, name, trained_on=label), clustered(noise, frame)
     )
-    assert answer(table, age_baseline(frame, frame)).startswith("No: no clustering")
-    assert "cluster more by" not in answer(table, age_baseline(frame, frame))
-    assert groups_verdict(table) == "by none of the known properties"
+    assert answer(table, age_baseline(frame, frame)).startswith("No: clusters do not agree")
+    assert "agree more with" not in answer(table, age_baseline(frame, frame))
+    assert groups_verdict(table) == "Images cluster by none of the known properties"
+    assert agreement_verdict(table) == "No label-free clustering agrees with sex"
+    assert "no better than chance" in plain_sentence(table)
     assert "not more than by chance (made up" in band_sentence(table, "rsna")
     assert table["p_best"].isna().tolist() == (table["trained_on"] == label).tolist()
 
@@ -197,6 +218,7 @@ def test_a_grouping_by_sex_that_age_explains_in_part_is_beyond_age():
     observed = np.where(random.random(240) < 0.8, frame["male"], ~frame["male"]).astype(int)
     table = compared(frame, clustered(planted(observed, 12), frame))
     assert answer(table, age_baseline(frame, frame)).startswith("Yes")
+    assert "better than chance" in plain_sentence(table)
     by_sex = table.query("truth == 'sex' and space == 'features'").iloc[0]
     assert 0.01 < by_sex["ari_of_age"] < by_sex["ari"] / 2
 

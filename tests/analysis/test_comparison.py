@@ -37,6 +37,7 @@ def run(config):
         return SimpleNamespace(
             config=config(experiment=experiment, seed=seed, **settings),
             predictions=frame.sample(frac=1, random_state=seed),
+            history=pd.DataFrame({"lr": [1.0, 0.5]}),
             predictions_train=frame.assign(predicted_age_months=ages + off_by / 2),
             metrics={
                 "epochs": 2,
@@ -89,22 +90,47 @@ def test_runs_of_other_children_cannot_be_compared(run):
 
 
 @pytest.mark.parametrize(
-    ("off_by", "spread", "verdict", "text"),
+    ("off_by", "spread", "verdict", "text", "title"),
     [
-        (7, 0.1, "better", "ResNet-34 performs better than ResNet-18 by 3"),
-        (13, 0.1, "worse", "ResNet-34 performs worse than ResNet-18 by 3"),
-        (10.1, 0.1, "equivalent", "ResNet-34 is equivalent to ResNet-18 (margin: 1 month)"),
-        (12, 4, "undecided", "Undecided against ResNet-18: ResNet-34 (+2"),
+        (
+            7,
+            0.1,
+            "better",
+            "ResNet-34 performs better than ResNet-18 by 3",
+            "ResNet-34 performs better by 3",
+        ),
+        (
+            13,
+            0.1,
+            "worse",
+            "ResNet-34 performs worse than ResNet-18 by 3",
+            "Deeper is not better: ResNet-34",
+        ),
+        (
+            10.1,
+            0.1,
+            "equivalent",
+            "ResNet-34 is equivalent to ResNet-18 within the margin of 1 month",
+            "ResNet-34 is equivalent",
+        ),
+        (
+            12,
+            4,
+            "undecided",
+            "No verdict against ResNet-18 on: ResNet-34 (+2",
+            "ResNet-18 or ResNet-34: undecided",
+        ),
     ],
 )
-def test_each_verdict_has_its_sentence_and_its_title(run, off_by, spread, verdict, text):
+def test_each_verdict_has_its_sentence_and_its_title(run, off_by, spread, verdict, text, title):
     result = compare(
         *repeated(run, spread=spread),
         *repeated(run, "resnet34", off_by, spread=spread, network="resnet34"),
     )
     assert result.row("resnet34")["verdict"] == verdict
     sentence = summary.sentence(result, ["resnet18", "resnet34"])
-    assert sentence.startswith(text) and sentence.endswith("n = 200.")
+    assert sentence.startswith(text) and "n = 200" not in sentence  # the caption has it
+    assert summary.title(result, ["resnet18", "resnet34"], "depth").startswith(title)
     assert summary.verdict(result) == f"ResNet-34: {verdict}"
 
 
@@ -120,6 +146,8 @@ def test_one_seed_each_leaves_every_verdict_open_and_says_why(run):
     assert summary.verdict(result) == "undecided (training noise unknown: one seed each)"
     assert "(training noise unknown: one seed each)" in summary.sentence(result, ["b"])
     assert "training noise is unknown" in summary.noise_sentence(result)
+    assert summary.title(result, ["b"], "learning_rate").startswith("Learning rate: undecided (")
+    assert summary.forest_title(result).startswith("No verdict against the default (")
 
 
 def test_an_experiment_with_one_seed_takes_the_noise_from_the_others(run):
@@ -250,13 +278,15 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
 
 def test_overfitting_is_the_distance_between_training_and_validation(run):
     sentence = summary.variance_sentence(groups(run(off_by=10)))
-    assert sentence.startswith("Overfitting by 5.0 months: 5.0 months in training, 10.0 months")
+    assert sentence.startswith("Overfitting: 5.0 months in training, 10.0 months")
+    title = summary.variance_verdict(groups(run(off_by=10)))
+    assert title == "Overfitting: 5.0 months in training, 10.0 in validation"
     same = run(off_by=10)
     same.predictions_train = same.predictions
-    assert summary.variance_verdict(groups(same)) == "no overfitting"
+    assert summary.variance_verdict(groups(same)).startswith("No overfitting is shown: 10.0")
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
-    assert "are easier" in summary.variance_verdict(groups(easier))
+    assert "easier validation hands" in summary.variance_verdict(groups(easier))
 
 
 def test_a_power_law_is_found_again_and_extrapolated(run):
@@ -284,9 +314,18 @@ def test_a_power_law_is_found_again_and_extrapolated(run):
         ),
         ({"schedule": {"name": "step", "gamma": 0.5, "step_size": 1}}, "halve every epoch"),
         ({"network": "resnet34"}, "ResNet-34"),
-        ({"optimizer": "sgd", "lr": 0.01}, "SGD, rate 0.01"),
+        ({"optimizer": "sgd", "lr": 0.01}, "SGD, learning rate 0.01"),
         ({"augment": {}}, "augmentation"),
-        ({"lr": 0.1, "epochs": 9, "network": "resnet50"}, "test (3 settings)"),
+        ({"lr": 0.1, "epochs": 9, "network": "resnet50"}, "ResNet-50, learning rate 0.1"),
+        ({"task": "sex", "epochs": 9, "train_fraction": 0.5}, "sex alone"),
+        ({"epochs": 9, "batch_size": 8, "train_fraction": 0.5}, "half of the data, 9 epochs"),
+        ({"train_fraction": 0.25, "epochs": 24}, "a quarter of the data, 24 epochs"),
+        ({"lr": 0.1, "weight_decay": 0.1, "augment": {}}, "combined recipe"),
+        (
+            {"lr": 0.1, "weight_decay": 0.1, "augment": {}, "sex_input": True},
+            "combined recipe, sex known",
+        ),
+        ({"task": "ssl", "lr": 0.1, "augment": {}}, "self-supervised"),
         ({}, "default"),
     ],
 )
@@ -300,11 +339,81 @@ def test_every_experiment_of_the_study_has_a_label_without_underscores():
     from h2a_lib.study import config as study
 
     parsed = study.load(Path(__file__).parents[2] / "study.yaml")
-    configs = {name: parsed.run_config("rsna", name) for name in parsed.experiments}
-    plain = {n: c for n, c in configs.items() if "settings)" not in label(c, configs["resnet18"])}
-    labels = labels_of(configs, plain)
-    assert len(set(labels.values())) == len(labels)
-    assert not any("_" in text for text in labels.values())
+    for profile in parsed.profiles:
+        names = parsed.experiments_of(profile)
+        configs = {name: parsed.run_config(profile, name) for name in names}
+        labels = labels_of(configs, names)
+        assert len(set(labels.values())) == len(labels)
+        assert not any("_" in text for text in labels.values())
+
+
+def test_experiments_that_would_have_one_label_keep_their_names(config):
+    recipe = {"lr": 0.1, "weight_decay": 0.1, "augment": {}}
+    configs = {"resnet18": config()} | {
+        name: config(experiment=name, epochs=epochs, **recipe)
+        for name, epochs in (("a", 3), ("b", 4))
+    }
+    labels = labels_of(configs, configs)
+    assert labels["a"] == "combined recipe (a)" and labels["b"] == "combined recipe (b)"
+
+
+def test_the_title_of_many_experiments_names_the_best_or_says_that_none_is(run):
+    default = repeated(run)
+
+    def titled(topic, *others):
+        result = compare(*default, *others)
+        return summary.title(result, list(result.groups), topic)
+
+    fast, slow = ({"lr": value} for value in (0.1, 1e-5))
+    open_end = repeated(run, "b", 12, spread=4, **fast)
+    one_end = titled("learning_rate", *repeated(run, "a", 25, **slow), *open_end)
+    assert one_end.startswith("A lower rate is worse: 14.") and one_end.endswith(" at 1e-05")
+    both = [*repeated(run, "a", 14, **slow), *repeated(run, "b", 13, **fast)]
+    assert titled("learning_rate", *both) == "No other learning rate is shown to beat the default"
+    better = [*repeated(run, "a", 7, **slow), *repeated(run, "b", 8, **fast)]
+    assert titled("learning_rate", *better).endswith("; 2 beat the default")
+    norm = repeated(run, "norm", 12, spread=4, pixel_norm="batch")
+    assert titled("normalisation", *norm) == "Instance or batch normalisation: undecided"
+
+
+def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
+    plateau = repeated(run, "plateau", 10.5, schedule={"name": "plateau"})
+    result = compare(*repeated(run), *plateau)
+    assert "never lowered" not in summary.title(result, ["plateau"], "plateau")
+    for one in plateau:
+        one.history = pd.DataFrame({"lr": [1.0, 1.0]})
+    values = summary.variables(result, [*result.groups["resnet18"], *plateau])
+    assert values["plateau_verdict"] == "Reduce on plateau never lowered the rate"
+    assert "never lowered the rate in 2 epochs. " in values["plateau_sentence"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "single", "title"),
+    [
+        (7, 10, "One combined recipe beats the default; no single setting is shown to"),
+        (7, 6, "One single setting beats the default, one combined recipe beats it as well"),
+        (10, 6, "One single setting beats the default"),
+        (10, 10, "No experiment is shown to beat the default"),
+    ],
+)
+def test_the_title_of_all_experiments_tells_single_settings_from_recipes(
+    run, recipe, single, title
+):
+    result = compare(
+        *repeated(run),
+        *repeated(run, "best", recipe, lr=0.1, augment={}),
+        *repeated(run, "resnet34", single, network="resnet34"),
+    )
+    assert summary.forest_title(result) == title
+
+
+def test_equal_updates_are_reported_where_they_were_trained(run):
+    fewer = repeated(run, "data_25", 16, train_fraction=0.25)
+    assert "not separated" in summary.updates_sentence(compare(*repeated(run), *fewer))
+    equal = repeated(run, "equal", 13, train_fraction=0.25, epochs=8)
+    text = summary.updates_sentence(compare(*repeated(run), *fewer, *equal))
+    assert text.startswith("With as many updates as the default, a quarter of the data raises the")
+    assert "by 3.0 months" in text and "; with fewer updates, by 6.0 months" in text
 
 
 def test_beside_others_the_default_is_called_by_what_it_has(run):

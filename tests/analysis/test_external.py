@@ -4,6 +4,7 @@ import csv
 import shutil
 
 import cv2
+import pandas as pd
 import pytest
 import yaml
 from checkout import ROOT
@@ -67,10 +68,26 @@ def test_a_planted_bias_is_found(study, tmp_path):
     own_bias = (own["predicted_age_months"] - own["age_months"]).mean()
     assert bias - own_bias == pytest.approx(-PLANTED_BIAS_MONTHS, abs=5)
     text = external.sentence(frame, own, 0.9)
-    assert f"n = {len(frame):,}" in text and "on the study's own validation hands" in text
+    assert f"n = {len(frame):,}" in text and "on the validation hands" in text
     drawing = draw.external(frame, own, 0.9)
     assert drawing.finding == text
-    assert external.variables(frame, own, 0.9)["external_sentence"] == text
+    values = external.variables(frame, own, 0.9)
+    assert values["external_sentence"] == text
+    assert values["external_verdict"].startswith("External images: ")
+    assert "not recorded" in values["external_source"]
+
+
+def test_a_text_beside_the_folder_says_where_external_hands_come_from(study):
+    assert external.source_of(study) == ("External images", "")
+    (study.root / "elsewhere").mkdir()
+    (study.root / "elsewhere.txt").write_text("Re-cropped images\n\nCut out anew,\nby others.\n")
+    source = external.source_of(study)
+    assert source == ("Re-cropped images", "Cut out anew, by others.")
+    frame = pd.DataFrame({"age_months": [10.0] * 9, "predicted_age_months": 12.0, "covered": True})
+    frame = frame.assign(half_width_months=5.0)
+    values = external.variables(frame, frame, 0.9, source)
+    assert values["external_verdict"] == "Re-cropped images: 2.0 months, against 2.0"
+    assert values["external_source"] == source[1]
 
 
 def test_only_the_notebook_that_shows_it_depends_on_it(study):

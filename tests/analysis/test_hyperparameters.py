@@ -22,8 +22,8 @@ def listed():
 
 def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(listed):
     table = tables.hyperparameters(listed, "smoke").set_index("setting")
-    assert table.loc["depth", "default"] == "resnet18"
-    assert table.loc["depth", "other_values"] == "resnet34, resnet50"
+    assert table.loc["depth", "default"] == "ResNet-18"
+    assert table.loc["depth", "other_values"] == "ResNet-34, ResNet-50"
     assert table.loc["learning-rate schedule", "default"] == "exponential (gamma 0.7)"
     assert (
         "step (gamma 0.1, 0.5; step size 1, 4, 9, 16, 25)"
@@ -67,6 +67,15 @@ def test_a_title_says_which_setting_is_varied_most(counts, verdict):
     assert tables.varied_verdict(table) == verdict
 
 
+def test_only_what_the_profile_trains_is_listed_as_trained(listed):
+    smoke, demo = (tables.variables(listed, profile) for profile in ("smoke", "demo"))
+    assert smoke["depths"] == "ResNet-18, ResNet-34, ResNet-50"
+    assert demo["depths"] == "ResNet-18, ResNet-34"
+    assert "every 4 epochs" in smoke["schedules"] and "every 4 epochs" not in demo["schedules"]
+    assert "_" not in "".join((smoke["depths"], smoke["schedules"], smoke["others"]))
+    assert demo["possibilities"].endswith(" million")
+
+
 def test_possibilities_are_the_product_of_what_each_setting_may_be():
     settings = {
         "default": {},
@@ -75,12 +84,11 @@ def test_possibilities_are_the_product_of_what_each_setting_may_be():
         "c": {"optimizer": {"name": "sgd"}},
         "d": {"lr": 0.1, "task": "sex"},
     }
-    made_up = SimpleNamespace(
-        experiments=settings,
-        run_config=lambda profile, name: SimpleNamespace(
-            **dict.fromkeys(tables.SETTINGS, 0) | settings[name]
-        ),
-    )
+    configs = {
+        name: SimpleNamespace(**dict.fromkeys(tables.SETTINGS, 0) | settings[name])
+        for name in settings
+    }
+    made_up = SimpleNamespace(experiments=settings, run_configs=lambda *_: (configs, {}))
     assert tables.possibilities(made_up, "any") == 3 * 2
 
 

@@ -346,7 +346,7 @@ def test_a_score_made_from_maturity_alone_adds_nothing():
     assert abs(result.added.value) < 0.01
     message = summary.answer(train, frame, result)
     assert message.startswith("Beyond the age label, but not shown beyond maturity")
-    assert result.verdict() == "nothing beyond maturity is shown"
+    assert result.verdict() == "Nothing beyond maturity is shown"
 
 
 def test_a_second_reading_of_maturity_is_nothing_beyond_it():
@@ -357,7 +357,7 @@ def test_a_second_reading_of_maturity_is_nothing_beyond_it():
         assert result.added.low > 0.02 and result.second.low > 0.02, "it adds to one estimate"
         beyond.append(result.is_beyond)
     assert np.mean(beyond) <= 0.05
-    assert "adding a second such estimate by +0." in result.sentence()
+    assert "adding a second such estimate changes it by +0." in result.sentence()
 
 
 def test_without_a_second_estimate_nothing_beyond_maturity_is_shown():
@@ -371,8 +371,12 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     train, selected, frame = (children(n, seed, 1.0) for seed, n in enumerate((500, 600, 1500)))
     result = maturity(train, selected, frame)
     assert result.is_beyond and result.added.value > 0.05
+    assert "adding the image raises the AUC by 0." in result.sentence()
+    assert result.verdict().startswith("Maturity explains only part of it: the image adds 0.")
     assert result.same_maturity.estimate.low > 0.5
-    assert summary.answer(train, frame, result).startswith(
+    conclusion = summary.conclusion(frame, result)
+    assert summary.answer(train, frame, result).startswith(f"{conclusion} Estimated maturity")
+    assert conclusion.startswith(
         "Yes, beyond the age label and beyond estimated maturity: in same-age pairs the boy"
     )
     assert result.variables()["maturity_added"].startswith("+0.")
@@ -394,7 +398,7 @@ def test_few_hands_leave_maturity_open(n):
     frame.loc[:1, "male"] = [True, False]
     result = maturity(children(200, 1), children(8, 2), frame)
     assert "too few selection hands of one sex" in result.sentence()
-    assert result.verdict() == "the share of maturity is not known"
+    assert result.verdict() == "Whether the image shows more than maturity is not known"
 
 
 def test_estimates_of_another_run_are_joined_by_id():

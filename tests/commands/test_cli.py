@@ -1,6 +1,7 @@
 """The command line: what a slip says, and that it says it before anything runs."""
 
 import csv
+import os
 import re
 import shlex
 import shutil
@@ -12,11 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from data_folders import write_set
 from in_process import h2a
 
 from h2a_lib.errors import UserError
 from h2a_lib.pipeline import graph, prepare
-from h2a_lib.study import workspace
+from h2a_lib.study import runs, workspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,19 +94,92 @@ def test_the_version_is_that_of_the_package():
     assert h2a("--version").stdout == f"h2a {version}\n"
 
 
-def test_outside_a_project_it_says_where_to_go(tmp_path):
-    done = h2a("report", cwd=tmp_path)
+@pytest.mark.parametrize("words", [("report",), ("render",), ("data", "cache", "resnet18")])
+def test_outside_a_project_it_says_where_to_go_and_how_to_get_one(tmp_path, words):
+    done = h2a(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert "no study.yaml in" in done.stderr and "go to the project's folder" in done.stderr
+    assert "clone the repository" in done.stderr and "notebooks/00_start.ipynb" in done.stderr
 
 
-def test_a_misspelt_study_file_stops_everything_before_it_starts(project):
-    text = (project / "study.yaml").read_text()
-    (project / "study.yaml").write_text(text.replace("pixel_norm: instance", "pixel_nrm: instance"))
-    done = h2a("report", "--profile", "smoke", cwd=project)
+def test_a_misspelt_command_is_never_answered_with_a_hidden_one():
+    done = h2a("reprot")
     assert done.returncode == 2
-    assert "pixel_nrm: unknown key" in done.stderr
+    assert done.stderr.startswith("h2a: unknown command 'reprot' (did you mean 'report'?); known: ")
+    assert "prepare" not in done.stderr
+    assert h2a("prepare", "--help").returncode == 0
+
+
+def test_a_misspelt_run_is_answered_with_the_folder_beside_it(project):
+    (project / "runs" / "smoke" / "best" / "seed-0").mkdir(parents=True)
+    for run in ("runs/smoke/bset", "runs/smoke/bset/seed-0"):
+        done = h2a("predict", "a.png", "--run", run, cwd=project)
+        assert done.stderr == f"h2a: {run} is not a folder (did you mean 'best'?)\n"
+
+
+def test_a_misspelt_source_is_answered_with_kaggle(tmp_path):
+    done = h2a("data", "fetch", "--source", "kagle", "--out", "out", cwd=tmp_path)
+    assert "kagle does not exist (did you mean 'kaggle'?)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("pixel_norm: instance", "pixel_nrm: instance", "defaults.pixel_nrm: unknown key"),
+        ("lr_3e-3: {lr: 3.0e-3}", "lr_3e-3: {lr: fast}", "experiments.lr_3e-3.lr: input should"),
+    ],
+)
+def test_a_misspelt_experiment_stops_a_report_of_it_before_it_starts(project, old, new, says):
+    text = (project / "study.yaml").read_text()
+    assert old in text
+    (project / "study.yaml").write_text(text.replace(old, new))
+    for words in (("report",), ("report", "--dry-run")):
+        done = h2a(*words, "--profile", "smoke", cwd=project)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"h2a: study.yaml: {says}")
+        assert len(done.stderr.splitlines()) == 1
     assert not (project / "data").exists() and not (project / "results").exists()
+
+
+def test_one_wrong_experiment_stops_neither_the_others_nor_what_shows_it(project, monkeypatch):
+    monkeypatch.setattr(graph, "estimate", lambda *_: "not timed")
+    text = (project / "study.yaml").read_text()
+    (project / "study.yaml").write_text(text.replace("{lr: 3.0e-3}", "{lr: fast}"))
+    planned = h2a("report", "--dry-run", cwd=project)  # the demo, which does not have it
+    assert planned.returncode == 0, planned.stderr
+    status = h2a("status", "--profile", "smoke", cwd=project)
+    assert status.returncode == 0, status.stderr
+    (row,) = (line for line in status.stdout.splitlines() if "lr_3e-3 " in line)
+    assert "wrong: study.yaml: experiments.lr_3e-3.lr: input should" in row
+    assert "no report can be made: study.yaml: experiments.lr_3e-3.lr" in status.stdout
+    doctor = h2a("doctor", cwd=project)
+    assert doctor.stdout.count("experiments.lr_3e-3.lr: input should") == 1
+    assert "data of rsna" in doctor.stdout
+    study = workspace.locate("smoke", root=project)
+    assert "lr_3e-3" not in dict(study.planned_runs())
+
+
+def test_the_doctor_reports_a_study_file_that_cannot_be_read(project):
+    (project / "study.yaml").write_text("profiles: [")
+    done = h2a("doctor", cwd=project)
+    assert done.returncode == 1, done.stderr
+    assert "study.yaml: not YAML" in done.stdout and "mend study.yaml" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("metrics.json", "{"), ("metrics.json", '{"format": 1}'), ("config.yaml", "a: [")],
+)
+def test_a_damaged_run_is_called_so(project, file, content):
+    folder = project / "runs" / "smoke" / "sex" / "seed-0"
+    folder.mkdir(parents=True)
+    for name in runs.FILES:
+        (folder / name).write_text('{"format": 1, "config_digest": ""}')
+    (folder / file).write_text(content)
+    done = h2a("status", "--profile", "smoke", cwd=project)
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if re.search(r"\bsex\b", line))
+    assert "damaged" in row
 
 
 def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
@@ -215,7 +290,7 @@ def test_a_growth_chart_replaces_a_file_only_on_request(tmp_path):
 
 
 def test_fetch_says_how_to_check_a_table_with_headings_of_ones_own(tmp_path):
-    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(3)])
+    hands = folder_of_hands(tmp_path / "own", [(str(k), "60", "M") for k in range(22)])
     table = hands / "boneage-training-dataset.csv"
     table.write_text(table.read_text().replace("id,boneage,male", "Patient #,Alter,Gender"))
     columns = ("--columns", "id='Patient #',age_months=Alter,sex=Gender", "--age-unit", "months")
@@ -261,3 +336,49 @@ def test_output_to_a_full_disk_is_one_line(tmp_path):
         )
     assert done.stderr == "h2a: the output cannot be written: No space left on device\n"
     assert done.returncode == 2
+
+
+@pytest.fixture
+def settings_of_the_user(tmp_path):
+    """Return an environment as other programs want it."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+    return os.environ | {
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "MPLBACKEND": "no such backend",
+        "OPENCV_IO_MAX_IMAGE_PIXELS": "100",
+        "LOKY_MAX_CPU_COUNT": "x",
+    }
+
+
+@pytest.mark.parametrize("command", ["check", "predict", "growth chart"])
+def test_a_command_does_not_follow_the_users_settings_of_other_programs(
+    tmp_path, settings_of_the_user, command
+):
+    data = write_set(tmp_path / "hands", [str(k) for k in range(100, 130)])
+    image = data / "boneage-training-dataset" / "100.png"
+    words = {
+        "check": ["data", "check", data],
+        "predict": ["predict", image, "--explain", tmp_path / "out.png"],
+        "growth chart": ["data", "phantom", "--growth-chart", "--out", tmp_path / "out.png"],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, "-m", "h2a_lib.commands", *map(str, words)],
+        env=settings_of_the_user,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if command != "check":
+        assert cv2.imread(str(tmp_path / "out.png"))[0, 0].tolist() == [255, 255, 255]
+
+
+def test_fetch_warns_of_ages_that_look_like_years(tmp_path):
+    data = write_set(tmp_path / "own", [str(k) for k in range(100, 160)])
+    rows = "".join(f"{key},{key % 18},{'MF'[key % 2]}\n" for key in range(100, 160))
+    (data / "boneage-training-dataset.csv").write_text(f"id,boneage,sex\n{rows}")
+    words = ("data", "fetch", "--source", "own", "--out")
+    fetched = h2a(*words, "months", cwd=tmp_path)
+    assert fetched.returncode == 0 and "say --age-unit years" in fetched.stderr
+    assert "warning" not in h2a(*words, "years", "--age-unit", "years", cwd=tmp_path).stderr

@@ -1,5 +1,6 @@
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -154,6 +155,21 @@ def test_what_is_no_study_is_answered_in_one_line(project, name, message):
     error = diff("first", name).exception
     assert isinstance(error, UserError)
     assert message in str(error) and "\n" not in str(error)
+
+
+def test_a_revision_without_a_folder_is_answered_with_how_to_name_one(project):
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "a study"]):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *author, *words], cwd=project, check=True)
+    done = diff("HEAD", "first")
+    assert str(done.exception) == (
+        "HEAD is a revision of git: name a folder in it, as HEAD:results/NAME"
+    )
+
+
+def test_a_folder_below_the_root_of_the_system_has_no_runs_beside_it():
+    with pytest.raises(UserError, match="/usr holds no results"):
+        StudyRecord.open(Path("/usr"))
 
 
 def test_an_empty_folder_is_refused(project):

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 from types import SimpleNamespace
@@ -8,19 +9,23 @@ import onnxruntime
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 from trained import squares_for, trained
 
+from h2a_lib.analysis.comparison.hyperparameters import network_table
 from h2a_lib.analysis.model_card import _out_of_scope, model_card, usage
 from h2a_lib.analysis.prediction import predict_files
 from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
-from h2a_lib.commands.export import export
+from h2a_lib.commands.export import export, portable
 from h2a_lib.data import images as pictures
 from h2a_lib.errors import UserError
+from h2a_lib.models import networks
 from h2a_lib.models.inference import predictor_of
-from h2a_lib.study.config import NETWORK_GFLOPS
+from h2a_lib.study import runs
+from h2a_lib.study.config import NETWORKS, Network
 
 
 @pytest.fixture(scope="module", params=["instance", "dataset"])
@@ -187,8 +192,28 @@ def test_the_torch_file_carries_its_usage_too(run, tmp_path):
     assert extra["notice"] == "Research, not for diagnosis."
 
 
+def tiny(name, width, stem, pretrained) -> networks.Trunk:
+    """Return a trunk of four convolutions."""
+    channels = (1, 8, 8, 8, 8)
+    strides = (4, 2, 2, 2)
+    parts = [
+        nn.Sequential(nn.Conv2d(channels[k], channels[k + 1], 3, strides[k], 1), nn.BatchNorm2d(8))
+        for k in range(4)
+    ]
+    module = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return networks.Trunk(module, 8, ("0.0",), ("0", "1", "2", "3"))
+
+
+def test_a_network_that_is_added_is_listed_trained_exported_and_explained(tmp_path, monkeypatch):
+    monkeypatch.setitem(networks.TRUNKS, "tiny", tiny)
+    monkeypatch.setitem(NETWORKS, "tiny", Network("Tiny"))
+    test_every_network_is_trained_exported_and_explained(tmp_path, "tiny")
+    table = network_table([runs.load(tmp_path / "run")]).set_index("network")
+    assert table.loc["Tiny", "layers"] == 5 and table.loc["Tiny", "images_a_second"] > 0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORK_GFLOPS)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_is_trained_exported_and_explained(tmp_path, network):
     run = trained(tmp_path / "run", n=24, n_validation=8, epochs=1, network=network, width=1.0)
     images = squares_for(run.config, 24, 8).images[:3]
@@ -200,3 +225,11 @@ def test_every_network_is_trained_exported_and_explained(tmp_path, network):
     assert network in card.read_text()
     maps = grad_cam(predictor.network, predictor.normalise(images), "age")
     assert maps.shape[0] == 3 and np.isfinite(np.asarray(maps)).all()
+
+
+def test_no_exported_age_is_negative(run, images, monkeypatch):
+    predictor = predictor_of(run)
+    younger = dataclasses.replace(predictor.scales, age_mean_months=-500.0)
+    monkeypatch.setattr(predictor, "scales", younger)
+    months, _ = portable(run)(torch.from_numpy(as_input(images[:3])))
+    assert months.tolist() == [0, 0, 0]

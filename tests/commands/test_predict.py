@@ -11,7 +11,7 @@ from trained import squares_for, trained
 from typer.testing import CliRunner
 
 from h2a_lib.analysis import out_of_distribution
-from h2a_lib.analysis.prediction import predict_files
+from h2a_lib.analysis.prediction import Prediction, predict_files
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.commands import app as cli
@@ -132,6 +132,17 @@ def test_predictions_become_json_with_years_and_the_notice(run, files):
     assert prediction["notice"] == "Research, not for diagnosis."
     assert prediction["sex"] in ("male", "female")
     assert done["unreadable"] == []
+
+
+def test_the_sex_is_given_with_the_threshold_that_decides_it():
+    line = Prediction("a.png", male_probability=0.59, sex="female", sex_threshold=0.644).text()
+    assert "female (probability of male 0.59, threshold 0.64)" in line
+
+
+def test_every_prediction_agrees_with_its_threshold(run, files):
+    for prediction in predict_files(files[:10], run).predictions:
+        is_male = prediction.male_probability >= prediction.sex_threshold
+        assert prediction.sex == ("male" if is_male else "female")
 
 
 def test_a_run_that_needs_the_sex_says_so(tmp_path, files):
@@ -268,3 +279,39 @@ def test_no_age_is_negative_and_each_lies_in_its_interval(run, files, monkeypatc
     (prediction,) = predict_files(files[:1], run).predictions
     assert prediction.age_months == 0
     assert prediction.low_months <= prediction.age_months <= prediction.high_months
+
+
+def test_a_folder_is_searched_as_the_data_folder_of_a_study_is(run, files, hands, tmp_path):
+    """Its own layout, DICOM without a suffix, and what macOS leaves."""
+    whole = content(dicom(hands.images[0].astype(np.uint16) * 16))
+    own, flat, empty = (tmp_path / name for name in ("own", "flat", "empty"))
+    (own / "images" / "more").mkdir(parents=True)
+    shutil.copy(files[0], own / "images" / "more" / "1.png")
+    flat.mkdir()
+    (flat / "IM000001").write_bytes(whole)
+    (flat / "IM000002").write_bytes(whole[132:])
+    (flat / "._1.png").write_bytes(b"macOS")
+    (empty / ".git").mkdir(parents=True)
+    done = predict_files([own, flat, empty], run)
+    assert [Path(one.file).relative_to(tmp_path).as_posix() for one in done.predictions] == [
+        "own/images/more/1.png", "flat/IM000001", "flat/IM000002",
+    ]  # fmt: skip
+    (unread,) = done.unreadable
+    assert (unread.file, unread.reason) == (str(empty), "no radiographs in this folder")
+
+
+@pytest.mark.parametrize(
+    ("age", "low", "high", "interval"),
+    [(12.6, 12.6, 40.2, "12 to 41"), (40.4, 0.2, 40.4, "0 to 41"), (12, 12, 14, "12 to 14")],
+)
+def test_the_interval_in_words_contains_the_age(age, low, high, interval):
+    text = Prediction("x", age, low, high, 0.9).text()
+    assert text.startswith(f"x: {age:.1f} months") and f"90 % interval {interval};" in text
+
+
+def test_labels_that_look_like_years_are_warned_of(run, files, tmp_path):
+    rows = [f"{file.stem},{k % 18},{'MF'[k % 2]}\n" for k, file in enumerate(files[:60])]
+    (tmp_path / "labels.csv").write_text(f"id,boneage,sex\n{''.join(rows)}")
+    words = (files[0], "--run", run.folder, "--labels", tmp_path / "labels.csv")
+    assert "or say --age-unit years" in typed(*words).stderr
+    assert "--age-unit" not in typed(*words, "--age-unit", "years").stderr

@@ -53,9 +53,9 @@ def test_version_and_doctor_answer_anywhere(h2a):
 
 
 def test_hands_are_drawn_and_checked_anywhere(h2a, tmp_path):
-    done = h2a("data", "phantom", "--n", 4, "--height-px", 64, "--out", "hands")
+    done = h2a("data", "phantom", "--n", 22, "--height-px", 64, "--out", "hands")
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("hands/**/*.png"))) == 4
+    assert len(list(tmp_path.glob("hands/**/*.png"))) == 22
     done = h2a("data", "check", "hands")
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -242,3 +242,15 @@ def test_missing_pixels_are_reported():
     empty.PixelData = None
     with pytest.raises(ImageError, match="no pixel data"):
         decode.decode(content(empty))
+
+
+@pytest.mark.parametrize("name", ["Rows", "Columns", "SamplesPerPixel", "BitsStored"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_says_how_to_read_the_pixels_is_named_where_it_is_missing(name, is_there):
+    dataset = dicom(np.zeros((4, 5), np.uint16))
+    if is_there:
+        setattr(dataset, name, None)
+    else:
+        delattr(dataset, name)
+    with pytest.raises(ImageError, match=f"does not say how to read its image: no {name}$"):
+        decode.decode(content(dataset))

@@ -43,8 +43,9 @@ def expected(values: np.ndarray, depth: int) -> np.ndarray:
     return scaled @ [0.299, 0.587, 0.114] if values.shape[2] == 3 else scaled[..., 0]
 
 
+ALPHA = ("opaque", "unassalpha", "assocalpha", "unspecified")
 TIFFS = [
-    (dtype, order, channels, planar, used, signed)
+    (dtype, order, channels, kind, planar, used, signed)
     for dtype, order, channels, planar, used in itertools.product(
         ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "f2", "f4", "f8"),
         "<>",
@@ -52,47 +53,90 @@ TIFFS = [
         ("contig", "separate"),
         (1.0, 1 / 16),
     )
+    for kind in {1: ("minisblack", "miniswhite"), 3: ("rgb",)}.get(channels, ALPHA)
     for signed in ((False, True) if dtype[0] in "if" else (False,))
     if not (channels == 1 and planar == "separate")
 ]
 
 
-def may_be_refused(dtype: str, channels: int, planar: str) -> bool:
+def may_be_refused(dtype: str, channels: int, kind: str, planar: str) -> bool:
     if dtype == "u1":
-        return (channels, planar) == (2, "separate")
+        return planar == "separate" and (channels == 2 or kind in ("assocalpha", "unspecified"))
     return planar == "separate" or channels == 2 or dtype == "f2" or (dtype, channels) == ("i1", 4)
 
 
 @pytest.mark.parametrize("dtype", sorted({case[0] for case in TIFFS}))
 def test_tiff_of_every_kind(dtype):
-    for _, order, channels, planar, used, signed in (case for case in TIFFS if case[0] == dtype):
+    full = np.iinfo(dtype).max if dtype[0] in "iu" else 1
+    for case in (case for case in TIFFS if case[0] == dtype):
+        _, order, channels, kind, planar, used, signed = case
         values = ramp(dtype, channels, used, signed)
-        colours = values[..., :1] if channels < 3 else values[..., :3]
-        if channels in (2, 4):  # opaque
-            values[..., -1] = np.iinfo(dtype).max if dtype[0] in "iu" else 1
+        colours = (values[..., :1] if channels < 3 else values[..., :3]).astype(float)
+        if channels in (2, 4):
+            share = np.linspace(0, 1, values[..., 0].size).reshape(*SHAPE, 1)
+            alpha = np.ones_like(share) if kind == "opaque" else np.rint(share * 255) / 255
+            values[..., -1:] = np.clip(alpha * full, None, np.nextafter(float(full), 0) or full)
+            if kind == "assocalpha":  # stored as it looks on black
+                values[..., :-1] = colours * alpha
+                colours = values[..., :-1].astype(float)
+            elif kind != "unspecified":
+                colours = colours * alpha
         stored = np.moveaxis(values, -1, 0) if planar == "separate" else values
         buffer = io.BytesIO()
         tifffile.imwrite(
             buffer,
             stored[..., 0] if channels == 1 else stored,
             byteorder=order,
-            photometric="rgb" if channels >= 3 else "minisblack",
+            photometric="rgb" if channels >= 3 else kind if channels == 1 else "minisblack",
             planarconfig=None if channels == 1 else planar,
-            extrasamples=["unassalpha"] if channels in (2, 4) else None,
+            extrasamples=[kind.replace("opaque", "unassalpha")] if channels in (2, 4) else None,
         )
-        case = (dtype, order, channels, planar, used, signed)
         try:
             image, source = decode.decode(buffer.getvalue())
         except ImageError as error:
             assert NOT_READ in error.what, case
-            assert may_be_refused(dtype, channels, planar), case
+            assert may_be_refused(dtype, channels, kind, planar), case
             continue
         # The file as another reader has it is the file that was meant.
         again = tifffile.imread(io.BytesIO(buffer.getvalue()))
         assert (again.reshape(stored.shape) == stored).all()
         want = expected(colours, 8 * np.dtype(dtype).itemsize if dtype[0] != "f" else 64)
+        want = 255 - want if kind == "miniswhite" else want
         assert np.abs(image - want).max() <= 1.6, case
         assert source.bits == 8 * np.dtype(dtype).itemsize
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_tiff_of_every_depth(bits, photometric):
+    """tifffile writes no other depths than whole bytes."""
+    values = np.random.default_rng(3).integers(0, 2**bits, HAND.shape)
+    values[0, 0] = 2**bits - 1
+    unpacked = np.unpackbits(values.astype(">u2").view("u1").reshape(*HAND.shape, 2), axis=2)
+    rows = np.packbits(unpacked[..., 16 - bits :].reshape(len(HAND), -1), axis=1)
+    data = values.astype("<u2").tobytes() if bits == 16 else rows.tobytes()
+    content = in_tiff(data, 1, bits, _262=photometric)
+    if bits not in (1, 2, 4, 8, 16):
+        with pytest.raises(ImageError, match=re.escape(f"{NOT_READ} (1 x {bits} bits)")):
+            decode.decode(content)
+        return
+    want = expected(values[..., None], bits)
+    assert np.abs(decode.decode(content)[0] - (want if photometric else 255 - want)).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_a_tiff_with_a_palette_has_its_colours_or_is_refused(dtype):
+    values = np.arange(256, dtype=dtype).reshape(8, 32)
+    n = 2 ** (8 * values.itemsize)
+    palette = np.random.default_rng(4).integers(0, 2**16, (3, n)).astype("u2")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, photometric="palette", colormap=palette)
+    if dtype == "u2":
+        with pytest.raises(ImageError, match=NOT_READ):
+            decode.decode(buffer.getvalue())
+        return
+    want = (palette[:, values] / 257).T @ [0.299, 0.587, 0.114]
+    assert np.abs(decode.decode(buffer.getvalue())[0] - want.T).max() <= 1.6
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])

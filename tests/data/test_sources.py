@@ -2,9 +2,13 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from data_folders import picture, write_image, write_set
+from dicoms import content as content_of
+from dicoms import dicom
 
 from h2a_lib.data import index, ingest, layout, sources
 from h2a_lib.errors import DataError, UserError
@@ -301,3 +305,52 @@ def test_a_link_back_to_a_folder_above_is_not_followed(tmp_path):
     (tmp_path / "boneage-training-dataset" / "loop").symlink_to(tmp_path)
     (result,) = layout.locate(tmp_path)[0]
     assert result.folders == (tmp_path / "boneage-training-dataset",)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("mine.csv", "Case ID,boneage,male"),
+        ("mine.csv", "Image ID,boneage,male"),
+        ("my ground truth.csv", "id,boneage,male"),
+        ("labels_latest.csv", "id,boneage,male"),
+        ("test.csv", "id,boneage,male"),
+    ],
+)
+def test_the_only_table_is_the_training_table_if_it_has_ages(tmp_path, name, header):
+    write_set(tmp_path, IDS, table=name, images="hands", header=header)
+    assert names(layout.locate(tmp_path)[0], tmp_path) == [("train", name, ["hands"])]
+
+
+def test_a_table_that_cannot_be_read_is_named_first_with_its_reason(tmp_path):
+    write_set(tmp_path, IDS, table="labels.csv")
+    table = tmp_path / "labels.csv"
+    table.write_bytes(table.read_bytes().replace(b",", b"\0"))
+    with pytest.raises(UserError) as refused:
+        sources.inspect(tmp_path)
+    assert str(refused.value).startswith(f"{table}: cannot be read as a table: it holds bytes")
+
+
+@pytest.mark.parametrize("suffix", [".xls", ".ods", ".txt", ".tab"])
+def test_a_table_of_a_kind_that_is_not_read_is_named_with_the_way_out(tmp_path, suffix):
+    write_set(tmp_path, IDS, table=f"labels{suffix}")
+    with pytest.raises(UserError, match=f"labels{suffix}: .*save it as CSV"):
+        sources.inspect(tmp_path)
+    if suffix in (".xls", ".ods"):
+        with pytest.raises(UserError, match="save it as CSV"):
+            sources.inspect_table(tmp_path / f"labels{suffix}")
+
+
+def test_images_have_any_of_their_usual_suffixes_or_that_of_no_dicom_file(tmp_path):
+    write_set(tmp_path, IDS)
+    images = tmp_path / "boneage-training-dataset"
+    for key, suffix in (("100", ".jfif"), ("101", ".jpe"), ("102", ".JPEG")):
+        (images / f"{key}.png").unlink()
+        content = cv2.imencode(".jpg", picture(int(key)))[1].tobytes()
+        (images / f"{key}{suffix}").write_bytes(content)
+    for key, suffix, start in (("103", ".ima", 0), ("104", "", 0), ("105", "", 132)):
+        (images / f"{key}.png").unlink()
+        whole = content_of(dicom(picture(int(key)).astype(np.uint16)))
+        (images / f"{key}{suffix}").write_bytes(whole[start:])
+    (images / "LICENSE").write_text("of these images")
+    assert problems_of(tmp_path) == []

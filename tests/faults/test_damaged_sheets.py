@@ -70,11 +70,17 @@ def put(place: tuple, content: str, key: str | None = None) -> str:
     return text.replace(HERE, content)
 
 
+def configurations(file: Path) -> list[study.RunConfig]:
+    """Return every run of the sheet."""
+    loaded = study.load(file)
+    return [loaded.run_config(name, one) for name in loaded.profiles for one in loaded.experiments]
+
+
 def reply(folder: Path, content: bytes):
     """Return how the sheet is taken: as a study, or refused in one line."""
     file = folder / "study.yaml"
     file.write_bytes(content)
-    outcome = attempt(lambda: study.load(file).check() is None, folder)
+    outcome = attempt(lambda: configurations(file), folder)
     if outcome.error is not None:
         assert len(outcome.error.splitlines()) == 1, outcome.error
         assert len(outcome.error) < 5_000

@@ -148,6 +148,23 @@ def test_the_profiles_own_data_may_be_named_by_a_link(finished, tmp_path):
     assert "Nothing to do" in plan(finished, "--data", str(tmp_path / "link"))
 
 
+def test_a_notebook_executed_by_hand_does_not_reach_the_report(finished):
+    file = finished / "results" / "smoke" / "variables" / "preprocessing.yml"
+    before = file.read_bytes()
+    values = {"profile": "smoke", "interactive": False, "size_px": 64}
+    notebook = finished / "notebooks" / "03_preprocessing.ipynb"
+    words = [str(notebook), str(finished.parent / "out.ipynb"), json.dumps(values)]
+    module = [sys.executable, "-m", "h2a_lib.pipeline.notebooks", *words]
+    subprocess.run(module, cwd=finished, env=environment(finished), check=True)
+    assert file.read_bytes() != before
+    text = plan(finished)
+    assert "2 of " in text and "03_preprocessing" in text and "changed since" in text
+    done = h2a(finished, "render", "--profile", "smoke")
+    assert done.returncode == 2
+    assert "`h2a report --profile smoke` makes them again" in done.stderr
+    assert "results/smoke/variables/preprocessing.yml" in done.stderr
+
+
 def test_in_an_odd_place_the_study_is_made_again(finished):
     folder = moved_to_an_odd_place(finished)
     file = folder / "notebooks" / "01_population.ipynb"

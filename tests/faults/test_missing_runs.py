@@ -157,5 +157,5 @@ def test_of_a_run_killed_for_its_memory_no_old_figure_is_shown_and_the_rest_is_m
     for document in ("slides.html", "paper.html"):
         text = (folder / "report" / "_output" / "smoke" / document).read_text()
         text = " ".join(text.split())
-        assert "These runs failed and are missing: sex (seed 0)" in text
+        assert "Runs are missing: sex (seed 0) failed" in text
         assert "sex_roc" not in text and "saliency_sex" not in text

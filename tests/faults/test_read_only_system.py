@@ -15,14 +15,15 @@ PLACE = "/mnt"
 READ_ONLY = f"""
 set -e
 mount --bind "$0" {PLACE}
-for folder in /tmp /var/tmp "$PACKAGES"; do
+for folder in /tmp /var/tmp $PACKAGES; do
     mount --bind "$folder" "$folder"
-    mount -o remount,bind,ro "$folder"
+    mount -o "remount,bind,$HOW" "$folder"
 done
-mount -t tmpfs -o ro tmpfs /dev/shm
+mount -t tmpfs -o "$HOW" tmpfs /dev/shm
 cd {PLACE}/copy
 exec "$@"
 """
+READ_ONLY_PACKAGES = {"HOW": "ro", "PACKAGES": sysconfig.get_path("purelib")}
 
 
 def in_namespace(folder, *words, **more):
@@ -33,7 +34,7 @@ def in_namespace(folder, *words, **more):
         pytest.skip("a namespace for mounts is not allowed here")
     return subprocess.run(
         ["unshare", "--mount", "bash", "-c", READ_ONLY, str(folder), *words],
-        env=environment(f"{PLACE}/copy", PACKAGES=sysconfig.get_path("purelib"), **more),
+        env=environment(f"{PLACE}/copy", **(READ_ONLY_PACKAGES | more)),
         capture_output=True,
         text=True,
         check=False,
@@ -70,3 +71,11 @@ def test_umap_is_imported_though_neither_the_packages_nor_the_home_can_be_writte
     )
     done = in_namespace(folder, command()[0], "-c", code, HOME=str(folder / "home"))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_training_runs_no_program_from_the_folders_for_temporary_files(folder):
+    """As where /tmp is mounted `noexec`."""
+    words = command("train", "resnet18", "--profile", "smoke")
+    done = in_namespace(folder, *words, HOW="noexec", PACKAGES="")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "copy" / "runs" / "smoke" / "resnet18" / "seed-0" / "metrics.json").is_file()

@@ -91,10 +91,14 @@ def test_of_the_fewest_hands_in_an_odd_folder_a_report_is_made_without_what_dive
     data = hands(tmp_path / ODD, 22)
     done = report(project, data)
     assert_complete(project, done)
-    assert "lr_1e30 (seed 0), sex_1e30 (seed 0)" in article(project)
+    for error in ("KeyError", "StopIteration", "Traceback"):
+        assert error not in done.stdout + done.stderr
+    assert "lr_1e30 (seed 0), sex_1e30 (seed 0) diverged" in article(project)
     for experiment in DIVERGES:
         (file,) = (project / "runs").glob(f"smoke*/{experiment}/seed-0/metrics.json")
         assert json.loads(file.read_text())["diverged"]
+    status = h2a(project, "status", "--profile", "smoke", "--data", str(data)).stdout
+    assert status.count("diverged") == 2 and "stale" not in status
     again = report(project, data)
     assert again.returncode == 0 and "Nothing to do" in again.stdout
 

@@ -25,6 +25,7 @@ REASONS = {
     ("h2a_lib/pipeline/perform.py", "set_aside"): RENAMED,
     ("h2a_lib/pipeline/perform.py", "swap_with_old"): RENAMED,
     ("h2a_lib/report/pdf_figures.py", "write_for_pdf"): "in the folder that `stage` renames whole",
+    ("h2a_lib/report/staging.py", "_without_tier"): "in the folder that `stage` renames whole",
     ("h2a_lib/report/renderers.py", "render_with_quarto"): RENDERED,
     ("h2a_lib/report/renderers.py", "_pandoc_pdf"): RENDERED,
     ("h2a_lib/report/renderers.py", "compile_typst"): RENDERED,

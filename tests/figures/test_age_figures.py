@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from IPython.display import Image
 from matplotlib.colors import to_hex
+from slides import check_on_its_slide
 from squares import squares
 from trained import squares_for, trained
 
@@ -16,11 +17,12 @@ from h2a_lib.analysis.statistics import conformal
 from h2a_lib.figures import age as draw
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore.age import browse_errors
-from h2a_lib.figures.style import VERMILLION
+from h2a_lib.figures.style import VERMILLION, use_style
 
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def style():
+    use_style()
     yield
     plt.close("all")
 
@@ -72,7 +74,7 @@ def test_every_figure_is_drawn_captioned_and_described_for_any_number_of_hands(n
     assert set(made) == {"age_scatter", "age_bland_altman", "age_by_band", "age_sex_gap",
                          "worst_cases", "age_conformal", "age_quantile", "robustness"}  # fmt: skip
     for name, drawing in made.items():
-        drawing.figure.canvas.draw()
+        check_on_its_slide(drawing)
         assert drawing.finding.endswith(".") and not drawing.caption.endswith("."), name
         assert "\n" not in drawing.caption
         assert drawing.finding.split(";")[0][:20] in drawing.alt
@@ -86,7 +88,7 @@ def test_the_findings_are_those_of_the_data():
     made = drawings(700)
     assert "girls are estimated older than boys: by" in made["age_sex_gap"].finding
     assert "nominal coverage of 90 % contain 9" in made["age_conformal"].finding
-    assert "times that error" in made["age_scatter"].finding
+    assert "times as much" in made["age_scatter"].finding
     finding = made["worst_cases"].finding
     assert "overestimated" in finding or "underestimated" in finding
 

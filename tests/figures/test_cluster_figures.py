@@ -6,18 +6,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from slides import check_on_its_slide
 
 from h2a_lib.analysis.bands import band_of
 from h2a_lib.analysis.clusters import groups
 from h2a_lib.analysis.clusters.groups import Representation
 from h2a_lib.figures import clusters as draw
 from h2a_lib.figures.explore import clusters as explore
+from h2a_lib.figures.style import use_style
 
 pytestmark = pytest.mark.usefixtures("without_umap")
 
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def style():
+    use_style()
     yield
     plt.close("all")
 
@@ -50,16 +53,16 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
     clusterings, table, baseline, hands, images = study(n)
     shown = draw.label_free(clusterings)
     drawings = (
-        draw.umap(shown, hands),
+        draw.umap(shown, hands, hands["male"]),
         draw.cluster_hands(shown, hands, images),
         draw.agreement(table, baseline, n),
     )
     for drawing in drawings:
-        drawing.figure.canvas.draw()
+        check_on_its_slide(drawing)
         assert f"n = {n}" in drawing.caption and not drawing.caption.endswith(".")
         assert drawing.finding.endswith(".")
         assert ("Too few hands" in drawing.finding) == (n < groups.MIN_HANDS)
-    draw.mean_hands(draw.label_free(clusterings), hands, images, "phantom").figure.canvas.draw()
+    check_on_its_slide(draw.mean_hands(shown, hands, images, "phantom"))
     hands["id"] = [f"$\\frac{{${k}" for k in range(n)]  # a letter, not the start of a formula
     explore.point_and_hand(shown, hands, images, n - 1, "age").canvas.draw()
 
@@ -71,7 +74,7 @@ def test_a_label_free_representation_is_shown_and_upper_bounds_are_marked():
     axes = draw.agreement(table, baseline, 40).figure.axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names == ["pixels", "trained for sex\n(upper bound)"]
-    finding = draw.umap(shown, hands).finding
+    finding = draw.umap(shown, hands, hands["male"]).finding
     assert "agree with sex by an ARI of 1.000" in finding
 
 
@@ -90,12 +93,14 @@ def test_an_average_is_of_its_hands_and_fewer_than_thirty_patients_have_none(tie
     clusterings, _, _, hands, images = study(80)
     drawing = draw.mean_hands(clusterings[0], hands, images, tier)
     assert drawing.averaged_over == least and "n = 80" in drawing.caption
-    places = itertools.product((0, 1), range(6))
+    places = itertools.product((0, 1), range(7))
     band, male = band_of(hands["age_months"]), hands["male"]
     of_group = clusterings[0].groups["features", 2]
     empty = 0
     for (row, column), axes in zip(places, drawing.figure.axes, strict=True):
-        members = (of_group == row) if column == 5 else (male == row) & (band == column)
+        if column == 5:
+            continue  # the gap before the groups
+        members = (of_group == row) if column == 6 else (male == row) & (band == column)
         assert axes.get_xlabel() == f"n = {members.sum()}"
         if axes.images:
             mean = axes.images[0].get_array()
@@ -103,6 +108,17 @@ def test_an_average_is_of_its_hands_and_fewer_than_thirty_patients_have_none(tie
         else:
             empty += 1
     assert empty == n_empty
+
+
+def test_the_plane_shows_what_was_scanned_from_film_by_either_name():
+    clusterings, _, _, hands, _ = study(40)
+    shown = draw.label_free(clusterings)
+    film = hands["male"]
+    colours = [
+        draw.umap(shown, hands, kinds).figure.axes[1].collections[0].get_array()
+        for kinds in (film, np.where(film, "film", "digital"))
+    ]
+    assert (colours[0] == colours[1]).all() and colours[0].mean() == film.mean()
 
 
 def test_moving_along_the_plane_shows_another_hand(monkeypatch):

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Annotation
+from slides import check_on_its_slide
 
 from h2a_lib.analysis.comparison import range_test as interval
 from h2a_lib.analysis.comparison import runs as comparisons
@@ -109,8 +110,7 @@ def test_every_figure_of_notebook_06_has_words_and_legible_text(comparison, func
     assert len(drawing.alt.split()) > 5 and drawing.finding.endswith(".")
     assert f"n = {N}" in drawing.caption and not drawing.caption.endswith(".")
     assert "resnet18" not in drawing.alt + drawing.caption + drawing.finding
-    written = [t for t in drawing.figure.findobj(Text) if t.get_text() and t.get_visible()]
-    assert min(text.get_fontsize() for text in written) >= 13 - 1e-9
+    check_on_its_slide(drawing)
 
 
 @pytest.mark.parametrize("function", [f for f in FIGURES if f is not draw.forest])
@@ -124,9 +124,9 @@ def test_figures_are_named_as_the_workflow_expects(comparison):
 
 
 def test_curves_stand_beside_the_constant_predictor_and_the_noise_of_labels(comparison):
-    axes = draw.optimizers(comparison, floor_months=4.6).figure.axes[0]
+    axes = draw.optimizers(comparison, noise=(4.6, 7.0)).figure.axes[0]
     written = {text.get_text() for text in axes.texts}
-    assert {"always the median age", "noise of the labels", "Adam (default)"} <= written
+    assert {"always the median age", "noise of the labels, 4.6–7.0", "Adam (default)"} <= written
     constant = comparisons.constant_error(comparison.groups["resnet18"][0])
     assert axes.get_ylim()[1] > constant.value
 
@@ -161,7 +161,7 @@ def test_the_heat_map_is_light_where_the_error_is_low_and_has_a_colour_bar(compa
     values, colours = mesh.get_array().ravel(), mesh.cmap(mesh.norm(mesh.get_array().ravel()))
     light = colours[:, :3].mean(axis=1)
     assert light[values.argmin()] > light[values.argmax()]
-    assert figure.axes[2].get_ylabel() == "validation error (months)"
+    assert figure.axes[2].get_ylabel() == "Validation error (months)"
 
 
 def test_a_ring_marks_the_epoch_whose_weights_were_kept():
@@ -171,17 +171,19 @@ def test_a_ring_marks_the_epoch_whose_weights_were_kept():
     ]
     axes = training.curves({"a": seeds}, plt.subplots()[1])
     rings = [line.get_xydata().tolist() for line in axes.lines if line.get_markersize() > 10]
-    assert rings == [[[2, 12.0]], [[3, 13.0]]]
+    assert rings == [[[2, 13.0]], [[3, 14.0]]]
 
 
-def test_the_forest_is_one_panel_of_labels_with_verdicts_and_a_count_of_the_rest(comparison):
+def test_the_forest_shows_every_experiment_in_two_panels_of_one_scale(comparison, monkeypatch):
+    left, right = draw.forest(comparison).figure.axes
+    names = [text.get_text() for axes in (left, right) for text in axes.get_yticklabels()]
+    assert len(names) == (comparison.table["same_as"] == "").sum()
+    assert left.get_xlim() == right.get_xlim()
+    monkeypatch.setattr(draw, "MOST_ROWS", 10)
     drawing = draw.forest(comparison)
     (axes,) = drawing.figure.axes
-    names = [text.get_text() for text in axes.get_yticklabels()]
-    assert len(names) == draw.MOST_ROWS
-    assert f"{len(comparison.table) - draw.MOST_ROWS} more in the table" in drawing.caption
-    verdicts = {text.get_text().split()[-1] for text in axes.texts}
-    assert verdicts <= set(draw.VERDICT_COLOURS)
+    assert len(axes.get_yticklabels()) == 10
+    assert f"{len(names) - 10} more in the table" in drawing.caption
 
 
 def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(make_run):
@@ -189,7 +191,7 @@ def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(make_run):
     runs += [make_run(name, **OTHERS[name]) for name in ("recipe", "data_50", "sgd")]
     drawing = draw.forest(comparisons.compare(runs, 1.0))
     names = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
-    assert names == {"augmentation, epochs 9 *", "0.5 of the data", "SGD, rate 0.01"}
+    assert names == {"augmentation, 9 epochs *", "half of the data", "SGD, learning rate 0.01"}
     assert "* also other epochs" in drawing.caption
 
 
@@ -200,7 +202,8 @@ def test_batch_normalisation_of_pixels_says_how_it_is_evaluated(comparison):
 def test_the_share_of_the_data_says_what_it_is_confounded_with(comparison):
     assert "fewer updates" in draw.trade_off(comparison).finding
     panels = draw.trade_off(comparison).figure.axes
-    assert [p.get_xlabel() for p in panels] == ["epoch", *comparisons.TRADES.values()]
+    titles = ["epoch", *comparisons.TRADES.values()]
+    assert [p.get_title(loc="left") for p in panels] == [f"By {title}" for title in titles]
 
 
 def test_choosing_experiments_redraws_their_curves(comparison, monkeypatch):
@@ -212,7 +215,7 @@ def test_choosing_experiments_redraws_their_curves(comparison, monkeypatch):
     assert picture.value != before and bytes(picture.value).startswith(b"\x89PNG")
     control.value = ()
     assert bytes(picture.value).startswith(b"\x89PNG")
-    assert ("SGD, rate 0.01", "sgd") in control.options
+    assert ("SGD, learning rate 0.01", "sgd") in control.options
 
 
 def test_a_batch_run_shows_the_first_experiments(comparison, monkeypatch):
@@ -235,6 +238,13 @@ def test_the_range_tests_suggestion_is_the_less_certain_the_noisier_the_losses()
     narrow, wide = (np.log10(high / low) for low, high in ends)
     assert wide > narrow and narrow < 0.5
     assert interval.suggestion_interval(curve_of(0.3)) == ends[1]
+
+
+def test_an_interval_over_decades_is_called_undetermined(config):
+    for noise, is_wide in ((0.01, False), (0.9, True)):
+        drawing = schedules.range_test(RangeTest(curve_of(noise), 6.4e-4, diverged=True), config())
+        title = drawing.figure.axes[0].get_title(loc="left")
+        assert ("undetermined" in title) == ("undetermined" in drawing.finding) == is_wide
 
 
 def test_the_range_test_rounds_to_what_it_knows(config):

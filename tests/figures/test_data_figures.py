@@ -6,16 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from data_folders import picture, write_set
+from slides import check_on_its_slide
 
 from h2a_lib.data import measure, sources
 from h2a_lib.data.index import measurements
 from h2a_lib.data.labels import assign_split
 from h2a_lib.figures import images as draw
 from h2a_lib.figures import population as draw_population
+from h2a_lib.figures.style import use_style
 
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def style():
+    use_style()
     yield
     plt.close("all")
 
@@ -78,6 +81,7 @@ def test_every_figure_has_the_name_that_the_report_uses_a_caption_with_n_and_a_f
     names += ["scanned_digital", "extremes", "geometry", "pixel_normalisation", "contrast"]
     assert [drawing.name for drawing in drawings] == names
     for drawing in drawings:
+        check_on_its_slide(drawing)
         assert "n = " in drawing.caption or "6 hands" in drawing.caption
         assert not drawing.caption.endswith(".") and drawing.alt.endswith(".")
         assert drawing.finding.endswith(".")
@@ -121,13 +125,12 @@ def test_single_sex_labels_are_named_in_the_figure_and_its_alt_text():
 def test_the_split_figure_shows_shares_of_all_three_splits():
     labels = population(400)
     drawing = draw_population.split_balance(labels)
-    girls, boys = drawing.figure.axes
-    filled = sum(bar.get_height() for bar in bars(girls))
-    assert filled == pytest.approx(1)  # the outlines are polygons
-    shown = [text.get_text() for axes in (girls, boys) for text in axes.get_legend().get_texts()]
-    counts = labels.groupby(["male", "split"]).size()
-    splits = ("train", "selection", "validation")
-    assert shown == [f"{name} ({counts[male, name]})" for male in (False, True) for name in splits]
+    for axes, male in zip(drawing.figure.axes, (False, True), strict=True):
+        assert [line.get_ydata().sum() for line in axes.lines] == pytest.approx([1, 1, 1])
+        assert axes.get_title(loc="left").endswith(f"n = {(labels['male'] == male).sum()}")
+    (legend,) = drawing.figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["training", "selection", "validation"]
     assert f"{(labels['split'] == 'selection').sum()} selection" in drawing.caption
 
 
@@ -147,11 +150,10 @@ def test_ages_are_written_in_years_and_months(months, male, text):
     assert draw.age_and_sex(months, male) == text
 
 
-def test_the_raw_grid_has_the_captions_of_the_original_deck(folder, labels):
-    assert draw.decimal_age_and_sex(94, False) == "7.83, female"
+def test_the_raw_grid_gives_age_and_sex_of_each_hand(folder, labels):
     drawing = draw.raw_grid(labels.head(9), folder)
     titles = [axes.get_title() for axes in drawing.figure.axes]
-    assert titles[:2] == ["1.00, male", "2.00, female"] and titles[1] in drawing.alt
+    assert titles[:2] == ["1 y, boy", "2 y, girl"] and titles[1] in drawing.alt
 
 
 def test_hands_are_shown_in_proportion_and_no_larger_than_a_slide_needs(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from slides import check_on_its_slide
 
 from h2a_lib.analysis.sex import errors
 from h2a_lib.analysis.sex.calibration import Temperature
@@ -18,7 +19,8 @@ from h2a_lib.figures.style import use_style
 
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def style():
+    use_style()
     yield
     plt.close("all")
 
@@ -53,7 +55,7 @@ def drawings(n):
 @pytest.mark.parametrize("n", [1, 2, 20, 400])
 def test_every_figure_can_be_drawn_and_says_how_many_hands_it_shows(n):
     for drawing in drawings(n).values():
-        drawing.figure.canvas.draw()
+        check_on_its_slide(drawing)
         assert f"n = {n}" in drawing.caption and not drawing.caption.endswith(".")
         assert drawing.finding.endswith(".")
 
@@ -63,7 +65,7 @@ def test_findings_hold_the_numbers_of_the_figure():
     area = errors.metrics(frame, 0.5)["auc"].text(digits=3)
     assert area in shown["roc"].finding and area in shown["roc"].alt
     assert errors.closest_match(frame).estimate.text("% of cases", 0, 100) in shown["band"].finding
-    assert "adding the image changes it by +" in shown["maturity"].finding
+    assert "adding the image raises the AUC by " in shown["maturity"].finding
     assert "of 10 bins" in shown["calibration"].alt
 
 

@@ -7,7 +7,7 @@ import torch
 
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks
-from h2a_lib.study.config import NETWORK_GFLOPS
+from h2a_lib.study.config import NETWORKS
 
 COMBINATIONS = [
     *((name, "both", False) for name in networks.TRUNKS),
@@ -82,11 +82,11 @@ def test_the_cost_in_the_settings_is_that_of_the_network(name):
         network = networks.build(name)
         with FlopCounterMode(display=False) as counter:
             network(torch.randn(1, 1, 224, 224))
-    assert counter.get_total_flops() / 2e9 == pytest.approx(NETWORK_GFLOPS[name], rel=0.05)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(NETWORKS[name].gflops, rel=0.05)
 
 
 def test_every_network_of_the_settings_can_be_built():
-    assert list(networks.TRUNKS) == list(NETWORK_GFLOPS)
+    assert list(networks.TRUNKS) == list(NETWORKS)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,22 @@ FOREIGN = {
     "LC_ALL": "tr_TR.UTF-8",
     "LANG": "tr_TR.UTF-8",
     "BASH_ENV": "/home/me/.bashrc",
+    "QUARTO_PROFILE": "mine",
+    "TYPST_FONT_PATHS": "/home/me/fonts",
+    "NUMBA_DISABLE_JIT": "1",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "DNNL_DEFAULT_FPMATH_MODE": "BF16",
+    "ATEN_CPU_CAPABILITY": "default",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "NPY_DISABLE_CPU_FEATURES": "AVX2",
+    "GOTO_NUM_THREADS": "64",
+    "BLIS_NUM_THREADS": "64",
+    "VECLIB_MAXIMUM_THREADS": "64",
+    "OPENCV_IO_MAX_IMAGE_PIXELS": "100",
+    "LOKY_MAX_CPU_COUNT": "x",
+    "LT_PRECISION": "16-mixed",
+    "GIT_DIR": "/elsewhere/.git",
 }
 
 
@@ -40,7 +58,39 @@ def test_a_variable_of_the_user_does_not_reach_a_step(name):
 
 def test_what_is_no_configuration_of_our_tools_is_kept():
     kept = {"HOME": "/home/me", "TMPDIR": "/scratch", "CUDA_VISIBLE_DEVICES": "1", "H2A_X": "1"}
+    kept |= {"SLURM_JOB_ID": "7", "LD_LIBRARY_PATH": "/cuda", "TORCH_HOME": "/t", "CXX": "g++"}
+    kept |= {"HTTPS_PROXY": "http://proxy", "QUARTO_TYPST": "/typst", "NUMBA_CACHE_DIR": "/n"}
     assert kept.items() <= step_environment(ROOT, kept).items()
+
+
+def test_an_activated_conda_brings_neither_its_python_nor_its_folders(tmp_path):
+    conda = tmp_path / "conda" / "bin"
+    conda.mkdir(parents=True)
+    for name in ("python", "jupyter"):
+        (conda / name).symlink_to("/bin/false")
+    active = {"CONDA_PREFIX": str(conda.parent), "CONDA_DEFAULT_ENV": "base", "CONDA_SHLVL": "1"}
+    mine = step_environment(ROOT, active | {"PATH": f"{conda}:/usr/bin:/bin"})
+    assert not mine.keys() & active.keys()
+    for name in ("python", "jupyter"):
+        assert Path(shutil.which(name, path=mine["PATH"])).parent == Path(sys.executable).parent
+
+
+def test_make_lab_opens_the_notebooks_as_a_step_sees_them(tmp_path):
+    assert "-m h2a_lib.pipeline.environment jupyter lab" in (ROOT / "Makefile").read_text()
+    words = [sys.executable, "-m", environment.__name__, "printenv", "OMP_NUM_THREADS"]
+    mine = os.environ | {"OMP_NUM_THREADS": "64", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=mine, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_make_takes_a_python_in_a_folder_with_a_space():
+    show = ["make", "-n", "--always-make", "env", "PYTHON=/my py/python3"]
+    done = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("/my", '"/my'))]
+    assert [shlex.split(line)[:2] for line in lines] == [
+        ["/my py/python3", "-c"],
+        ["/my py/python3", "-m"],
+    ]
 
 
 def test_sums_have_one_thread_and_tools_their_settings_in_the_project():

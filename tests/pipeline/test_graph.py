@@ -1,10 +1,15 @@
 """What runs, what is said of it, and what a repeated run leaves alone."""
 
+import dataclasses
+
+import pandas as pd
 import pytest
 from checkout import ROOT, copy_checkout
+from in_process import h2a
 
+from h2a_lib.commands.shared import open_finished
 from h2a_lib.errors import UserError
-from h2a_lib.files import write_json
+from h2a_lib.files import read_json, write_json
 from h2a_lib.pipeline import graph, ledger, perform
 from h2a_lib.pipeline.staleness import Contents, read_record, stale_steps, summary, write_record
 from h2a_lib.pipeline.steps import NOTEBOOKS, Steps
@@ -61,6 +66,94 @@ def test_a_missing_output_and_a_missing_record_are_named(steps):
     assert reasons["age_answer"] == "results/smoke/figures/age_scatter.svg is missing"
     assert reasons["clusters"] == "no record says what it was made with"
     assert reasons["deck"] == "follows 07_age_answer, 09_clusters"
+
+
+def record_results(steps: Steps, step: str) -> None:
+    """Record a notebook's step as done, whose results are a figure, a table and variables."""
+    results = dataclasses.replace(steps.study.results, notebook=steps.by_name[step].label)
+    results.variables("age", {"mae": "11.8 months"})
+    results.table(pd.DataFrame({"n": [1]}), "more_than_the_table_of_steps_names")
+    figures = results.folder / "figures"
+    (figures / "age_scatter.svg").write_text("<svg/>")
+    description = {"file": "age_scatter.svg", "made_by": steps.by_name[step].label}
+    write_json(figures / "age_scatter.json", description)
+    content = Contents(steps).by_name[step]
+    made = perform.results_of(steps.by_name[step], steps)
+    write_record(steps.by_name[step].record, steps.by_name[step], content, made, 90.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "variables/age.yml",
+        "figures/age_scatter.svg",
+        "figures/age_scatter.json",
+        "tables/more_than_the_table_of_steps_names.csv",
+    ],
+)
+def test_a_result_that_was_changed_is_made_again_and_neither_rendered_nor_published(steps, name):
+    record_results(steps, "age_answer")
+    assert stale_steps(steps) == []
+    assert open_finished("smoke", None).name == "smoke"
+    file = steps.study.results_folder / name
+    file.write_text(file.read_text() + " ")
+    reasons = {one.step.name: one.reason for one in stale_steps(steps)}
+    assert reasons == {
+        "age_answer": f"results/smoke/{name} was changed since",
+        "deck": "follows 07_age_answer",
+    }
+    with pytest.raises(UserError, match=f"`h2a report --profile smoke` makes .*\n.*/{name}$"):
+        open_finished("smoke", None)
+    done = h2a("render", "--results", str(steps.study.results_folder), cwd=steps.study.root)
+    assert done.returncode == 2 and f"results/smoke/{name}" in done.stderr
+
+
+def test_a_record_without_hashes_holds_as_before(steps):
+    record_results(steps, "age_answer")
+    record = steps.by_name["age_answer"].record
+    content = read_json(record)
+    del content["sha256"]
+    write_json(record, content)
+    (steps.study.results_folder / "variables/age.yml").write_text("mae: 1.8 months\n")
+    assert stale_steps(steps) == []
+
+
+def test_arrays_that_the_preparation_has_made_are_not_called_unrecorded(steps):
+    (cache,) = (step for step in steps.by_name.values() if step.rule == "cache")
+    cache.record.unlink()
+    reasons = {one.step.name: one.reason for one in stale_steps(steps)}
+    assert reasons[cache.name] == "not made yet"
+
+
+def test_before_anything_is_made_the_plan_counts_the_steps(steps, monkeypatch):
+    monkeypatch.setattr(graph, "estimate", lambda *_: "2 trainings: about 1 min")
+    n_steps = len(steps.by_name)
+    steps.study.data_file.unlink()
+    assert graph.plan(steps.study).splitlines() == [
+        f"Nothing is made yet of 'smoke': first the data, then {n_steps} steps.",
+        "2 trainings: about 1 min",
+    ]
+
+
+def test_a_report_begins_with_how_long_its_trainings_will_take(steps, monkeypatch, capsys):
+    timed = []
+    monkeypatch.setattr(graph, "_run_snakemake", lambda *_: None)
+    monkeypatch.setattr(graph, "estimate", lambda _, configs, *__: timed.extend(configs) or "soon")
+    graph.build(changed(steps, lr=3e-3).study, ["deck"])
+    assert not timed, "it was timed before"
+    steps.by_name["train/sex/seed-0"].record.unlink()
+    graph.build(steps.study, ["deck"])
+    assert [config.experiment for config in timed] == ["sex"]
+    assert capsys.readouterr().out.splitlines()[-1] == "soon"
+
+
+def test_status_ends_with_what_must_run(steps):
+    steps = changed(steps)
+    assert graph.report_state(steps.study) == "the report is up to date"
+    (steps.study.results_folder / "figures/age_scatter.svg").unlink()
+    assert graph.report_state(steps.study).startswith(
+        f"the report is out of date: 2 of {len(steps.by_name)} steps; 07_age_answer: results/"
+    )
 
 
 def test_an_unknown_step_is_an_error_that_lists_the_known_ones(steps):
@@ -135,7 +228,7 @@ def test_each_evaluation_of_the_validation_hands_is_entered_in_the_ledger(steps,
     evaluate(steps, "age_answer")
     rows = ledger.read(folder)
     assert rows["notebook"].value_counts().to_dict() == {"07_age_answer": 3, "08_sex_answer": 1}
-    assert rows["networks"].nunique() == 2 and rows["data"].nunique() == 1
+    assert rows["networks"].nunique() == 2 and len(set(rows["data"])) == 1
     train(monkeypatch, steps)
     assert len(ledger.read(folder)) == 4, "a training evaluates none"
 

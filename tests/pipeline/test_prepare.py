@@ -6,6 +6,7 @@ import pytest
 from checkout import ROOT
 from data_folders import write_set
 
+from h2a_lib.data import sources
 from h2a_lib.data.labels import TableFormat
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_csv
@@ -79,3 +80,18 @@ def test_a_profile_with_other_phantoms_draws_them_anew(tmp_path):
     for n in (10, 11):
         prepare._draw_phantoms(folder, Phantoms(n=n, seed=0, height_px=96), progress=False)
         assert len(list((folder / "boneage-training-dataset").iterdir())) == n
+
+
+@pytest.mark.parametrize("n", range(2, 41))
+def test_data_are_prepared_from_22_hands_on(tmp_path, n):
+    shutil.copy(ROOT / "study.yaml", tmp_path)
+    study = workspace.locate("smoke", write_set(tmp_path / "hands", IDS[:n]), root=tmp_path)
+    study.config.profile("smoke").experiments[:] = ["resnet18"]
+    if n < 22:
+        with pytest.raises(UserError, match=r"too few hands in .* 22 hands"):
+            prepare.prepare_data(study, progress=False)
+        assert not study.is_prepared
+    else:
+        prepare.prepare_data(study, progress=False)
+        counts = study.labels["split"].value_counts()
+        assert all(counts[split] >= least for split, least in sources.LEAST_HANDS.items())

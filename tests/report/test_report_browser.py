@@ -74,6 +74,18 @@ LINES_OF_RANGES = """
   return found;
 }
 """
+# Slides whose title or text is printed over their head or foot, or off their page.
+PRINTED_OVER_EACH_OTHER = """
+() => [...document.querySelectorAll('.pdf-page section.slide')].flatMap(slide => {
+  const box = element => element.getBoundingClientRect();
+  const [head, foot] = ['top', 'tier'].map(name => box(slide.querySelector(`.running.${name}`)));
+  return [...slide.querySelectorAll('h2, p, li, img, figcaption, table, pre')]
+    .filter(element => !element.closest('aside, .running') && box(element).height)
+    .filter(element => box(element).top < head.bottom - 1 || box(element).bottom > foot.top + 1
+      || box(element).left < head.left - 1)
+    .map(element => `${slide.id}: ${element.tagName} ${element.textContent.trim().slice(0, 30)}`);
+})
+"""
 # Where what is seen lies, rounded to pixels, by what it is.
 PLACES = """
 () => {
@@ -105,6 +117,17 @@ SLIDES_ON_A_PHONE = """
       problems.push(`outside of its slide: ${name}`);
     if (element.tagName === 'IMG' && (!element.naturalWidth || element.clientWidth < 200))
       problems.push(`picture too small: ${element.alt}`);
+    // Words in a plot have at least 12 points, 16 pixels of its own width.
+    const words = 16 * element.clientWidth / element.naturalWidth;
+    if (element.src?.startsWith('data:image/svg') && words < 9)
+      problems.push(`words of ${words.toFixed(1)} pixels in ${element.alt}`);
+    const scrolls = element.closest('figure, table');
+    if (scrolls?.scrollWidth > scrolls?.clientWidth + 1) {
+      const hint = getComputedStyle(scrolls.tagName === 'FIGURE' ? scrolls : scrolls.parentElement,
+        '::before').content;
+      if (getComputedStyle(scrolls).overflowX !== 'auto' || !hint.includes('→'))
+        problems.push(`cut off: ${name}`);
+    }
     if (parseFloat(getComputedStyle(element).fontSize) < 14) problems.push(`too small: ${name}`);
   }
   const boxes = [...slide.children].filter(e => !e.matches('aside, .running.top'))
@@ -292,6 +315,8 @@ def test_a_browser_prints_one_slide_a_page(browser, rendered):
     page.goto(rendered.html.as_uri() + "?print-pdf")
     page.wait_for_function("document.querySelectorAll('.pdf-page').length > 0")
     assert page.evaluate("document.querySelectorAll('.pdf-page').length") == rendered.n_slides
+    page.emulate_media(media="print")
+    assert page.evaluate(PRINTED_OVER_EACH_OTHER) == []
 
 
 def differing(ours, theirs, within):

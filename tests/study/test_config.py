@@ -24,6 +24,13 @@ def edited(tmp_path):
     return load
 
 
+def check(study_file: study.StudyConfig) -> None:
+    """Raise what is wrong with any run of the sheet."""
+    for profile in study_file.profiles:
+        for experiment in study_file.experiments:
+            study_file.run_config(profile, experiment)
+
+
 def test_every_experiment_of_every_profile_is_a_complete_configuration():
     study_file = study.load(STUDY_FILE)
     for profile in study_file.profiles:
@@ -82,15 +89,31 @@ def test_the_first_experiments_are_the_originals():
 )
 def test_a_slip_is_one_line_that_names_it_and_what_is_known(edited, old, new, says):
     with pytest.raises(UserError) as caught:
-        edited(old, new)
+        check(edited(old, new))
     message = str(caught.value)
-    assert "\n" not in message
+    assert "\n" not in message and message.startswith(("study.yaml: ", "/"))
     assert all(part in message for part in says), message
 
 
 def test_a_network_is_not_given_its_own_answer(edited):
     with pytest.raises(UserError, match="given its own answer"):
-        edited("resnet18: {}", "resnet18: {task: sex, sex_input: true}")
+        check(edited("resnet18: {}", "resnet18: {task: sex, sex_input: true}"))
+
+
+@pytest.mark.parametrize("wrong", ["{lr: fast}", "{learning_rate: 1}", "fast", "null"])
+def test_a_wrong_experiment_stops_only_who_needs_it(edited, wrong):
+    study_file = edited("lr_3e-3: {lr: 3.0e-3}", f"lr_3e-3: {wrong}")
+    assert study_file.run_config("smoke", "resnet18").lr == 1e-3
+    assert study_file.wrong_experiments("demo") == {}
+    (message,) = study_file.wrong_experiments("smoke").values()
+    assert message.startswith("study.yaml: experiments.lr_3e-3")
+    with pytest.raises(UserError, match=r"experiments\.lr_3e-3"):
+        study_file.run_config("smoke", "lr_3e-3")
+
+
+def test_wrong_defaults_are_wrong_in_every_experiment(edited):
+    study_file = edited("pixel_norm: instance", "pixel_nrm: instance")
+    assert [*study_file.wrong_experiments("demo")] == study_file.experiments_of("demo")
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -94,3 +94,15 @@ def test_results_of_exploring_go_to_scratch(study, root):
     explored(study).variables("age", {"level": "80 %"})
     assert contents(root) == before
     assert "80 %" in (study.results_folder / "scratch" / "variables" / "age.yml").read_text()
+
+
+def test_folders_of_one_name_are_two_studies_and_none_is_a_published_one(root):
+    """`results/rsna-100px` has a study's name: profile, a dash, the folder's name."""
+    folders = [root / "a" / "hands", root / "b" / "hands", root / "a" / "100px"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    first, second, pixels = (workspace.locate("rsna", folder, root=root) for folder in folders)
+    assert first.name != second.name and first.results_folder != second.results_folder
+    assert pixels.name.startswith("rsna-100px-")
+    (root / "link").symlink_to(folders[0])
+    assert workspace.locate("rsna", root / "link", root=root).name == first.name

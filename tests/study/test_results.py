@@ -2,14 +2,17 @@
 
 import json
 import re
+import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from data_folders import write_set
 from PIL import Image
 
 from h2a_lib.figures.style import radiographs
 from h2a_lib.files import sha256
+from h2a_lib.study import workspace
 from h2a_lib.study.results import Drawing, Results
 
 WORDS = {"alt": "A line that rises from zero to one.", "caption": "A line, n = 2"}
@@ -83,3 +86,16 @@ def test_variables_are_text_under_their_group(results):
     path = results.folder / "variables" / "runs.yml"
     assert len(shown.frame) == 2
     assert path.read_text() == "n: '3'\nmae: 11.3 months\n"
+
+
+@pytest.mark.parametrize("folder", ["$\\frac{$ x", "x[b]", "n" * 252])
+def test_a_figure_shows_the_name_of_the_data_folder_as_it_is_and_is_no_wider_for_it(
+    tmp_path, folder
+):
+    shutil.copy(workspace.project_root() / "study.yaml", tmp_path)
+    write_set(tmp_path / folder, ["1"])
+    study = workspace.locate("smoke", tmp_path / folder, root=tmp_path)
+    study.__dict__["data"] = {"tier": "folder"}
+    assert folder[:30] in study.tier_label
+    svg = study.results.save(line(), []).read_text()
+    assert float(re.search(r'width="([\d.]+)pt"', svg)[1]) < 600

@@ -10,7 +10,7 @@ from h2a_lib.errors import UserError
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.models.trained import save_run
 from h2a_lib.models.training import train
-from h2a_lib.study import runs
+from h2a_lib.study import provenance, runs
 from h2a_lib.study.runs import metrics_of
 
 
@@ -111,3 +111,16 @@ def test_weights_that_are_not_this_networks_are_refused(copied):
     (copied / runs.WEIGHTS).write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(UserError, match=runs.WEIGHTS):
         _ = predictor_of(runs.load(copied)).network
+
+
+@pytest.mark.parametrize(
+    ("commit", "changed", "text"),
+    [
+        (None, False, "not in a checkout"),
+        ("0123456789abcdef", False, "0123456789"),
+        ("0123456789abcdef", True, "0123456789 (changed since)"),
+    ],
+)
+def test_the_commit_is_given_in_ten_letters_or_in_words(commit, changed, text):
+    record = {"commit": commit, "changed_since_commit": changed}
+    assert provenance.describe_commit(record) == text

@@ -284,7 +284,10 @@ def answer(
     if gain.value < 0:
         return f"{result}: worse than {always}."
     ratio = number(yardstick.value / mae.value) if mae.value else "infinitely many"
-    sentence = f"{result}; {always} has {ratio} times that error."
+    sentence = (
+        f"{result}; always predicting the median gives {number(yardstick.value)} months, {ratio} "
+        "times as much."
+    )
     floor = noise_floor(tier)
     if floor is not None and mae.low < floor:
         sentence += (

@@ -1,6 +1,8 @@
 """Question 1 on external images: does the error carry over?
 
-The profile names the folder (`external` in study.yaml). Nothing is chosen by these hands.
+The profile names the folder (`external` in study.yaml). Nothing is chosen by these hands. A text
+file beside the folder, of its name and .txt, says where they come from: a name for a title in its
+first line ("Re-cropped RSNA images"), then a sentence.
 """
 
 import numpy as np
@@ -15,6 +17,21 @@ from h2a_lib.files import read_csv
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 from h2a_lib.study.workspace import Study
+
+NAME = "External images"
+
+
+def source_of(study: Study) -> tuple[str, str]:
+    """Return what the external images are called in a title, and a sentence on their source, or "".
+
+    Without the text file nothing is known of them.
+    """
+    folder = study.external_folder
+    file = folder.with_name(f"{folder.name}.txt") if folder else None
+    if file is None or not file.is_file():
+        return NAME, ""
+    name, *sentence = file.read_text(encoding="utf-8").split("\n", 1)
+    return name.strip(), " ".join(" ".join(sentence).split())
 
 
 def predict_external(study: Study, run: Run, nominal: float) -> pd.DataFrame | None:
@@ -43,24 +60,29 @@ def sentence(frame: pd.DataFrame, validation: pd.DataFrame, nominal: float) -> s
     """State error, bias and coverage on external images, beside those of the validation hands."""
     measured, own = errors.metrics(frame), errors.metrics(validation)
     text = (
-        f"On external images the error is {measured['mae'].text('months')} and the bias "
-        f"{measured['bias'].text('months')}; on the study's own validation hands they are "
-        f"{own['mae'].text('months')} and {own['bias'].text('months')}."
+        f"On the external images the error is {measured['mae'].text('months')} and the bias "
+        f"{measured['bias'].text('months')}; on the validation hands, {number(own['mae'].value)} "
+        f"and {number(own['bias'].value)} months."
     )
     if not np.isfinite(frame["half_width_months"]).all():
         return text
     inside = share_interval(frame["covered"]).text("%", scale=100)
-    return f"{text} There the {nominal * 100:g} % intervals cover {inside} of the labels."
+    return f"{text} The {nominal * 100:g} % intervals cover {inside} of the external labels."
 
 
 def variables(
-    frame: pd.DataFrame | None, validation: pd.DataFrame, nominal: float
+    frame: pd.DataFrame | None,
+    validation: pd.DataFrame,
+    nominal: float,
+    source: tuple[str, str] = (NAME, ""),
 ) -> dict[str, str]:
     """Return what the slide prints; nothing where there are no external images."""
     if frame is None:
         return {}
+    name, about = source
     error, own = errors.error(frame).value, errors.error(validation).value
     return {
-        "external_verdict": f"error {number(error)} months, {number(own)} on its own hands",
+        "external_verdict": f"{name}: {number(error)} months, against {number(own)}",
         "external_sentence": sentence(frame, validation, nominal),
+        "external_source": about or "The source of the external images is not recorded.",
     }

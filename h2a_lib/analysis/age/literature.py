@@ -27,7 +27,7 @@ AGE_ERRORS = (
     ),
     Reported("ResNet-34, 384 px, sex", 7.6, "one report", "a public implementation"),
     Reported(
-        "best credible",
+        "best public implementation",
         6.1,
         "one report",
         "lowest of public implementations, random splits of the training file",
@@ -54,9 +54,8 @@ AGE_ERRORS = (
 
 
 # Mean absolute difference of single readers from a consensus, lowest and highest reader, months:
-# Scientific Reports 2025, doi:10.1038/s41598-025-20148-w.
+# Scientific Reports 2025, doi:10.1038/s41598-025-20148-w (`rassmann2025` in references.bib).
 SINGLE_READERS = (4.8, 7.0)
-SINGLE_READERS_SOURCE = "Sci Rep 2025, doi:10.1038/s41598-025-20148-w"
 
 
 def labels_of(split: str) -> str:

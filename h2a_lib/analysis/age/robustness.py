@@ -193,13 +193,13 @@ def robustness(
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Say how many changes raise the error, in the few words that a title has room for."""
+    """Say how many perturbations increase the error, for a title."""
     worse = table[table["mae_change_months_low"] > 0]
-    return f"{len(worse)} of {len(table)} changes of the image raise the error"
+    return f"{len(worse)} of {len(table)} image perturbations increase the error"
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Say how many changes raise the error, and which most."""
+    """Say how many perturbations increase the error, and which most."""
     worst = table.loc[table["mae_change_months"].idxmax()]
     few = ", few" if worst["n"] < FEW else ""
     return (

@@ -59,14 +59,15 @@ def gap_of(table: pd.DataFrame, band: str = ALL) -> Estimate:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Say in a title's few words for whom the estimate is wrong."""
+    """Say in a title for whom the estimate is wrong."""
     gap = gap_of(table)
     if np.isnan(gap.value):
-        return "no gap between the sexes can be measured"
+        return "No gap between the sexes can be measured"
     if gap.is_tie:
-        return f"no gap between the sexes is shown (n = {gap.n:,})"
-    who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
-    return f"{who} are estimated {number(abs(gap.value))} months older than {other} of equal label"
+        return f"No gap between the sexes is shown (n = {gap.n:,})"
+    who, other = ("Girls", "boys") if gap.value > 0 else ("Boys", "girls")
+    older = number(abs(gap.value))
+    return f"{who} are estimated {older} months older than {other} with the same label"
 
 
 def sentence(table: pd.DataFrame) -> str:
@@ -76,21 +77,19 @@ def sentence(table: pd.DataFrame) -> str:
         return "The sexes have no age band in common: the gap cannot be measured."
     who, other = ("girls", "boys") if gap.value >= 0 else ("boys", "girls")
     verb = "are not demonstrably" if gap.is_tie else "are"
+    everyone = table.set_index("band").loc[ALL]
+    plain = everyone["female_bias_months"] - everyone["male_bias_months"]
     text = (
         f"At the same labelled age, {who} {verb} estimated older than {other}: by "
-        f"{abs(gap).text('months')}."
+        f"{abs(gap).text('months')}, averaged over age bands. (Over all ages at once it is "
+        f"{number(abs(plain))} months, because girls and boys differ in age.)"
     )
     bands = table[(table["band"] != ALL) & ~table["few"]]
     if bands.empty:
         return f"{text} No age band has {FEW} hands of each sex."
     row = bands.loc[bands["gap_months"].abs().idxmax()]
-    biases = (
-        f"{who} {signed(row[f'{sex}_bias_months'])} months "
-        f"({signed(row[f'{sex}_bias_months_low'])} to {signed(row[f'{sex}_bias_months_high'])}, "
-        f"n = {row[f'n_{sex}']:,})"
-        for who, sex in (("girls", "female"), ("boys", "male"))
-    )
-    return f"{text} The gap is largest at {row['band']}: bias of {' and of '.join(biases)}."
+    largest = abs(gap_of(table, row["band"])).text("months")
+    return f"{text} The gap is largest at {row['band']}: {largest}."
 
 
 def signed(value: float) -> str:

@@ -58,7 +58,8 @@ def yardsticks(
     rows: list[Yardstick] = [(name, age.error(validation), "own")]
     if with_sex_input is not None:
         error = age.error(_of(with_sex_input[1], "validation"))
-        rows.append((f"{with_sex_input[0]} (with sex input)", error, "own"))
+        suffix = "" if "sex known" in with_sex_input[0] else " (with sex input)"
+        rows.append((f"{with_sex_input[0]}{suffix}", error, "own"))
     rows += [
         ("median of each sex", age.error(age.constant_by_sex(train, validation)), "simple"),
         ("median age", age.error(age.constant(train, validation)), "simple"),
@@ -231,7 +232,7 @@ def variables(
 
 
 def noise_text(tier: str) -> str:
-    """Say how much of the error the noise of the labels explains, with its sources."""
+    """Say how much of the error the noise of the labels explains."""
     noise = age.noise_range(tier)
     if noise is None:
         return (
@@ -241,9 +242,8 @@ def noise_text(tier: str) -> str:
         )
     low, high = literature.SINGLE_READERS
     return (
-        f"{number(noise[0])} to {number(noise[1])} months ({number(noise[0])} is inferred from one "
-        f"recipe scored on both kinds of label; single readers {number(low)} to {number(high)}, "
-        f"{literature.SINGLE_READERS_SOURCE})"
+        f"{number(noise[0])}–{number(noise[1])} months ({number(noise[0])} is our inference; "
+        f"single readers: {number(low)}–{number(high)})"
     )
 
 
@@ -283,21 +283,40 @@ def sex_input_variables(
     """
     if not with_input:
         return {}
-    what = f"Sex input, with {differences}," if differences else "Sex input"
     change = difference(errors_of(with_input), errors_of(without), noise)
-    sentence = _change_sentence(what, change.estimate)
+    sentence = _change_sentence("Giving the network the sex", change.estimate)
     if not change.holds_noise:
         sentence += " One seed each: the interval does not hold the noise of training."
     error = age.error(validation(with_input[0])).text("months")
-    return {"sex_input_sentence": f"A network with sex input has an error of {error}. {sentence}"}
+    note = (
+        f"The two networks also differ in something else: {differences}."
+        if differences
+        else "The two networks differ in nothing else."
+    )
+    return {
+        "sex_input_sentence": f"A network with sex input has an error of {error}. {sentence}",
+        "sex_input_note": note,
+    }
+
+
+YEARS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def _in_years(months: float) -> str:
+    """Return a width in half-years, in words: 54.7 is "four and a half years"."""
+    years, half = divmod(round(months / 6), 2)
+    if months < 9 or years >= len(YEARS):
+        return f"{number(months)} months"
+    text = f"{YEARS[years]} and a half" if half else YEARS[years]
+    return f"{text} year{'' if text == 'one' else 's'}"
 
 
 def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
-    """Say how wide the conformal intervals are, in the few words that a title has room for."""
+    """Say how wide the conformal intervals are, for a title."""
     width = 2 * coverage.iloc[-1]["half_width_months"]
     if not math.isfinite(width):
         return f"Too few hands for {nominal * 100:g} % intervals"
-    return f"{nominal * 100:g} % intervals are {number(width)} months wide"
+    return f"{nominal * 100:g} % intervals span {_in_years(width)}"
 
 
 def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
@@ -308,8 +327,8 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
         return f"The selection hands are too few for {nominal * 100:g} % intervals."
     sentence = (
         f"Intervals with a nominal coverage of {nominal * 100:g} % contain "
-        f"{Estimate.of(inside, 'coverage').text('%', scale=100)} of the labels; their median width "
-        f"is {number(width)} months."
+        f"{Estimate.of(inside, 'coverage').text('%', scale=100)} of the labels; the median "
+        f"interval width is {number(width)} months."
     )
     by_band = coverage[(coverage["sex"] == "both") & (coverage["band"] != "all")]
     failing = [
@@ -348,6 +367,29 @@ def quantile_sentence(by_method: pd.DataFrame) -> str:
     )
     best = rows["interval_score_months"].idxmin()
     return f"{'; '.join(parts)}. The lower (better) score is that of {best}."
+
+
+def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
+    """Compare one width for all hands with a width for each; nothing where there is one kind."""
+    rows = by_method[by_method["by"] == "all"].set_index("method")
+    if QUANTILES not in rows.index or not rows["half_width_months"].map(math.isfinite).all():
+        return {}
+    ours, theirs = rows.loc[QUANTILES], rows.loc[AROUND_MEDIAN]
+    widths = (number(2 * row["half_width_months"], 0) for row in (ours, theirs))
+    scores = [number(row["interval_score_months"]) for row in (ours, theirs)]
+    is_better = ours["interval_score_months"] < theirs["interval_score_months"]
+    failing = by_method[(by_method["method"] == QUANTILES) & by_method["fails"]]
+    where = [
+        f"{row['band']} of {row['by'].replace('true', 'labelled')} ({100 * row['coverage']:.0f} %)"
+        for _, row in failing[failing["by"] != "all"].iterrows()
+    ]
+    short = f" They cover too few labels at {', '.join(where)}." if where else ""
+    return {
+        "quantile_verdict": f"Per-hand widths {'help' if is_better else 'do not help'}: "
+        f"{' against '.join(widths)} months",
+        "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} "
+        f"months, intervals of one width by the same network {scores[1]} (lower is better).{short}",
+    }
 
 
 def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:

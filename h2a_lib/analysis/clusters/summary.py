@@ -22,7 +22,10 @@ def label_free(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
-    """Answer question 3 from label-free representations alone."""
+    """Answer question 3 from label-free representations alone.
+
+    The clusters agree with sex, or they do not; what is associated within ages comes second.
+    """
     rows = label_free(table)
     by_sex = rows[rows["truth"] == "sex"]
     if by_sex.empty or baseline is None:
@@ -30,33 +33,38 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     best = _best(by_sex)
     if best["majority"] == 1:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
-    threshold = f"a single age threshold reaches {number(baseline.ari, 3)}"
+    threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
     beyond_age = by_sex[by_sex["p_beyond_age"] < SIGNIFICANCE]
-    if not len(beyond_age) and not by_sex["p_best"].min() < SIGNIFICANCE:
-        verdict = f"No: no clustering agrees with sex more than by chance; {_with_sex(best)}"
-    elif not len(beyond_age):
-        verdict = (
-            f"Not beyond age: {_with_sex(best)} is more than chance, but among hands of equal age "
-            f"label no association with sex is shown ({_p(best['p_beyond_age'])}); {threshold}"
+    within = "Within half-years of bone age no association with sex is shown."
+    if len(beyond_age):
+        most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]
+        points = abs(most["difference_within_age"]) * 100
+        within = (
+            "Within half-years of bone age the cluster shares of girls and boys differ by "
+            f"{points:.0f} percentage points ({_p(most['p_beyond_age'])})."
         )
-    else:
-        best = _best(beyond_age)
-        among = (
-            "among hands of equal age label the shares of boys and girls in one group differ by "
-            f"{best['difference_within_age'] * 100:.0f} percentage points "
-            f"({_p(best['p_beyond_age'])})"
-        )
-        if best["accuracy"] >= MOSTLY and best["ari"] > baseline.ari:
-            verdict = f"Yes: {_with_sex(best)}; {among}; {threshold}"
-        else:
-            verdict = (
-                f"Weakly: {among}, but {best['accuracy'] * 100:.0f} % of the hands lie in the "
-                f"group of their sex ({_with_sex(best)}); {threshold}"
-            )
     rival = strongest_rival(rows)
     if rival is not None and rival["ari"] > best["ari"]:
-        verdict += f". The hands cluster more by {rival['truth']} (ARI {number(rival['ari'], 3)})"
-    return verdict + "."
+        within += f" They agree more with {rival['truth']} (ARI {number(rival['ari'], 3)})."
+    if not agrees(by_sex):
+        p = by_sex["p_best"].min()
+        return (
+            f"No: clusters do not agree with sex (ARI {number(best['ari'], 3)}, {_p(p)}). {within}"
+        )
+    where = f"ARI {number(best['ari'], 3)} with sex ({best['source']}, {best['space']}; {_n(best)})"
+    if not len(beyond_age):
+        verdict = f"Not beyond age: {where} is more than chance."
+    elif best["accuracy"] >= MOSTLY and best["ari"] > baseline.ari:
+        verdict = f"Yes: {where}."
+    else:
+        share = f"{best['accuracy'] * 100:.0f} %"
+        verdict = f"Weakly: {where}, with {share} of the hands in the cluster of their sex."
+    return f"{verdict} {within} {threshold}"
+
+
+def agrees(by_sex: pd.DataFrame) -> bool:
+    """Whether any clustering agrees with sex more than by chance."""
+    return bool(by_sex["p_best"].min() < SIGNIFICANCE)
 
 
 def _p(value: float) -> str:
@@ -67,21 +75,48 @@ def _best(rows: pd.DataFrame) -> pd.Series:
     return rows.loc[rows["ari"].idxmax()]
 
 
-def _with_sex(row: pd.Series) -> str:
-    where = f"{row['source']}, {row['space']}; n = {row['n']:,}"
-    few = ", few" if row["n"] < FEW else ""
-    return f"ARI {number(row['ari'], 3)} with sex at best ({where}{few})"
+def _n(row: pd.Series) -> str:
+    return f"n = {row['n']:,}" + (", few" if row["n"] < FEW else "")
 
 
 def groups_verdict(table: pd.DataFrame) -> str:
-    """Say by what hands cluster most in label-free representations, in a title's few words."""
+    """Say by what images cluster most in label-free representations, and whether by sex."""
     rows = label_free(table)
     if rows.empty:
-        return "not possible: too few hands"
-    significant = rows[rows["p_best"] < SIGNIFICANCE]
-    if significant.empty:
-        return "by none of the known properties"
-    return f"mainly by {_best(significant)['truth']}"
+        return "Too few hands to cluster"
+    rival = strongest_rival(rows)
+    by_sex = rows[rows["truth"] == "sex"]
+    if agrees(by_sex):
+        if rival is None or _best(by_sex)["ari"] >= rival["ari"]:
+            return "Images cluster by sex"
+        return f"Images cluster more by {rival['truth']} than by sex"
+    if rival is None:
+        return "Images cluster by none of the known properties"
+    return f"Images cluster by {rival['truth']}, not by sex"
+
+
+def agreement_verdict(table: pd.DataFrame) -> str:
+    """Say whether any label-free clustering agrees with sex, for a title."""
+    rows = label_free(table)
+    by_sex = rows[rows["truth"] == "sex"]
+    if by_sex.empty:
+        return "Too few hands to cluster"
+    if not agrees(by_sex):
+        return "No label-free clustering agrees with sex"
+    best = _best(by_sex)
+    return f"Label-free clusters agree with sex: adjusted Rand index {number(best['ari'], 3)}"
+
+
+def plain_sentence(table: pd.DataFrame) -> str:
+    """Say the answer to question 3 without statistics."""
+    rows = label_free(table)
+    by_sex = rows[rows["truth"] == "sex"]
+    if by_sex.empty:
+        return "There were too few images to sort into groups."
+    return (
+        "When a program sorted the images into two groups without knowing age or sex, the groups "
+        f"matched the children's sex {'' if agrees(by_sex) else 'no '}better than chance."
+    )
 
 
 def strongest_rival(rows: pd.DataFrame) -> pd.Series | None:
@@ -153,17 +188,29 @@ def variables(
     table: pd.DataFrame, stability: pd.DataFrame, baseline: Agreement | None, tier: str
 ) -> dict[str, str]:
     """Return ready-to-print values; `stability` is of all clusterings, one below the other."""
-    rows = label_free(table)
     return {
         "answer": answer(table, baseline),
         "groups_verdict": groups_verdict(table),
+        "agreement_verdict": agreement_verdict(table),
+        "plain_sentence": plain_sentence(table),
         "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
         "upper_bound_sentence": upper_bound_sentence(table),
         "stability": stability_sentence(stability),
-        "best_ari": number(rows.loc[rows["truth"] == "sex", "ari"].max(), 3),
+        "best_ari": _best_ari(table),
         "baseline_ari": "–" if baseline is None else number(baseline.ari, 3),
     }
+
+
+def _best_ari(table: pd.DataFrame) -> str:
+    """Return the highest ARI with sex, and what the highest of so many reaches by chance."""
+    rows = label_free(table)
+    by_sex = rows[rows["truth"] == "sex"]
+    if by_sex.empty:
+        return "–"
+    best = _best(by_sex)
+    chance = number(best["null_best_95"], 3)
+    return f"{number(best['ari'], 3)} (by chance up to {chance}, {_n(best)})"
 
 
 def stability_sentence(stability: pd.DataFrame) -> str:

@@ -1,14 +1,14 @@
 """study.yaml as two tables: which settings are varied, and which networks are trained."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from h2a_lib.analysis.comparison.labels import DEFAULT, differences
-from h2a_lib.study.config import RunConfig, StudyConfig
+from h2a_lib.analysis.comparison.labels import DEFAULT, NAMES, describe_setting, differences
+from h2a_lib.study.config import NETWORKS, RunConfig, StudyConfig
 from h2a_lib.study.runs import Run
 
 # Settings of the machine, and how long it may take, are not tuned.
@@ -44,7 +44,7 @@ def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
 
     `experiments` counts the profile's own that differ from the default in it.
     """
-    configs = {name: config.run_config(profile, name) for name in config.experiments}
+    configs, _ = config.run_configs(profile, config.experiments)
     default, chosen = configs[DEFAULT], config.experiments_of(profile)
     changes = {name: differences(own, default) for name, own in configs.items()}
     rows = []
@@ -104,7 +104,7 @@ def describe_values(values: Iterable[Any]) -> str:
             named.setdefault(value["name"], []).append(options)
         else:
             named.setdefault(_plain(value), []).append({})
-    return ", ".join(name + _options(options) for name, options in named.items())
+    return ", ".join(NAMES.get(name, name) + _options(options) for name, options in named.items())
 
 
 def _options(several: Sequence[dict[str, Any]]) -> str:
@@ -125,29 +125,49 @@ def _plain(value: Any) -> str:
         return "yes"
     if isinstance(value, dict):
         return "random changes"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else NAMES.get(str(value), str(value))
 
 
 def possibilities(config: StudyConfig, profile: str) -> int:
     """Return how many networks it would take to try all values with each other."""
-    configs = [config.run_config(profile, name) for name in config.experiments]
+    configs, _ = config.run_configs(profile, config.experiments)
     varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - {"task"}]
-    return math.prod(len({str(getattr(own, field)) for own in configs}) for field in varied)
+    return math.prod(
+        len({str(getattr(own, field)) for own in configs.values()}) for field in varied
+    )
+
+
+def trained(configs: Sequence[RunConfig], settings: Collection[str]) -> str:
+    """List the values that experiments give to some settings, each alone; the default's first."""
+    default = next(config for config in configs if config.experiment == DEFAULT)
+    changes = [differences(config, default) for config in configs]
+    texts = [
+        describe_setting(*next(iter(changed.items())))
+        for changed in changes
+        if len(changed) == 1 and changed.keys() <= settings
+    ]
+    if len(settings) == 1:
+        (setting,) = settings
+        texts.insert(0, describe_setting(setting, default.model_dump(mode="json")[setting]))
+    return ", ".join(dict.fromkeys(texts)) or "as in the default"
 
 
 def variables(config: StudyConfig, profile: str) -> dict[str, str]:
     """Return what the deck says of study.yaml, ready to print."""
-    names = config.experiments_of(profile)
+    configs = [config.run_config(profile, name) for name in config.experiments_of(profile)]
     default = config.run_config(profile, DEFAULT)
-    changes = [differences(config.run_config(profile, name), default) for name in names]
-    alone = sum(len(changed) == 1 for changed in changes)
+    alone = sum(len(differences(own, default)) == 1 for own in configs)
     networks = possibilities(config, profile)
+    others = SETTINGS.keys() - {"network", "schedule"}
     return {
-        "possibilities": f"{networks:,}",
+        "possibilities": f"{networks / 1e6:.1f} million" if networks >= 1e6 else f"{networks:,}",
         "varied_verdict": varied_verdict(hyperparameters(config, profile)),
-        "sentence": f"All combinations of these values would require {networks:,} networks. "
-        f"This study trains {len(names)}: the default, {alone} that differ from it in one "
-        f"setting, and {len(names) - 1 - alone} in several.",
+        "depths": trained(configs, {"network"}),
+        "schedules": trained(configs, {"schedule"}),
+        "others": trained(configs, others),
+        "sentence": f"All combinations of the values in study.yaml would require {networks:,} "
+        f"networks. This study trains {len(configs)}: the default, {alone} that differ from it in "
+        f"one setting, and {len(configs) - 1 - alone} in several.",
     }
 
 
@@ -196,7 +216,7 @@ def network_table(runs: Sequence[Run]) -> pd.DataFrame:
         ]
         rows.append(
             {
-                "network": networks.title(name),
+                "network": NETWORKS[name].title,
                 "layers": layers(network),
                 "million_parameters": round(
                     sum(weights.numel() for weights in network.parameters()) / 1e6, 1

@@ -1,12 +1,41 @@
 """An experiment in plain words: by what it does otherwise than the default."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from h2a_lib.study.config import DEFAULT, RunConfig
 
-# Of more settings than this, the name and their number.
+# More settings than this are a recipe, of which only the question and the network are said.
 MOST_SETTINGS = 2
+RECIPE = "combined recipe"
+SAID_OF_A_RECIPE = {"network", "width", "task", "sex_input", "loss"}
+# How long, on what, and at which size: no part of a recipe.
+BUDGET = {"epochs", "batch_size", "train_fraction", "image_size_px", "geometry"}
+# Values of settings as they are printed; others are readable as they stand.
+NAMES = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "both": "age and sex",
+    "center_crop": "centre crop",
+    "clahe": "CLAHE",
+    "equalize": "histogram equalisation",
+    "exp_range": "decaying peaks",
+    "imagenet": "as for ImageNet",
+    "l1": "L1",
+    "one_cycle": "one cycle",
+    "plateau": "reduce on plateau",
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "sgd": "SGD",
+    "smooth_l1": "smooth L1",
+    "squash_nearest": "squash to the nearest pixel",
+    "ssl": "self-supervised",
+    "triangular": "equal peaks",
+    "triangular2": "halving peaks",
+}
 
 Values = dict[str, Any]
 
@@ -30,13 +59,22 @@ def label(config: RunConfig, default: RunConfig) -> str:
     changed = differences(config, default)
     if not changed:
         return "default"
+    if config.task == "ssl":
+        return NAMES["ssl"]
+    parts, said = [], changed.keys()
     if len(changed) > MOST_SETTINGS:
-        return f"{config.experiment} ({len(changed)} settings)"
-    return ", ".join(describe_setting(key, value) for key, value in changed.items())
+        of_recipe = changed.keys() - SAID_OF_A_RECIPE - BUDGET
+        said = changed.keys() & SAID_OF_A_RECIPE
+        if len(of_recipe) == 1 or not (of_recipe or said):
+            said = changed.keys() - BUDGET or changed.keys()
+        elif of_recipe:
+            parts.append(RECIPE)
+    parts += [describe_setting(key, changed[key]) for key in changed if key in said]
+    return ", ".join(parts)
 
 
 def labels_of(configs: Mapping[str, RunConfig], experiments: Iterable[str]) -> dict[str, str]:
-    """Return the label of each experiment; the default's says what the others change.
+    """Return the label of each experiment, all different; the default's says what others change.
 
     >>> labels_of(configs, ["resnet18", "resnet34"])
     {'resnet18': 'ResNet-18 (default)', 'resnet34': 'ResNet-34'}
@@ -46,10 +84,11 @@ def labels_of(configs: Mapping[str, RunConfig], experiments: Iterable[str]) -> d
     labels = {name: label(configs[name], default) for name in names}
     if DEFAULT in labels and changed:
         setting = "optimizer" if "optimizer" in changed else min(changed)
-        if len(changed) == 1 or setting == "optimizer":
+        if len(changed) == 1 or changed <= {"optimizer", "lr", "weight_decay"}:
             value = default.model_dump(mode="json")[setting]
             labels[DEFAULT] = f"{describe_setting(setting, value)} (default)"
-    return labels
+    count = Counter(labels.values())
+    return {n: text if count[text] == 1 else f"{text} ({n})" for n, text in labels.items()}
 
 
 def describe_setting(setting: str, value: Any) -> str:
@@ -73,37 +112,34 @@ def _schedule(value: Values) -> str:
     if name == "exponential":
         return f"{_times(value['gamma'])} every epoch"
     if name == "cyclic":
-        peaks = {"triangular": "equal", "triangular2": "halving", "exp_range": "decaying"}
-        return f"cycles, {peaks[value['mode']]} peaks"
-    return {
-        "plateau": "reduce on plateau",
-        "one_cycle": "one cycle",
-        "cosine": "cosine",
-        "constant": "constant rate",
-    }[name]
+        return f"cycles with {NAMES[value['mode']]}"
+    return "constant rate" if name == "constant" else NAMES.get(name, name)
+
+
+def _share(value: float) -> str:
+    return {0.125: "an eighth", 0.25: "a quarter", 0.5: "half", 1.0: "all"}.get(
+        value, f"{value:.3g}"
+    )
 
 
 DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
-    "network": lambda value: f"ResNet-{value.removeprefix('resnet')}",
+    "network": lambda value: NAMES.get(value, value),
+    "width": lambda value: "full width" if value == 1 else f"width × {value:g}",
+    "stem": lambda value: f"{value} stem",
     "schedule": _schedule,
-    "optimizer": lambda value: {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[value["name"]],
-    "lr": lambda value: f"rate {value:g}",
+    "optimizer": lambda value: NAMES[value["name"]],
+    "lr": lambda value: f"learning rate {value:g}",
     "weight_decay": lambda value: f"weight decay {value:g}" if value else "no weight decay",
     "pixel_norm": lambda value: f"pixels normalised by {value}",
-    "geometry": lambda value: {"center_crop": "centre crop", "pad": "padded"}.get(
-        value, "squashed"
-    ),
-    "contrast": lambda value: "contrast as it is" if value == "none" else f"contrast: {value}",
+    "geometry": lambda value: NAMES.get(value, value),
+    "contrast": lambda value: "contrast as it is" if value == "none" else NAMES.get(value, value),
     "augment": lambda value: "augmentation" if value else "no augmentation",
-    "train_fraction": lambda value: f"{value:.3g} of the data",
-    "sex_input": lambda value: "sex as an input" if value else "image alone",
+    "train_fraction": lambda value: f"{_share(value)} of the data",
+    "epochs": lambda value: f"{value:g} epochs",
+    "sex_input": lambda value: "sex known" if value else "image alone",
     "pretrained": lambda value: "ImageNet weights" if value else "random weights",
-    "task": lambda value: f"task: {value}",
+    "task": lambda value: {"age": "age alone", "sex": "sex alone"}.get(value, NAMES.get(value, "")),
     "ema_decay": lambda value: "averaged weights" if value else "last weights",
     "early_stopping_patience": lambda value: "early stopping" if value else "no early stopping",
-    "loss": lambda value: {
-        "l1": "L1 loss",
-        "smooth_l1": "smooth L1 loss",
-        "quantile": "quantile loss",
-    }[value],
+    "loss": lambda value: f"{NAMES.get(value, value)} loss",
 }

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label
+from h2a_lib.analysis.comparison.labels import DEFAULT, differences, labels_of
 from h2a_lib.analysis.selection import validation
 from h2a_lib.analysis.statistics.bootstrap import Estimate, join, over_seeds
 from h2a_lib.analysis.statistics.variance_components import (
@@ -24,7 +24,7 @@ from h2a_lib.analysis.statistics.variance_components import (
 )
 from h2a_lib.analysis.statistics.verdicts import verdicts
 from h2a_lib.errors import UserError
-from h2a_lib.study.config import NETWORK_GFLOPS, RunConfig, Step
+from h2a_lib.study.config import NETWORKS, RunConfig, Step
 from h2a_lib.study.runs import Run
 
 # Settings that trade bias for variance, in words.
@@ -79,6 +79,12 @@ def optimizers(configs: Mapping[str, RunConfig]) -> list[str]:
 def configs_of(groups: Groups) -> dict[str, RunConfig]:
     """Return the settings of each experiment."""
     return {name: group[0].config for name, group in groups.items()}
+
+
+def labels_of_runs(runs: Iterable[Run]) -> dict[str, str]:
+    """Return the label of each experiment of these runs; its name where the default is missing."""
+    configs = {run.config.experiment: run.config for run in runs}
+    return labels_of(configs, configs) if DEFAULT in configs else {name: name for name in configs}
 
 
 def comparisons(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
@@ -229,6 +235,7 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
     }
     verdict_of = dict(zip(compared, verdicts(list(compared.values()), margin_months), strict=True))
     identical = Estimate(0.0, 0.0, 0.0, errors[DEFAULT].shape[1])
+    labels = labels_of(configs_of(groups), groups)
     rows = []
     for name in groups:
         if name == DEFAULT:
@@ -238,7 +245,7 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
         rows.append(
             {
                 "experiment": name,
-                "label": label(groups[name][0].config, groups[DEFAULT][0].config),
+                "label": labels[name],
                 **estimate.row("difference_months", digits=3),
                 "verdict": verdict_of.get(original, "identical"),
                 "same_as": same.get(name, ""),
@@ -261,6 +268,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     AUC for one that estimates age alone.
     """
     default = next(run.config for run in runs if run.config.experiment == DEFAULT)
+    labels = labels_of_runs(runs)
     rows = []
     for run in runs:
         with_age = run.config.estimates_age
@@ -269,6 +277,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
             {
                 "experiment": run.config.experiment,
                 "seed": run.config.seed,
+                "label": labels[run.config.experiment],
                 "network": run.config.network,
                 "differs_in": _names(differences(run.config, default)) or "nothing (default)",
                 "epochs": run.metrics["epochs"],
@@ -315,7 +324,7 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
 
 def _rank(setting: str, value: object) -> float:
     if setting == "network":
-        return NETWORK_GFLOPS[str(value)]
+        return NETWORKS[str(value)].gflops
     return float(value is not None) if setting == "augment" else float(value)  # type: ignore
 
 

@@ -43,7 +43,8 @@ class StudyRecord:
 
         A UserError if there is neither a result nor a run.
         """
-        own = results.resolve().parents[1] / "runs" / results.resolve().name
+        folder = results.resolve()
+        own = folder.parent.parent / "runs" / folder.name
         record = cls(name or results.name, results, own if own.is_dir() else results / "runs")
         if not record.data and not record.metrics:
             raise UserError(f"{results} holds no results: neither data.json nor a run")

@@ -1,9 +1,10 @@
 """What the deck says of the runs side by side: verdicts against the default, never a winner."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.comparison.labels import DEFAULT, labels_of
+from h2a_lib.analysis.comparison.labels import DEFAULT, describe_setting, differences, labels_of
 from h2a_lib.analysis.comparison.runs import (
     Comparison,
     Groups,
@@ -12,24 +13,34 @@ from h2a_lib.analysis.comparison.runs import (
     configs_of,
     constant_error,
     error,
+    labels_of_runs,
     power_law,
     train_error,
 )
 from h2a_lib.analysis.selection import best_runs, validation
 from h2a_lib.analysis.statistics.bootstrap import number, paired_difference
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
+from h2a_lib.study.config import NETWORKS
 from h2a_lib.study.runs import Run
 
-# What the deck says of a comparison: name, the figure that shows it.
+
+class Topic(NamedTuple):
+    """A comparison of the deck: the figure that shows it, and what one of its experiments is."""
+
+    figure: str
+    noun: str
+
+
 TOPICS = {
-    "depth": "curves_by_depth",
-    "step_grid": "step_grid_curves",
-    "plateau": "plateau",
-    "cyclic": "cyclic",
-    "normalisation": "normalisation",
-    "learning_rate": "learning_rates",
-    "optimizer": "optimizers",
+    "depth": Topic("curves_by_depth", "other depth"),
+    "step_grid": Topic("step_grid_curves", "step schedule"),
+    "plateau": Topic("plateau", "other schedule"),
+    "cyclic": Topic("cyclic", "cyclic schedule"),
+    "normalisation": Topic("normalisation", "other normalisation"),
+    "learning_rate": Topic("learning_rates", "other learning rate"),
+    "optimizer": Topic("optimizers", "other optimiser"),
 }
+WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 # Experiments that a sentence names; more are counted.
 MOST_NAMED = 3
 IDENTICAL = "identical"
@@ -40,7 +51,7 @@ NOISE_UNKNOWN = "training noise unknown: one seed each"
 
 
 def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
-    """Return the verdicts on some experiments, by default all, in a title's few words."""
+    """Count the verdicts on some experiments, by default all."""
     compared = _compared(comparison, experiments)
     if not comparison.noise.is_known and any(
         comparison.row(name)["verdict"] == UNDECIDED for name in compared
@@ -55,6 +66,90 @@ def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
     return ", ".join(f"{len(names)} {kind}" for kind, names in by_verdict.items())
 
 
+def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str:
+    """Return the finding of a comparison of `TOPICS`, with its largest difference."""
+    compared = _compared(comparison, experiments)
+    labels = _labels(comparison, compared)
+    reference, noun = _reference(labels[DEFAULT]).split(" (")[0], TOPICS[topic].noun
+    if topic == "plateau" and not rate_fell(comparison, compared[0]):
+        return "Reduce on plateau never lowered the rate"
+    if not comparison.noise.is_known:
+        return f"{_capital(noun.removeprefix('other '))}: undecided ({NOISE_UNKNOWN})"
+    by_verdict = _by_verdict(comparison, compared)
+    better, worse = by_verdict.get(BETTER, []), by_verdict.get(WORSE, [])
+    if better:  # from best to worst
+        first = min(better, key=lambda name: comparison.estimate(name).value)
+        text = f"{_capital(labels[first])} performs better by {_size(comparison, first)}"
+        return text if len(better) == 1 else f"{text}; {len(better)} beat {reference}"
+    if worse and (special := _worse_title(comparison, compared, worse, topic)):
+        return special
+    if len(compared) > 1:
+        equivalent = len(by_verdict.get(EQUIVALENT, [])) == len(compared)
+        shown = "beats" if equivalent else "is shown to beat"
+        return f"No {noun} {shown} {reference}"
+    (name,), (kind,) = compared, by_verdict
+    if kind == WORSE:
+        return f"{_capital(labels[name])} performs worse by {_size(comparison, name)}"
+    if kind == EQUIVALENT:
+        return f"{_capital(labels[name])} is equivalent to {reference}"
+    if kind == IDENTICAL:
+        return f"{_capital(labels[name])} is the same training as {reference} here"
+    if topic == "normalisation":
+        ours, other = (comparison.configs[each].pixel_norm for each in (DEFAULT, name))
+        return f"{_capital(ours)} or {other} normalisation: undecided"
+    return f"{_capital(labels[DEFAULT].removesuffix(' (default)'))} or {labels[name]}: undecided"
+
+
+def _worse_title(
+    comparison: Comparison, compared: Sequence[str], worse: Sequence[str], topic: str
+) -> str:
+    """Return the title where nothing is better and one end of a scale is worse; "" elsewhere."""
+    configs = comparison.configs
+    most = max(worse, key=lambda name: comparison.estimate(name).value)
+    size = _size(comparison, most)
+    if topic == "depth":
+        depth = {name: NETWORKS[configs[name].network].gflops for name in [DEFAULT, *compared]}
+        if all(depth[name] > depth[DEFAULT] for name in compared):
+            label = _labels(comparison, compared)[most]
+            return f"Deeper is not better: {label} performs worse by {size}"
+    if topic == "learning_rate":
+        lower = {configs[name].lr < configs[DEFAULT].lr for name in worse}
+        if len(lower) == 1:
+            side = "lower" if lower.pop() else "higher"
+            return f"A {side} rate is worse: {size} at {configs[most].lr:g}"
+    return ""
+
+
+def forest_title(comparison: Comparison) -> str:
+    """Say whether single settings and combined recipes beat the default."""
+    if not comparison.noise.is_known:
+        return f"No verdict against the default ({NOISE_UNKNOWN})"
+    changed = {
+        name: len(differences(config, comparison.configs[DEFAULT]))
+        for name, config in comparison.configs.items()
+    }
+    better = _by_verdict(comparison, _compared(comparison, ())).get(BETTER, [])
+    single = sum(changed[name] == 1 for name in better)
+    recipes = _count(len(better) - single, "combined recipe")
+    if not better:
+        return "No experiment is shown to beat the default"
+    if single:
+        other = f", {recipes.lower()} it as well" if len(better) > single else ""
+        return f"{_count(single, 'single setting')} the default{other}"
+    none = "; no single setting is shown to" if 1 in changed.values() else ""
+    return f"{recipes} the default{none}"
+
+
+def _count(n: int, noun: str) -> str:
+    """Return "Three combined recipes beat", "One single setting beats"."""
+    return f"{WORDS[n] if n < len(WORDS) else n} {noun}{'s beat' if n != 1 else ' beats'}"
+
+
+def rate_fell(comparison: Comparison, experiment: str) -> bool:
+    """Whether the learning rate fell in any run of an experiment."""
+    return any((run.history["lr"].diff() < 0).any() for run in comparison.groups[experiment])
+
+
 def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
     """Return the verdicts on some experiments in a few sentences, each with its interval.
 
@@ -62,32 +157,38 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
     """
     compared = _compared(comparison, experiments)
     labels = _labels(comparison, compared)
-    reference = _reference(labels[DEFAULT])
-    n = int(comparison.row(compared[0])["n"])
+    # What the default is, is said once.
+    whole = _reference(labels[DEFAULT])
+    references = iter([whole])
+
+    def reference() -> str:
+        return next(references, whole.split(" (")[0])
+
     by_verdict = _by_verdict(comparison, compared)
     sentences = []
     for kind in (BETTER, WORSE):
         names = by_verdict.get(kind, [])
         sizes = [_interval(comparison, name) for name in names]
         if len(names) == 1:
-            sentences.append(f"{labels[names[0]]} performs {kind} than {reference} by {sizes[0]}")
+            sentences.append(f"{labels[names[0]]} performs {kind} than {reference()} by {sizes[0]}")
         elif names:
             listed = [f"{labels[name]} by {size}" for name, size in zip(names, sizes, strict=True)]
-            sentences.append(f"{len(names)} perform {kind} than {reference}: {_listed(listed)}")
+            sentences.append(f"{len(names)} perform {kind} than {reference()}: {_listed(listed)}")
     margin = f"{comparison.margin_months:g} month{'s' if comparison.margin_months != 1 else ''}"
-    alike = {
-        EQUIVALENT: f"equivalent to {reference} (margin: {margin})",
-        IDENTICAL: f"the same training as {reference} here",
-    }
-    for kind, text in alike.items():
+    for kind, before, after in (
+        (EQUIVALENT, "equivalent to", f" within the margin of {margin}"),
+        (IDENTICAL, "the same training as", " here"),
+    ):
         if names := by_verdict.get(kind):
             verb = "is" if len(names) == 1 else "are"
-            sentences.append(f"{_listed([labels[name] for name in names])} {verb} {text}")
+            whose = _listed([labels[name] for name in names])
+            sentences.append(f"{whose} {verb} {before} {reference()}{after}")
     if names := by_verdict.get(UNDECIDED):
         listed = [f"{labels[name]} ({_signed(comparison, name)})" for name in names]
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
-        sentences.append(f"undecided against {reference}{reason}: {_listed(listed)}")
-    return f"{'. '.join(map(_capital, sentences))}. n = {n:,}."
+        against = "" if sentences else f" against {reference()}"
+        sentences.append(f"no verdict{against}{reason} on: {_listed(listed)}")
+    return f"{'. '.join(map(_capital, sentences))}."
 
 
 def _reference(label: str) -> str:
@@ -125,6 +226,10 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def _size(comparison: Comparison, name: str) -> str:
+    return f"{number(abs(comparison.estimate(name).value))} months"
+
+
 def _interval(comparison: Comparison, name: str) -> str:
     """Return how large a difference is, without its sign: "2.2 months (95 % CI 1.2–3.1)"."""
     estimate = abs(comparison.estimate(name))
@@ -152,9 +257,8 @@ def noise_sentence(comparison: Comparison) -> str:
             "between experiments can be distinguished from it."
         )
     return (
-        f"From seed to seed the error varies with an SD of {number(noise.sd, 1)} months "
-        f"({noise.degrees} degree{'s' if noise.degrees > 1 else ''} of freedom, pooled over "
-        "experiments); every interval includes it."
+        f"The seed-to-seed SD is {number(noise.sd, 1)} months ({noise.degrees} "
+        f"degree{'s' if noise.degrees > 1 else ''} of freedom) and is included in every interval."
     )
 
 
@@ -164,9 +268,8 @@ def noise_sentence(comparison: Comparison) -> str:
 def variance_sentence(groups: Groups) -> str:
     """Compare the default's error in training and in validation."""
     run = groups[DEFAULT][0]
-    finding = variance_verdict(groups)
     return (
-        f"{_capital(finding)}: {number(train_error(run))} months in training, "
+        f"{_overfitting(groups)}: {number(train_error(run))} months in training, "
         f"{error(run).text('months')} in validation."
     )
 
@@ -174,12 +277,18 @@ def variance_sentence(groups: Groups) -> str:
 def variance_verdict(groups: Groups) -> str:
     """Return what `variance_sentence` comes to, for a title."""
     run = groups[DEFAULT][0]
+    return (
+        f"{_overfitting(groups)}: {number(train_error(run))} months in training, "
+        f"{number(error(run).value)} in validation"
+    )
+
+
+def _overfitting(groups: Groups) -> str:
+    run = groups[DEFAULT][0]
     train, held_out = train_error(run), error(run)
     if not held_out.excludes(train):
-        return "no overfitting"
-    if held_out.value < train:
-        return "no overfitting (the validation hands are easier)"
-    return f"overfitting by {number(held_out.value - train)} months"
+        return "No overfitting is shown"
+    return "Overfitting" if held_out.value > train else "No overfitting (easier validation hands)"
 
 
 def confounding_note(settings: Iterable[str]) -> str:
@@ -188,8 +297,29 @@ def confounding_note(settings: Iterable[str]) -> str:
         return ""
     return (
         "With the same number of epochs, a smaller share of the data also means "
-        "proportionally fewer updates: the two effects are not separated here."
+        "proportionally fewer updates."
     )
+
+
+def updates_sentence(comparison: Comparison) -> str:
+    """Say what is left of the effect of fewer hands at equal updates, where that was trained."""
+    configs, default = comparison.configs, comparison.configs[DEFAULT]
+    for name, config in configs.items():
+        share = config.train_fraction / default.train_fraction
+        same_updates = abs(config.epochs * share - default.epochs) <= 0.5
+        if differences(config, default).keys() != {"train_fraction", "epochs"} or not same_updates:
+            continue
+        verb = "raises" if comparison.estimate(name).value > 0 else "lowers"
+        share_text = describe_setting("train_fraction", config.train_fraction)
+        text = (
+            f"With as many updates as the default, {share_text} {verb} the error by "
+            f"{_interval(comparison, name)}"
+        )
+        for other, own in configs.items():
+            if differences(own, default) == {"train_fraction": config.train_fraction}:
+                text += f"; with fewer updates, by {_interval(comparison, other)}"
+        return f"{text}."
+    return "The two effects are not separated here."
 
 
 def power_law_sentence(law: PowerLaw) -> str:
@@ -202,6 +332,11 @@ def power_law_sentence(law: PowerLaw) -> str:
         f"(95 % prediction interval {doubled.span()}, from {doubled.n} runs). "
         f"{confounding_note(['train_fraction'])}"
     )
+
+
+def power_law_title(law: PowerLaw) -> str:
+    """Return what twice the hands would give, for a title."""
+    return f"Twice the data would give about {number(law.doubled.value)} months"
 
 
 # --- the answer ---
@@ -233,12 +368,18 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     drawn = comparisons(configs_of(groups))
     # The question is what an image shows; 07_age_answer says what the sex adds.
     best = best_runs(runs, "age")[0]
+    mae, constant = error(best), constant_error(best)
+    given = "image and sex" if best.config.sex_input else "the image alone"
     values = {
         f"{DEFAULT}_mae": error(groups[DEFAULT][0]).text("months"),
         "errors_verdict": errors_verdict(runs),
-        "constant_mae": constant_error(best).text("months"),
+        "constant_mae": constant.text("months"),
+        "constant_mae_rounded": f"{number(constant.value, 0)} months",
         "best_experiment": best.config.experiment,
-        "best_mae": error(best).text("months"),
+        "best_label": labels_of_runs(runs)[best.config.experiment],
+        "best_mae": mae.text("months"),
+        "best_mae_rounded": f"{number(mae.value, 0)} months",
+        "best_verdict": f"Bone age from {given}: {number(mae.value)} months mean absolute error",
         "answer_sentence": beats_constant_sentence(best),
         "bias_variance_sentence": variance_sentence(groups),
         "bias_variance_verdict": variance_verdict(groups),
@@ -246,11 +387,18 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "margin": f"{comparison.margin_months:g}",
     }
     if "forest" in drawn:
-        values["forest_verdict"] = verdict(comparison)
+        values["forest_verdict"] = forest_title(comparison)
+        values["forest_counts"] = verdict(comparison)
     if "data_curve" in drawn:
-        values["data_sentence"] = power_law_sentence(power_law(groups))
-    for topic, figure in TOPICS.items():
+        law = power_law(groups)
+        values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
+        values["data_verdict"] = power_law_title(law)
+    for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):
-            values[f"{topic}_sentence"] = sentence(comparison, names)
-            values[f"{topic}_verdict"] = verdict(comparison, names)
+            text = sentence(comparison, names)
+            if topic == "plateau" and not rate_fell(comparison, names[-1]):
+                epochs = comparison.configs[names[-1]].epochs
+                text = f"Reduce on plateau never lowered the rate in {epochs} epochs. {text}"
+            values[f"{topic}_sentence"] = text
+            values[f"{topic}_verdict"] = title(comparison, names, topic)
     return values

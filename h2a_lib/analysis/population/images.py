@@ -68,6 +68,7 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
     width, height = measured["width_px"], measured["height_px"]
     aspect = height / width
     sizes = len(measured[["width_px", "height_px"]].drop_duplicates())
+    scanned = share_interval(measure.is_scanned(measured))
     return {
         "n": f"{len(measured):,}",
         "sizes": f"{sizes:,}",
@@ -81,8 +82,9 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "mean_grey_range": _range(measured["mean_grey"]),
         "contrast_range": _range(measured["contrast_grey"]),
         "extremes_verdict": extremes_verdict(measured),
-        "scanned_share": share_interval(measure.is_scanned(measured)).text("%", 0, 100),
-        "scanned_rule": measure.SCANNED_RULE,
+        "scanned_share": scanned.text("%", 0, 100),
+        "scanned_verdict": f"{100 * scanned.value:.0f} % of the images look scanned or fogged",
+        "scanned_rule": measure.SCANNED_RULE.partition(": ")[2],
         "border_share": share_interval(measure.has_border(measured)).text("%", 0, 100),
         "marker_share": share_interval(measured["marker"]).text("%", 0, 100),
     }

@@ -219,6 +219,8 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
     """Format what the report says about the population."""
     age, male = labels["age_months"], labels["male"]
     split = labels["split"].value_counts()
+    difference = balance(labels).age_months
+    balanced = "balanced" if difference.is_tie else "not balanced"
     auc_by_label = predict_sex_from_label(labels).set_index("name")["auc"]
     return {
         "n_total": f"{len(labels):,}",
@@ -231,7 +233,9 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
         "n_female": f"{(~male).sum():,}",
         "fingerprint": fingerprint[:12],
         "multiples_of_6": f"{100 * share_of_multiples_of_6(labels).value:.1f} %",
-        "split_age_difference": balance(labels).age_months.text("months"),
+        "split_age_difference": difference.text("months"),
+        "split_verdict": f"The split is {balanced}: mean ages differ by "
+        f"{number(abs(difference.value))} months",
         "label_sex_auc_bins": auc_by_label["label in years"].text("", 3),
         "label_sex_auc_month": auc_by_label["label in months"].text("", 3),
     }

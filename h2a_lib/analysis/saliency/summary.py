@@ -57,7 +57,7 @@ class SaliencyStudy:
         }
 
     def regions_verdict(self) -> str:
-        """Say in a title's few words whether the maps fall on the hand, or why that is unknown."""
+        """Say in a title how much of the maps falls on the hand, or why that is unknown."""
         if not has_contrast(self.table):
             return "the maps have no contrast and show nothing"
         if not passes(self.table):
@@ -65,10 +65,13 @@ class SaliencyStudy:
         on_hand = self._on_hand()
         if not on_hand[0].share.n:
             return "no hand was detected for the maps"
-        verdicts = {against_chance(share) for share in on_hand}
-        if len(verdicts) > 1:
+        if len({against_chance(share) for share in on_hand}) > 1:
             return "Grad-CAM and occlusion disagree about the hand"
-        return f"the network looks at the hand {verdicts.pop()}"
+        cams = on_hand[0]
+        return (
+            f"{cams.share.value * 100:.0f} % of the Grad-CAM map lies on the hand, which fills "
+            f"{cams.area * 100:.0f} % of the image"
+        )
 
     def regions_sentence(self) -> str:
         """Say how much of the maps falls on the hand, and on other known regions."""

@@ -100,23 +100,29 @@ class Maturity:
         explained = (
             f"the label and a sex-blind age estimate reach an AUC of {number(value[MATURITY], 3)} "
             f"(label alone {number(value[LABEL], 3)}, image alone {number(value[IMAGE], 3)}); "
-            f"adding the image changes it by {signed(self.added)}"
+            "adding the image"
         )
+        size = abs(self.added).text(digits=3)
+        verb = "raises" if self.added.value > 0 else "lowers"
+        explained += f" {verb} the AUC by {size}"
         if not math.isnan(self.second.value):
-            explained += f", adding a second such estimate by {signed(self.second)}"
+            explained += f", adding a second such estimate changes it by {signed(self.second)}"
         if self.is_beyond:
             return f"Estimated maturity explains only part of it: {explained}"
         if self.added.low > 0 and math.isnan(self.second.value):
             explained += "; how much a second reading of maturity would add is not known"
+        elif self.added.is_tie:
+            explained += ", not distinguishable from zero"
         return f"Nothing beyond maturity is shown: {explained}"
 
     def verdict(self) -> str:
-        """Say the same in a title's few words."""
+        """Say the same in a title."""
         if self.problem:
-            return "the share of maturity is not known"
+            return "Whether the image shows more than maturity is not known"
         if not self.is_beyond:
-            return "nothing beyond maturity is shown"
-        return f"the image adds {number(self.added.value, 3)} to the AUC"
+            return "Nothing beyond maturity is shown"
+        added = number(self.added.value, 3)
+        return f"Maturity explains only part of it: the image adds {added} to the AUC"
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""

@@ -9,7 +9,7 @@ from h2a_lib.analysis.sex import calibration
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.analysis.sex.maturity import Maturity
-from h2a_lib.analysis.statistics.bootstrap import number, over_seeds
+from h2a_lib.analysis.statistics.bootstrap import Estimate, number, over_seeds
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 
 
@@ -36,11 +36,10 @@ def calipers(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def answer(train: pd.DataFrame, predictions: pd.DataFrame, maturity: Maturity) -> str:
     """Answer question 2 in two or three sentences, chosen by the intervals."""
+    first = conclusion(predictions, maturity)
     area = auc(predictions["male"], predictions[sex.PROBABILITY])
     if math.isnan(area.value):
-        return f"Sex cannot be assessed: all {area.n:,} hands are of one sex."
-    matched = sex.closest_match(predictions)
-    share, pairs = matched.estimate, matched.sentence()
+        return first
     by_label = sex.by_label(train, predictions)
     label = auc(predictions["male"], by_label)
     gain = auc_difference(predictions["male"], predictions[sex.PROBABILITY], by_label)
@@ -53,24 +52,36 @@ def answer(train: pd.DataFrame, predictions: pd.DataFrame, maturity: Maturity) -
     )
     image = (
         f"The AUC of the image is {area.text(digits=3)}, {verdict} that of the age label "
-        f"({label.value:.3f})"
+        f"({label.value:.3f})."
     )
+    above_chance = sex.closest_match(predictions).estimate.low > 0.5
+    return " ".join([first, *([f"{maturity.sentence()}."] if above_chance else []), image])
+
+
+def conclusion(predictions: pd.DataFrame, maturity: Maturity) -> str:
+    """Say in a sentence whether the image shows the sex beyond label and estimated maturity."""
+    if predictions["male"].nunique() < 2:
+        return f"Sex cannot be assessed: all {len(predictions):,} hands are of one sex."
+    matched = sex.closest_match(predictions)
+    share, pairs = matched.estimate, matched.sentence()
     if share.low > 0.5:
-        sentence = maturity.sentence()
-        if maturity.problem or maturity.is_beyond:
-            beyond = "Yes, beyond the age label"
-            if maturity.is_beyond:
-                beyond += " and beyond estimated maturity"
-        else:
-            beyond = "Beyond the age label, but not shown beyond maturity"
-        return f"{beyond}: {pairs}. {sentence}. {image}."
+        if maturity.is_beyond:
+            return f"Yes, beyond the age label and beyond estimated maturity: {pairs}."
+        if maturity.problem:
+            return f"Yes, beyond the age label: {pairs}."
+        return f"Beyond the age label, but not shown beyond maturity: {pairs}."
     if share.high < 0.5:
-        conclusion = f"No: {pairs}, worse than chance"
-    elif math.isnan(share.value):
-        conclusion = "Whether beyond the age label is unknown: no girl and boy are of similar age"
-    else:
-        conclusion = f"Not shown beyond the age label: {pairs}, not distinguishable from chance"
-    return f"{conclusion}. {image}."
+        return f"No: {pairs}, worse than chance."
+    if math.isnan(share.value):
+        return "Whether beyond the age label is unknown: no girl and boy are of similar age."
+    return f"Not shown beyond the age label: {pairs}, not distinguishable from chance."
+
+
+def verdict(area: Estimate, label: Estimate) -> str:
+    """Compare the AUC of the image with that of the label, for a title."""
+    if math.isnan(area.value):
+        return "Sex cannot be assessed: all hands are of one sex"
+    return f"Sex from the image: AUC {area.value:.3f}, against {label.value:.3f} from the label"
 
 
 def variables(
@@ -89,6 +100,7 @@ def variables(
     predictions = temperature.calibrate(raw)
     measures, matched = sex.metrics(predictions, threshold), sex.closest_match(predictions)
     label = sex.by_label(train, predictions)
+    label_auc = auc(predictions["male"], label)
     gain = auc_difference(predictions["male"], predictions[sex.PROBABILITY], label)
     majority = max(predictions["male"].mean(), 1 - predictions["male"].mean())
     table = sex.baselines(train, predictions).set_index("name")
@@ -97,7 +109,11 @@ def variables(
     before, after = calibration.reliability(raw), calibration.reliability(predictions)
     return {
         "answer": answer(train, predictions, maturity),
+        "conclusion": conclusion(predictions, maturity),
+        "verdict": verdict(measures["auc"], label_auc),
         "auc": measures["auc"].text(digits=3),
+        "auc_rounded": number(measures["auc"].value, 2),
+        "label_auc_rounded": number(label_auc.value, 2),
         "auc_over_seeds": over.text(digits=3),
         **{name: measures[name].text("%", scale=100) for name in shares},
         "average_precision": measures["average_precision"].text(digits=3),
@@ -110,7 +126,7 @@ def variables(
         "n": len(predictions),
         "majority": f"{majority * 100:.1f} %",
         "age_threshold_accuracy": f"{table.loc['one age threshold', 'accuracy'] * 100:.1f} %",
-        "label_auc": auc(predictions["male"], label).text(digits=3),
+        "label_auc": label_auc.text(digits=3),
         "label_accuracy": f"{table.loc['label in months', 'accuracy'] * 100:.1f} %",
         "gain_over_label": gain.text(digits=3),
         "matched": matched.estimate.text("%", scale=100),

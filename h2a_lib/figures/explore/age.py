@@ -67,7 +67,7 @@ def hand_with_error(run: Run, image: np.ndarray, row: pd.Series, rank: str) -> F
         else "no finite interval"
     )
     error = signed(estimate - label)
-    axes[2].set_title(f"error {error} months, {rank}\n{span}", loc="left")
+    axes[2].set_title(f"Error {error} months, {rank}\n{span}", loc="left")
     axes[2].set(xlim=(-20, 260), ylim=(-1, 1), yticks=[], xlabel="Bone age (months)")
     axes[2].spines["left"].set_visible(False)
     return figure

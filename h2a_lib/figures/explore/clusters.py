@@ -11,7 +11,7 @@ from h2a_lib.analysis.clusters.groups import Clustering
 from h2a_lib.figures.clusters import plane
 from h2a_lib.figures.density import SHARE_OF_BOYS
 from h2a_lib.figures.explore.live import interact
-from h2a_lib.figures.style import BLACK, SEX_COLOURS, WIDE
+from h2a_lib.figures.style import BLACK, SEX_COLOURS, SEX_NAMES, WIDE, colour_key
 
 COLOURINGS = ("sex", "age")
 
@@ -45,12 +45,12 @@ def point_and_hand(
     row = np.argsort(embedding[:, 0], kind="stable")[point]
     if colour == "sex":
         plane(embedding, hands["male"].to_numpy(float), left, SHARE_OF_BOYS)
-        for i, (name, shade) in enumerate(SEX_COLOURS.items()):
-            left.text(0.02 + 0.2 * i, -0.06, name, color=shade, transform=left.transAxes)
+        words = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
+        colour_key(left, words, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2)
     else:
         years = hands["age_months"].to_numpy() / 12
         plane(embedding, years, left, plt.get_cmap("viridis", 19), (0, 19))
-        figure.colorbar(left.collections[0], ax=left, label="years")
+        figure.colorbar(left.collections[0], ax=left, label="Age (years)")
     left.plot(*embedding[row], "o", ms=16, mfc="none", mec=BLACK, mew=2.5)
     left.set_title(f"UMAP, {clustering.representation.name}", loc="left")
     right.imshow(images[row], cmap="gray", vmin=0, vmax=255)

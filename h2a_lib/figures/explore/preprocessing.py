@@ -20,7 +20,7 @@ from h2a_lib.figures.images import (
     draw_histograms,
     normalised,
 )
-from h2a_lib.figures.style import BLUE
+from h2a_lib.figures.style import BLUE, capitalised
 
 
 def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> widgets.Widget | Image:
@@ -43,7 +43,10 @@ def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> widgets.
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4), layout="constrained")
         draw_hand(pixels, left, limits).set_title(titles[hand])
         draw_histograms(pixels[None], limits, [BLUE], right)
-        right.set(xlabel=unit, title=f"Pixels: mean {pixels.mean():.2f}, SD {pixels.std():.2f}")
+        right.set(
+            xlabel=capitalised(unit),
+            title=f"Pixels: mean {pixels.mean():.2f}, SD {pixels.std():.2f}",
+        )
         return figure
 
     names = [f"{i}: {title}" for i, title in enumerate(titles, 1)]
