@@ -189,7 +189,7 @@ def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(make_run):
     runs += [make_run(name, **OTHERS[name]) for name in ("recipe", "data_50", "sgd")]
     drawing = draw.forest(comparisons.compare(runs, 1.0))
     names = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
-    assert names == {"augmentation, epochs 9 *", "0.5 of the data", "SGD, rate 0.01"}
+    assert names == {"augmentation, 9 epochs *", "half of the data", "SGD, learning rate 0.01"}
     assert "* also other epochs" in drawing.caption
 
 
@@ -212,7 +212,7 @@ def test_choosing_experiments_redraws_their_curves(comparison, monkeypatch):
     assert picture.value != before and bytes(picture.value).startswith(b"\x89PNG")
     control.value = ()
     assert bytes(picture.value).startswith(b"\x89PNG")
-    assert ("SGD, rate 0.01", "sgd") in control.options
+    assert ("SGD, learning rate 0.01", "sgd") in control.options
 
 
 def test_a_batch_run_shows_the_first_experiments(comparison, monkeypatch):
