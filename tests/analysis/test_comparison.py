@@ -396,7 +396,7 @@ def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
         (10, 10, "No experiment is shown to beat the default"),
     ],
 )
-def test_the_title_of_all_experiments_tells_single_settings_from_recipes(
+def test_the_title_of_all_experiments_separates_single_settings_and_recipes(
     run, recipe, single, title
 ):
     result = compare(

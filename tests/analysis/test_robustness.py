@@ -72,7 +72,7 @@ def test_a_constant_predictor_is_hurt_by_nothing():
     images, frame = pictures()
     table = robustness(lambda images, male: np.full(len(images), 100.0), images, frame)
     assert (table["mae_change_months"] == 0).all()
-    assert sentence(table).startswith(f"0 of {len(CHANGES)} changes")
+    assert sentence(table).startswith(f"0 of {len(CHANGES)} image perturbations")
 
 
 def test_a_predictor_of_the_marker_is_exposed_by_covering_it():

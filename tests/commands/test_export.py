@@ -209,7 +209,7 @@ def test_a_network_that_is_added_is_listed_trained_exported_and_explained(tmp_pa
     monkeypatch.setitem(NETWORKS, "tiny", Network("Tiny"))
     test_every_network_is_trained_exported_and_explained(tmp_path, "tiny")
     table = network_table([runs.load(tmp_path / "run")]).set_index("network")
-    assert table.loc["Tiny", "layers"] == 5 and table.loc["Tiny", "images_a_second"] > 0
+    assert table.loc["Tiny", "layers"] == 5  # with the head
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ VALUES = {
         "tier": "rsna",
         "tier_label": TIER,
         "caveat": "Made up for a test: earlier versions of the recipe were tuned on these hands, "
-        "which have been evaluated more than once: results on them are optimistic by an unknown amount.",
+        "which have been evaluated more than once: results on them are optimistic by an unknown "
+        "amount.",
         "profile": "test",
         "date": "1 January 2000",
         "commit": "0123abc",

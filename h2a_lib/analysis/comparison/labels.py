@@ -6,10 +6,10 @@ from typing import Any
 
 from h2a_lib.study.config import DEFAULT, RunConfig
 
-# More settings than this are a recipe, of which only the question and the network are said.
+# More settings than this are a recipe, of which a label names only the question and the network.
 MOST_SETTINGS = 2
 RECIPE = "combined recipe"
-SAID_OF_A_RECIPE = {"network", "width", "task", "sex_input", "loss"}
+MARKS_OF_A_RECIPE = {"network", "width", "task", "sex_input", "loss"}
 # How long, on what, and at which size: no part of a recipe.
 BUDGET = {"epochs", "batch_size", "train_fraction", "image_size_px", "geometry"}
 # Values of settings as they are printed; others are readable as they stand.
@@ -61,15 +61,15 @@ def label(config: RunConfig, default: RunConfig) -> str:
         return "default"
     if config.task == "ssl":
         return NAMES["ssl"]
-    parts, said = [], changed.keys()
+    parts, shown = [], changed.keys()
     if len(changed) > MOST_SETTINGS:
-        of_recipe = changed.keys() - SAID_OF_A_RECIPE - BUDGET
-        said = changed.keys() & SAID_OF_A_RECIPE
-        if len(of_recipe) == 1 or not (of_recipe or said):
-            said = changed.keys() - BUDGET or changed.keys()
+        of_recipe = changed.keys() - MARKS_OF_A_RECIPE - BUDGET
+        shown = changed.keys() & MARKS_OF_A_RECIPE
+        if len(of_recipe) == 1 or not (of_recipe or shown):
+            shown = changed.keys() - BUDGET or changed.keys()
         elif of_recipe:
             parts.append(RECIPE)
-    parts += [describe_setting(key, changed[key]) for key in changed if key in said]
+    parts += [describe_setting(key, changed[key]) for key in changed if key in shown]
     return ", ".join(parts)
 
 
