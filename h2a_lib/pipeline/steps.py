@@ -304,7 +304,10 @@ class Steps:
         reads: dict[str, Any] = {
             "": {},
             "default": default.model_dump(mode="json"),
-            "external": {"external data": self._external},
+            "external": {
+                "external data": self._external,
+                "external source": self.study.external_source,
+            },
             "default image_size_px": {"image_size_px": default.image_size_px},
             "study.yaml": {"study.yaml": self._config_digest},
         }[notebook.reads]

@@ -83,6 +83,19 @@ class Study:
         return self.root / folder if (self.root / folder).is_dir() else None
 
     @property
+    def external_source(self) -> tuple[str, str]:
+        """What the external images are called in a title, and a sentence on their source, or "".
+
+        Both are in a text file beside the folder, `<folder>.txt`, the name in its first line.
+        """
+        folder = self.external_folder
+        file = folder.with_name(f"{folder.name}.txt") if folder else None
+        if file is None or not file.is_file():
+            return "External images", ""
+        name, *sentence = file.read_text(encoding="utf-8").split("\n", 1)
+        return name.strip(), " ".join(" ".join(sentence).split())
+
+    @property
     def external_file(self) -> Path:
         """The same as `labels_file`, of the external radiographs."""
         return self.results_folder / "external.csv"

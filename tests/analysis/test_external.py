@@ -78,10 +78,10 @@ def test_a_planted_bias_is_found(study, tmp_path):
 
 
 def test_a_text_beside_the_folder_says_where_external_hands_come_from(study):
-    assert external.source_of(study) == ("External images", "")
+    assert study.external_source == ("External images", "")
     (study.root / "elsewhere").mkdir()
     (study.root / "elsewhere.txt").write_text("Re-cropped images\n\nCut out anew,\nby others.\n")
-    source = external.source_of(study)
+    source = study.external_source
     assert source == ("Re-cropped images", "Cut out anew, by others.")
     frame = pd.DataFrame({"age_months": [10.0] * 9, "predicted_age_months": 12.0, "covered": True})
     frame = frame.assign(half_width_months=5.0)

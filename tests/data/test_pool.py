@@ -58,5 +58,5 @@ def test_a_containers_memory_is_respected(monkeypatch, tmp_path, files, gigabyte
     pages = {"SC_PHYS_PAGES": 64 * 2**18, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
     assert pool.memory() == gigabytes * 2**30
-    (found,) = (x for x in machine_findings(tmp_path) if x.what == "memory")
-    assert (found.state, found.good) == (f"{gigabytes} GB", gigabytes >= 4)
+    (finding,) = (x for x in machine_findings(tmp_path) if x.what == "memory")
+    assert (finding.state, finding.good) == (f"{gigabytes} GB", gigabytes >= 4)

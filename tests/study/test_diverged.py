@@ -79,7 +79,7 @@ def test_its_last_line_on_the_console_says_so(config, capsys):
     assert capsys.readouterr().out.endswith(", diverged\n")
 
 
-def test_the_report_tells_it_from_one_that_failed(study):
+def test_the_report_distinguishes_it_from_one_that_failed(study):
     finish(study, "sex", diverged=True)
     write_json(study.missing_file, [["resnet18", 0]])
     assert describe_missing(study) == "resnet18 (seed 0) failed; sex (seed 0) diverged"

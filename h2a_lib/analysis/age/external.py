@@ -18,21 +18,6 @@ from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 from h2a_lib.study.workspace import Study
 
-NAME = "External images"
-
-
-def source_of(study: Study) -> tuple[str, str]:
-    """Return what the external images are called in a title, and a sentence on their source, or "".
-
-    Without the text file nothing is known of them.
-    """
-    folder = study.external_folder
-    file = folder.with_name(f"{folder.name}.txt") if folder else None
-    if file is None or not file.is_file():
-        return NAME, ""
-    name, *sentence = file.read_text(encoding="utf-8").split("\n", 1)
-    return name.strip(), " ".join(" ".join(sentence).split())
-
 
 def predict_external(study: Study, run: Run, nominal: float) -> pd.DataFrame | None:
     """Predict the hands of the profile's other source; None where it has none.
@@ -74,7 +59,7 @@ def variables(
     frame: pd.DataFrame | None,
     validation: pd.DataFrame,
     nominal: float,
-    source: tuple[str, str] = (NAME, ""),
+    source: tuple[str, str] = ("External images", ""),
 ) -> dict[str, str]:
     """Return what the slide prints; nothing where there are no external images."""
     if frame is None:
