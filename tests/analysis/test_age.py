@@ -1,3 +1,4 @@
+import made_up
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,14 +24,8 @@ from h2a_lib.errors import UserError
 
 
 def hands(n=200, seed=0):
-    rng = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {
-            "id": [str(i) for i in range(n)],
-            "age_months": rng.uniform(5, 225, n).round(),
-            "male": rng.random(n) < 0.5,
-        }
-    )
+    frame, _ = made_up.hands(n, seed)
+    return frame.assign(age_months=frame["age_months"].round())
 
 
 def predicted(frame, errors):

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import made_up
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -48,18 +49,12 @@ def close_figures():
 
 
 def hands_of(n, seed=0):
-    rng = np.random.default_rng(seed)
-    true = rng.uniform(5, 225, n)
-    male = rng.random(n) < 0.5
-    return pd.DataFrame(
-        {
-            "id": [str(i) for i in range(n)],
-            "age_months": true,
-            "male": male,
-            "split": "validation",
-            "predicted_age_months": 127 + 0.7 * (true - 127) + rng.normal(0, 12, n),
-            "male_probability": np.clip(0.3 + 0.4 * male + rng.normal(0, 0.2, n), 0, 1),
-        }
+    frame, rng = made_up.hands(n, seed)
+    true, male = frame["age_months"], frame["male"]
+    return frame.assign(
+        split="validation",
+        predicted_age_months=127 + 0.7 * (true - 127) + rng.normal(0, 12, n),
+        male_probability=np.clip(0.3 + 0.4 * male + rng.normal(0, 0.2, n), 0, 1),
     )
 
 

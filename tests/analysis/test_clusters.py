@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_up
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,8 +48,7 @@ pytestmark = pytest.mark.usefixtures("without_umap")
 
 
 def hands(n=160, seed=0):
-    rng = np.random.default_rng(seed)
-    return pd.DataFrame({"age_months": rng.uniform(5, 225, n), "male": rng.random(n) < 0.5})
+    return made_up.hands(n, seed)[0]
 
 
 def planted(classes, distance, seed=0, d=20):

@@ -1,5 +1,6 @@
 import math
 
+import made_up
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,16 +25,9 @@ from h2a_lib.analysis.statistics.conformal import (
 
 
 def hands(n, seed=0, spread=lambda age: 10.0):
-    rng = np.random.default_rng(seed)
-    true = rng.uniform(0, 228, n)
-    return pd.DataFrame(
-        {
-            "id": [str(i) for i in range(n)],
-            "age_months": true,
-            "male": rng.random(n) < 0.5,
-            "predicted_age_months": true + rng.normal(0, 1, n) * spread(true),
-        }
-    )
+    frame, rng = made_up.hands(n, seed, ages=(0, 228))
+    true = frame["age_months"]
+    return frame.assign(predicted_age_months=true + rng.normal(0, 1, n) * spread(true))
 
 
 def pulled(n, seed):

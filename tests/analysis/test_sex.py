@@ -1,5 +1,6 @@
 import itertools
 
+import made_up
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,16 +42,9 @@ def answer(frame, train):
 
 def hands(n=400, seed=0, strength=1.5):
     """Hands whose image tells sex with some strength and whose label tells nothing."""
-    rng = np.random.default_rng(seed)
-    male = rng.random(n) < 0.55
-    return pd.DataFrame(
-        {
-            "id": [str(i) for i in range(n)],
-            "age_months": rng.choice([60.0, 96.0, 120.0, 150.0], n),
-            "male": male,
-            "male_probability": 1 / (1 + np.exp(-rng.normal((male - 0.5) * strength, 1))),
-        }
-    )
+    frame, rng = made_up.hands(n, seed, ages=(60.0, 96.0, 120.0, 150.0), share_male=0.55)
+    log_odds = rng.normal((frame["male"] - 0.5) * strength, 1)
+    return frame.assign(male_probability=expit(log_odds))
 
 
 def lattice(n=600, seed=0):

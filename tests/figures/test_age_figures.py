@@ -1,9 +1,9 @@
 """The figures of question 1: what they show, say and describe."""
 
 import ipywidgets as widgets
+import made_up
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from IPython.display import Image
 from matplotlib.colors import to_hex
@@ -28,14 +28,11 @@ def style():
 
 
 def hands_of(n, seed=0):
-    rng = np.random.default_rng(seed)
-    true, male = rng.uniform(5, 225, n), rng.random(n) < 0.5
+    frame, rng = made_up.hands(n, seed)
+    true, male = frame["age_months"], frame["male"]
     estimate = 127 + 0.9 * (true - 127) + np.where(male, -5, 5) + rng.normal(0, 10, n)
-    return pd.DataFrame(
-        {"id": [str(i) for i in range(n)], "age_months": true, "male": male, "split": "validation",
-         "predicted_age_months": estimate, conformal.LOW: estimate - 20,
-         conformal.HIGH: estimate + 20}
-    )  # fmt: skip
+    interval = {conformal.LOW: estimate - 20, conformal.HIGH: estimate + 20}
+    return frame.assign(split="validation", predicted_age_months=estimate, **interval)
 
 
 def drawings(n):

@@ -2,9 +2,9 @@
 
 import itertools
 
+import made_up
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.special import expit
 from slides import check_on_its_slide
@@ -26,19 +26,13 @@ def style():
 
 
 def hands(n, seed=0):
-    rng = np.random.default_rng(seed)
-    male = rng.random(n) < 0.5
-    label = rng.choice([60.0, 96.0, 120.0], n)
-    return pd.DataFrame(
-        {
-            "id": np.arange(n).astype(str),
-            "age_months": label,
-            "male": male,
-            ESTIMATE: label + np.where(male, -6, 6) + rng.normal(0, 9, n),
-            SECOND_ESTIMATE: label + np.where(male, -6, 6) + rng.normal(0, 9, n),
-            "male_probability": expit(rng.normal(2 * male - 1, 1)),
-        }
-    )
+    frame, rng = made_up.hands(n, seed, ages=(60.0, 96.0, 120.0))
+    label, male = frame["age_months"], frame["male"]
+    estimates = {
+        name: label + np.where(male, -6, 6) + rng.normal(0, 9, n)
+        for name in (ESTIMATE, SECOND_ESTIMATE)
+    }
+    return frame.assign(male_probability=expit(rng.normal(2.0 * male - 1, 1)), **estimates)
 
 
 def drawings(n):
