@@ -245,6 +245,8 @@ def test_an_interval_over_decades_is_called_undetermined(config):
         drawing = schedules.range_test(RangeTest(curve_of(noise), 6.4e-4, diverged=True), config())
         title = drawing.figure.axes[0].get_title(loc="left")
         assert ("undetermined" in title) == ("undetermined" in drawing.finding) == is_wide
+        verdict = interval.variables(RangeTest(curve_of(noise), 6.4e-4, True), config())["verdict"]
+        assert ("undetermined: between" in verdict) == is_wide
 
 
 def test_the_range_test_rounds_to_what_it_knows(config):

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from trained import squares_for, trained
 
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks
+from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.config import NETWORKS
 
 COMBINATIONS = [
@@ -200,3 +203,11 @@ def test_pretrained_without_network_or_file_says_what_to_do(tmp_path, monkeypatc
 def test_an_unknown_name_lists_the_known_ones(name, task):
     with pytest.raises(UserError, match="known: "):
         networks.build(name, task)
+
+
+def test_a_run_for_both_tasks_is_not_given_its_own_answer(tmp_path):
+    run = trained(tmp_path / "run", n=30, n_validation=10, epochs=1, task="both")
+    predictor = predictor_of(run)
+    images = squares_for(run.config, 30, 10).images[:6]
+    blind, given = (predictor.predict(images, male) for male in (None, np.arange(6) % 2))
+    assert all((blind[name] == given[name]).all() for name in blind)

@@ -307,7 +307,8 @@ def updates_sentence(comparison: Comparison) -> str:
     for name, config in configs.items():
         share = config.train_fraction / default.train_fraction
         same_updates = abs(config.epochs * share - default.epochs) <= 0.5
-        if differences(config, default).keys() != {"train_fraction", "epochs"} or not same_updates:
+        changed = differences(config, default).keys() - {"schedule"}
+        if changed != {"train_fraction", "epochs"} or not same_updates:
             continue
         verb = "raises" if comparison.estimate(name).value > 0 else "lowers"
         share_text = describe_setting("train_fraction", config.train_fraction)
