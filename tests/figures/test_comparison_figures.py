@@ -279,3 +279,10 @@ def test_estimates_stand_beside_their_labels(hands, make_run):
 )
 def test_a_default_that_reads_like_an_end_of_the_interval_is_at_its_edge(rate, place):
     assert schedules._place(rate, 4.4e-5, 9.6e-4) == place
+
+
+def test_a_heat_map_is_published_since_it_has_no_image(tmp_path):
+    errors = pd.DataFrame([[20.0, 21.0], [19.0, 18.0]], index=[0.1, 0.5], columns=[1, 4])
+    file = tmp_path / "grid.svg"
+    schedules.grid(errors, plt.figure().subplots()).figure.savefig(file)
+    assert b"<image" not in file.read_bytes()
