@@ -104,7 +104,7 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
         linecolor="white",
     )
     # Seaborn's bar is an image, and figures with images are taken to show radiographs.
-    axes.collections[0].colorbar.solids.set_rasterized(False)
+    axes.collections[0].colorbar.solids.set_rasterized(False)  # type: ignore[union-attr]
     axes.set(xlabel="Rate falls every (epochs)", ylabel="Multiplied by")
     axes.tick_params(rotation=0)
     return axes
