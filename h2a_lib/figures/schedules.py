@@ -9,15 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from h2a_lib.analysis.comparison.range_test import power_of_ten, suggestion_interval
+from h2a_lib.analysis.comparison.range_test import UNDETERMINED, power_of_ten, suggestion_interval
 from h2a_lib.figures import training
 from h2a_lib.figures.style import BLUE, GREY, PALETTE, TALL, VERMILLION
 from h2a_lib.models.range_test import RangeTest
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
-
-# An interval of the suggestion from here on, its ends a decade apart, suggests nothing.
-UNDETERMINED = 10
 
 
 def rates(steps: Mapping[str, pd.DataFrame], axes: Axes, colours: Sequence[str] = PALETTE) -> Axes:
@@ -106,6 +103,8 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
         linewidths=1,
         linecolor="white",
     )
+    # Seaborn's bar is an image, and figures with images are taken to show radiographs.
+    axes.collections[0].colorbar.solids.set_rasterized(False)  # type: ignore[union-attr]
     axes.set(xlabel="Rate falls every (epochs)", ylabel="Multiplied by")
     axes.tick_params(rotation=0)
     return axes

@@ -24,7 +24,7 @@ class Graphed(nn.Module):
         self.batch_size = batch_size
         shape = (batch_size, 1, image_size_px, image_size_px)
         sample = [torch.zeros(shape, device=fabric.device)]
-        if network.sex_input:
+        if network.conditions_on_sex:
             sample.append(torch.zeros(batch_size, device=fabric.device))
         # Recorded on a stream of its own, whose gradients the step then adds on the usual one.
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
@@ -39,7 +39,7 @@ class Graphed(nn.Module):
         """Answer for a batch, as the network does."""
         if len(images) != self.batch_size:
             return self.network(images, male)
-        return self.recorded(images, male) if self.network.sex_input else self.recorded(images)
+        return self.recorded(images) if male is None else self.recorded(images, male)
 
 
 class _Whole(nn.Module):

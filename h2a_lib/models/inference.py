@@ -164,7 +164,13 @@ class Predictor:
     def predict(
         self, images: np.ndarray, male: np.ndarray | None = None, batch_size: int = 256
     ) -> dict[str, np.ndarray]:
-        """Predict uint8 images (n, s, s): the columns of `to_predictions`, each (n,)."""
+        """Predict uint8 images (n, s, s): the columns of `to_predictions`, each (n,).
+
+        `male`, (n,), is read by a network with sex input alone: one for both tasks is not given its
+        own answer.
+        """
+        if not self.config.sex_input:
+            male = None
         outputs: dict[str, list[Tensor]] = {}
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)

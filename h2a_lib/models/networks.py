@@ -44,6 +44,10 @@ class Trunk(NamedTuple):
 class HandNet(nn.Module):
     """A trunk with a head for each output of the task.
 
+    Given the sex, by `sex_input` or in the training of "both", months are estimated for that sex.
+    Where "both" is not given it, months are the mean of those for either sex, weighted by the
+    network's own probability of it.
+
     Parameters
     ----------
     task : {"age", "sex", "both", "ssl"}
@@ -65,12 +69,13 @@ class HandNet(nn.Module):
         self.n_features = trunk.n_features
         self.task = task
         self.sex_input = sex_input
+        self.conditions_on_sex = sex_input or task == "both"
         self.quantiles = quantiles
         self.stride = stride
         self._stem_paths = trunk.stem
         self._stage_paths = trunk.stages
         n_age_outputs = 3 if quantiles else 1
-        if sex_input:
+        if self.conditions_on_sex:
             self.read_sex = nn.Sequential(nn.Linear(1, SEX_FEATURES), nn.ReLU())
         if task in ("age", "both"):
             # With sex, a hidden layer: girls and boys differ in slope, not in offset alone.
@@ -80,7 +85,7 @@ class HandNet(nn.Module):
                     nn.ReLU(),
                     nn.Linear(HIDDEN_FEATURES, n_age_outputs),
                 )
-                if sex_input
+                if self.conditions_on_sex
                 else nn.Linear(self.n_features, n_age_outputs)
             )
         if task in ("sex", "both"):
@@ -127,27 +132,35 @@ class HandNet(nn.Module):
     def forward(self, images: Tensor, male: Tensor | None = None) -> dict[str, Tensor]:
         """Estimate what the task asks for, from normalised images, (n, 1, h, w).
 
-        A network with sex input needs `male`, (n,), 1 or 0 for female. Each output is (n,): "age"
+        A network with sex input needs `male`, (n,), 1 or 0 for female; one for both tasks takes it
+        in training. Each output is (n,): "age"
         and with quantiles "age_low" and "age_high", months standardised by the training labels;
         "sex", logit of male; "embedding", (n, `EMBEDDING_FEATURES`).
         """
         features = self.features(images)
         outputs: dict[str, Tensor] = {}
-        if self.task in ("age", "both"):
-            age_input = features
-            if self.sex_input:
-                if male is None:
-                    raise ValueError("this network has sex as an input: give `male`")
-                sign = male.to(features.dtype).unsqueeze(1) * 2 - 1
-                age_input = torch.cat([features, self.read_sex(sign)], dim=1)
-            outputs |= self._ages(self.age_head(age_input))
         if self.task in ("sex", "both"):
             outputs["sex"] = self.sex_head(features).squeeze(1)
+        if self.task == "both" and male is None:
+            outputs |= self._ages_of_unknown_sex(features, outputs["sex"].sigmoid())
+        elif self.task in ("age", "both"):
+            outputs |= self._ages(features, male)
         if self.task == "ssl":
             outputs["embedding"] = self.projector(features)
         return outputs
 
-    def _ages(self, values: Tensor) -> dict[str, Tensor]:
+    def _ages_of_unknown_sex(self, features: Tensor, p_male: Tensor) -> dict[str, Tensor]:
+        of_girls = self._ages(features, torch.zeros_like(p_male))
+        of_boys = self._ages(features, torch.ones_like(p_male))
+        return {name: (1 - p_male) * of_girls[name] + p_male * of_boys[name] for name in of_girls}
+
+    def _ages(self, features: Tensor, male: Tensor | None) -> dict[str, Tensor]:
+        if self.conditions_on_sex:
+            if male is None:
+                raise ValueError("this network has sex as an input: give `male`")
+            sign = male.to(features.dtype).unsqueeze(1) * 2 - 1
+            features = torch.cat([features, self.read_sex(sign)], dim=1)
+        values = self.age_head(features)
         if not self.quantiles:
             return {"age": values.squeeze(1)}
         median, below, above = values.float().unbind(1)

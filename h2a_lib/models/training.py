@@ -128,7 +128,8 @@ def batch_loss(model: nn.Module, batch: Batch, setup: Setup, random: torch.Gener
         views = [augment(pixels, config.augment, random) for pixels in views]
     pixels = torch.cat(views) if len(views) > 1 else views[0]
     pixels = normalise(pixels, config.pixel_norm, setup.scales.pixels, training=True)
-    outputs = model(pixels, batch.male if config.sex_input else None)
+    given_sex = config.sex_input or config.task == "both"
+    outputs = model(pixels, batch.male if given_sex else None)
     return compute_loss(outputs, batch, setup.scales, config.loss)
 
 

@@ -11,7 +11,7 @@ from h2a_lib.data.cache import ArraySettings
 from h2a_lib.data.labels import AS_HEADED, TableFormat
 from h2a_lib.errors import UserError
 from h2a_lib.files import is_same_csv, read_json, remove, write_csv, write_json
-from h2a_lib.study.config import Phantoms
+from h2a_lib.study.config import DEFAULT, Phantoms
 from h2a_lib.study.workspace import Study
 
 # How the user said that the label table is to be read; absent where its headings say it all.
@@ -30,6 +30,9 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
     has every problem of the data at once; a UserError says that there are none, or too few hands.
     """
     remove(study.missing_file)
+    wrong = study.wrong_experiments()
+    if DEFAULT in wrong:  # every study needs its pictures
+        raise UserError(wrong[DEFAULT])
     if form == AS_HEADED and (form := remembered_format(study)) != AS_HEADED:
         print(
             f"labels are read with {shlex.join(form.options)}, as before; to read them by their "
@@ -44,7 +47,7 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
             f"`h2a data fetch --source kaggle --out {study.data_folder}`, or name a folder with "
             "--data"
         )
-    for message in study.wrong_experiments().values():
+    for message in wrong.values():
         print(f"warning: left out: {message}", file=sys.stderr)
     configs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
     arrays = {ArraySettings(c.image_size_px, c.geometry, c.contrast) for c in configs}

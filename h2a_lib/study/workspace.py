@@ -323,9 +323,10 @@ def locate(
     chosen = parsed.profile(profile)
     own = root / (chosen.data or Path("data", "phantom", profile))
     folder = expand_user(Path(data)).resolve() if data else own
-    if data and not folder.is_dir():
+    is_own = folder in (own, own.resolve())
+    if not (is_own or folder.is_dir()):
         raise UserError(f"{folder} is not a folder")
-    name = profile if folder == own.resolve() or not data else f"{profile}-{_slug(folder)}"
+    name = profile if is_own else f"{profile}-{_slug(folder)}"
     return Study(root, parsed, profile, folder, name, notebook)
 
 

@@ -410,7 +410,10 @@ def test_the_title_of_all_experiments_separates_single_settings_and_recipes(
 def test_equal_updates_are_reported_where_they_were_trained(run):
     fewer = repeated(run, "data_25", 16, train_fraction=0.25)
     assert "not separated" in summary.updates_sentence(compare(*repeated(run), *fewer))
-    equal = repeated(run, "equal", 13, train_fraction=0.25, epochs=8)
+    slower = {"name": "exponential", "gamma": 0.9147}
+    equal = repeated(run, "equal", 13, train_fraction=0.25, epochs=8, schedule=slower)
+    configs = comparisons.configs_of(compare(*repeated(run), *equal).groups)
+    assert labels_of(configs, ["equal"]) == {"equal": "a quarter of the data, equal updates"}
     text = summary.updates_sentence(compare(*repeated(run), *fewer, *equal))
     assert text.startswith("With as many updates as the default, a quarter of the data raises the")
     assert "by 3.0 months" in text and "; with fewer updates, by 6.0 months" in text

@@ -245,6 +245,8 @@ def test_an_interval_over_decades_is_called_undetermined(config):
         drawing = schedules.range_test(RangeTest(curve_of(noise), 6.4e-4, diverged=True), config())
         title = drawing.figure.axes[0].get_title(loc="left")
         assert ("undetermined" in title) == ("undetermined" in drawing.finding) == is_wide
+        verdict = interval.variables(RangeTest(curve_of(noise), 6.4e-4, True), config())["verdict"]
+        assert ("undetermined: between" in verdict) == is_wide
 
 
 def test_the_range_test_rounds_to_what_it_knows(config):
@@ -277,3 +279,10 @@ def test_estimates_stand_beside_their_labels(hands, make_run):
 )
 def test_a_default_that_reads_like_an_end_of_the_interval_is_at_its_edge(rate, place):
     assert schedules._place(rate, 4.4e-5, 9.6e-4) == place
+
+
+def test_a_heat_map_is_published_since_it_has_no_image(tmp_path):
+    errors = pd.DataFrame([[20.0, 21.0], [19.0, 18.0]], index=[0.1, 0.5], columns=[1, 4])
+    file = tmp_path / "grid.svg"
+    schedules.grid(errors, plt.figure().subplots()).figure.savefig(file)
+    assert b"<image" not in file.read_bytes()

@@ -137,7 +137,12 @@ VALUES = {
         "included in every interval.",
     },
     "preprocessing": {"crop_hand_cut": "10.1 %"},
-    "range_test": {"suggestion": "1.0e-03", "default_lr": "1.0e-03"},
+    "range_test": {
+        "verdict": "The range test suggests 1.0e-03",
+        "suggestion": "1.0e-03",
+        "interval": "between 5e-04 and 2e-03",
+        "default_lr": "1.0e-03",
+    },
 }
 RADIOGRAPHS = {
     "raw_grid",

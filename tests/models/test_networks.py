@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from trained import squares_for, trained
 
 from h2a_lib.errors import UserError
 from h2a_lib.models import networks
+from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.config import NETWORKS
 
 COMBINATIONS = [
@@ -41,6 +44,22 @@ def test_a_network_that_needs_sex_says_so():
     network = networks.build("resnet18", "age", sex_input=True)
     with pytest.raises(ValueError, match="give `male`"):
         network(torch.randn(2, 1, 64, 64))
+
+
+@pytest.mark.parametrize("quantiles", [False, True])
+def test_months_of_unknown_sex_are_those_of_either_sex_weighted_by_its_probability(quantiles):
+    torch.manual_seed(0)
+    network = networks.build("resnet18", "both", quantiles=quantiles).eval()
+    images = torch.randn(5, 1, 64, 64)
+    with torch.no_grad():
+        of_girls, of_boys = (network(images, torch.full((5,), s)) for s in (0.0, 1.0))
+        unknown = network(images)
+    p_male = unknown.pop("sex").sigmoid()
+    assert p_male.std() > 0 and set(of_girls) == {*unknown, "sex"}
+    for name, months in unknown.items():
+        assert (of_girls[name] != of_boys[name]).all()
+        expected = (1 - p_male) * of_girls[name] + p_male * of_boys[name]
+        torch.testing.assert_close(months, expected)
 
 
 @pytest.mark.parametrize("name", networks.TRUNKS)
@@ -184,3 +203,11 @@ def test_pretrained_without_network_or_file_says_what_to_do(tmp_path, monkeypatc
 def test_an_unknown_name_lists_the_known_ones(name, task):
     with pytest.raises(UserError, match="known: "):
         networks.build(name, task)
+
+
+def test_a_run_for_both_tasks_is_not_given_its_own_answer(tmp_path):
+    run = trained(tmp_path / "run", n=30, n_validation=10, epochs=1, task="both")
+    predictor = predictor_of(run)
+    images = squares_for(run.config, 30, 10).images[:6]
+    blind, given = (predictor.predict(images, male) for male in (None, np.arange(6) % 2))
+    assert all((blind[name] == given[name]).all() for name in blind)

@@ -184,7 +184,7 @@ def test_tables_are_written_with_even_decimals_and_intervals(project, study):
     assert table["header"][at].replace("\N{NO-BREAK SPACE}", " ") == "MAE (months), 95 % CI"
     assert [row[at] for row in table["rows"]][:2] == [
         "6.00\N{NO-BREAK SPACE}(5.50–6.50)",
-        "6.16\N{NO-BREAK SPACE}(5.66–6.66)",
+        "6.15\N{NO-BREAK SPACE}(5.65–6.65)",
     ]
     assert "mae_months_low" not in table["names"]
     assert table["numeric"][at]

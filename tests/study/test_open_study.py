@@ -8,6 +8,7 @@ import pytest
 from squares import squares
 
 from h2a_lib.data.hands import Hands
+from h2a_lib.errors import UserError
 from h2a_lib.files import write_json
 from h2a_lib.models.fit import fit
 from h2a_lib.study import workspace
@@ -106,3 +107,10 @@ def test_folders_of_one_name_are_two_studies_and_none_is_a_published_one(root):
     assert pixels.name.startswith("rsna-100px-")
     (root / "link").symlink_to(folders[0])
     assert workspace.locate("rsna", root / "link", root=root).name == first.name
+
+
+def test_the_folder_of_a_profile_need_not_be_there_yet_and_another_must(root):
+    own = root / "data" / "phantom" / "smoke"
+    assert workspace.locate("smoke", own).name == "smoke"
+    with pytest.raises(UserError, match="other is not a folder"):
+        workspace.locate("smoke", root / "other")

@@ -98,4 +98,4 @@ def test_a_figure_shows_the_name_of_the_data_folder_as_it_is_and_is_no_wider_for
     study.__dict__["data"] = {"tier": "folder"}
     assert folder[:30] in study.tier_label
     svg = study.results.save(line(), []).read_text()
-    assert float(re.search(r'width="([\d.]+)pt"', svg)[1]) < 600
+    assert float(re.search(r'width="([\d.]+)pt"', svg)[1]) < 800

@@ -61,6 +61,8 @@ def label(config: RunConfig, default: RunConfig) -> str:
         return "default"
     if config.task == "ssl":
         return NAMES["ssl"]
+    if has_equal_updates(config, default):
+        return f"{describe_setting('train_fraction', config.train_fraction)}, equal updates"
     parts, shown = [], changed.keys()
     if len(changed) > MOST_SETTINGS:
         of_recipe = changed.keys() - MARKS_OF_A_RECIPE - BUDGET
@@ -71,6 +73,16 @@ def label(config: RunConfig, default: RunConfig) -> str:
             parts.append(RECIPE)
     parts += [describe_setting(key, changed[key]) for key in changed if key in shown]
     return ", ".join(parts)
+
+
+def has_equal_updates(config: RunConfig, default: RunConfig) -> bool:
+    """Whether an experiment has another share of the hands than the default, and as many updates.
+
+    The schedule may be stretched to as many epochs.
+    """
+    changed = differences(config, default).keys() - {"schedule"}
+    ours, theirs = (one.epochs * one.train_fraction for one in (config, default))
+    return changed == {"train_fraction", "epochs"} and abs(ours - theirs) <= theirs / 12
 
 
 def labels_of(configs: Mapping[str, RunConfig], experiments: Iterable[str]) -> dict[str, str]:

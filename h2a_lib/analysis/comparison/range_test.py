@@ -10,6 +10,8 @@ from h2a_lib.study.config import RunConfig
 RESAMPLES = 200
 # Batches on either side over which the trend is taken; about a third of a decade of rates.
 HALF_WINDOW = 5
+# An interval of the suggestion from here on, its ends a decade apart, suggests nothing.
+UNDETERMINED = 10
 
 
 def suggestion_interval(curve: pd.DataFrame, seed: int = 0) -> tuple[float, float]:
@@ -35,7 +37,13 @@ def power_of_ten(value: float) -> str:
 
 def variables(result: RangeTest, config: RunConfig) -> dict[str, str]:
     """Return what the deck says of the range test, ready to print."""
+    low, high = suggestion_interval(result.curve)
+    interval = f"between {power_of_ten(low)} and {power_of_ten(high)}"
     return {
+        "verdict": f"The range test is undetermined: {interval}"
+        if high / low >= UNDETERMINED
+        else f"The range test suggests {power_of_ten(result.suggestion)}",
         "suggestion": power_of_ten(result.suggestion),
+        "interval": interval,
         "default_lr": power_of_ten(config.lr),
     }

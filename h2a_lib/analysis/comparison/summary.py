@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.comparison.labels import DEFAULT, describe_setting, differences, labels_of
+from h2a_lib.analysis.comparison.labels import (
+    DEFAULT,
+    describe_setting,
+    differences,
+    has_equal_updates,
+    labels_of,
+)
 from h2a_lib.analysis.comparison.runs import (
     Comparison,
     Groups,
@@ -305,9 +311,7 @@ def updates_sentence(comparison: Comparison) -> str:
     """Say what is left of the effect of fewer hands at equal updates, where that was trained."""
     configs, default = comparison.configs, comparison.configs[DEFAULT]
     for name, config in configs.items():
-        share = config.train_fraction / default.train_fraction
-        same_updates = abs(config.epochs * share - default.epochs) <= 0.5
-        if differences(config, default).keys() != {"train_fraction", "epochs"} or not same_updates:
+        if not has_equal_updates(config, default):
             continue
         verb = "raises" if comparison.estimate(name).value > 0 else "lowers"
         share_text = describe_setting("train_fraction", config.train_fraction)
