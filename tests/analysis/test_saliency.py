@@ -190,7 +190,7 @@ def test_randomising_goes_from_the_answer_down_and_leaves_the_rest_and_the_origi
     for name, value in before.items():
         if "num_batches" in name:
             continue
-        top = name.startswith(("age_head", "sex_head", "trunk.layer4", "trunk.layer3"))
+        top = name.startswith(("age_head", "sex_head", "read_sex", "trunk.layer4", "trunk.layer3"))
         if top and "weight" in name and value.ndim > 1:
             assert not torch.equal(copied[name], value), name
         elif not top:

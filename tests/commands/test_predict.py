@@ -90,7 +90,8 @@ def test_the_interval_is_about_the_age_and_covers_validation_hands_as_promised(r
     assert all(a.low_months <= a.age_months <= a.high_months for a in done)
     true = hands.labels["age_months"].to_numpy()[:40]
     inside = [a.low_months <= t <= a.high_months for a, t in zip(done, true, strict=True)]
-    assert np.mean(inside) >= 0.9
+    # Of 40 hands, 32 and more in 49 of 50 draws.
+    assert np.mean(inside) >= 0.8
 
 
 def test_a_run_with_too_few_validation_hands_promises_no_interval(tmp_path):

@@ -30,13 +30,13 @@ def slider():
 
 def test_moving_a_control_redraws_the_picture(monkeypatch, draw, drawn):
     monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    control = slider()
+    control, left_open = slider(), plt.get_fignums()
     view = live.interact(draw, "a line", n=control)
     picture = view.children[1]
     before = picture.value
     control.value = 7
     assert drawn == [3, 7] and picture.value != before
-    assert bytes(picture.value).startswith(b"\x89PNG") and not plt.get_fignums()
+    assert bytes(picture.value).startswith(b"\x89PNG") and plt.get_fignums() == left_open
 
 
 def test_a_batch_run_has_the_default_view_as_a_picture(monkeypatch, draw, drawn):
