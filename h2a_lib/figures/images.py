@@ -94,7 +94,7 @@ def draw_grid(hands: Sequence[np.ndarray], titles: Sequence[str], panels: np.nda
 def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
     """Draw up to nine hands as stored."""
     titles = list(map(age_and_sex, hands["age_months"], hands["male"]))
-    figure, panels = plt.subplots(3, 3, figsize=(5.8, 4.4), layout="compressed")
+    figure, panels = plt.subplots(3, 3, figsize=(5.8, 4.4), layout="constrained")
     draw_grid(read_for_display(data_folder / path for path in hands["path"]), titles, panels)
     return radiographs(
         figure,
