@@ -257,7 +257,7 @@ OTHER_TABLES = {
     "age_coverage": ("band sex n coverage half_width_months", 17),
     "sex_baselines": ("name auc accuracy gain n", 17),
     "sex_by_band": ("band n n_male auc accuracy", 17),
-    "clusters_agreement": ("source space truth n ari null_best_95 accuracy", 17),
+    "clusters_agreement": ("source trained_on space truth n ari null_best_95 accuracy", 17),
 }
 
 
