@@ -1,7 +1,7 @@
 --[[ The article's own. In the PDF: boxes of statements, and figures in pairs. In HTML: on a narrow
-screen a table wider than the page scrolls, by keyboard too.
+screen a table wider than the page scrolls, by keyboard too, and a figure keeps its words legible.
 
-Runs after content.lua. The group takes its name from the heading above the table.
+Runs after content.lua. The group takes its name from the heading above it.
 ]]
 
 if FORMAT:match("typst") then
@@ -35,24 +35,32 @@ local function escaped(text)
   return (text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub('"', "&quot;"))
 end
 
+local function scrolling(what, block)
+  local open = '<div class="scroll %s" role="group" tabindex="0" aria-label="%s: %s">'
+  return {
+    pandoc.RawBlock("html", open:format(what:lower(), what, escaped(above))),
+    block,
+    pandoc.RawBlock("html", "</div>"),
+  }
+end
+
 return {
   {
     traverse = "topdown",
     Header = function(header)
       above = pandoc.utils.stringify(header.content)
     end,
+    Plain = function(plain)
+      if #plain.content == 1 and plain.content[1].t == "Image" then
+        return scrolling("Figure", plain), false
+      end
+    end,
     Table = function(table)
       -- As wide as their words ask for: Pandoc would take shares from the dashes of the source.
       table.colspecs = table.colspecs:map(function(spec)
         return { spec[1], nil }
       end)
-      local open = '<div class="scroll" role="group" tabindex="0" aria-label="Table: %s">'
-      return {
-        pandoc.RawBlock("html", open:format(escaped(above))),
-        table,
-        pandoc.RawBlock("html", "</div>"),
-      },
-        false
+      return scrolling("Table", table), false
     end,
   },
 }

@@ -357,7 +357,7 @@ def test_the_article_keeps_to_its_window_and_no_picture_is_broken_or_tiny(browse
     pictures = page.evaluate(
         "[...document.images].map(image => image.naturalWidth && image.clientHeight)"
     )
-    assert min(pictures) > 70
+    assert min(pictures) > 100
     assert page.heard == []
     assert requests(page) == []
 
