@@ -107,6 +107,9 @@ def _withheld(folder: Path) -> Iterator[str]:
 
 
 def _readme(study: "Study", runs: "list[Run]") -> str:
+    from h2a_lib.pipeline import ledger
+    from h2a_lib.study.results import NO_NOTEBOOK
+
     folder = study.results_folder
     summary = read_yaml(folder / "variables" / "study.yml")
     options = summary["command"].removeprefix("h2a report")
@@ -138,6 +141,9 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
     for kind, what in (("tables", "a table of the deck"), ("variables", "numbers of the deck")):
         for file in sorted((folder / kind).glob("[!.]*.*")):
             lines.append(f"| {kind}/{file.name} | {what} | {makers[file.name]} |")
+    for file in sorted((folder / ledger.FOLDER).glob("[!.]*.csv")):
+        what = "each evaluation of the validation hands"
+        lines.append(f"| {ledger.FOLDER}/{file.name} | {what} | {NO_NOTEBOOK} |")
     for run in runs:
         for name, what in RECORD.items():
             lines.append(f"| runs/{run.name}/{name} | {what} | {MADE_BY_TRAINING} |")

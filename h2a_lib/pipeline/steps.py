@@ -96,7 +96,7 @@ NOTEBOOKS = (
             "tables/runs.csv",
             "tables/networks.csv",
             "tables/hyperparameters.csv",
-            "variables/sheet.yml",
+            "variables/hyperparameters.yml",
             "variables/runs.yml",
         ),
         reads="study.yaml",

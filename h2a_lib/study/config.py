@@ -1,4 +1,4 @@
-"""study.yaml as strict, typed objects: the one sheet that lists the whole study."""
+"""study.yaml as strict, typed objects: the one file that lists the whole study."""
 
 import hashlib
 import json
@@ -411,7 +411,7 @@ class StudyConfig(Strict):
                 yield name, seed
 
     def check(self) -> None:
-        """Raise a UserError for the first name in the sheet that cannot be used."""
+        """Raise a UserError for the first name in study.yaml that cannot be used."""
         for name in (*self.profiles, *self.experiments):
             if not FILE_NAME.fullmatch(name):
                 raise UserError(

@@ -1,4 +1,4 @@
-"""The study sheet and the networks, as tables for the deck."""
+"""study.yaml and the networks, as tables for the deck."""
 
 from pathlib import Path
 from types import SimpleNamespace

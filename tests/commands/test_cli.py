@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def project(tmp_path):
-    """Return a copy of the project's sheet, notebooks and graph, with nothing made yet."""
+    """Return a copy of the project's study.yaml, notebooks and graph, with nothing made yet."""
     for name in ("study.yaml", "Snakefile"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")

@@ -89,7 +89,7 @@ class Change(NamedTuple):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Return a checkout with a sheet of one line a value, and with what no step depends on."""
+    """Return a checkout with a study.yaml of one line a value, and with what no step depends on."""
     folder = copy_checkout(tmp_path_factory.mktemp("staleness") / "h2a")
     study_file = yaml.safe_load((folder / "study.yaml").read_text())
     (folder / "study.yaml").write_text(as_text(study_file))
@@ -328,7 +328,7 @@ def cache_of(settings: dict[str, Any]) -> str:
 
 
 def of_config(folder: Path, place: tuple[str, ...], value: Any) -> Change:
-    """Return a change of one value of the sheet."""
+    """Return a change of one value of study.yaml."""
     study_file = yaml.safe_load((folder / "study.yaml").read_text())
     before, new = merged(folder, study_file), copy.deepcopy(study_file)
     part = new

@@ -15,6 +15,7 @@ from h2a_lib.analysis import selection
 from h2a_lib.analysis.age import errors, robustness, sex_gap, summary
 from h2a_lib.analysis.statistics import conformal
 from h2a_lib.figures import age as draw
+from h2a_lib.figures import uncertainty
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore.age import browse_errors
 from h2a_lib.figures.style import VERMILLION, use_style
@@ -58,9 +59,9 @@ def drawings(n):
         draw.by_band(errors.by_band(frame)),
         draw.gap(sex_gap.sex_gap(frame)),
         draw.worst_cases(pictures, frame),
-        draw.intervals(coverage, assessed, curve, 0.9),
-        draw.quantiles(assessed, 0.9),
-        draw.robustness(robust),
+        uncertainty.intervals(coverage, assessed, curve, 0.9),
+        uncertainty.quantiles(assessed, 0.9),
+        uncertainty.robustness(robust),
     ]
     return {drawing.name: drawing for drawing in made}
 
@@ -116,7 +117,7 @@ def test_a_band_that_fails_is_drawn_in_red_and_others_are_not():
     for covered in (intervals["covered"], intervals["covered"] & ~oldest):
         assessed = conformal.compare_intervals({"x": intervals.assign(covered=covered)})
         assessed = assessed[assessed["by"] != "estimated age"].assign(fails=assessed["fails"])
-        axes = draw.plot_coverage(assessed, 0.9, plt.figure().subplots())
+        axes = uncertainty.plot_coverage(assessed, 0.9, plt.figure().subplots())
         dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
         colours.append([to_hex(dot.get_color()) for dot in dots])
     assert VERMILLION.lower() not in colours[0]
@@ -127,7 +128,7 @@ def test_one_kind_of_intervals_alone_makes_no_comparison():
     assessed = conformal.compare_intervals(
         {"x": conformal.split_conformal(hands_of(90), hands_of(9))}
     )
-    assert draw.quantiles(assessed, 0.9) is None
+    assert uncertainty.quantiles(assessed, 0.9) is None
 
 
 def test_the_noise_of_the_labels_is_a_band():

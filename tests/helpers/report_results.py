@@ -115,7 +115,7 @@ VALUES = {
         "upper_bound_sentence": "Upper bounds, trained on the label itself: ARI 0.412 with age "
         "band when trained for age; ARI 0.269 with sex when trained for sex",
     },
-    "sheet": {
+    "hyperparameters": {
         "possibilities": "14.9 million",
         "depths": "ResNet-18, ResNet-34, ResNet-50",
         "schedules": "× 0.7 every epoch, divide by 10 every epoch, divide by 10 every 4 epochs, "

@@ -16,7 +16,7 @@ def edited(tmp_path):
 
     def load(old: str, new: str) -> study.StudyConfig:
         text = STUDY_FILE.read_text()
-        assert old in text, f"the sheet no longer holds {old!r}"
+        assert old in text, f"study.yaml no longer holds {old!r}"
         copy = tmp_path / "study.yaml"
         copy.write_text(text.replace(old, new, 1))
         return study.load(copy)
@@ -25,7 +25,7 @@ def edited(tmp_path):
 
 
 def check(study_file: study.StudyConfig) -> None:
-    """Raise what is wrong with any run of the sheet."""
+    """Raise what is wrong with any run of study.yaml."""
     for profile in study_file.profiles:
         for experiment in study_file.experiments:
             study_file.run_config(profile, experiment)

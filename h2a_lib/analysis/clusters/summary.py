@@ -75,6 +75,11 @@ def _best(rows: pd.DataFrame) -> pd.Series:
     return rows.loc[rows["ari"].idxmax()]
 
 
+def _by_sex(table: pd.DataFrame) -> pd.DataFrame:
+    rows = label_free(table)
+    return rows[rows["truth"] == "sex"]
+
+
 def _n(row: pd.Series) -> str:
     return f"n = {row['n']:,}" + (", few" if row["n"] < FEW else "")
 
@@ -85,7 +90,7 @@ def groups_verdict(table: pd.DataFrame) -> str:
     if rows.empty:
         return "Too few hands to cluster"
     rival = strongest_rival(rows)
-    by_sex = rows[rows["truth"] == "sex"]
+    by_sex = _by_sex(table)
     if agrees(by_sex):
         if rival is None or _best(by_sex)["ari"] >= rival["ari"]:
             return "Images cluster by sex"
@@ -97,8 +102,7 @@ def groups_verdict(table: pd.DataFrame) -> str:
 
 def agreement_verdict(table: pd.DataFrame) -> str:
     """Say whether any label-free clustering agrees with sex, for a title."""
-    rows = label_free(table)
-    by_sex = rows[rows["truth"] == "sex"]
+    by_sex = _by_sex(table)
     if by_sex.empty:
         return "Too few hands to cluster"
     if not agrees(by_sex):
@@ -109,8 +113,7 @@ def agreement_verdict(table: pd.DataFrame) -> str:
 
 def plain_sentence(table: pd.DataFrame) -> str:
     """Say the answer to question 3 without statistics."""
-    rows = label_free(table)
-    by_sex = rows[rows["truth"] == "sex"]
+    by_sex = _by_sex(table)
     if by_sex.empty:
         return "There were too few images to sort into groups."
     return (

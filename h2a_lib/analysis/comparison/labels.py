@@ -63,15 +63,15 @@ def label(config: RunConfig, default: RunConfig) -> str:
         return NAMES["ssl"]
     if has_equal_updates(config, default):
         return f"{describe_setting('train_fraction', config.train_fraction)}, equal updates"
-    parts, shown = [], changed.keys()
+    parts, named = [], changed.keys()
     if len(changed) > MOST_SETTINGS:
         of_recipe = changed.keys() - MARKS_OF_A_RECIPE - BUDGET
-        shown = changed.keys() & MARKS_OF_A_RECIPE
-        if len(of_recipe) == 1 or not (of_recipe or shown):
-            shown = changed.keys() - BUDGET or changed.keys()
+        named = changed.keys() & MARKS_OF_A_RECIPE
+        if len(of_recipe) == 1 or not (of_recipe or named):
+            named = changed.keys() - BUDGET or changed.keys()
         elif of_recipe:
             parts.append(RECIPE)
-    parts += [describe_setting(key, changed[key]) for key in changed if key in shown]
+    parts += [describe_setting(key, changed[key]) for key in changed if key in named]
     return ", ".join(parts)
 
 

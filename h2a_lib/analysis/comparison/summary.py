@@ -91,8 +91,8 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
         return special
     if len(compared) > 1:
         equivalent = len(by_verdict.get(EQUIVALENT, [])) == len(compared)
-        shown = "beats" if equivalent else "is shown to beat"
-        return f"No {noun} {shown} {reference}"
+        verb = "beats" if equivalent else "is shown to beat"
+        return f"No {noun} {verb} {reference}"
     (name,), (kind,) = compared, by_verdict
     if kind == WORSE:
         return f"{_capital(labels[name])} performs worse by {_size(comparison, name)}"

@@ -27,7 +27,7 @@ LAUGHS = "\n".join(
 
 
 def places(node: Any, path: tuple = ()) -> list[tuple]:
-    """Return the way to every value of the sheet."""
+    """Return the way to every value of study.yaml."""
     results = [path] if path else []
     items = node.items() if isinstance(node, dict) else ()
     return results + [place for key, value in items for place in places(value, (*path, key))]
@@ -60,7 +60,7 @@ VALUES = st.one_of(
 
 
 def put(place: tuple, content: str, key: str | None = None) -> str:
-    """Return the sheet with a value replaced, or beside it an unknown key."""
+    """Return study.yaml with a value replaced, or beside it an unknown key."""
     study_file = yaml.safe_load(TEXT)
     node = study_file
     for step in place[:-1]:
@@ -71,13 +71,13 @@ def put(place: tuple, content: str, key: str | None = None) -> str:
 
 
 def configurations(file: Path) -> list[study.RunConfig]:
-    """Return every run of the sheet."""
+    """Return every run of study.yaml."""
     loaded = study.load(file)
     return [loaded.run_config(name, one) for name in loaded.profiles for one in loaded.experiments]
 
 
 def reply(folder: Path, content: bytes):
-    """Return how the sheet is taken: as a study, or refused in one line."""
+    """Return how study.yaml is taken: as a study, or refused in one line."""
     file = folder / "study.yaml"
     file.write_bytes(content)
     outcome = attempt(lambda: configurations(file), folder)
