@@ -1,5 +1,7 @@
 """`h2a status`: the progress of a study."""
 
+from contextlib import suppress
+
 import typer
 
 from h2a_lib.commands.shared import DataOption, ProfileOption, print_table, short
@@ -29,12 +31,10 @@ def command(profile: ProfileOption = "demo", data: DataOption = None) -> None:
     wanted = set(planned) if DEFAULT in wrong else graph.stale_runs(study)
     diverged = study.diverged_runs()
     for experiment, seed in planned:
-        folder = study.run_folder(experiment, seed)
-        try:
-            if experiment in wrong:
-                raise UserError(wrong[experiment])
-            run = runs.load(folder)
-        except UserError:
+        folder, run = study.run_folder(experiment, seed), None
+        with suppress(UserError):
+            run = None if experiment in wrong else runs.load(folder)
+        if run is None:
             state = "interrupted" if (folder / runs.CHECKPOINT).exists() else "–"
             if (folder / "metrics.json").exists():  # which is written last
                 state = "damaged"
