@@ -25,7 +25,7 @@ deck: .venv/.ready ## render the deck of results/rsna-100px anew, as docs/decks 
 	@mkdir -p docs/decks && cp report/_output/rsna-100px/slides.pdf docs/decks/rsna-100px.pdf
 
 test: .venv/.ready ## run the tests, and say what of the library they cover
-	@# Of the library alone: the tests themselves it cannot follow with this pytest, and warns.
+	@# Coverage of the library; the tests themselves it cannot follow with this pytest, and warns.
 	@$(BIN)/python -W "ignore:Unable to activate pytest:RuntimeWarning" -m slipcover -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile
 
 test-gpu: .venv/.ready ## run the tests for a machine with a GPU
