@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,9 @@ from h2a_lib.data.hands import Hands
 from h2a_lib.files import sha256, write_atomically
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import WEIGHTS, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAME = "out_of_distribution.npz"
 DIRECTIONS = 50
@@ -148,21 +152,33 @@ def spectrum(images: NDArray[np.uint8]) -> Features:
 
 
 def features_of(run: Run, images: NDArray[np.uint8], batch_size: int = 256) -> dict[str, Features]:
-    """Describe pictures by mean and SD of each channel of each block, and by their spectrum."""
+    """Return the features of pictures, (n, s, s), by name, see `features_of_maps`."""
     import torch
 
-    parts: dict[str, list[Features]] = {name: [] for name in (*BLOCKS, SPECTRUM)}
-
+    parts = []
     predictor = predictor_of(run)
     with torch.no_grad(), predictor.network.record_maps() as maps:
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             predictor.network.features(predictor.normalise(batch))
-            for block in BLOCKS:
-                sd, mean = torch.std_mean(maps[block].float(), dim=(2, 3), correction=0)
-                parts[block].append(torch.cat([mean, sd], dim=1).numpy())
-            parts[SPECTRUM].append(spectrum(batch))
-    return {name: np.concatenate(batches) for name, batches in parts.items()}
+            parts.append(features_of_maps(maps, batch))
+    return {name: np.concatenate([part[name] for part in parts]) for name in (*BLOCKS, SPECTRUM)}
+
+
+def features_of_maps(
+    maps: Mapping[str, "Tensor"], images: NDArray[np.uint8]
+) -> dict[str, Features]:
+    """Describe pictures by mean and SD of each channel of each block, and by their spectrum.
+
+    `maps` are those that `HandNet.record_maps` has kept of the pass of these pictures.
+    """
+    import torch
+
+    features = {SPECTRUM: spectrum(images)}
+    for block in BLOCKS:
+        sd, mean = torch.std_mean(maps[block].float(), dim=(2, 3), correction=0)
+        features[block] = torch.cat([mean, sd], dim=1).numpy()
+    return features
 
 
 def fit_detector(run: Run, hands: Hands, save: bool = True) -> Detector:

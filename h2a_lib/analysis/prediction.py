@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.calibration import Calibration
-from h2a_lib.analysis.out_of_distribution import Detector, features_of, load_detector
+from h2a_lib.analysis.out_of_distribution import Detector, features_of_maps, load_detector
 from h2a_lib.analysis.statistics.bootstrap import number, share_interval
 from h2a_lib.analysis.statistics.conformal import NOMINAL_COVERAGE
 from h2a_lib.analysis.statistics.roc import auc
@@ -260,7 +260,9 @@ def _predict(
 ) -> list[Prediction]:
     stacked = np.stack(images)
     sexes = np.array(male, bool) if run.config.sex_input else None
-    outputs = predictor_of(run).predict(stacked, sexes)
+    predictor = predictor_of(run)
+    with predictor.network.record_maps() as maps:
+        outputs = predictor.predict(stacked, sexes, batch_size=len(stacked))
     columns: dict[str, Sequence[Any]] = {"file": names}
     if calibration.interval is not None:
         months, low, high = calibration.ages(outputs)
@@ -275,7 +277,7 @@ def _predict(
         columns["sex"] = sex_of(probability >= calibration.threshold).tolist()
         columns["sex_threshold"] = [round(calibration.threshold, 4)] * len(names)
     if detector is not None:
-        distances = detector.distances(features_of(run, stacked))
+        distances = detector.distances(features_of_maps(maps, stacked))
         columns["distance"] = [round(float(d), 3) for d in distances / detector.threshold]
     rows = zip(*columns.values(), strict=True)
     return [Prediction(**dict(zip(columns, row, strict=True))) for row in rows]

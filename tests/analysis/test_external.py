@@ -59,7 +59,7 @@ def test_without_the_folder_there_is_nothing_to_evaluate(study, tmp_path):
 
 
 def test_a_planted_bias_is_found(study, tmp_path):
-    run = trained(tmp_path / "run", n=90, n_validation=40, epochs=8, width=1.0)
+    run = trained(tmp_path / "run", n=90, n_validation=40, epochs=8, width=0.5)
     put_elsewhere(study, squares_for(run.config, 90, 40), shift=PLANTED_BIAS_MONTHS)
     prepare.prepare_data(study, progress=False)
     frame = external.predict_external(study, run, 0.9)
