@@ -17,7 +17,7 @@ from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.commands import app as cli
 from h2a_lib.commands.predict import draw_explanation
 from h2a_lib.errors import UserError
-from h2a_lib.models.inference import predictor_of
+from h2a_lib.models.inference import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -269,13 +269,17 @@ def test_the_folder_of_an_experiment_is_answered_with_its_seed(run, files, tmp_p
 
 
 def test_no_age_is_negative_and_each_lies_in_its_interval(run, files, monkeypatch):
+    predict = Predictor.predict
     monkeypatch.setattr(
-        type(predictor_of(run)),
+        Predictor,
         "predict",
-        lambda self, images, male=None: {
-            "predicted_age_months": np.full(len(images), -20.7, np.float32),
-            "male_probability": np.full(len(images), 0.5, np.float32),
-        },
+        lambda self, images, male=None, batch_size=256: (
+            predict(self, images, male, batch_size)
+            | {
+                "predicted_age_months": np.full(len(images), -20.7, np.float32),
+                "male_probability": np.full(len(images), 0.5, np.float32),
+            }
+        ),
     )
     (prediction,) = predict_files(files[:1], run).predictions
     assert prediction.age_months == 0
