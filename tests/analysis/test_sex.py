@@ -345,7 +345,7 @@ def test_a_score_made_from_maturity_alone_adds_nothing():
 
 def test_a_second_reading_of_maturity_is_nothing_beyond_it():
     beyond = []
-    for seed in range(6):
+    for seed in range(10):
         parts = [children(n, 10 * seed + k, 0.0, True) for k, n in enumerate((300, 400, 800))]
         result = maturity(*parts)
         assert result.added.low > 0 and result.second.low > 0, "it adds to one estimate"
