@@ -133,9 +133,9 @@ class HandNet(nn.Module):
         """Estimate what the task asks for, from normalised images, (n, 1, h, w).
 
         A network with sex input needs `male`, (n,), 1 or 0 for female; one for both tasks takes it
-        in training. Each output is (n,): "age"
-        and with quantiles "age_low" and "age_high", months standardised by the training labels;
-        "sex", logit of male; "embedding", (n, `EMBEDDING_FEATURES`).
+        in training. Each output is (n,): "age" and with quantiles "age_low" and "age_high", months
+        standardised by the training labels; "sex", logit of male. "embedding" is
+        (n, `EMBEDDING_FEATURES`).
         """
         features = self.features(images)
         outputs: dict[str, Tensor] = {}
