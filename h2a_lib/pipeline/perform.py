@@ -14,7 +14,7 @@ from h2a_lib.pipeline import ledger
 from h2a_lib.pipeline.environment import use_step_environment
 from h2a_lib.pipeline.forkserver import run_module
 from h2a_lib.pipeline.processes import end_with_leader
-from h2a_lib.pipeline.staleness import Contents, read_record, write_record
+from h2a_lib.pipeline.staleness import content_as_made, read_record, write_record
 from h2a_lib.pipeline.steps import Step, Steps
 from h2a_lib.study import runs
 from h2a_lib.study.workspace import locate
@@ -27,7 +27,7 @@ def perform(steps: Steps, name: str) -> int:
     successor is complete. If the one set aside is what is wanted, it takes its place again.
     """
     step = steps.by_name[name]
-    content = Contents(steps).as_made(step)
+    content = content_as_made(step, steps)
     began = time.monotonic()
     if step.folder:
         old = read_record(old_of(step.folder) / step.record.name)

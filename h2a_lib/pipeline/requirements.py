@@ -4,7 +4,6 @@ Kaggle and Colab bring a PyTorch that fits their GPU, and the kernel that a note
 must stay. Imports the standard library and `packaging` alone, as nothing else may be there yet.
 """
 
-from collections.abc import Collection
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -13,7 +12,7 @@ from packaging.requirements import Requirement
 KEPT = frozenset({"torch", "torchvision", "jupyterlab", "ipykernel", "ipywidgets"})
 
 
-def to_install(distribution: str = "h2a_lib", kept: Collection[str] = KEPT) -> list[str]:
+def to_install() -> list[str]:
     """Return what `pip install` must be given, once the package is there without dependencies.
 
     The requirements that are missing or have another version than asked for, and the installed
@@ -21,7 +20,7 @@ def to_install(distribution: str = "h2a_lib", kept: Collection[str] = KEPT) -> l
     PackageNotFoundError if the package itself is not installed.
     """
     wanted = []
-    for requirement in map(Requirement, metadata.requires(distribution) or ()):
+    for requirement in map(Requirement, metadata.requires("h2a_lib") or ()):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -29,7 +28,7 @@ def to_install(distribution: str = "h2a_lib", kept: Collection[str] = KEPT) -> l
         except metadata.PackageNotFoundError:
             wanted.append(f"{requirement.name}{requirement.specifier}")
             continue
-        if requirement.name in kept:
+        if requirement.name in KEPT:
             wanted.append(f"{requirement.name}=={installed}")
         elif not requirement.specifier.contains(installed, prereleases=True):
             wanted.append(f"{requirement.name}{requirement.specifier}")

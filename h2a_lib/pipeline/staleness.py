@@ -106,48 +106,41 @@ def write_record(file: Path, step: Step, content: Content, made: Iterable[str], 
     )
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What determines the result of each step now."""
+def contents_now(steps: Steps) -> dict[str, Content]:
+    """Return what determines the result of each step now, by the step's name."""
+    contents: dict[str, Content] = {}
+    for step in steps.by_name.values():
+        contents[step.name] = _content(step, steps, lambda name: contents[name].digest)
+    return contents
 
-    steps: Steps
 
-    @cached_property
-    def by_name(self) -> dict[str, Content]:
-        """Return the content of each step, by its name."""
-        contents: dict[str, Content] = {}
-        for step in self.steps.by_name.values():
-            contents[step.name] = self._of(step, lambda name: contents[name].digest)
-        return contents
+def content_as_made(step: Step, steps: Steps) -> Content:
+    """Return the content of a step that begins now: its inputs are as they were recorded."""
 
-    def _of(self, step: Step, digest_of: Callable[[str], str]) -> Content:
-        inputs = {n: self.steps.data_digest if n == DATA else digest_of(n) for n in step.needs}
-        return Content(_as_json(step.settings), self.code(step), inputs)
+    def recorded(name: str) -> str:
+        before = read_record(steps.study.root / steps.by_name[name].record)
+        return before.content.digest if before else ""
 
-    def code(self, step: Step) -> dict[str, str]:
-        """Return the digest of each source file of a step."""
-        root = self.steps.study.root
-        # The library is the one that runs, wherever it is installed; the notebooks are the study's.
-        sources = [
-            (PACKAGE.parent if source.startswith(PACKAGE.name) else root) / source
-            for source in step.sources
-        ]
-        digests = code_digests(sources, step.passed, step.without)
-        return digests | {str(file): sha256(root / file)[:16] for file in step.files}
+    return _content(step, steps, recorded)
 
-    def as_made(self, step: Step) -> Content:
-        """Return the content of a step that begins now: its inputs are as they were recorded."""
 
-        def recorded(name: str) -> str:
-            before = read_record(self.steps.study.root / self.steps.by_name[name].record)
-            return before.content.digest if before else ""
-
-        return self._of(step, recorded)
+def _content(step: Step, steps: Steps, digest_of: Callable[[str], str]) -> Content:
+    root = steps.study.root
+    # The library is the one that runs, wherever it is installed; the notebooks are the study's.
+    sources = [
+        (PACKAGE.parent if source.startswith(PACKAGE.name) else root) / source
+        for source in step.sources
+    ]
+    code = code_digests(sources, step.passed, step.without)
+    code |= {str(file): sha256(root / file)[:16] for file in step.files}
+    inputs = {n: steps.data_digest if n == DATA else digest_of(n) for n in step.needs}
+    # Settings as they are when they have been written and read.
+    return Content(json.loads(json.dumps(step.settings)), code, inputs)
 
 
 def stale_steps(steps: Steps, targets: tuple[str, ...] = ("deck",)) -> list[Stale]:
     """Return the steps that lead to some targets and must run, each after those that it needs."""
-    contents = Contents(steps).by_name
+    contents = contents_now(steps)
     stale: dict[str, Stale] = {}
     for step in steps.leading_to(targets):
         record = read_record(steps.study.root / step.record)
@@ -166,8 +159,10 @@ def _why(
         # The preparation of the data makes all arrays before the first step.
         begun = step.rule != "cache" and any((root / output).exists() for output in step.outputs)
         return ("no record says what it was made with" if begun else "not made yet"), True
-    reasons = [*_changes(record.content.settings, content.settings)]
-    reasons += _changed_code(record.content.code, content.code)
+    reasons = _changes(record.content.settings, content.settings)
+    before, after = record.content.code, content.code
+    if changed := [name for name in {**before, **after} if before.get(name) != after.get(name)]:
+        reasons.append(f"code of {_list(changed)} changed")
     before, after = record.content.inputs, content.inputs
     if before.get(DATA) != after.get(DATA):
         reasons.append("the data changed")
@@ -199,11 +194,6 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return changes
 
 
-def _changed_code(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return [f"code of {_list(changed)} changed"] if changed else []
-
-
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(
@@ -221,12 +211,6 @@ def _label(name: str, steps: Steps) -> str:
 def _list(names: list[str]) -> str:
     more = len(names) - MOST_REASONS
     return ", ".join(names[:MOST_REASONS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as they are when they have been written and read."""
-    read: dict[str, Any] = json.loads(json.dumps(settings))
-    return read
 
 
 def check_results(results: Path, root: Path, remedy: str) -> None:

@@ -274,7 +274,7 @@ class Steps:
         configs = [self.study.run_config(name) for name in experiments]
         for name, config in {self._cache_name(config): config for config in configs}.items():
             folder = self.study.cache_folder(config)
-            picture = (str(config.image_size_px), config.geometry, config.contrast)
+            study = (self.study.profile_name, str(self.study.data_folder))
             yield Step(
                 name,
                 "cache",
@@ -285,12 +285,7 @@ class Steps:
                 settings={},
                 outputs=(self._relative(folder) / "cache.json",),
                 module="h2a_lib.pipeline.cache_images",
-                arguments=(
-                    str(self._results),
-                    str(self.study.data_folder),
-                    *picture,
-                    str(self._relative(folder) / "cache.json"),
-                ),
+                arguments=(*study, config.experiment),
                 threads=0,  # as many as there are
             )
 

@@ -19,7 +19,7 @@ HEIGHT_PX = 640
 BASE = '<base href="about:srcdoc">'
 
 
-def show_page(page: Path, height_px: int = HEIGHT_PX) -> "HTML":
+def show_page(page: Path) -> "HTML":
     """Return a page of the report in a frame, to be displayed.
 
     Jupyter serves the file. Kaggle and Colab serve no files of the session, so there the page, of
@@ -32,17 +32,17 @@ def show_page(page: Path, height_px: int = HEIGHT_PX) -> "HTML":
     """
     from IPython.display import HTML
 
-    return HTML(f"<div>{_frame(page, height_px)}</div>")
+    return HTML(f"<div>{_frame(page)}</div>")
 
 
-def show_notebooks(deck_folder: Path, height_px: int = HEIGHT_PX) -> "HTML":
+def show_notebooks(deck_folder: Path) -> "HTML":
     """Return a list of the executed notebooks of a report, each of which unfolds in place."""
     from IPython.display import HTML
 
     items = []
     for page in sorted(deck_folder.glob(f"{FOLDER}/[!.]*.html")):
         summary = f"<summary>{html.escape(_title(page))}</summary>"
-        items.append(f"<details>{summary}{_frame(page, height_px)}</details>")
+        items.append(f"<details>{summary}{_frame(page)}</details>")
     return HTML("\n".join(items) or "<p>This report has no executed notebooks.</p>")
 
 
@@ -51,7 +51,7 @@ def is_hosted() -> bool:
     return "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
 
 
-def _frame(page: Path, height_px: int) -> str:
+def _frame(page: Path) -> str:
     require_file(page, "run `h2a report` first")
     if is_hosted():
         content = page.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def _frame(page: Path, height_px: int) -> str:
         source = f'srcdoc="{html.escape(content)}"'
     else:
         source = f'src="{quote(os.path.relpath(page))}"'
-    title = f'title="{html.escape(_title(page))}" width="100%" height="{height_px}"'
+    title = f'title="{html.escape(_title(page))}" width="100%" height="{HEIGHT_PX}"'
     return f'<iframe {source} {title} style="border: 0" loading="lazy" allowfullscreen></iframe>'
 
 

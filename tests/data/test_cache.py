@@ -13,7 +13,6 @@ from data_folders import write_set
 
 from h2a_lib.data import cache, images, index, ingest, sources
 from h2a_lib.errors import DataError, UserError
-from h2a_lib.pipeline import cache_images
 
 IDS = [str(k) for k in range(100, 140)]
 
@@ -166,17 +165,18 @@ def test_an_interrupted_build_of_other_data_is_not_gone_on_with(tmp_path, data, 
 
 def test_a_build_killed_outright_is_taken_up_where_it_was(tmp_path):
     data = write_set(tmp_path / "data", [str(k) for k in range(300)])
-    sources.inspect(data).labels.to_csv(tmp_path / "labels.csv", index=False)
-    (tmp_path / "data.json").write_text('{"fingerprint": "f"}')
     # Each chunk takes a while, so that the kill falls into the middle.
     script = (
-        "import sys, time\nfrom h2a_lib.data import index, ingest\n"
-        "from h2a_lib.pipeline import cache_images\nreal = ingest.ingest\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from h2a_lib.data import cache, index, ingest, sources\n"
+        "data, folder = map(Path, sys.argv[1:])\n"
+        "labels, real = sources.inspect(data).labels, ingest.ingest\n"
         "def slow(*all):\n    time.sleep(0.2)\n    return real(*all)\n"
-        "ingest.ingest, index.CHUNK = slow, 10\nsys.exit(cache_images.main(sys.argv[1:]))"
+        "ingest.ingest, index.CHUNK = slow, 10\n"
+        "cache.build(labels, data, folder, size_px=24, geometry='pad', contrast='none',\n"
+        "    fingerprint='f')"
     )
-    arguments = [str(tmp_path), str(data), "24", "pad", "none", f"{tmp_path}/cache/cache.json"]
-    killed = subprocess.Popen([sys.executable, "-c", script, *arguments])
+    killed = subprocess.Popen([sys.executable, "-c", script, str(data), str(tmp_path / "cache")])
     log = tmp_path / "cache.partial" / "done"
     deadline = time.monotonic() + 60
     while not (log.exists() and log.read_text().count("\n") >= 30):
@@ -187,7 +187,6 @@ def test_a_build_killed_outright_is_taken_up_where_it_was(tmp_path):
     assert not (tmp_path / "cache").exists()
     before = len(log.read_text().splitlines())
     assert 30 <= before < 300
-    assert cache_images.main(arguments) == 0
     labels = sources.inspect(data).labels
     resumed = build(data, tmp_path / "cache", labels)
     assert (resumed.images == build(data, tmp_path / "whole", labels).images).all()

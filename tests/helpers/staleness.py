@@ -105,10 +105,10 @@ def steps_of(renderer: str) -> Any:
 
 def stand_in() -> None:
     """Make every output as an empty file, and record the steps as done."""
-    from h2a_lib.pipeline.staleness import Contents, write_record
+    from h2a_lib.pipeline.staleness import contents_now, write_record
 
     steps = steps_of("auto")
-    contents = Contents(steps).by_name
+    contents = contents_now(steps)
     for step in steps.by_name.values():
         for file in step.outputs:
             file.parent.mkdir(parents=True, exist_ok=True)

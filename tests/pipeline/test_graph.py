@@ -11,7 +11,13 @@ from h2a_lib.commands.shared import open_finished
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json, write_json
 from h2a_lib.pipeline import graph, ledger, perform
-from h2a_lib.pipeline.staleness import Contents, read_record, stale_steps, summary, write_record
+from h2a_lib.pipeline.staleness import (
+    contents_now,
+    read_record,
+    stale_steps,
+    summary,
+    write_record,
+)
 from h2a_lib.pipeline.steps import NOTEBOOKS, Steps
 from h2a_lib.study import runs, workspace
 
@@ -26,7 +32,7 @@ def steps(tmp_path, monkeypatch) -> Steps:
     write_json(study.data_file, {"fingerprint": "squares", "tier": "phantom"})
     monkeypatch.chdir(study.root)
     steps = Steps(study)
-    contents = Contents(steps).by_name
+    contents = contents_now(steps)
     for step in steps.by_name.values():
         for output in step.outputs:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +83,7 @@ def record_results(steps: Steps, step: str) -> None:
     (figures / "age_scatter.svg").write_text("<svg/>")
     description = {"file": "age_scatter.svg", "made_by": steps.by_name[step].label}
     write_json(figures / "age_scatter.json", description)
-    content = Contents(steps).by_name[step]
+    content = contents_now(steps)[step]
     made = perform.results_of(steps.by_name[step], steps)
     write_record(steps.by_name[step].record, steps.by_name[step], content, made, 90.0)
 
