@@ -84,12 +84,8 @@ def release(
     """Write a network that can be shared, without the prediction of any single hand.
 
     The folder is by default `<experiment>-seed-<k>` in the working directory. `external` is a
-    folder of further radiographs, as `h2a data check` takes it: the card reports their errors.
-
-    Raises
-    ------
-    UserError
-        If the run is a release itself, or the folder has something else in it.
+    folder of further radiographs, as `h2a data check` takes it: the card reports their errors. A
+    UserError if the run is a release itself, or the folder has something else in it.
     """
     from safetensors.torch import load_file
     from safetensors.torch import save as to_bytes
@@ -139,20 +135,13 @@ def _evaluate(run: "Run", folder: Path) -> "pd.DataFrame":
 
 
 def export(run: "Run", to: str, out: Path | None = None) -> tuple[Path, Path]:
-    """Write a run's network, with its normalisation, and a model card.
+    """Write a run's network, with its normalisation, and a model card; return both files.
 
-    Parameters
-    ----------
-    to : {"onnx", "torch"}
-        ONNX, or a program of `torch.export` (load with `torch.export.load(path).module()`).
-    out : Path, optional
-        By default `<experiment>-seed-<k>.onnx` (or .pt2), in the run's folder, or of a release in
-        the working directory. The card is beside it, with the suffix .md.
-
-    Raises
-    ------
-    UserError
-        If `to` is not known, `out` has another suffix, or the run estimates neither age nor sex.
+    `to` is "onnx", or "torch" for a program of `torch.export` (load with
+    `torch.export.load(path).module()`). `out` is by default `<experiment>-seed-<k>.onnx` (or .pt2),
+    in the run's folder, or of a release in the working directory; the card has the suffix .md. A
+    UserError if `to` is not known, `out` has another suffix, or the run estimates neither age nor
+    sex.
     """
     from h2a_lib.analysis.model_card import model_card
     from h2a_lib.analysis.prediction import check_estimates

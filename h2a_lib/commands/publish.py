@@ -48,12 +48,8 @@ def publish(study: "Study") -> Path:
 
     The README, which is returned, names the maker of each file. `published.json` beside it names
     the figures that show single radiographs ("withheld"). Like `labels.csv` and notebooks, they
-    stay out of git. Averages of `LEAST_AVERAGED` registered hands or more are kept.
-
-    Raises
-    ------
-    UserError
-        If a run is missing, or a table has a row for each child.
+    stay out of git. Averages of `LEAST_AVERAGED` registered hands or more are kept. A UserError if
+    a run is missing, or a table has a row for each child.
     """
     import pandas as pd
 

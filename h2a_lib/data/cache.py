@@ -65,20 +65,10 @@ def build(
 ) -> Cache:
     """Return a data set's cache, made first if it is not there or is another's.
 
-    Memory stays bounded: processes (by default as many as are worth it) write rows of the array on
-    disk. See `Builder`.
-
-    Parameters
-    ----------
-    labels : DataFrame
-        With columns id and path (relative to `data_folder`).
-    size_px, geometry, contrast
-        As in `images.prepare`.
-
-    Raises
-    ------
-    DataError
-        Naming every image that does not decode; none is left out in silence.
+    `labels` have the columns id and path (relative to `data_folder`); size, geometry and contrast
+    are as in `images.prepare`. Memory stays bounded: processes (by default as many as are worth it)
+    write rows of the array on disk, see `Builder`. A DataError names every image that does not
+    decode; none is left out in silence.
     """
     settings = ArraySettings(size_px, geometry, contrast)
     key = Key(fingerprint, *settings)
@@ -112,10 +102,7 @@ def is_built(cache_folder: Path, settings: ArraySettings, fingerprint: str) -> b
 def open(cache_folder: Path, expecting: Key) -> Cache:
     """Open a finished cache.
 
-    Raises
-    ------
-    UserError
-        If it is not there, was made from other data or in another way, or is not whole.
+    A UserError if it is not there, was made from other data or in another way, or is not whole.
     """
     if (why := _why_not(cache_folder, expecting)) is not None:
         raise UserError(f"{cache_folder}: {why}")

@@ -47,15 +47,10 @@ _SHOWN = {
 class Check:
     """What `h2a data check` found.
 
-    Attributes
-    ----------
-    problems : list of Problem
-        The inspection's and those of the pixels: duplicates, blank images, images without greys.
-    warnings : list of str
-        What is worth knowing and no fault.
-    counts : DataFrame
-        A row for each set: set, n, male, female, age_mean, age_sd, age_median, age_min, age_max,
-        width_px, height_px (medians), as_published ("yes", or what differs).
+    `problems` are the inspection's and those of the pixels: duplicates, blank images, images
+    without greys; `warnings` are no faults. `counts` has a row for each set: set, n, male, female,
+    age_mean, age_sd, age_median, age_min, age_max, width_px, height_px (medians), as_published
+    ("yes", or what differs).
     """
 
     inspection: sources.Inspection

@@ -40,13 +40,8 @@ def read(path: Path | str) -> np.ndarray:
 
     Orientation (EXIF) is applied; transparency is laid on black, as a light box would show it;
     more than 8 bits are scaled down (see `grey.scale_down`); DICOM as its window and photometric
-    interpretation say. Returns (h, w), uint8, white bone on black.
-
-    Raises
-    ------
-    ImageError
-        Naming the file: not there, not an image, truncated, damaged, too large, of a kind that is
-        not read.
+    interpretation say. Returns (h, w), uint8, white bone on black. An ImageError names the file:
+    not there, not an image, truncated, damaged, too large, of a kind that is not read.
     """
     try:
         content = Path(path).read_bytes()
@@ -234,10 +229,7 @@ class _TiffLayout(NamedTuple):
 def _deep_tiff(content: bytes) -> _TiffLayout | None:
     """Return the layout of a TIFF that Pillow cannot be trusted with; None for any other.
 
-    Raises
-    ------
-    ImageError
-        For a layout that no decoder here reads right.
+    An ImageError for a layout that no decoder here reads right.
     """
     if (tags := _tiff_tags(content)) is None:  # damaged: Pillow says how
         return None

@@ -46,24 +46,13 @@ def fetch(
 ) -> list[layout.ImageSet]:
     """Bring radiographs into a folder and find the image sets in it.
 
-    Files that already exist with the same content are left, so an interrupted fetch resumes.
-    A file that exists with different content is an error and never overwritten.
+    `wanted` are "kaggle", archives (.zip, with archives in them), or folders that hold any of
+    these, whose files are linked to, or else copied. Files that already exist with the same content
+    are left, so an interrupted fetch resumes.
 
-    Parameters
-    ----------
-    wanted : sequence of str or Path
-        "kaggle", archives (.zip, with archives in them), or folders that hold any of these.
-    copy : bool
-        Copy the files of a folder instead of linking to them.
-    form : TableFormat
-        What the user says about the label tables; by it they are known as such.
-
-    Raises
-    ------
-    UserError
-        If a source does not exist, is no archive or is damaged, if a path in it leaves the
-        folder, if the disk is too small, if a file would be overwritten, if Kaggle refuses (with
-        what to do by hand), or if no image set is found in the end.
+    A UserError if a source does not exist, is no archive or is damaged, if a path in it leaves the
+    folder, if the disk is too small, if a file would be overwritten by another, if Kaggle refuses
+    (with what to do by hand), or if no image set is found in the end.
     """
     if not wanted:
         raise UserError("name a source: kaggle, a folder, or one or more archives (.zip)")

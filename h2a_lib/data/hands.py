@@ -29,10 +29,7 @@ class Hands:
     def join(cls, cached: Cache, labels: pd.DataFrame, fingerprint: str) -> "Hands":
         """Bring labels into the cache's order.
 
-        Raises
-        ------
-        UserError
-            If an id is on one side only, or twice; the first is named.
+        A UserError names the first id that is on one side only, or twice.
         """
         by_id = labels.set_index("id", verify_integrity=True)
         if strangers := sorted(set(cached.ids) ^ set(by_id.index)):

@@ -31,23 +31,13 @@ def scan(
 ) -> pd.DataFrame:
     """Read the image files that are new or changed, each once, and fill the arrays' missing rows.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        n image files, relative to `folder`.
-    memory : Path, optional
-        A JSON file. What it has for a file of the same name, size and time of change is taken
-        from it; it is brought up to date even when the scan is interrupted.
-    arrays : sequence of Builder
-        Arrays to fill in the same pass.
-    processes : int, optional
-        As many as are worth it by default.
+    `paths` are relative to the folder, `arrays` of `cache.Builder`. `memory` is a JSON file: what
+    it has for a file of the same name, size and time of change is taken from it; it is brought up
+    to date even when the scan is interrupted.
 
-    Returns
-    -------
-    DataFrame
-        n rows in the order given: path, problem (empty for a sound file), content and pixels
-        (SHA-256 of the file, and of the decoded image), format, bits, and what `measure_one` says.
+    Returns a row for each path, in the order given: path, problem (empty for a sound file), content
+    and pixels (SHA-256 of the file, and of the decoded image), format, bits, and what `measure_one`
+    says.
     """
     states = {path: _state(folder / path) for path in paths}
     remembered = _recall(memory)

@@ -46,11 +46,8 @@ def ingest(
 ) -> dict[str, dict[str, Any]]:
     """Read some files once each, and fill their rows of the arrays: (n, s, s) uint8 as .npy.
 
-    Returns
-    -------
-    dict
-        By path, `FACTS`; problem alone for a file whose facts are known. A file with a problem has
-        no row filled.
+    Returns `FACTS` by path; problem alone for a file whose facts are known. A file with a problem
+    has no row filled.
     """
     stored = []
     for array, _ in targets:

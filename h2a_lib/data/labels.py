@@ -57,12 +57,8 @@ SELECTION_SHARE = 0.1
 class TableFormat:
     """How a user says a table is to be read, where its headings do not.
 
-    Attributes
-    ----------
-    columns : mapping of str to str
-        The heading of id, age_months, age_years and male (or sex), of any of them.
-    age_unit : {"months", "years"}, optional
-        Of the column of ages; by default as its heading says, else months.
+    `columns` has the heading of any of id, age_months, age_years and male; `age_unit` is "months"
+    or "years", by default as the heading of the ages says, else months.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -106,16 +102,9 @@ AS_HEADED = TableFormat()
 def read_labels(table: Path, form: TableFormat = AS_HEADED) -> pd.DataFrame:
     """Read a label table: CSV (comma, semicolon or tab), or Excel, as the test ages are published.
 
-    Returns
-    -------
-    DataFrame
-        id (str), age_months (float), male (bool), row (int, line in the file), in the file's order.
-
-    Raises
-    ------
-    DataError
-        With every problem of the table: a missing column, an id that is empty or occurs twice,
-        an age that is no number or outside 0-240 months, a sex that is neither.
+    Returns id (str), age_months (float), male (bool) and row (int, line in the file), in the file's
+    order. A DataError has every problem of the table: a missing column, an id that is empty or
+    occurs twice, an age that is no number or outside 0-240 months, a sex that is neither.
     """
     labels, problems, _ = parse(table, str(table), form)
     if problems:
@@ -126,18 +115,10 @@ def read_labels(table: Path, form: TableFormat = AS_HEADED) -> pd.DataFrame:
 def parse(
     table: Path, name: str, form: TableFormat = AS_HEADED, needs_age: bool = True
 ) -> tuple[pd.DataFrame, list[Problem], set[str]]:
-    """Read a label table, with its problems beside it.
+    """Return the labels of a table's sound rows, as `read_labels`, all problems, and all rows' ids.
 
-    `name` is what the problems call the file. Without `needs_age`, ages are missing in `labels`.
-
-    Returns
-    -------
-    labels : DataFrame
-        As in `read_labels`, of the sound rows.
-    problems : list of Problem
-        Of the others; a missing column makes all rows unsound.
-    ids : set of str
-        Of all rows, sound or not.
+    `name` is what the problems call the file. Without `needs_age`, ages are missing in the labels.
+    A missing column makes all rows unsound.
     """
     rows = _rows(table)
     columns, problems = _columns(rows[0][1] if rows else [], name, form, needs_age)
@@ -187,22 +168,10 @@ def id_order(ids: Iterable[str]) -> np.ndarray:
 def assign_split(ids: Iterable[str], n_train: int | None = None) -> pd.Series:
     """Split ids into train, selection and validation, alike on every machine and in any order.
 
-    Parameters
-    ----------
-    n_train : int, optional
-        How many are for training; by default in the original study's proportion of 10,000 to
-        2,611, which for its 12,611 ids is exactly that. A tenth of them is set aside as
-        "selection": what is chosen is chosen on these, and the validation hands only report.
-
-    Returns
-    -------
-    Series
-        "train", "selection" or "validation" by id, in the order given.
-
-    Raises
-    ------
-    UserError
-        If an id occurs twice, or fewer than n_train are given.
+    `n_train` are for training; by default in the original study's proportion of 10,000 to 2,611,
+    which for its 12,611 ids is exactly that. A tenth of them is set aside as "selection": what is
+    chosen is chosen on these, and the validation hands only report. Returns the names of the splits
+    by id, in the order given. A UserError if an id occurs twice, or fewer than n_train are given.
     """
     index = pd.Index(list(ids), dtype=object, name="id")
     if not index.is_unique:

@@ -55,17 +55,9 @@ def locate(folder: Path, form: TableFormat = AS_HEADED) -> tuple[list[ImageSet],
     A single table that has ages is a set named train, unless headings and folder name another.
     Folders are followed to a depth of five.
 
-    Returns
-    -------
-    sets : list of ImageSet
-        In the order train, validation, test; at least one.
-    notes : list of str
-
-    Raises
-    ------
-    UserError
-        If nothing fits, saying what was looked for and what was there; or if two tables could be
-        the same set's.
+    Returns at least one set, in the order train, validation, test, and the notes. A UserError if
+    nothing fits, saying what was looked for and what was there; or if two tables could be the same
+    set's.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")

@@ -28,28 +28,14 @@ YEARS_BELOW, YEARS_FROM_HANDS = 21, 50
 class Inspection:
     """What a folder of radiographs holds.
 
-    Attributes
-    ----------
-    labels : DataFrame
-        One row for each label that has its image: id, age_months, male, split, path (relative to
-        the folder, with slashes), width_px, height_px, set (the official set it is from). `split`
-        is "train", "selection" or "validation" for the set named train, "test" for the official
-        test set, "official_validation" for the official validation set, which is kept apart, and
-        "unlabelled" for hands without an age.
-    problems : list of Problem
-        All that is wrong.
-    notes : list of str
-        What was decided by a name, and what was left aside, and why.
-    warnings : list of str
-        What is probably a mistake.
-    fingerprint : str
-        Hex digest over labels and image content, whatever the names of the folders.
-    tier : str
-        "phantom", "rsna" or "folder".
-    files : DataFrame
-        The index of the image files, from `index.scan`.
-    arrays : list of Builder
-        The image arrays that were filled in the same pass; `finish_arrays` makes them caches.
+    `labels` has one row for each label that has its image: id, age_months, male, split, path
+    (relative to the folder, with slashes), width_px, height_px, set (the official set it is from).
+    `split` is "train", "selection" or "validation" for the set named train, "test" for the official
+    test set, "official_validation" for the official validation set, which is kept apart, and
+    "unlabelled" for hands without an age. `fingerprint` is a digest over labels and image content,
+    whatever the names of the folders; `tier` is "phantom", "rsna" or "folder". `notes` say what was
+    decided by a name and what was left aside, `warnings` what is probably a mistake. `files` is the
+    index from `index.scan`; `arrays` were filled in the same pass, see `finish_arrays`.
     """
 
     folder: Path
@@ -95,23 +81,10 @@ def inspect(
 ) -> Inspection:
     """Read every label and every image of a folder in one pass, and say all that is wrong at once.
 
-    Parameters
-    ----------
-    folder : Path
-        As for `layout.locate`.
-    cache_root : Path, optional
-        Holds the index of the images; one whose name, size and time of change are as before is not
-        read again.
-    arrays : sequence of ArraySettings
-        Image arrays to fill in the same pass, unless they are there; in folders of their own.
-    processes : int, optional
-        For decoding; by default as many as are worth it, up to all cores.
-
-    Raises
-    ------
-    UserError
-        If there is no image set at all, or none that has ages. Everything else is in the
-        inspection's problems.
+    `cache_root` holds the index of the images: one whose name, size and time of change are as
+    before is not read again. `arrays` are filled in the same pass, unless they are there. By
+    default as many `processes` decode as are worth it. A UserError if there is no image set at all,
+    or none that has ages; everything else is in the inspection's problems.
     """
     sets, notes = layout.locate(folder, form)
     problems: list[Problem] = []

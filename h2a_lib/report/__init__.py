@@ -52,27 +52,13 @@ def render(
 ) -> Rendered:
     """Render the deck, the article and the notebooks of one study.
 
-    Parameters
-    ----------
-    results : Path
-        The study's results: `figures/`, `tables/`, `variables/`.
-    project : Path
-        The Quarto project, `report/`. What it shows is staged into it.
-    output : Path
-        Folder for `slides.*` and `paper.*`, HTML and PDF, `index.html` and `notebooks/`; replaced
-        as a whole when all is well.
-    root : Path
-        The project's root, which the figures' recorded inputs are relative to.
-    renderer : {"auto", "quarto", "pandoc"}
-        "auto" takes Quarto where it is on the PATH.
-    stand_ins : bool
-        Whether published results take pictures of phantoms in place of their radiographs.
+    The Quarto project `report/` shows the results, which are staged into it. The folder `output` is
+    replaced as a whole when all is well. Figures' recorded inputs are relative to `root`. The
+    renderer is "quarto", "pandoc", or "auto": Quarto where it is on the PATH. Published results
+    take pictures of phantoms in place of their radiographs, unless there are to be no `stand_ins`.
 
-    Raises
-    ------
-    UserError
-        If they name something the study lacks, a figure is older than the run it shows, or the
-        renderer left something undone. All problems are listed at once, each with its slide.
+    A UserError if slides name something the study lacks, a figure is older than the run it shows,
+    or the renderer left something undone. All problems are listed at once, each with its slide.
     """
     chosen = choose_renderer(renderer)
     # Studies share the staged files: one renders at a time.

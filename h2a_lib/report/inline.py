@@ -20,15 +20,10 @@ BASE = '<base href="about:srcdoc">'
 
 
 def show_page(page: Path) -> "HTML":
-    """Return a page of the report in a frame, to be displayed.
+    """Return a page of the report in a frame, to be displayed; a UserError if there is none.
 
     Jupyter serves the file. Kaggle and Colab serve no files of the session, so there the page, of
     some megabytes, becomes part of the notebook; links from it to other files lead nowhere.
-
-    Raises
-    ------
-    UserError
-        If there is no such page.
     """
     from IPython.display import HTML
 

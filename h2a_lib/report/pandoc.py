@@ -11,10 +11,7 @@ from h2a_lib.errors import UserError
 def run_pandoc(folder: Path, *arguments: str | Path) -> str:
     """Run Pandoc in a folder and return what it prints.
 
-    Raises
-    ------
-    UserError
-        If Pandoc fails or warns: a warning of Pandoc is something missing from the deck.
+    A UserError if it fails or warns: a warning of Pandoc is something missing from the deck.
     """
     done = subprocess.run(
         [pypandoc.get_pandoc_path(), "--fail-if-warnings", *map(str, arguments)],

@@ -62,11 +62,8 @@ def render_with_pandoc(project: Path, folder: Path) -> None:
 def render_with_quarto(project: Path, folder: Path) -> None:
     """Render the project, as staged, with Quarto.
 
-    Raises
-    ------
-    UserError
-        If Quarto fails, or reports an error of a filter, at which it goes on. (`--quiet` would
-        hide even errors.)
+    A UserError if Quarto fails, or reports an error of a filter, at which it goes on. (`--quiet`
+    would hide even errors.)
     """
     # An output folder inside the project, since Quarto moves what it rendered within one disk.
     with tempfile.TemporaryDirectory(dir=project, prefix="_output-") as temporary:
@@ -182,10 +179,7 @@ def _pandoc_pdf(source: Path, settings: dict[str, Any], output: Path) -> None:
 def compile_typst(source: Path, output: Path, project: Path) -> None:
     """Compile Typst to a tagged PDF with the staged fonts and no others.
 
-    Raises
-    ------
-    UserError
-        If Typst fails, or warns (of a missing font, for one).
+    A UserError if Typst fails, or warns (of a missing font, for one).
     """
     try:
         pdf, warnings = typst.compile_with_warnings(

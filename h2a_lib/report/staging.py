@@ -112,12 +112,8 @@ def stage(
 
     Results that were published without their radiographs (`published.json`) take the pictures of
     `ILLUSTRATIONS` from a study on phantoms beside them, and say so under each, unless there are to
-    be no `stand_ins`. `pages` says where each figure is drawn, on the pages of the notebooks.
-
-    Raises
-    ------
-    UserError
-        If there are no results, or a figure lacks its description.
+    be no `stand_ins`. `pages` says where each figure is drawn, on the pages of the notebooks. A
+    UserError if there are no results, or a figure lacks its description.
     """
     variables = {
         file.stem: {key: _in_print(str(value)) for key, value in read_yaml(file).items()}

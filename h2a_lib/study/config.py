@@ -349,10 +349,7 @@ class StudyConfig(Strict):
     ) -> RunConfig:
         """Merge defaults, profile and experiment, and any changes, into one run's settings.
 
-        Raises
-        ------
-        UserError
-            For an unknown profile or experiment, key or value, or an impossible combination.
+        A UserError for an unknown profile, experiment, key or value, or an impossible combination.
         """
         chosen = self.profile(profile)
         of_profile, of_both = chosen.settings, chosen.settings_of.get(experiment, {})

@@ -20,15 +20,10 @@ def open_study(
 ) -> Study:
     """Open a study: the first call of every notebook.
 
-    Parameters
-    ----------
-    profile : str
-        A profile of study.yaml; if empty, that of the newest report, or smoke where there is none.
-    interactive : bool
-        Whether somebody explores: what is missing is made first, and results go to the study's
-        `scratch/`, so that exploring never changes the report. The pipeline passes False.
-    needs : {"data", "runs"}
-        What must be there: the data, or all runs of the profile too.
+    An empty profile is that of the newest report, or smoke where there is none. Where somebody
+    explores (`interactive`; the pipeline passes False), what the notebook needs is made first, the
+    "data" or all "runs" of the profile too, and results go to the study's `scratch/`, so that
+    exploring never changes the report.
     """
     show_user_errors_in_one_line()
     study = locate(profile or newest_profile(), data, notebook=notebook)

@@ -39,21 +39,11 @@ LEAST_AVERAGED = 30
 class Drawing:
     """A figure with what stands beside it; made by the functions of `h2a_lib.figures`.
 
-    Attributes
-    ----------
-    name : str
-        Of its files: lower-case letters, digits and underscores.
-    alt : str
-        What someone who cannot see the figure should know; at least a sentence.
-    caption : str
-        One line, with n.
-    finding : str
-        What the figure shows in this study, in a sentence; shown below it in the notebook.
-    is_raster : bool
-        PNG instead of SVG: for radiographs.
-    averaged_over : int
-        Each radiograph in the figure is the average of at least as many registered hands; 1 if it
-        has single ones.
+    The name is that of its files: lower-case letters, digits and underscores. `alt`, at least a
+    sentence, is what someone who cannot see the figure should know; the caption is one line, with
+    n; `finding`, a sentence, is what the figure shows in this study. `is_raster` makes a PNG in
+    place of an SVG: for radiographs, each of which is the average of at least `averaged_over`
+    registered hands.
     """
 
     figure: "Figure"
@@ -73,18 +63,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Results:
-    """The results folder of one study.
+    """The results folder of one study, with `figures/`, `tables/` and `variables/`.
 
-    Attributes
-    ----------
-    folder : Path
-        Holds `figures/`, `tables/` and `variables/`.
-    root : Path
-        The project's folder; inputs are named relative to it.
-    tier_label : str
-        What the data are, in words; written on every figure.
-    notebook : str
-        Who writes, for example "05_train".
+    `root` is the project's folder, relative to which inputs are named; `tier_label`, what the data
+    are in words, is written on every figure; `notebook` is who writes: "05_train".
     """
 
     folder: Path

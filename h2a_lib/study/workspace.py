@@ -37,15 +37,10 @@ REPORT_PAGES = ("index.html", "slides.html")
 class Study:
     """One profile of the study on one data set.
 
-    Attributes
-    ----------
-    name : str
-        The profile's, and the data folder's where the user named one: "smoke",
-        "smoke-half-resolution". All paths follow from it.
-    notebook : str
-        The notebook that opened the study, for example "05_train"; recorded with its results.
-    is_scratch : bool
-        Whether results go to `scratch/`, which the report does not read.
+    The name is the profile's, and the data folder's where the user named one: "smoke",
+    "smoke-half-resolution"; all paths follow from it. `notebook` opened the study, "05_train" for
+    example, and is recorded with its results. Those go to `scratch/`, which the report does not
+    read, if `is_scratch`.
     """
 
     root: Path

@@ -75,8 +75,6 @@ def test_a_run_predicts_anywhere(h2a, tmp_path):
 def test_what_needs_a_study_says_how_to_get_one(h2a, words, tmp_path):
     done = h2a(*words)
     assert done.returncode == 2
-    assert (
-        "clone the repository that it was built from" in done.stderr
-        and "Traceback" not in done.stderr
-    )
+    assert "clone the repository that it was built from" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
