@@ -91,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        phantom.write(folder, DIFFERENT, 0, height_px=HEIGHT_PX, progress=False)
+        phantom.write(folder, DIFFERENT, 0, height_px=HEIGHT_PX)
         labels = read_csv(folder / f"{LAYOUT}.csv")
         files = [folder / LAYOUT / f"{name}.png" for name in labels["id"]]
         prepared = np.stack([images.prepare(file, options.size) for file in files])

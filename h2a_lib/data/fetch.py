@@ -42,7 +42,6 @@ def fetch(
     *,
     copy: bool = False,
     form: TableFormat = AS_HEADED,
-    progress: bool = True,
 ) -> list[layout.ImageSet]:
     """Bring radiographs into a folder and find the image sets in it.
 
@@ -62,9 +61,9 @@ def fetch(
         for source in wanted:
             path = _from_kaggle() if str(source) == KAGGLE else expand_user(Path(source))
             if path.is_dir():
-                _take_folder(path.resolve(), out, copy, form, progress)
+                _take_folder(path.resolve(), out, copy, form)
             elif path.is_file():
-                unpack(path, out, progress=progress)
+                unpack(path, out)
             else:
                 hint = suggestion(source, [KAGGLE])
                 raise UserError(
@@ -76,14 +75,7 @@ def fetch(
 # --- archives ------------------------------------------------------------------------------------
 
 
-def unpack(
-    archive: Path,
-    out: Path,
-    *,
-    progress: bool = True,
-    depth: int = 1,
-    most_bytes: int | None = None,
-) -> int:
+def unpack(archive: Path, out: Path, *, depth: int = 1, most_bytes: int | None = None) -> int:
     """Unpack a zip archive, and the archives in it, into a folder; return the bytes that it holds.
 
     `depth` is how many archives this one is in, itself counted. `most_bytes` is what it may hold,
@@ -100,10 +92,10 @@ def unpack(
                 raise UserError(f"{archive}: unpacks to {n_bytes:,} bytes: no radiographs' archive")
             missing = [(one, to) for one, to in members if not _is_there(to, one)]
             _check_space(out, sum(one.file_size for one, _ in missing), archive)
-            hidden = not (progress and pool.is_watched())
+            hidden = not pool.is_watched()
             with tqdm(missing, desc=archive.name, unit="file", disable=hidden) as bar:
                 for member, to in bar:
-                    n_bytes += _write(opened, member, to, depth, progress, most_bytes - n_bytes)
+                    n_bytes += _write(opened, member, to, depth, most_bytes - n_bytes)
     except (
         *(zipfile.BadZipFile, zlib.error, EOFError, struct.error, IndexError),
         *(NotImplementedError, RuntimeError),  # an exotic compression, a password
@@ -171,12 +163,7 @@ def _differs(to: Path) -> UserError:
 
 
 def _write(
-    opened: zipfile.ZipFile,
-    member: zipfile.ZipInfo,
-    to: Path,
-    depth: int,
-    progress: bool,
-    most_bytes: int,
+    opened: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path, depth: int, most_bytes: int
 ) -> int:
     """Write a member, or what is in it if it is an archive; return the bytes of the latter."""
     if not _is_archive(to):
@@ -196,7 +183,7 @@ def _write(
     inner.parent.mkdir(parents=True, exist_ok=True)
     try:
         _copy(opened, member, inner)
-        return unpack(inner, to.parent, progress=progress, depth=depth + 1, most_bytes=most_bytes)
+        return unpack(inner, to.parent, depth=depth + 1, most_bytes=most_bytes)
     finally:
         shutil.rmtree(inner.parent, ignore_errors=True)
 
@@ -231,7 +218,7 @@ def _check_space(out: Path, needed: int, what: Path | str) -> None:
 # --- folders -------------------------------------------------------------------------------------
 
 
-def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat, progress: bool) -> None:
+def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat) -> None:
     """Link (or copy) the tables and images of a folder, and unpack its archives."""
     archives = sorted(one for one in folder.glob("*") if one.is_file() and _is_archive(one))
     sets: list[layout.ImageSet] = []
@@ -247,7 +234,7 @@ def _take_folder(folder: Path, out: Path, copy: bool, form: TableFormat, progres
             for part in layout.images_in(one) if one == folder else [one]:
                 _bring(part, out / part.relative_to(folder), copy)
     for archive in archives:
-        unpack(archive, out, progress=progress)
+        unpack(archive, out)
 
 
 def _bring(source: Path, to: Path, copy: bool) -> None:

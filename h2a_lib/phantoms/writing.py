@@ -33,7 +33,6 @@ def write(
     height_px: int = 640,
     *,
     processes: int | None = None,
-    progress: bool = True,
     heaping: float = 0.0,
     reader_noise_months: float = 0.0,
     overwrite: bool = False,
@@ -70,7 +69,6 @@ def write(
             *(folder / NAME, seed, height_px, heaping, reader_noise_months),
             processes=min(processes or cores(), len(chunks)),
             title="phantoms",
-            progress=progress,
         )
         table = pd.DataFrame(chain.from_iterable(drawn)).sort_values("id")
         write_csv(folder / f"{NAME}.csv", table[LABEL_COLUMNS])

@@ -18,7 +18,7 @@ from h2a_lib.study.workspace import Study
 FORMAT_FILE = "table-format.json"
 
 
-def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEADED) -> None:
+def prepare_data(study: Study, form: TableFormat = AS_HEADED) -> None:
     """Draw the phantoms if that is what the profile asks for; verify, index and resize the data.
 
     Each image file is read once: in the same pass the arrays of all planned runs are made. An
@@ -40,7 +40,7 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
             file=sys.stderr,
         )
     if study.profile.phantoms is not None and study.name == study.profile_name:
-        _draw_phantoms(study.data_folder, study.profile.phantoms, progress)
+        _draw_phantoms(study.data_folder, study.profile.phantoms)
     elif not study.data_folder.is_dir():
         raise UserError(
             f"no radiographs in {study.data_folder}: get them with "
@@ -56,14 +56,13 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
         form=form,
         cache_root=study.cache_root,
         arrays=sorted(arrays),
-        progress=progress,
     )
     try:
         inspection.raise_if_unsound()
         for warning in inspection.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         _require_hands(inspection)
-        external = _inspect_external(study, progress)
+        external = _inspect_external(study)
         if external is not None:
             _check_disjoint(inspection, external)
         if form != AS_HEADED:
@@ -74,12 +73,12 @@ def prepare_data(study: Study, progress: bool = True, form: TableFormat = AS_HEA
         inspection.release()
 
 
-def _inspect_external(study: Study, progress: bool) -> sources.Inspection | None:
+def _inspect_external(study: Study) -> sources.Inspection | None:
     """Verify the external radiographs."""
     if study.external_folder is None:
         return None
     cache = study.cache_root / "external"
-    inspection = sources.inspect(study.external_folder, cache_root=cache, progress=progress)
+    inspection = sources.inspect(study.external_folder, cache_root=cache)
     inspection.raise_if_unsound()
     return inspection
 
@@ -129,11 +128,11 @@ def _write(
         study.__dict__.pop(name, None)  # read before they were written
 
 
-def _draw_phantoms(folder: Path, wanted: Phantoms, progress: bool) -> None:
+def _draw_phantoms(folder: Path, wanted: Phantoms) -> None:
     companion = folder / "phantom.json"
     spec = wanted.model_dump()
     if companion.is_file():
         have = read_json(companion)
         if {key: have.get(key) for key in spec} == spec and have.get("version") == phantoms.VERSION:
             return
-    phantoms.write(folder, **spec, progress=progress, overwrite=True)
+    phantoms.write(folder, **spec, overwrite=True)

@@ -169,7 +169,7 @@ def test_on_phantoms_the_share_on_the_marker_is_reported(tmp_path):
 
     run = trained(tmp_path / "run", n=20, n_validation=8, epochs=1, width=0.25)
     folder = tmp_path / "phantoms"
-    phantom.write(folder, n=6, seed=5, height_px=120, progress=False)
+    phantom.write(folder, n=6, seed=5, height_px=120)
     ids = [str(i) for i in range(1, 7)]
     frame = pd.DataFrame({"id": ids, "age_months": 100.0, "male": True})
     pictures = np.stack(

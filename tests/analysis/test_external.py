@@ -50,7 +50,7 @@ def put_elsewhere(study, hands, shift: float = 0.0) -> None:
 
 
 def test_without_the_folder_there_is_nothing_to_evaluate(study, tmp_path):
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     run = trained(tmp_path / "run", epochs=1)
     assert external.predict_external(study, run, 0.9) is None
     assert external.variables(None, validation(run), 0.9) == {}
@@ -61,7 +61,7 @@ def test_without_the_folder_there_is_nothing_to_evaluate(study, tmp_path):
 def test_a_planted_bias_is_found(study, tmp_path):
     run = trained(tmp_path / "run", n=90, n_validation=40, epochs=8, width=0.5)
     put_elsewhere(study, squares_for(run.config, 90, 40), shift=PLANTED_BIAS_MONTHS)
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     frame = external.predict_external(study, run, 0.9)
     own = validation(run)
     bias = (frame["predicted_age_months"] - frame["age_months"]).mean()
@@ -93,12 +93,12 @@ def test_a_text_beside_the_folder_says_where_external_hands_come_from(study):
 def test_only_the_notebook_that_shows_it_depends_on_it(study):
     from h2a_lib.pipeline.steps import Steps
 
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     before = {name: step.settings for name, step in Steps(study).by_name.items()}
     shutil.copytree(study.root / "hands", study.root / "elsewhere")
     for file in (study.root / "elsewhere").rglob("*.png"):
         cv2.imwrite(str(file), 255 - cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     assert read_json(study.data_file)["external"]
     after = {name: step.settings for name, step in Steps(study).by_name.items()}
     assert [name for name in before if before[name] != after[name]] == ["age_answer"]
@@ -107,5 +107,5 @@ def test_only_the_notebook_that_shows_it_depends_on_it(study):
 def test_an_image_of_the_study_is_refused_among_those_of_another_source(study):
     shutil.copytree(study.root / "hands", study.root / "elsewhere")
     with pytest.raises(UserError, match=r"is the image .* of the study: take it out"):
-        prepare.prepare_data(study, progress=False)
+        prepare.prepare_data(study)
     assert not study.external_file.exists()

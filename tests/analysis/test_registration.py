@@ -69,7 +69,7 @@ def test_the_regions_of_phantoms_are_those_they_were_drawn_with(tmp_path):
     from h2a_lib import phantoms as phantom
     from h2a_lib.data import images
 
-    phantom.write(tmp_path / "p", n=6, seed=3, height_px=160, progress=False)
+    phantom.write(tmp_path / "p", n=6, seed=3, height_px=160)
     result = phantom_regions(tmp_path / "p", ("2", "5"), 64, "pad")
     assert result["hand"].shape == (2, 64, 64)
     picture = images.prepare(tmp_path / "p/boneage-training-dataset/2.png", 64, "pad")
@@ -87,7 +87,7 @@ def test_the_marker_is_known_on_phantoms_alone(tmp_path):
 
     config = RunConfig(**SETTINGS)
     assert known_marker(tmp_path, ["1"], config) is None
-    phantom.write(tmp_path / "p", n=3, seed=3, height_px=80, progress=False)
+    phantom.write(tmp_path / "p", n=3, seed=3, height_px=80)
     assert known_marker(tmp_path / "p", ["1", "3"], config).shape == (2, 32, 32)
 
 

@@ -205,7 +205,7 @@ def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, me
     rows = [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
     study = workspace.locate("smoke", folder_of_hands(tmp_path / "hands", rows), root=project)
     with pytest.raises(UserError, match=message):
-        prepare.prepare_data(study, progress=False)
+        prepare.prepare_data(study)
     assert not study.labels_file.exists()
 
 
@@ -233,15 +233,15 @@ def test_an_unchanged_data_set_makes_nothing_stale(project, tmp_path):
         tmp_path / "hands", [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, 31)]
     )
     study = workspace.locate("smoke", folder, root=project)
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     before = study.labels_file.stat().st_mtime_ns, study.fingerprint
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     assert (study.labels_file.stat().st_mtime_ns, study.fingerprint) == before
     image = folder / "boneage-training-dataset" / "3.png"
     pixels = cv2.imread(str(image), cv2.IMREAD_GRAYSCALE)
     pixels[0, 0] ^= 1
     cv2.imwrite(str(image), pixels)
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     assert study.fingerprint != before[1]
 
 

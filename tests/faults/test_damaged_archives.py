@@ -79,7 +79,7 @@ def unpacked(content: bytes, folder: Path):
     shutil.rmtree(folder / "out", ignore_errors=True)
     (folder / "archive.zip").write_bytes(content)
     outcome = attempt(
-        lambda: len(fetch.fetch([folder / "archive.zip"], folder / "out", progress=False)),
+        lambda: len(fetch.fetch([folder / "archive.zip"], folder / "out")),
         folder / "out",
     )
     assert sorted(one.name for one in folder.iterdir()) == ["archive.zip", "out"]

@@ -244,7 +244,7 @@ def read_variables(folder: Path) -> Any:
 
 def write_manifest(folder: Path, version: int) -> None:
     """Labels and fingerprint of a data set, as `h2a report` writes them before anything runs."""
-    prepare_data(_space(folder, version), progress=False)
+    prepare_data(_space(folder, version))
 
 
 def _space(folder: Path, version: int) -> workspace.Study:
@@ -261,7 +261,7 @@ def read_manifest(folder: Path) -> Any:
 
 
 def write_phantoms(folder: Path, version: int) -> None:
-    how = {"height_px": 64, "processes": 1, "progress": False, "overwrite": True}
+    how = {"height_px": 64, "processes": 1, "overwrite": True}
     phantom.write(folder / "hands", 2, version, **how)
 
 
@@ -274,7 +274,7 @@ def read_phantoms(folder: Path) -> Any:
 
 
 def write_fetched(folder: Path, version: int) -> None:
-    fetch.fetch([folder.parent / f"data-{version}.zip"], folder / "fetched", progress=False)
+    fetch.fetch([folder.parent / f"data-{version}.zip"], folder / "fetched")
 
 
 def read_fetched(folder: Path) -> Any:

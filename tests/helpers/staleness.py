@@ -99,7 +99,7 @@ def steps_of(renderer: str) -> Any:
     from h2a_lib.study import workspace
 
     study = workspace.locate(STUDY)
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     return Steps(study, renderer)
 
 

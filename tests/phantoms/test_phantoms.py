@@ -29,7 +29,7 @@ def pixels(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def small_set(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("phantoms") / "set"
-    phantom.write(out, n=12, seed=3, height_px=96, processes=1, progress=False)
+    phantom.write(out, n=12, seed=3, height_px=96, processes=1)
     return out
 
 
@@ -51,20 +51,20 @@ def test_a_phantom_says_in_its_file_and_in_its_folder_that_it_is_synthetic(small
 
 
 def test_same_seed_gives_the_same_bytes_whatever_the_number_of_processes(small_set, tmp_path):
-    phantom.write(tmp_path / "again", n=12, seed=3, height_px=96, processes=2, progress=False)
+    phantom.write(tmp_path / "again", n=12, seed=3, height_px=96, processes=2)
     assert pixels(tmp_path / "again") == pixels(small_set)
     for name in (f"{NAME}.csv", "phantom-truth.csv", "phantom.json"):
         assert (tmp_path / "again" / name).read_bytes() == (small_set / name).read_bytes()
 
 
 def test_an_id_is_the_same_hand_in_a_smaller_set(small_set, tmp_path):
-    phantom.write(tmp_path / "few", n=3, seed=3, height_px=96, processes=1, progress=False)
+    phantom.write(tmp_path / "few", n=3, seed=3, height_px=96, processes=1)
     few, all_ = pixels(tmp_path / "few"), pixels(small_set)
     assert few == {name: all_[name] for name in few}
 
 
 def test_another_seed_gives_other_hands(small_set, tmp_path):
-    phantom.write(tmp_path / "other", n=2, seed=4, height_px=96, processes=1, progress=False)
+    phantom.write(tmp_path / "other", n=2, seed=4, height_px=96, processes=1)
     assert not set(pixels(tmp_path / "other").values()) & set(pixels(small_set).values())
 
 
@@ -90,7 +90,7 @@ def test_random_words_are_those_of_every_machine_and_numpy():
 
 
 def write_set(folder: Path, n: int, **more) -> None:
-    phantom.write(folder, n=n, seed=0, height_px=64, processes=1, progress=False, **more)
+    phantom.write(folder, n=n, seed=0, height_px=64, processes=1, **more)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -127,7 +127,7 @@ def test_a_set_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writing, "save_png", fail)
     with pytest.raises(OSError, match="disk full"):
-        phantom.write(tmp_path / "set", n=2, seed=0, height_px=64, processes=1, progress=False)
+        phantom.write(tmp_path / "set", n=2, seed=0, height_px=64, processes=1)
     assert list(tmp_path.iterdir()) == []
 
 

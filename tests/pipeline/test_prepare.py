@@ -36,31 +36,31 @@ COLUMNS = '''id="Patient #",age_months=age,sex="Who's a boy?"'''
 
 def test_a_table_format_is_used_remembered_and_printed(study, capsys):
     with pytest.raises(UserError):
-        prepare.prepare_data(study, progress=False)
-    prepare.prepare_data(study, progress=False, form=TableFormat.parse(COLUMNS, "years"))
+        prepare.prepare_data(study)
+    prepare.prepare_data(study, form=TableFormat.parse(COLUMNS, "years"))
     assert study.labels["age_months"].max() == 17 * 12
     assert "as before" not in capsys.readouterr().err
 
-    prepare.prepare_data(study, progress=False)
+    prepare.prepare_data(study)
     assert read_csv(study.labels_file)["age_months"].max() == 17 * 12
     (line,) = (x for x in capsys.readouterr().err.splitlines() if "as before" in x)
     assert "--age-unit years" in line and prepare.FORMAT_FILE in line
 
-    prepare.prepare_data(study, progress=False, form=TableFormat.parse(COLUMNS, "months"))
+    prepare.prepare_data(study, form=TableFormat.parse(COLUMNS, "months"))
     assert read_csv(study.labels_file)["age_months"].max() == 17
     assert prepare.remembered_format(study).age_unit == "months"
 
 
 def test_a_format_that_does_not_fit_is_not_remembered(study):
     with pytest.raises(UserError):
-        prepare.prepare_data(study, progress=False, form=TableFormat.parse("id=Nobody"))
+        prepare.prepare_data(study, form=TableFormat.parse("id=Nobody"))
     assert prepare.remembered_format(study) == TableFormat()
 
 
 def test_the_command_that_reproduces_the_report_has_the_format(study):
     assert "--columns" not in report_command(study)
     form = TableFormat.parse(COLUMNS, "years")
-    prepare.prepare_data(study, progress=False, form=form)
+    prepare.prepare_data(study, form=form)
     command = report_command(study)
     assert "--age-unit years" in command and "--columns" in command
 
@@ -78,7 +78,7 @@ def test_the_options_of_a_format_give_it_again(columns):
 def test_a_profile_with_other_phantoms_draws_them_anew(tmp_path):
     folder = tmp_path / "hands"
     for n in (10, 11):
-        prepare._draw_phantoms(folder, Phantoms(n=n, seed=0, height_px=96), progress=False)
+        prepare._draw_phantoms(folder, Phantoms(n=n, seed=0, height_px=96))
         assert len(list((folder / "boneage-training-dataset").iterdir())) == n
 
 
@@ -89,9 +89,9 @@ def test_data_are_prepared_from_22_hands_on(tmp_path, n):
     study.config.profile("smoke").experiments[:] = ["resnet18"]
     if n < 22:
         with pytest.raises(UserError, match=r"too few hands in .* 22 hands"):
-            prepare.prepare_data(study, progress=False)
+            prepare.prepare_data(study)
         assert not study.is_prepared
     else:
-        prepare.prepare_data(study, progress=False)
+        prepare.prepare_data(study)
         counts = study.labels["split"].value_counts()
         assert all(counts[split] >= least for split, least in sources.LEAST_HANDS.items())
