@@ -45,18 +45,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Hand-To-Age: how much can a machine learn from a child's hand radiograph?",
 )
-for name, module in {
-    "report": report,
-    "train": train,
-    "predict": predict,
-    "status": status,
-    "diff": diff,
-    "doctor": doctor,
-    "render": render,
-    "export": export,
-    "publish": publish,
-}.items():
-    app.command(name=name)(module.command)
+for module in (report, train, predict, status, diff, doctor, render, export, publish):
+    app.command(name=module.__name__.rpartition(".")[2])(module.command)
 app.command(name="prepare", hidden=True)(prepare.command)
 app.add_typer(data.app, name="data")
 

@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from h2a_lib.data.pool import cores, in_parallel
+from h2a_lib.data.pool import chunked, cores, in_parallel
 from h2a_lib.errors import UserError
 from h2a_lib.files import write_csv, write_folder_atomically, write_json
 from h2a_lib.phantoms.population import sample_child, simulate_label
@@ -62,7 +62,7 @@ def write(
         )
     with write_folder_atomically(out) as folder:
         (folder / NAME).mkdir()
-        chunks = [range(i, min(i + CHUNK, n + 1)) for i in range(1, n + 1, CHUNK)]
+        chunks = chunked(range(1, n + 1), CHUNK)
         drawn = in_parallel(
             _draw,
             chunks,

@@ -198,17 +198,6 @@ def test_bad_data_are_reported_all_at_once_and_leave_nothing(project, tmp_path):
     assert not list(project.glob("cache/**/cache.json"))
 
 
-@pytest.mark.parametrize(
-    ("n", "message"), [(1, "0 hands to train"), (7, "5 hands to train"), (20, "least is")]
-)
-def test_too_few_hands_are_refused_before_anything_runs(project, tmp_path, n, message):
-    rows = [(str(i), str(6 * i), str(i % 2 == 0)) for i in range(1, n + 1)]
-    study = workspace.locate("smoke", folder_of_hands(tmp_path / "hands", rows), root=project)
-    with pytest.raises(UserError, match=message):
-        prepare.prepare_data(study)
-    assert not study.labels_file.exists()
-
-
 def test_paths_follow_from_the_profile_and_the_data_folder(project, tmp_path):
     own = workspace.locate("smoke", root=project)
     assert own.name == "smoke"

@@ -44,24 +44,12 @@ def test_the_line_of_a_problem_counts_the_line_that_names_the_delimiter(tmp_path
     assert problem.row == 3
 
 
-def test_a_table_that_cannot_be_read_is_named_with_its_reason(tmp_path):
-    write_set(tmp_path, IDS[:2])
-    (tmp_path / TABLE).write_bytes(b"id,boneage,male\n\0\0\0")
-    with pytest.raises(UserError, match=rf"{TABLE}: cannot be read as a table: it holds bytes"):
-        layout.locate(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["labels_latest", "labels_validated", "contest", "trainers"])
 def test_only_whole_words_name_a_set(tmp_path, name):
     write_set(tmp_path, IDS, table=f"{name}.csv", images="pictures")
     (one,) = layout.locate(tmp_path)[0]
     assert one.name == "train"
     assert sources.inspect_table(tmp_path / f"{name}.csv").labels["set"].unique() == ["train"]
-
-
-def test_a_single_table_of_ones_own_is_the_training_table_whatever_its_name(tmp_path):
-    write_set(tmp_path, IDS, table="my_test.csv", images="pictures")
-    assert [one.name for one in layout.locate(tmp_path)[0]] == ["train"]
 
 
 def test_the_file_that_decided_is_named(tmp_path):

@@ -347,7 +347,7 @@ def test_what_is_cut_off_is_not_called_a_kind(content):
 def test_several_pages_are_rejected(dtype):
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, np.stack([HAND.astype(dtype)] * 2), photometric="minisblack")
-    with pytest.raises(ImageError, match=r"pages, one was expected"):
+    with pytest.raises(ImageError, match=r"(2|several) pages, one was expected"):
         decode.decode(buffer.getvalue())
 
 

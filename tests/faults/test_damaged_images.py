@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from damage import attempt
 from data_folders import picture
+from dicoms import content as content_of
+from dicoms import dicom
 from PIL import Image
 
-from h2a_lib.data import decode, dicom, images  # noqa: F401 (what the forks use is imported before them)
+from h2a_lib.data import decode, images  # noqa: F401 (what the forks use is imported before them)
 
 DRAWS = 20
 
@@ -37,25 +39,9 @@ def deep_png() -> bytes:
     return cv2.imencode(".png", picture(2, 80, 60).astype(np.uint16) * 16)[1].tobytes()
 
 
-def a_dicom() -> bytes:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["h2a"])
-    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+def a_dicom(**attributes: int) -> bytes:
     image = picture(3, 64, 48).astype(np.uint16) * 16
-    data.Rows, data.Columns = image.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
-    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.WindowCenter, data.WindowWidth = 2048, 4096
-    data.PixelData = image.tobytes()
-    stream = io.BytesIO()
-    data.save_as(stream)
-    return stream.getvalue()
+    return content_of(dicom(image, WindowCenter=2048, WindowWidth=4096, **attributes))
 
 
 SOUND = {
@@ -193,16 +179,6 @@ def tiff_of(size: int) -> bytes:
     return bytes(content)
 
 
-def dicom_of(size: int, frames: int = 1) -> bytes:
-    import pydicom
-
-    data = pydicom.dcmread(io.BytesIO(SOUND["DICOM"]))
-    data.Rows, data.Columns, data.NumberOfFrames = size, size, frames
-    stream = io.BytesIO()
-    data.save_as(stream)
-    return stream.getvalue()
-
-
 ROW = zlib.compress(bytes(65 * 64))
 BOMBS = {
     "PNG of 2**31 pixels a side": png(chunk(b"IDAT", ROW), width=2**31 - 1, height=2**31 - 1),
@@ -231,9 +207,9 @@ BOMBS = {
     "TIFF just below the limit": tiff_of(9_459),
     "BMP of 2**31 pixels a side": with_size("BMP", 18, "<ii", 2**31 - 1, 2**31 - 1),
     "BMP just below the limit": with_size("BMP", 18, "<ii", 9_459, 9_459),
-    "DICOM of 65,535 pixels a side": dicom_of(65_535),
-    "DICOM just below the limit": dicom_of(9_459),
-    "DICOM of a million frames": dicom_of(64, 1_000_000),
+    "DICOM of 65,535 pixels a side": a_dicom(Rows=65_535, Columns=65_535),
+    "DICOM just below the limit": a_dicom(Rows=9_459, Columns=9_459),
+    "DICOM of a million frames": a_dicom(NumberOfFrames=1_000_000),
 }
 NO_IMAGES = {
     "nothing": b"",
