@@ -48,9 +48,7 @@ def command(
     ] = None,
     sex: Annotated[
         Sex | None,
-        typer.Option(
-            help="Sex of all hands, or `labels` to read each hand's from --labels.",
-        ),
+        typer.Option(help="Sex of all hands, or `labels` to read each hand's from --labels."),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="A CSV with id, bone age and sex, to score the estimates.")
@@ -120,10 +118,7 @@ def _read_labels(table: Path | None, columns: str, age_unit: str | None) -> "pd.
 
 
 def draw_explanation(
-    predictions: "Predictions",
-    run: "Run",
-    out: Path,
-    male: bool | Mapping[str, bool] | None = None,
+    predictions: "Predictions", run: "Run", out: Path, male: bool | Mapping[str, bool] | None = None
 ) -> int:
     """Draw the first 24 hands, each beside its Grad-CAM map; return their number."""
     import numpy as np

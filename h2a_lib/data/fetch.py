@@ -37,11 +37,7 @@ BY_HAND = """get the data by hand:
 
 
 def fetch(
-    wanted: Sequence[str | Path],
-    out: Path,
-    *,
-    copy: bool = False,
-    form: TableFormat = AS_HEADED,
+    wanted: Sequence[str | Path], out: Path, *, copy: bool = False, form: TableFormat = AS_HEADED
 ) -> list[layout.ImageSet]:
     """Bring radiographs into a folder and find the image sets in it.
 

@@ -100,10 +100,7 @@ def build(
 
 
 def plan(
-    study: Study,
-    renderer: str = "auto",
-    at_most: int | None = None,
-    form: TableFormat = AS_HEADED,
+    study: Study, renderer: str = "auto", at_most: int | None = None, form: TableFormat = AS_HEADED
 ) -> str:
     """Return which steps of the report would run: why, and how long each took the last time.
 
@@ -188,11 +185,7 @@ def _run_snakemake(
     renderer: str,
     cluster: Cluster | None,
 ) -> None:
-    request = {
-        "profile": study.profile_name,
-        "data": str(study.data_folder),
-        "renderer": renderer,
-    }
+    request = {"profile": study.profile_name, "data": str(study.data_folder), "renderer": renderer}
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(study.root / "Snakefile")),
         *("--directory", str(study.root)),

@@ -52,10 +52,7 @@ def prepare_data(study: Study, form: TableFormat = AS_HEADED) -> None:
     configs = [study.run_config(experiment, seed) for experiment, seed in study.planned_runs()]
     arrays = {ArraySettings(c.image_size_px, c.geometry, c.contrast) for c in configs}
     inspection = sources.inspect(
-        study.data_folder,
-        form=form,
-        cache_root=study.cache_root,
-        arrays=sorted(arrays),
+        study.data_folder, form=form, cache_root=study.cache_root, arrays=sorted(arrays)
     )
     try:
         inspection.raise_if_unsound()

@@ -339,10 +339,7 @@ class Steps:
                 # A long run that begins late would end alone.
                 priority=round(1000 * config.relative_cost),
                 **self._execution(
-                    TRAINING,
-                    folder / "notebook.ipynb",
-                    {"experiment": experiment, "seed": seed},
-                    1,
+                    TRAINING, folder / "notebook.ipynb", {"experiment": experiment, "seed": seed}, 1
                 ),
             )
 

@@ -341,11 +341,7 @@ class StudyConfig(Strict):
         return self.profiles[name]
 
     def run_config(
-        self,
-        profile: str,
-        experiment: str,
-        seed: int = 0,
-        changes: Mapping[str, Any] | None = None,
+        self, profile: str, experiment: str, seed: int = 0, changes: Mapping[str, Any] | None = None
     ) -> RunConfig:
         """Merge defaults, profile and experiment, and any changes, into one run's settings.
 
