@@ -83,8 +83,11 @@ def _drop_empty(dataset: "Dataset") -> None:
 
 def _show(dataset: "Dataset") -> np.ndarray:
     from pydicom.pixels import apply_color_lut, apply_modality_lut
+    from pydicom.uid import JPEGExtended12Bit
 
-    pixels = _pixels(dataset)
+    if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        dataset.PixelData = _with_full_spectrum(dataset.PixelData)
+    pixels = dataset.pixel_array  # (h, w) or (h, w, 3)
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(pixels, dataset)
@@ -105,15 +108,6 @@ def _show(dataset: "Dataset") -> np.ndarray:
         grey = 255 - grey
     grey[padding] = 0
     return grey
-
-
-def _pixels(dataset: "Dataset") -> np.ndarray:
-    """Return the stored values, (h, w) or (h, w, 3)."""
-    from pydicom.uid import JPEGExtended12Bit
-
-    if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
-        dataset.PixelData = _with_full_spectrum(dataset.PixelData)
-    return dataset.pixel_array
 
 
 def _with_full_spectrum(data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """What a folder of radiographs holds: its hands, matched to their images, and all that is wrong."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,7 +101,8 @@ def inspect(
         problems += wrong
         warnings += suspected_years(rows, where, form)
         tables.append(rows.assign(set=image_set.name, table=where))
-        listed += [(image_set.name, path) for path in _paths(image_set, folder)]
+        images = (file for part in image_set.folders for file in layout.images_in(part))
+        listed += [(image_set.name, file.relative_to(folder).as_posix()) for file in images]
     labels = pd.concat(tables, ignore_index=True)
     if len(labels) and labels["age_months"].isna().all():
         raise UserError(f"no bone ages in {folder}: {'; '.join(notes)}")
@@ -151,12 +152,6 @@ def inspect_table(table: Path, form: TableFormat = AS_HEADED) -> Inspection:
         warnings=suspected_years(rows, table.name, form),
         files=pd.DataFrame(columns=index.COLUMNS),
     )
-
-
-def _paths(image_set: layout.ImageSet, folder: Path) -> Iterator[str]:
-    for part in image_set.folders:
-        for file in layout.images_in(part):
-            yield file.relative_to(folder).as_posix()
 
 
 def suspected_years(rows: pd.DataFrame, where: str, form: TableFormat) -> list[str]:

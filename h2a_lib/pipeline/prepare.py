@@ -58,7 +58,9 @@ def prepare_data(study: Study, form: TableFormat = AS_HEADED) -> None:
         inspection.raise_if_unsound()
         for warning in inspection.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        _require_hands(inspection)
+        if few := sources.too_few(inspection.labels):
+            what = f"too few hands in {inspection.folder}: {few}"
+            raise UserError("\n".join([what, *inspection.notes]))
         external = _inspect_external(study)
         if external is not None:
             _check_disjoint(inspection, external)
@@ -95,12 +97,6 @@ def remembered_format(study: Study) -> TableFormat:
     """Return the format that the user last gave for the study's label tables."""
     file = study.results_folder / FORMAT_FILE
     return TableFormat(**read_json(file)) if file.exists() else AS_HEADED
-
-
-def _require_hands(inspection: sources.Inspection) -> None:
-    if few := sources.too_few(inspection.labels):
-        what = f"too few hands in {inspection.folder}: {few}"
-        raise UserError("\n".join([what, *inspection.notes]))
 
 
 def _write(

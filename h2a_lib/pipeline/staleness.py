@@ -179,7 +179,8 @@ def _why(
     later = [name for name in step.needs if name in stale]
     if not (later := later or [name for name in after if before[name] != after[name]]):
         return "", False
-    return f"follows {_list([_label(name, steps) for name in later])}", False
+    labels = [steps.by_name[name].label if name in steps.by_name else name for name in later]
+    return f"follows {_list(labels)}", False
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -202,10 +203,6 @@ def _text(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value) or "not set"
-
-
-def _label(name: str, steps: Steps) -> str:
-    return steps.by_name[name].label if name in steps.by_name else name
 
 
 def _list(names: list[str]) -> str:

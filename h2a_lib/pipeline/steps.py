@@ -296,11 +296,12 @@ class Steps:
             "cache": (DATA, self._cache_name(default)),
             "runs": (DATA, *self.trainings),
         }[notebook.needs]
+        data = self.study.data if self.study.is_prepared else {}
         reads: dict[str, Any] = {
             "": {},
             "default": default.model_dump(mode="json"),
             "external": {
-                "external data": self._external,
+                "external data": data.get("external", "none")[:12],
                 "external source": self.study.external_source,
             },
             "default image_size_px": {"image_size_px": default.image_size_px},
@@ -362,12 +363,6 @@ class Steps:
             "sources": (source,),
             "passed": tuple(passed),
         }
-
-    @property
-    def _external(self) -> str:
-        """Fingerprint of the external radiographs."""
-        data = self.study.data if self.study.is_prepared else {}
-        return data.get("external", "none")[:12]
 
     @cached_property
     def _config_digest(self) -> str:

@@ -74,11 +74,6 @@ class Results:
     tier_label: str
     notebook: str = ""
 
-    def show(self, drawing: Drawing, inputs: Iterable[Path]) -> None:
-        """Save a figure (see `save`) and display it, with its caption and its finding."""
-        self.save(drawing, inputs)
-        display_drawing(drawing)
-
     def display(self, drawing: Drawing) -> None:
         """Display a figure without saving it, with the tier of the data in its corner."""
         self._write_tier(drawing)

@@ -13,7 +13,7 @@ from h2a_lib.errors import UserError, expand_user
 from h2a_lib.files import read_csv, read_json
 from h2a_lib.study import config, runs
 from h2a_lib.study.config import Profile, RunConfig, Settings, StudyConfig
-from h2a_lib.study.results import Drawing, Results
+from h2a_lib.study.results import Drawing, Results, display_drawing
 from h2a_lib.study.tables import Table
 
 if TYPE_CHECKING:
@@ -251,7 +251,8 @@ class Study:
             display(Markdown(f"*The profile `{self.profile_name}` has no runs to compare here.*"))
             return
         inputs = [run.folder / "predictions.csv" for run in shown] or [self.data_file]
-        self.results.show(drawing, inputs)
+        self.results.save(drawing, inputs)
+        display_drawing(drawing)
 
     def display(self, shown: Drawing | pd.DataFrame) -> Table | None:
         """Display a figure or a table that the report does not have."""
