@@ -100,10 +100,7 @@ def is_built(cache_folder: Path, settings: ArraySettings, fingerprint: str) -> b
 
 
 def open(cache_folder: Path, expecting: Key) -> Cache:
-    """Open a finished cache.
-
-    A UserError if it is not there, was made from other data or in another way, or is not whole.
-    """
+    """Open a finished cache; a UserError if it is not there, is another's, or is not whole."""
     if (why := _why_not(cache_folder, expecting)) is not None:
         raise UserError(f"{cache_folder}: {why}")
     ids = read_csv(cache_folder / IDS)["id"]

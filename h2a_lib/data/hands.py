@@ -27,10 +27,7 @@ class Hands:
 
     @classmethod
     def join(cls, cached: Cache, labels: pd.DataFrame, fingerprint: str) -> "Hands":
-        """Bring labels into the cache's order.
-
-        A UserError names the first id that is on one side only, or twice.
-        """
+        """Bring labels into the cache's order; a UserError for an id on one side only, or twice."""
         by_id = labels.set_index("id", verify_integrity=True)
         if strangers := sorted(set(cached.ids) ^ set(by_id.index)):
             raise UserError(

@@ -115,7 +115,7 @@ def read_labels(table: Path, form: TableFormat = AS_HEADED) -> pd.DataFrame:
 def parse(
     table: Path, name: str, form: TableFormat = AS_HEADED, needs_age: bool = True
 ) -> tuple[pd.DataFrame, list[Problem], set[str]]:
-    """Return the labels of a table's sound rows, as `read_labels`, all problems, and all rows' ids.
+    """Return the labels of a table's sound rows, as `read_labels`; all problems; all rows' ids.
 
     `name` is what the problems call the file. Without `needs_age`, ages are missing in the labels.
     A missing column makes all rows unsound.

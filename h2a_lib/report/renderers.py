@@ -177,10 +177,7 @@ def _pandoc_pdf(source: Path, settings: dict[str, Any], output: Path) -> None:
 
 
 def compile_typst(source: Path, output: Path, project: Path) -> None:
-    """Compile Typst to a tagged PDF with the staged fonts and no others.
-
-    A UserError if Typst fails, or warns (of a missing font, for one).
-    """
+    """Compile Typst to a tagged PDF with the staged fonts alone; a UserError where it warns too."""
     try:
         pdf, warnings = typst.compile_with_warnings(
             str(source),
