@@ -18,14 +18,9 @@ from h2a_lib.figures import age as draw
 from h2a_lib.figures import uncertainty
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore.age import browse_errors
-from h2a_lib.figures.style import VERMILLION, use_style
+from h2a_lib.figures.style import VERMILLION
 
-
-@pytest.fixture(autouse=True)
-def style():
-    use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def hands_of(n, seed=0):
@@ -151,8 +146,7 @@ def view_of(run):
     return browse_errors(run, images, intervals), frame
 
 
-def test_a_slider_goes_from_the_worst_estimate_to_the_best(run, monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+def test_a_slider_goes_from_the_worst_estimate_to_the_best(run, is_live, monkeypatch):
     titles = []
     original = draw.plt.close
     monkeypatch.setattr(
@@ -171,8 +165,6 @@ def test_a_slider_goes_from_the_worst_estimate_to_the_best(run, monkeypatch):
     assert f"1 of {len(frame)}" in titles[0]
 
 
-def test_a_batch_run_shows_the_worst_estimate(run, monkeypatch):
-    for name in live.LIVE:
-        monkeypatch.delenv(name, raising=False)
+def test_a_batch_run_shows_the_worst_estimate(run, is_batch):
     view, _ = view_of(run)
     assert isinstance(view, Image)

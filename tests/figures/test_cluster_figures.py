@@ -2,7 +2,6 @@
 
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,16 +12,8 @@ from h2a_lib.analysis.clusters import groups
 from h2a_lib.analysis.clusters.groups import Representation
 from h2a_lib.figures import clusters as draw
 from h2a_lib.figures.explore import clusters as explore
-from h2a_lib.figures.style import use_style
 
-pytestmark = pytest.mark.usefixtures("without_umap")
-
-
-@pytest.fixture(autouse=True)
-def style():
-    use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("without_umap", "style")
 
 
 def study(n, trained_on="sex"):
@@ -121,8 +112,7 @@ def test_the_plane_shows_what_was_scanned_from_film_by_either_name():
     assert (colours[0] == colours[1]).all() and colours[0].mean() == film.mean()
 
 
-def test_moving_along_the_plane_shows_another_hand(monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+def test_moving_along_the_plane_shows_another_hand(is_live):
     clusterings, _, _, hands, images = study(20)
     view = explore.browse(clusterings[0], hands, images)
     (point, colour), picture = view.children[0].children, view.children[1]

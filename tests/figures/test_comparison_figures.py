@@ -13,10 +13,10 @@ from h2a_lib.analysis.comparison import range_test as interval
 from h2a_lib.analysis.comparison import runs as comparisons
 from h2a_lib.figures import comparison as draw
 from h2a_lib.figures import schedules, training
-from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore import runs as explore
-from h2a_lib.figures.style import use_style
 from h2a_lib.models.range_test import RangeTest
+
+pytestmark = pytest.mark.usefixtures("style")
 
 N = 120
 FIGURES = (
@@ -49,13 +49,6 @@ OTHERS = {
     "data_50": {"train_fraction": 0.5},
     "recipe": {"augment": {}, "epochs": 9},
 }
-
-
-@pytest.fixture(autouse=True)
-def style():
-    use_style()
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -206,8 +199,7 @@ def test_the_share_of_the_data_says_what_it_is_confounded_with(comparison):
     assert [p.get_title(loc="left") for p in panels] == [f"By {title}" for title in titles]
 
 
-def test_choosing_experiments_redraws_their_curves(comparison, monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "06.ipynb")
+def test_choosing_experiments_redraws_their_curves(comparison, is_live):
     view = explore.curves(comparison)
     control, picture = view.children[0].children[0], view.children[1]
     before = picture.value
@@ -218,9 +210,7 @@ def test_choosing_experiments_redraws_their_curves(comparison, monkeypatch):
     assert ("SGD, learning rate 0.01", "sgd") in control.options
 
 
-def test_a_batch_run_shows_the_first_experiments(comparison, monkeypatch):
-    for name in live.LIVE:
-        monkeypatch.delenv(name, raising=False)
+def test_a_batch_run_shows_the_first_experiments(comparison, is_batch):
     assert not hasattr(explore.curves(comparison), "children")
 
 

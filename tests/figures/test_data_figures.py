@@ -5,32 +5,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from data_folders import picture, write_set
+from data_folders import picture
 from slides import check_on_its_slide
 
-from h2a_lib.data import measure, sources
+from h2a_lib.data import measure
 from h2a_lib.data.index import measurements
 from h2a_lib.data.labels import assign_split
 from h2a_lib.figures import images as draw
 from h2a_lib.figures import population as draw_population
-from h2a_lib.figures.style import use_style
 
-
-@pytest.fixture(autouse=True)
-def style():
-    use_style()
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_set(tmp_path_factory.mktemp("hands"), [str(k) for k in range(100, 120)])
-
-
-@pytest.fixture(scope="module")
-def labels(folder):
-    return sources.inspect(folder).labels
+pytestmark = pytest.mark.usefixtures("style")
 
 
 @pytest.fixture(scope="module")

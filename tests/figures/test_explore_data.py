@@ -5,17 +5,10 @@ import time
 
 import matplotlib.pyplot as plt
 import pytest
-from data_folders import write_set
 from IPython.display import Image
 from PIL import Image as Picture
 
-from h2a_lib.data import sources
 from h2a_lib.figures.explore import hands, live, phantom, preprocessing
-
-
-@pytest.fixture
-def is_live(monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
 
 
 @pytest.fixture
@@ -33,16 +26,6 @@ def titles(monkeypatch):
 
     monkeypatch.setattr(live.plt, "close", record)
     return drawn
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_set(tmp_path_factory.mktemp("hands"), [str(k) for k in range(100, 120)])
-
-
-@pytest.fixture(scope="module")
-def labels(folder):
-    return sources.inspect(folder).labels
 
 
 def controls_of(view):
@@ -113,9 +96,7 @@ def test_each_step_of_preprocessing_changes_the_picture(is_live, titles, folder,
     assert titles[-1] == "3 y, boy"
 
 
-def test_a_batch_run_shows_the_default_views_as_pictures(monkeypatch, folder, labels):
-    for name in live.LIVE:
-        monkeypatch.delenv(name, raising=False)
+def test_a_batch_run_shows_the_default_views_as_pictures(is_batch, folder, labels):
     views = (
         hands.browse(labels, folder),
         phantom.grow(),

@@ -28,8 +28,7 @@ def slider():
     return widgets.IntSlider(value=3, min=1, max=9)
 
 
-def test_moving_a_control_redraws_the_picture(monkeypatch, draw, drawn):
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+def test_moving_a_control_redraws_the_picture(is_live, draw, drawn):
     control, left_open = slider(), plt.get_fignums()
     view = live.interact(draw, "a line", n=control)
     picture = view.children[1]
@@ -39,16 +38,12 @@ def test_moving_a_control_redraws_the_picture(monkeypatch, draw, drawn):
     assert bytes(picture.value).startswith(b"\x89PNG") and plt.get_fignums() == left_open
 
 
-def test_a_batch_run_has_the_default_view_as_a_picture(monkeypatch, draw, drawn):
-    for name in live.LIVE:
-        monkeypatch.delenv(name, raising=False)
+def test_a_batch_run_has_the_default_view_as_a_picture(is_batch, draw, drawn):
     view = live.interact(draw, "a line", n=slider())
     assert isinstance(view, Image) and drawn == [3]
 
 
-@pytest.mark.parametrize(("kind", "is_live"), [("Interactive", True), ("Batch", False)])
-def test_kaggle_says_whether_somebody_watches(monkeypatch, kind, is_live):
-    for name in live.LIVE:
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.parametrize(("kind", "watched"), [("Interactive", True), ("Batch", False)])
+def test_kaggle_says_whether_somebody_watches(monkeypatch, is_batch, kind, watched):
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", kind)
-    assert live.is_live() is is_live
+    assert live.is_live() is watched

@@ -3,7 +3,6 @@
 import itertools
 
 import made_up
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -15,14 +14,8 @@ from h2a_lib.analysis.sex.maturity import ESTIMATE, SECOND_ESTIMATE, maturity
 from h2a_lib.figures import sex as draw
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore import sex as explore
-from h2a_lib.figures.style import use_style
 
-
-@pytest.fixture(autouse=True)
-def style():
-    use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def hands(n, seed=0):
@@ -64,7 +57,6 @@ def test_findings_hold_the_numbers_of_the_figure():
 
 
 def test_no_label_of_an_axis_lies_on_its_neighbour():
-    use_style()
     for drawing in drawings(400).values():
         drawing.figure.canvas.draw()
         for axes in drawing.figure.axes:
@@ -82,8 +74,9 @@ def test_hands_are_counted_in_whole_numbers_below_the_legend():
     assert legend.y0 >= axes.get_window_extent().y1
 
 
-def test_moving_the_threshold_moves_the_operating_point_and_the_confusion_matrix(monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+def test_moving_the_threshold_moves_the_operating_point_and_the_confusion_matrix(
+    is_live, monkeypatch
+):
     frame = hands(100)
     figures = []
     monkeypatch.setattr(live.plt, "close", figures.append)
