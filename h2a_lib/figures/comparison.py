@@ -1,7 +1,7 @@
 """The figures of notebook 06: each draws one comparison, or nothing where it has no runs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,7 +30,18 @@ from h2a_lib.figures.style import (
 from h2a_lib.study.config import Step
 from h2a_lib.study.results import Drawing
 
+# What the experiments of each figure of curves differ in.
+CURVES_BY = {
+    "curves_by_depth": "by depth",
+    "step_grid_curves": "by StepLR's factor and step size",
+    "plateau": "with reduce on plateau",
+    "cyclic": "by cyclic schedule",
+    "learning_rates": "by learning rate",
+    "optimizers": "by optimiser",
+    "normalisation": "by pixel normalisation",
+}
 CURVES = "solid: selection (ring: epoch kept), dotted: training"
+BATCH_NOTE = "; by batch: evaluated with the training set's mean and SD, not as it was trained"
 # Of a key above two panels, in one line.
 KEY_LETTERS = 80
 # Of each gamma of StepLR, light to dark by step size.
@@ -54,78 +65,40 @@ def colours_for(n: int) -> Sequence[str]:
 # --- curves ---
 
 
-def depth(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves of ResNets of different depth."""
-    return _curves(comparison, "curves_by_depth", "by depth", noise)
-
-
-def learning_rates(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves of different learning rates."""
-    return _curves(comparison, "learning_rates", "by learning rate", noise)
-
-
-def optimizers(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves of different optimisers, each with its own rate and decay."""
-    return _curves(comparison, "optimizers", "by optimiser", noise)
-
-
-def normalisation(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves of different normalisations of the pixels."""
-    key = "; by batch: evaluated with the training set's mean and SD, not as it was trained"
-    return _curves(comparison, "normalisation", "by pixel normalisation", noise, key)
-
-
-def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves of StepLR, with its grid as a heat map beside them if it is one."""
-    name, what = "step_grid_curves", "by StepLR's factor and step size"
-    names = _experiments(comparison, name)
-    grid = compared.step_grid({e: comparison.groups[e] for e in names})
-    if min(grid.shape) < 2:
-        return _curves(comparison, name, what, noise)
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.2, 1))
-    figure.set_layout_engine("constrained", wspace=0.06)
-    labels = {e: _factor_and_step(comparison, e) for e in names}
-    _draw_curves(comparison, names, left, _shades(comparison, names), noise, labels)
-    training.direct_labels(left)
-    schedules.grid(grid, right)
-    return _drawing(comparison, figure, name, names, what, f"{CURVES}; right: validation")
-
-
-def _factor_and_step(comparison: Comparison, experiment: str) -> str:
-    """Return a short label: the heat map beside the curves leaves little room."""
-    schedule = comparison.configs[experiment].schedule
-    if isinstance(schedule, Step):
-        return f"× {schedule.gamma:g} every {schedule.step_size}"
-    return "default"
-
-
-def plateau(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves and rates of a schedule that waits for a plateau."""
-    return _curves_and_rates(comparison, "plateau", "with reduce on plateau", noise)
-
-
-def cyclic(comparison: Comparison, noise: Noise = None) -> Drawing | None:
-    """Draw the curves and rates of cyclic schedules."""
-    return _curves_and_rates(comparison, "cyclic", "by cyclic schedule", noise)
-
-
-def _experiments(comparison: Comparison, figure: str) -> list[str]:
-    return compared.comparisons(comparison.configs).get(figure, [])
-
-
-def _curves(
-    comparison: Comparison, name: str, what: str, noise: Noise, key: str = ""
-) -> Drawing | None:
+def curves(comparison: Comparison, name: str, noise: Noise = None) -> Drawing | None:
+    """Draw the learning curves of one figure of `CURVES_BY`."""
     names = _experiments(comparison, name)
     if not names:
         return None
     figure, axes = plt.subplots(figsize=WIDE)
     _draw_curves(comparison, names, axes, colours_for(len(names)), noise)
     training.direct_labels(axes)
-    return _drawing(comparison, figure, name, names, what, CURVES + key)
+    key = CURVES + (BATCH_NOTE if name == "normalisation" else "")
+    return _drawing(comparison, figure, name, names, key)
 
 
-def _curves_and_rates(comparison: Comparison, name: str, what: str, noise: Noise) -> Drawing | None:
+def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
+    """Draw the curves of StepLR, with its grid as a heat map beside them if it is one."""
+    name = "step_grid_curves"
+    names = _experiments(comparison, name)
+    grid = compared.step_grid({e: comparison.groups[e] for e in names})
+    if min(grid.shape) < 2:
+        return curves(comparison, name, noise)
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1.2, 1))
+    figure.set_layout_engine("constrained", wspace=0.06)
+    schedule_of = {e: comparison.configs[e].schedule for e in names}
+    steps = {e: schedule for e, schedule in schedule_of.items() if isinstance(schedule, Step)}
+    # Short labels: the heat map beside the curves leaves little room.
+    labels = dict.fromkeys(names, "default")
+    labels |= {e: f"× {step.gamma:g} every {step.step_size}" for e, step in steps.items()}
+    _draw_curves(comparison, names, left, _shades(steps, names), noise, labels)
+    training.direct_labels(left)
+    schedules.grid(grid, right)
+    return _drawing(comparison, figure, name, names, f"{CURVES}; right: validation")
+
+
+def curves_and_rates(comparison: Comparison, name: str, noise: Noise = None) -> Drawing | None:
+    """Draw the learning curves of one figure of `CURVES_BY` beside the learning rates."""
     names = _experiments(comparison, name)
     if not names:
         return None
@@ -144,7 +117,11 @@ def _curves_and_rates(comparison: Comparison, name: str, what: str, noise: Noise
     fits = sum(map(len, words)) < KEY_LETTERS
     columns = len(words) if fits else -(-len(words) // 2)
     style.colour_key(figure, words, loc="outside upper center", ncols=columns)
-    return _drawing(comparison, figure, name, names, what, f"left, {CURVES}; right: the rate")
+    return _drawing(comparison, figure, name, names, f"left, {CURVES}; right: the rate")
+
+
+def _experiments(comparison: Comparison, figure: str) -> list[str]:
+    return compared.comparisons(comparison.configs).get(figure, [])
 
 
 def _draw_curves(
@@ -166,13 +143,8 @@ def _draw_curves(
         training.noise_band(noise, axes)
 
 
-def _shades(comparison: Comparison, names: Sequence[str]) -> list[str]:
+def _shades(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:
     """Give each gamma of StepLR a hue, each step size a shade of it, and the default black."""
-    steps = {
-        experiment: schedule
-        for experiment in names
-        if isinstance(schedule := comparison.configs[experiment].schedule, Step)
-    }
     hues = dict(zip(sorted({s.gamma for s in steps.values()}), itertools.cycle(SHADES)))
     sizes = sorted({s.step_size for s in steps.values()})
     depths = dict(zip(sizes, np.linspace(0.45, 0.9, len(sizes)), strict=True))
@@ -185,9 +157,9 @@ def _shades(comparison: Comparison, names: Sequence[str]) -> list[str]:
 
 
 def _drawing(
-    comparison: Comparison, figure: Figure, name: str, names: Sequence[str], what: str, key: str
+    comparison: Comparison, figure: Figure, name: str, names: Sequence[str], key: str
 ) -> Drawing:
-    labels = labels_of(comparison.configs, names)
+    labels, what = labels_of(comparison.configs, names), CURVES_BY[name]
     errors = ", ".join(
         f"{labels[e]} {compared.mean_error(comparison.groups[e]):.1f}" for e in names[:12]
     )

@@ -1,5 +1,6 @@
 """The figures of notebooks 04 to 06, their words, and the control that chooses experiments."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -19,17 +20,11 @@ from h2a_lib.models.range_test import RangeTest
 pytestmark = pytest.mark.usefixtures("style")
 
 N = 120
+CURVES = ("curves_by_depth", "learning_rates", "optimizers", "normalisation")
 FIGURES = (
-    draw.forest,
-    draw.depth,
-    draw.step_grid,
-    draw.plateau,
-    draw.cyclic,
-    draw.learning_rates,
-    draw.optimizers,
-    draw.normalisation,
-    draw.trade_off,
-    draw.data_curve,
+    *(draw.forest, draw.step_grid, draw.trade_off, draw.data_curve),
+    *(partial(draw.curves, name=name) for name in CURVES),
+    *(partial(draw.curves_and_rates, name=name) for name in ("plateau", "cyclic")),
 )
 STEPS = {
     f"step_g{gamma}_s{size}": {"schedule": {"name": "step", "gamma": gamma, "step_size": size}}
@@ -117,7 +112,7 @@ def test_figures_are_named_as_the_workflow_expects(comparison):
 
 
 def test_curves_stand_beside_the_constant_predictor_and_the_noise_of_labels(comparison):
-    axes = draw.optimizers(comparison, noise=(4.6, 7.0)).figure.axes[0]
+    axes = draw.curves(comparison, "optimizers", (4.6, 7.0)).figure.axes[0]
     written = {text.get_text() for text in axes.texts}
     assert {"always the median age", "noise of the labels, 4.6–7.0", "Adam (default)"} <= written
     constant = comparisons.constant_error(comparison.groups["resnet18"][0])
@@ -128,7 +123,7 @@ def test_a_training_that_diverged_does_not_set_the_scale(make_run):
     bad = make_run("resnet34", network="resnet34")
     bad.history["selection_mae_months"] = [5000.0, 1700.0]
     runs = [make_run(), make_run(seed=1), make_run(seed=2), bad]
-    axes = draw.depth(comparisons.compare(runs, 1.0)).figure.axes[0]
+    axes = draw.curves(comparisons.compare(runs, 1.0), "curves_by_depth").figure.axes[0]
     assert axes.get_ylim()[1] < 200
     labels = [text for text in axes.texts if isinstance(text, Annotation)]
     assert {"ResNet-34"} <= {text.get_text() for text in labels}
@@ -189,7 +184,7 @@ def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(make_run):
 
 
 def test_batch_normalisation_of_pixels_says_how_it_is_evaluated(comparison):
-    assert "not as it was trained" in draw.normalisation(comparison).caption
+    assert "not as it was trained" in draw.curves(comparison, "normalisation").caption
 
 
 def test_the_share_of_the_data_says_what_it_is_confounded_with(comparison):
