@@ -106,11 +106,11 @@ def raw_grid(hands: pd.DataFrame, data_folder: Path) -> Drawing:
 
 def extremes(measured: pd.DataFrame, labels: pd.DataFrame, data_folder: Path) -> Drawing:
     """Draw the darkest, brightest, flattest, smallest and largest image."""
-    hands = population.extremes(measured)
-    path = labels.set_index("id")["path"]
-    titles = [f"{hand.kind}\n{hand.measurement}" for hand in hands]
-    figure, panels = plt.subplots(1, len(hands), figsize=TALL)
-    draw_grid(read_for_display(data_folder / path[hand.id] for hand in hands), titles, panels)
+    kinds, ids, measurements = zip(*population.extremes(measured), strict=True)
+    titles = [f"{kind}\n{value}" for kind, value in zip(kinds, measurements, strict=True)]
+    figure, panels = plt.subplots(1, len(ids), figsize=TALL)
+    paths = labels.set_index("id")["path"].loc[[*ids]]
+    draw_grid(read_for_display(data_folder / path for path in paths), titles, panels)
     verdict = population.extremes_verdict(measured)
     return radiographs(
         figure,
@@ -236,7 +236,7 @@ def scanned_digital(measured: pd.DataFrame) -> Drawing:
         f"threshold; {text['scanned_share']} scanned or fogged.",
         caption=f"Background over brightest grey, n = {text['n']}; dashed: the rule's threshold "
         "of 1/8",
-        finding=population.scanned_sentence(measured),
+        finding=f"By this rule {text['scanned_share']} of the images are scanned or fogged.",
     )
 
 

@@ -279,14 +279,14 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
 def test_overfitting_is_the_distance_between_training_and_validation(run):
     sentence = summary.variance_sentence(groups(run(off_by=10)))
     assert sentence.startswith("Overfitting: 5.0 months in training, 10.0 months")
-    title = summary.variance_verdict(groups(run(off_by=10)))
+    title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
     assert title == "Overfitting: 5.0 months in training, 10.0 in validation"
     same = run(off_by=10)
     same.predictions_train = same.predictions
-    assert summary.variance_verdict(groups(same)).startswith("No overfitting is shown: 10.0")
+    assert summary.variance_sentence(groups(same)).startswith("No overfitting is shown: 10.0")
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
-    assert "easier validation hands" in summary.variance_verdict(groups(easier))
+    assert "easier validation hands" in summary.variance_sentence(groups(easier))
 
 
 def test_a_power_law_is_found_again_and_extrapolated(run):

@@ -72,10 +72,12 @@ def test_the_majority_does_not_rank():
 
 
 def test_an_unbalanced_split_is_detected_and_a_balanced_one_is_a_tie(hands):
-    assert population.balance(hands).age_months.is_tie
+    assert population.age_difference(hands).is_tie
     by_age = np.where(hands["age_months"] > 150, "validation", "train")
-    unbalanced = population.balance(hands.assign(split=by_age))
-    assert unbalanced.age_months.low > 50 and unbalanced.ks == 1
+    unbalanced = hands.assign(split=by_age)
+    assert population.age_difference(unbalanced).low > 50
+    (distance,) = population.balance_table(unbalanced)["Kolmogorov-Smirnov"]
+    assert distance == "1.000 (p = 0.00)"
 
 
 def test_counts_list_the_splits_in_the_order_of_their_use(hands):

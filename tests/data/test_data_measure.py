@@ -105,7 +105,7 @@ def test_the_extremes_are_what_they_are_called(tmp_path):
     write_image(images / "102.png", picture(2, 300, 300))
     write_image(images / "103.png", (picture(3) // 40).astype(np.uint8))
     measured = index.measurements(sources.inspect(data).labels, data, tmp_path)
-    result = {e.kind: e.id for e in pictures.extremes(measured)}
+    result = {kind: of for kind, of, _ in pictures.extremes(measured)}
     assert result["brightest"] == "100" and result["flattest"] == "100"
     assert result["smallest"] == "101" and result["largest"] == "102"
     assert result["darkest"] == "103"

@@ -26,8 +26,7 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
 
     The clusters agree with sex, or they do not; what is associated within ages comes second.
     """
-    rows = label_free(table)
-    by_sex = rows[rows["truth"] == "sex"]
+    by_sex = _by_sex(table)
     if by_sex.empty or baseline is None:
         return f"{TOO_FEW}."
     best = _best(by_sex)
@@ -43,7 +42,7 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
             "Within half-years of bone age the cluster shares of girls and boys differ by "
             f"{points:.0f} percentage points ({_p(most['p_beyond_age'])})."
         )
-    rival = strongest_rival(rows)
+    rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
         within += f" They agree more with {rival['truth']} (ARI {number(rival['ari'], 3)})."
     if not agrees(by_sex):
@@ -207,8 +206,7 @@ def variables(
 
 def _best_ari(table: pd.DataFrame) -> str:
     """Return the highest ARI with sex, and what the highest of so many reaches by chance."""
-    rows = label_free(table)
-    by_sex = rows[rows["truth"] == "sex"]
+    by_sex = _by_sex(table)
     if by_sex.empty:
         return "–"
     best = _best(by_sex)

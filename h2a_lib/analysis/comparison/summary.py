@@ -1,7 +1,6 @@
 """What the deck says of the runs side by side: verdicts against the default, never a winner."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.comparison.labels import (
@@ -29,22 +28,15 @@ from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, 
 from h2a_lib.study.config import NETWORKS
 from h2a_lib.study.runs import Run
 
-
-class Topic(NamedTuple):
-    """A comparison of the deck: the figure that shows it, and what one of its experiments is."""
-
-    figure: str
-    noun: str
-
-
+# The comparisons of the deck: the figure that shows each, and what one of its experiments is.
 TOPICS = {
-    "depth": Topic("curves_by_depth", "other depth"),
-    "step_grid": Topic("step_grid_curves", "step schedule"),
-    "plateau": Topic("plateau", "other schedule"),
-    "cyclic": Topic("cyclic", "cyclic schedule"),
-    "normalisation": Topic("normalisation", "other normalisation"),
-    "learning_rate": Topic("learning_rates", "other learning rate"),
-    "optimizer": Topic("optimizers", "other optimiser"),
+    "depth": ("curves_by_depth", "other depth"),
+    "step_grid": ("step_grid_curves", "step schedule"),
+    "plateau": ("plateau", "other schedule"),
+    "cyclic": ("cyclic", "cyclic schedule"),
+    "normalisation": ("normalisation", "other normalisation"),
+    "learning_rate": ("learning_rates", "other learning rate"),
+    "optimizer": ("optimizers", "other optimiser"),
 }
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 # Experiments that a sentence names; more are counted.
@@ -76,7 +68,7 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
     """Return the finding of a comparison of `TOPICS`, with its largest difference."""
     compared = _compared(comparison, experiments)
     labels = _labels(comparison, compared)
-    reference, noun = _reference(labels[DEFAULT]).split(" (")[0], TOPICS[topic].noun
+    reference, (_, noun) = _reference(labels[DEFAULT]).split(" (")[0], TOPICS[topic]
     if topic == "plateau" and not rate_fell(comparison, compared[0]):
         return "Reduce on plateau never lowered the rate"
     if not comparison.noise.is_known:
@@ -271,30 +263,19 @@ def noise_sentence(comparison: Comparison) -> str:
 # --- bias and variance ---
 
 
-def variance_sentence(groups: Groups) -> str:
-    """Compare the default's error in training and in validation."""
-    run = groups[DEFAULT][0]
-    return (
-        f"{_overfitting(groups)}: {number(train_error(run))} months in training, "
-        f"{error(run).text('months')} in validation."
-    )
-
-
-def variance_verdict(groups: Groups) -> str:
-    """Return what `variance_sentence` comes to, for a title."""
-    run = groups[DEFAULT][0]
-    return (
-        f"{_overfitting(groups)}: {number(train_error(run))} months in training, "
-        f"{number(error(run).value)} in validation"
-    )
-
-
-def _overfitting(groups: Groups) -> str:
+def variance_sentence(groups: Groups, as_title: bool = False) -> str:
+    """Compare the default's error in training and in validation; in a title without interval."""
     run = groups[DEFAULT][0]
     train, held_out = train_error(run), error(run)
+    finding = (
+        "Overfitting" if held_out.value > train else "No overfitting (easier validation hands)"
+    )
     if not held_out.excludes(train):
-        return "No overfitting is shown"
-    return "Overfitting" if held_out.value > train else "No overfitting (easier validation hands)"
+        finding = "No overfitting is shown"
+    text = f"{finding}: {number(train)} months in training,"
+    if as_title:
+        return f"{text} {number(held_out.value)} in validation"
+    return f"{text} {held_out.text('months')} in validation."
 
 
 def confounding_note(settings: Iterable[str]) -> str:
@@ -336,11 +317,6 @@ def power_law_sentence(law: PowerLaw) -> str:
         f"(95 % prediction interval {doubled.span()}, from {doubled.n} runs). "
         f"{confounding_note(['train_fraction'])}"
     )
-
-
-def power_law_title(law: PowerLaw) -> str:
-    """Return what twice the hands would give, for a title."""
-    return f"Twice the data would give about {number(law.doubled.value)} months"
 
 
 # --- the answer ---
@@ -386,7 +362,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "best_verdict": f"Bone age from {given}: {number(mae.value)} months mean absolute error",
         "answer_sentence": beats_constant_sentence(best),
         "bias_variance_sentence": variance_sentence(groups),
-        "bias_variance_verdict": variance_verdict(groups),
+        "bias_variance_verdict": variance_sentence(groups, as_title=True),
         "noise_sentence": noise_sentence(comparison),
         "margin": f"{comparison.margin_months:g}",
     }
@@ -396,7 +372,8 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     if "data_curve" in drawn:
         law = power_law(groups)
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
-        values["data_verdict"] = power_law_title(law)
+        doubled = number(law.doubled.value)
+        values["data_verdict"] = f"Twice the data would give about {doubled} months"
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):
             text = sentence(comparison, names)

@@ -1,7 +1,5 @@
 """Summaries of the image measurements, and which hands to show."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -10,17 +8,11 @@ from h2a_lib.data import measure
 from h2a_lib.data.labels import id_order
 
 
-@dataclass(frozen=True)
-class Extreme:
-    """A hand that stands out ("darkest"), and the value by which it does, formatted."""
+def extremes(measured: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return the darkest, brightest, flattest, smallest and largest image.
 
-    kind: str
-    id: str
-    measurement: str
-
-
-def extremes(measured: pd.DataFrame) -> list[Extreme]:
-    """Return the darkest, brightest, flattest, smallest and largest image."""
+    Each as its kind ("darkest"), its id, and the value by which it stands out, formatted.
+    """
     grey, contrast = measured["mean_grey"], measured["contrast_grey"]
     pixels = measured["width_px"] * measured["height_px"]
     kinds = (
@@ -31,7 +23,7 @@ def extremes(measured: pd.DataFrame) -> list[Extreme]:
         ("largest", pixels.idxmax(), "{width_px:,} × {height_px:,} px"),
     )
     rows = ((kind, measured.loc[at], text) for kind, at, text in kinds)
-    return [Extreme(kind, row["id"], text.format(**row)) for kind, row, text in rows]
+    return [(kind, row["id"], text.format(**row)) for kind, row, text in rows]
 
 
 def extremes_verdict(measured: pd.DataFrame) -> str:
@@ -112,12 +104,6 @@ def exposure_sentence(measured: pd.DataFrame) -> str:
         f"levels (n = {text['n']}). These differences are not signs of age, so a network should "
         "ignore them."
     )
-
-
-def scanned_sentence(measured: pd.DataFrame) -> str:
-    """State the share of scanned images."""
-    text = variables(measured)
-    return f"By this rule {text['scanned_share']} of the images are scanned or fogged."
 
 
 def geometry_sentence(measured: pd.DataFrame) -> str:

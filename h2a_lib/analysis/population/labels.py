@@ -4,7 +4,6 @@
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -154,47 +153,29 @@ def sex_age_sentence(labels: pd.DataFrame) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Balance:
-    """How alike the hands of a split and the training hands are: split minus training.
-
-    `age_months` and `share_male` are differences of means; `ks` is the Kolmogorov-Smirnov distance
-    of the ages, with its p-value.
-    """
-
-    age_months: Estimate
-    share_male: Estimate
-    ks: float
-    ks_p_value: float
-
-
-def balance(labels: pd.DataFrame, split: str = "validation") -> Balance:
-    """Compare the hands of a split with the training hands by age and sex."""
-    from scipy.stats import ks_2samp
-
-    both = labels[labels["split"].isin(["train", split])]
-    in_split = both["split"] == split
-    test = ks_2samp(both["age_months"][in_split], both["age_months"][~in_split])
-    return Balance(
-        difference_of_means(both["age_months"], in_split),
-        difference_of_means(both["male"], in_split),
-        float(test.statistic),
-        float(test.pvalue),
-    )
+def age_difference(labels: pd.DataFrame) -> Estimate:
+    """Mean age of the validation hands minus that of the training hands, in months."""
+    both = labels[labels["split"].isin(["train", "validation"])]
+    return difference_of_means(both["age_months"], both["split"] == "validation")
 
 
 def balance_table(labels: pd.DataFrame) -> pd.DataFrame:
-    """List `balance` of the selection and the validation hands, formatted for display."""
+    """Compare selection and validation hands with the training hands, formatted for display."""
+    from scipy.stats import ks_2samp
+
     rows = []
     for split in ("selection", "validation"):
-        if (labels["split"] == split).any():
-            result = balance(labels, split)
+        both = labels[labels["split"].isin(["train", split])]
+        age, in_split = both["age_months"], both["split"] == split
+        if in_split.any():
+            ks = ks_2samp(age[in_split], age[~in_split])
+            boys = difference_of_means(both["male"], in_split)
             rows.append(
                 {
                     "split minus training": split,
-                    "mean age": result.age_months.text("months"),
-                    "boys": result.share_male.text("percentage points", scale=100),
-                    "Kolmogorov-Smirnov": f"{result.ks:.3f} (p = {result.ks_p_value:.2f})",
+                    "mean age": difference_of_means(age, in_split).text("months"),
+                    "boys": boys.text("percentage points", scale=100),
+                    "Kolmogorov-Smirnov": f"{ks.statistic:.3f} (p = {ks.pvalue:.2f})",
                 }
             )
     return pd.DataFrame(rows)
@@ -204,7 +185,7 @@ def balance_sentence(labels: pd.DataFrame) -> str:
     """State whether mean age differs between the training and the validation hands."""
     if not {"train", "validation"} <= set(labels["split"]):
         return "There are no validation hands to compare with."
-    difference = balance(labels).age_months
+    difference = age_difference(labels)
     verb = "No difference" if difference.is_tie else "A difference"
     return (
         f"{verb} in mean bone age was found between validation and training hands: "
@@ -219,7 +200,7 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
     """Format what the report says about the population."""
     age, male = labels["age_months"], labels["male"]
     split = labels["split"].value_counts()
-    difference = balance(labels).age_months
+    difference = age_difference(labels)
     balanced = "balanced" if difference.is_tie else "not balanced"
     auc_by_label = predict_sex_from_label(labels).set_index("name")["auc"]
     return {

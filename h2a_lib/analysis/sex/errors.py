@@ -187,8 +187,6 @@ def closest_match(frame: pd.DataFrame) -> Matched:
 
 # --- what the label alone implies ----------------------------------------------------------------
 
-Baseline = Callable[[pd.DataFrame, pd.DataFrame], Array]
-
 
 def majority(train: pd.DataFrame, frame: pd.DataFrame) -> Array:
     """Probability of male: the share of boys in training, for everyone."""
@@ -221,7 +219,7 @@ def by_age_threshold(train: pd.DataFrame, frame: pd.DataFrame) -> Array:
     return np.where(frame["age_months"].to_numpy(float) >= cut, above, below)
 
 
-BASELINES: dict[str, Baseline] = {
+BASELINES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Array]] = {
     "majority": majority,
     "one age threshold": by_age_threshold,
     "label in years": lambda train, frame: by_label(train, frame, 12),

@@ -27,8 +27,6 @@ CHUNK_CELLS = 250_000
 POWER = re.compile(r"\b(\d\.\d+)e([-+])0*(\d+)\b")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+")
 
-Statistic = Callable[..., NDArray[np.float64]]
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -113,7 +111,7 @@ def powers_of_ten(text: str) -> str:
 
 
 def bootstrap(
-    statistic: Statistic,
+    statistic: Callable[..., NDArray[np.float64]],
     *columns: ArrayLike,
     seed: int = 0,
     resamples: int = RESAMPLES,
