@@ -17,8 +17,8 @@ from h2a_lib.analysis.age import literature, robustness
 from h2a_lib.analysis.age import summary as age_report
 from h2a_lib.analysis.saliency import maps as saliency
 from h2a_lib.analysis.saliency.summary import SaliencyStudy, study_saliency
-from h2a_lib.analysis.statistics import calibration, conformal
-from h2a_lib.analysis.statistics.bootstrap import Estimate
+from h2a_lib.analysis.statistics import conformal
+from h2a_lib.analysis.statistics.bootstrap import Estimate, by_split
 from h2a_lib.analysis.statistics.variance_components import RunNoise
 from h2a_lib.errors import UserError
 from h2a_lib.figures import age as draw_age
@@ -67,7 +67,7 @@ def robust_table(frame):
 def numbers_of(frame, tier="rsna", seeds=None):
     """The numbers of question 1, intervals and correction fitted on other hands."""
     selection, seeds = hands_of(300, seed=5), seeds or [frame]
-    augmented, corrected = frame.assign(spread_months=1.0), calibration.corrected(selection, frame)
+    augmented, corrected = frame.assign(spread_months=1.0), age.corrected(selection, frame)
     ways = age_report.options(frame, augmented, corrected, seeds)
     coverage = conformal.coverage(conformal.split_conformal(selection, frame))
     curve = age.abstention(np.ones(len(frame)), np.ones(len(frame)))
@@ -85,7 +85,7 @@ def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, res
     assert ("few" in numbers["mae"]) == (n < 30)
     assert numbers["floor"].startswith("4.6–7.0 months (4.6 is our inference; single readers: ")
     assert numbers["sex_gap_verdict"] and numbers["sex_gap_sentence"]
-    assert len(age_report.by_split(frame)) == len(age.metrics(frame))
+    assert len(by_split(frame, age.metrics)) == len(age.metrics(frame))
 
 
 def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone():
@@ -101,7 +101,7 @@ def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone()
 
 def test_the_pull_to_the_mean_is_reported_with_what_correcting_it_costs():
     frame, selection = hands_of(700), hands_of(300, seed=5)
-    corrected = calibration.corrected(selection, frame)
+    corrected = age.corrected(selection, frame)
     ways = age_report.options(frame, frame, corrected, [frame, frame]).set_index("option")
     assert ways.loc[age_report.AUGMENTED, "tie"]
     assert ways.loc[age_report.ENSEMBLE, "change_months"] == 0
@@ -113,8 +113,8 @@ def test_the_pull_to_the_mean_is_reported_with_what_correcting_it_costs():
 
 def test_a_constant_estimate_is_not_called_corrected():
     frame = hands_of(200).assign(predicted_age_months=120.0)
-    ways = age_report.options(frame, frame, calibration.corrected(frame, frame), [frame])
-    pull = calibration.measures(frame)["pull"]
+    ways = age_report.options(frame, frame, age.corrected(frame, frame), [frame])
+    pull = age.regression_to_the_mean(frame)["pull"]
     assert "hardly depend" in age_report.pull_sentence(pull, ways.set_index("option"))
 
 

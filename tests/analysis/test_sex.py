@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import made_up
 import numpy as np
@@ -30,6 +31,7 @@ from h2a_lib.analysis.sex.errors import (
     metrics,
 )
 from h2a_lib.analysis.sex.maturity import ESTIMATE, SECOND_ESTIMATE, maturity
+from h2a_lib.analysis.statistics.bootstrap import by_split
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 from h2a_lib.study.results import Results
 
@@ -426,7 +428,8 @@ def test_the_numbers_of_question_2_can_be_printed_for_any_number_of_hands(n, tmp
     Results(tmp_path, tmp_path, "Squares").variables("sex", values)
     assert values["answer"] and values["n"] == n
     assert len(summary.calipers(frame)) == len(sex.CALIPERS_MONTHS)
-    table = summary.by_split(frame.assign(split="validation"), 0.5).set_index("measure")
+    table = by_split(frame.assign(split="validation"), partial(metrics, threshold=0.5))
+    table = table.set_index("measure")
     assert table.loc["brier", "n"] == n and table.loc["accuracy", "split"] == "validation"
 
 

@@ -22,6 +22,7 @@ from h2a_lib.analysis.statistics.bootstrap import (
     mean_interval,
     number,
     paired_difference,
+    sample_size,
     share_interval,
 )
 from h2a_lib.errors import UserError
@@ -105,14 +106,10 @@ def kinds_sentence(table: pd.DataFrame) -> str:
         of_kind, others = (rows[rows["is_it"] == is_it].iloc[0] for is_it in (True, False))
         if of_kind["n"] and others["n"]:
             parts.append(
-                f"{kind} {number(of_kind['mae_months'])} months ({_size(of_kind)}) against "
-                f"{number(others['mae_months'])} ({_size(others)})"
+                f"{kind} {number(of_kind['mae_months'])} months ({sample_size(of_kind['n'])}) "
+                f"against {number(others['mae_months'])} ({sample_size(others['n'])})"
             )
     return f"MAE by kind of image: {'; '.join(parts)}." if parts else "All images are of one kind."
-
-
-def _size(row: pd.Series) -> str:
-    return f"n = {row['n']:,}" + (", few" if row["few"] else "")
 
 
 @dataclass(frozen=True)
@@ -157,6 +154,40 @@ def slope(x: Array, y: Array) -> Array:
     spread = (x_centred**2).sum(axis=-1)
     product = (x_centred * y).sum(axis=-1)
     return np.where(spread > 0, product / np.where(spread > 0, spread, 1), np.nan)
+
+
+# --- regression to the mean -----------------------------------------------------------------------
+
+# Estimates with a flatter slope hardly follow the age; dividing by it would multiply their noise by
+# more than ten, so they are left as they are.
+LEAST_SLOPE = 0.1
+
+
+def regression_to_the_mean(frame: pd.DataFrame) -> dict[str, Estimate]:
+    """Return calibration_slope and pull of age estimates.
+
+    The slope is of the true age on the predicted one: 1 if calibrated (TRIPOD+AI item 12e). The
+    pull is of the error on the true age: 0 without regression to the mean, -1 for a constant
+    predictor.
+    """
+    true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
+    return {
+        "calibration_slope": bootstrap(lambda t, p: slope(p, t), true, predicted),
+        "pull": bootstrap(lambda t, p: slope(t, p - t), true, predicted),
+    }
+
+
+def corrected(selection: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Correct regression to the mean by the line of the selection hands.
+
+    Inverting the line leaves the error at every age unbiased but widens its scatter: the MAE may
+    rise. (Corrections that take the true age as an input, common with brain ages, know the answer.)
+    """
+    true, predicted = (selection[name].to_numpy(float) for name in (TRUE, PREDICTED))
+    if len(selection) < 2 or not (of_line := float(slope(true, predicted))) >= LEAST_SLOPE:
+        return frame.assign(**{PREDICTED: frame[PREDICTED].astype(float)})
+    intercept = predicted.mean() - of_line * true.mean()
+    return frame.assign(**{PREDICTED: (frame[PREDICTED] - intercept) / of_line})
 
 
 # --- without an image -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE
-from h2a_lib.analysis.statistics.bootstrap import FEW, mean_interval
+from h2a_lib.analysis.statistics.bootstrap import mean_interval, sample_size
 
 Images = NDArray[np.uint8]
 Predict = Callable[[Images, NDArray[np.bool_]], NDArray[np.float64]]
@@ -201,9 +201,8 @@ def verdict(table: pd.DataFrame) -> str:
 def sentence(table: pd.DataFrame) -> str:
     """Say how many perturbations increase the error, and which most."""
     worst = table.loc[table["mae_change_months"].idxmax()]
-    few = ", few" if worst["n"] < FEW else ""
     return (
-        f"{verdict(table)} (judged by paired 95 % CIs, n = {worst['n']:,}{few}); the worst, "
+        f"{verdict(table)} (judged by paired 95 % CIs, {sample_size(worst['n'])}); the worst, "
         f"“{worst['family']} {worst['strength']}”, by {worst['mae_change_months']:.1f} months."
     )
 

@@ -9,7 +9,7 @@ from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.age import literature, robustness, sex_gap
 from h2a_lib.analysis.comparison.runs import errors_of
 from h2a_lib.analysis.selection import predictions_of, validation
-from h2a_lib.analysis.statistics import calibration, conformal
+from h2a_lib.analysis.statistics import conformal
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
     mean_interval,
@@ -25,16 +25,6 @@ CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
 SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
 AROUND_MEDIAN = "split conformal, same network"
-
-
-def by_split(frame: pd.DataFrame) -> pd.DataFrame:
-    """Measure predictions of every split, one row for each figure: split, measure, value, n."""
-    rows = [
-        {"split": split, "measure": name} | estimate.row("value", digits=4) | {"n": estimate.n}
-        for split, part in frame.groupby("split", sort=True)
-        for name, estimate in age.metrics(part).items()
-    ]
-    return pd.DataFrame(rows)
 
 
 Yardstick = tuple[str, Estimate | float, str]
@@ -190,7 +180,7 @@ def variables(
     """Return ready-to-print values; of the seeds' validation predictions figures show the first."""
     frame = seeds[0]
     metrics, by_option = age.metrics(frame), ways.set_index("option")
-    agreement, calibrated = age.bland_altman(frame), calibration.measures(frame)
+    agreement, calibrated = age.bland_altman(frame), age.regression_to_the_mean(frame)
     constant, by_sex = age.constant(train, frame), age.constant_by_sex(train, frame)
     months = {name: metrics[name].text("months") for name in ("mae", "rmse", "median", "bias")}
     shares = {

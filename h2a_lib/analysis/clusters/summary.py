@@ -9,7 +9,7 @@ from h2a_lib.analysis.age import literature
 from h2a_lib.analysis.bands import NAMES
 from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL
 from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
-from h2a_lib.analysis.statistics.bootstrap import FEW, number
+from h2a_lib.analysis.statistics.bootstrap import number, sample_size
 
 # A clustering separates the sexes from this best-match accuracy on.
 MOSTLY = 0.75
@@ -50,7 +50,10 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         return (
             f"No: clusters do not agree with sex (ARI {number(best['ari'], 3)}, {_p(p)}). {within}"
         )
-    where = f"ARI {number(best['ari'], 3)} with sex ({best['source']}, {best['space']}; {_n(best)})"
+    where = (
+        f"ARI {number(best['ari'], 3)} with sex ({best['source']}, {best['space']}; "
+        f"{sample_size(best['n'])})"
+    )
     if not len(beyond_age):
         verdict = f"Not beyond age: {where} is more than chance."
     elif best["accuracy"] >= MOSTLY and best["ari"] > baseline.ari:
@@ -77,10 +80,6 @@ def _best(rows: pd.DataFrame) -> pd.Series:
 def _by_sex(table: pd.DataFrame) -> pd.DataFrame:
     rows = label_free(table)
     return rows[rows["truth"] == "sex"]
-
-
-def _n(row: pd.Series) -> str:
-    return f"n = {row['n']:,}" + (", few" if row["n"] < FEW else "")
 
 
 def groups_verdict(table: pd.DataFrame) -> str:
@@ -211,7 +210,7 @@ def _best_ari(table: pd.DataFrame) -> str:
         return "–"
     best = _best(by_sex)
     chance = number(best["null_best_95"], 3)
-    return f"{number(best['ari'], 3)} (by chance up to {chance}, {_n(best)})"
+    return f"{number(best['ari'], 3)} (by chance up to {chance}, {sample_size(best['n'])})"
 
 
 def stability_sentence(stability: pd.DataFrame) -> str:

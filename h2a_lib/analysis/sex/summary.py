@@ -13,16 +13,6 @@ from h2a_lib.analysis.statistics.bootstrap import Estimate, number, over_seeds
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 
 
-def by_split(predictions: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Measure predictions of every split, one row for each figure: split, measure, value, n."""
-    rows = [
-        {"split": split, "measure": name} | estimate.row("value", digits=4) | {"n": estimate.n}
-        for split, part in predictions.groupby("split", sort=True)
-        for name, estimate in sex.metrics(part, threshold).items()
-    ]
-    return pd.DataFrame(rows)
-
-
 def calipers(predictions: pd.DataFrame) -> pd.DataFrame:
     """Match girls and boys ever less closely: caliper_months, pairs, share with interval, n."""
     rows = [

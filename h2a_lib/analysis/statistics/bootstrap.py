@@ -61,7 +61,7 @@ class Estimate:
 
     def text(self, unit: str = "", digits: int = 1, scale: float = 1.0) -> str:
         """Print as "11.3 months (95 % CI 10.9–11.8, n = 2,611)"; a scale of 100 gives percent."""
-        size = f"n = {self.n:,}" + (", few" if self.few and self.n > 0 else "")
+        size = sample_size(self.n)
         if math.isnan(self.value):
             return f"not estimable ({size})"
         value = " ".join(filter(None, [number(self.value * scale, digits), unit]))
@@ -103,6 +103,23 @@ def number(value: float, digits: int = 1) -> str:
         return "–"
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def sample_size(n: int) -> str:
+    """Return "n = 1,234"; below 30 "n = 7, few"."""
+    return f"n = {n:,}" + (", few" if 0 < n < FEW else "")
+
+
+def by_split(
+    predictions: pd.DataFrame, measure: Callable[[pd.DataFrame], dict[str, Estimate]]
+) -> pd.DataFrame:
+    """Measure predictions of every split, one row for each figure: split, measure, value, n."""
+    rows = [
+        {"split": split, "measure": name} | estimate.row("value", digits=4) | {"n": estimate.n}
+        for split, part in predictions.groupby("split", sort=True)
+        for name, estimate in measure(part).items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def powers_of_ten(text: str) -> str:
