@@ -267,11 +267,11 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     """Compare the default's error in training and in validation; in a title without interval."""
     run = groups[DEFAULT][0]
     train, held_out = train_error(run), error(run)
-    finding = (
-        "Overfitting" if held_out.value > train else "No overfitting (easier validation hands)"
-    )
+    finding = "No overfitting (easier validation hands)"
     if not held_out.excludes(train):
         finding = "No overfitting is shown"
+    elif held_out.value > train:
+        finding = "Overfitting"
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
         return f"{text} {number(held_out.value)} in validation"
