@@ -25,10 +25,12 @@ from h2a_lib.figures.style import (
     HALF,
     ORANGE,
     SEX_COLOURS,
+    SEX_KEY,
     SEX_NAMES,
     TALL,
     WIDE,
     colour_key,
+    pale_note,
     radiographs,
     readable,
     write_beside,
@@ -76,12 +78,35 @@ def scatter(
 
 
 def agreement(predictions: pd.DataFrame) -> Drawing:
-    """Draw the difference of estimate and label against their mean (Bland and Altman)."""
+    """Draw the difference of estimate and label against their mean (Bland and Altman).
+
+    Where hands are many, the mean difference of each sex is drawn over their hexagons, and the few
+    that differ most lie beyond the axis.
+    """
     figure, axes = plt.subplots(figsize=HALF)
-    plot_agreement(predictions, axes)
+    mean = (predictions[PREDICTED] + predictions[TRUE]) / 2
+    difference = predictions[PREDICTED] - predictions[TRUE]
+    _hands(predictions, mean, difference, axes)
+    agreed = errors.bland_altman(predictions)
+    for line, style in ((agreed.bias, "-"), (agreed.lower, "--"), (agreed.upper, "--")):
+        if np.isnan(line.value):
+            continue
+        axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)
+        if not np.isnan(line.low):
+            axes.axhspan(line.low, line.high, color=GREY, alpha=0.18, lw=0)
+        at_right = {"xycoords": ("axes fraction", "data"), "va": "center"}
+        write_beside(axes, sex_gap.signed(line.value), (1, line.value), (4, 0), **at_right)
+    many, beyond = len(predictions) >= MANY, 0
+    if many:
+        _mean_differences(predictions["male"], mean, difference, axes)
+        reach = float(difference.abs().quantile(WITHIN_AXIS))
+        axes.set_ylim(-reach, reach)
+        beyond = (difference.abs() > reach).sum()
+    sex_key(predictions["male"], axes, mixed=many)
+    axes.set_xlabel("Mean of label and estimate (months)")
+    axes.set_ylabel("Estimate − label (months)")
+    axes.xaxis.set_major_locator(MultipleLocator(48) if many else MaxNLocator(6))
     sentence = summary.agreement_sentence(predictions)
-    difference = (predictions[PREDICTED] - predictions[TRUE]).abs()
-    beyond = (difference > _reach(difference)).sum() if len(difference) >= MANY else 0
     return Drawing(
         figure,
         "age_bland_altman",
@@ -94,9 +119,19 @@ def agreement(predictions: pd.DataFrame) -> Drawing:
 
 
 def by_band(table: pd.DataFrame) -> Drawing:
-    """Draw the mean absolute error by age band and sex, from `errors.by_band`."""
+    """Draw the error by age band and sex, from `errors.by_band`; pale where hands are few."""
     figure, axes = plt.subplots(figsize=HALF)
-    plot_by_band(table, axes)
+    for offset, sex in ((-0.19, "female"), (0.19, "male")):
+        rows = table[table["sex"] == sex].set_index("band").loc[[*NAMES]]
+        for y, (_, row) in enumerate(rows.iterrows()):
+            if row["n"]:
+                _bar(row, y + offset, SEX_COLOURS[sex], axes)
+    axes.set_yticks(range(len(NAMES)), SHORT_NAMES)
+    axes.set_ylim(len(NAMES) - 0.5, -0.5)
+    axes.set(ylabel="Labelled bone age (years)", xlabel="Mean absolute error (months)")
+    axes.margins(x=0.14)
+    axes.grid(axis="y", visible=False)
+    colour_key(axes, SEX_KEY | {f"at the bars: n{pale_note(table)}": BLACK})
     n, sentence = int(table["n"].iloc[-1]), summary.band_sentence(table)
     return Drawing(
         figure,
@@ -177,11 +212,6 @@ def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
     )
 
 
-def pale_note(table: pd.DataFrame) -> str:
-    """Return what a caption says of rows with few hands, where there are any."""
-    return f"; pale: n < {FEW}" if table["few"].any() else ""
-
-
 # --- axes -----------------------------------------------------------------------------------------
 
 
@@ -246,38 +276,6 @@ def plot_yardsticks(
     return axes
 
 
-def plot_agreement(frame: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the difference against the mean of both ages, with bias and limits of agreement.
-
-    Where hands are many, the mean difference of each sex is drawn over their hexagons.
-    """
-    mean = (frame[PREDICTED] + frame[TRUE]) / 2
-    difference = frame[PREDICTED] - frame[TRUE]
-    _hands(frame, mean, difference, axes)
-    agreed = errors.bland_altman(frame)
-    for line, style in ((agreed.bias, "-"), (agreed.lower, "--"), (agreed.upper, "--")):
-        if np.isnan(line.value):
-            continue
-        axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)
-        if not np.isnan(line.low):
-            axes.axhspan(line.low, line.high, color=GREY, alpha=0.18, lw=0)
-        at_right = {"xycoords": ("axes fraction", "data"), "va": "center"}
-        write_beside(axes, sex_gap.signed(line.value), (1, line.value), (4, 0), **at_right)
-    if len(frame) >= MANY:
-        _mean_differences(frame["male"], mean, difference, axes)
-        axes.set_ylim(-_reach(difference), _reach(difference))
-    sex_key(frame["male"], axes, mixed=len(frame) >= MANY)
-    axes.set_xlabel("Mean of label and estimate (months)")
-    axes.set_ylabel("Estimate − label (months)")
-    axes.xaxis.set_major_locator(MultipleLocator(48) if len(frame) >= MANY else MaxNLocator(6))
-    return axes
-
-
-def _reach(difference: pd.Series) -> float:
-    """Return the end of the axis (months): the few hands that differ most lie beyond it."""
-    return float(difference.abs().quantile(WITHIN_AXIS))
-
-
 def _mean_differences(male: pd.Series, mean: pd.Series, difference: pd.Series, axes: Axes) -> None:
     for sex, part in difference.groupby(sex_of(male)):
         bins = pd.cut(mean[part.index], np.arange(0, OLDEST_MONTHS + 13, 12))
@@ -298,25 +296,7 @@ def _hands(frame: pd.DataFrame, x: pd.Series, y: pd.Series, axes: Axes) -> None:
         axes.scatter(x[part.index], y[part.index], size, SEX_COLOURS[sex], alpha=0.7, lw=0)
 
 
-def plot_by_band(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the error by age band and sex, from `errors.by_band`; pale where hands are few."""
-    for offset, sex in ((-0.19, "female"), (0.19, "male")):
-        rows = table[table["sex"] == sex].set_index("band").loc[[*NAMES]]
-        for y, (_, row) in enumerate(rows.iterrows()):
-            if row["n"]:
-                _bar(row, y + offset, SEX_COLOURS[sex], axes)
-    axes.set_yticks(range(len(NAMES)), SHORT_NAMES)
-    axes.set_ylim(len(NAMES) - 0.5, -0.5)
-    few = f"; pale: n < {FEW}" if table["few"].any() else ""
-    axes.set(ylabel="Labelled bone age (years)", xlabel="Mean absolute error (months)")
-    axes.margins(x=0.14)
-    axes.grid(axis="y", visible=False)
-    colours = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
-    colour_key(axes, colours | {f"at the bars: n{few}": BLACK})
-    return axes
-
-
-def plot_by_source(sources: dict[str, pd.DataFrame], axes: Axes) -> Axes:
+def plot_by_source(sources: dict[str, pd.DataFrame], axes: Axes) -> None:
     """Draw the error of girls and of boys on each set of hands; the first set is drawn whole."""
     rows = [
         (name, source, row)
@@ -332,7 +312,6 @@ def plot_by_source(sources: dict[str, pd.DataFrame], axes: Axes) -> Axes:
     axes.set_xlabel("Mean absolute error (months), and n")
     axes.margins(x=0.2)
     axes.grid(axis="y", visible=False)
-    return axes
 
 
 def _bar(row: pd.Series, y: float, colour: str, axes: Axes) -> None:
@@ -345,7 +324,7 @@ def _bar(row: pd.Series, y: float, colour: str, axes: Axes) -> None:
     write_beside(axes, f"{row['n']:,}", (end, y), (5, 0), va="center")
 
 
-def plot_biases(table: pd.DataFrame, axes: Axes) -> Axes:
+def plot_biases(table: pd.DataFrame, axes: Axes) -> None:
     """Draw the mean signed error of each sex by age band, from `sex_gap`."""
     rows = table[table["band"] != sex_gap.ALL].reset_index(drop=True)
     for offset, sex in ((-0.12, "female"), (0.12, "male")):
@@ -358,15 +337,14 @@ def plot_biases(table: pd.DataFrame, axes: Axes) -> Axes:
                 [at, at], [row[f"{name}_low"], row[f"{name}_high"]], color=colour, alpha=faint
             )
             axes.plot(at, row[name], "o", color=colour, ms=8, alpha=faint)
-    colour_key(axes, {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()})
+    colour_key(axes, SEX_KEY)
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(range(len(rows)), SHORT_NAMES)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set(xlabel="Labelled bone age (years)", ylabel="Estimate − label (months)")
-    return axes
 
 
-def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
+def plot_gaps(table: pd.DataFrame, axes: Axes) -> None:
     """Draw the gap between the sexes by age band and, apart, over all ages, from `sex_gap`."""
     places = np.arange(len(table)) + 0.4 * (table["band"] == sex_gap.ALL)
     for x, (_, row) in zip(places, table.iterrows(), strict=True):
@@ -382,4 +360,3 @@ def plot_gaps(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.margins(x=0.1, y=0.16)
     axes.set(xlabel="Labelled bone age (years)", ylabel="Girls − boys (months)")
     axes.grid(axis="x", visible=False)
-    return axes

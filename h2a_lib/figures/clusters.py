@@ -24,8 +24,7 @@ from h2a_lib.figures.style import (
     GREY,
     ORANGE,
     PURPLE,
-    SEX_COLOURS,
-    SEX_NAMES,
+    SEX_KEY,
     WIDE,
     capitalised,
     colour_key,
@@ -97,7 +96,7 @@ def umap(clustering: Clustering, hands: pd.DataFrame, film: ArrayLike) -> Drawin
             {f"group {g + 1}": colour for g, colour in enumerate(GROUP_COLOURS)},
         ),
         "By film or digital": (is_film, FILM_COLOURS),
-        "By sex": (male, {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}),
+        "By sex": (male, SEX_KEY),
     }
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 2}
     for ax, (title, (share, words)) in zip(axes, named.items(), strict=False):

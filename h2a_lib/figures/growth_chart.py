@@ -33,7 +33,7 @@ def growth_chart(out: Path | None = None, px_per_mm: float = 1.4) -> Figure:
     return figure
 
 
-def draw_hands(axes: Axes, px_per_mm: float) -> Axes:
+def draw_hands(axes: Axes, px_per_mm: float) -> None:
     """Show atlas plates in yearly steps, to scale: girls above boys, in two blocks of nine."""
     half = len(YEARS) // 2
     rows = [
@@ -50,10 +50,9 @@ def draw_hands(axes: Axes, px_per_mm: float) -> Axes:
             where = ((column + 0.03) * width, (row + 0.09) * height)
             axes.text(*where, f"{year} y, {sex[:-1]}", color="white", fontsize=11)
     axes.axis("off")
-    return axes
 
 
-def draw_timeline(axes: Axes) -> Axes:
+def draw_timeline(axes: Axes) -> None:
     """Show for each centre, girls above boys, when it appears and when it is done."""
     table = centres()
     names = sorted(table, key=lambda name: table[name].appear["boys"], reverse=True)
@@ -74,4 +73,3 @@ def draw_timeline(axes: Axes) -> Axes:
         axes.plot([], [], color=SEX_COLOURS[colour], linewidth=2.4, label=sex)
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     axes.grid(True, axis="x", alpha=0.4)
-    return axes

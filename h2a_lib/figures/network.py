@@ -32,7 +32,7 @@ def blocks() -> Drawing:
     )
 
 
-def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
+def residual_block(block: nn.Module, title: str, axes: Axes) -> None:
     """Draw one block of a torchvision ResNet: convolutions in a column, a shortcut around them."""
     convolutions = [module for module in block.children() if isinstance(module, nn.Conv2d)]
     top = len(convolutions)
@@ -63,7 +63,6 @@ def residual_block(block: nn.Module, title: str, axes: Axes) -> Axes:
     axes.set_title(title)
     axes.set(xlim=(-2.1, 2.15), ylim=(-0.8, 3.9))
     axes.axis("off")
-    return axes
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float], axes: Axes, colour: str) -> None:

@@ -39,7 +39,7 @@ def overlay(image: np.ndarray, saliency: np.ndarray, axes: Axes) -> Axes:
     return axes
 
 
-def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
+def sanity(table: pd.DataFrame, axes: Axes) -> None:
     """Draw how similar the maps stay as weights are made random, from the answer downwards."""
     by_stage = table.set_index("stage")
     stages = table[table["stage"].isin(STAGES)]
@@ -60,7 +60,6 @@ def sanity(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set(ylabel="Rank correlation", xlabel="Randomised from the output to")
     axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
-    return axes
 
 
 def saliency(study: SaliencyStudy, run_name: str) -> Drawing:

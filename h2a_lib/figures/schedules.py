@@ -110,7 +110,7 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
-def bias_and_variance(table: pd.DataFrame, axes: Axes) -> Axes:
+def bias_and_variance(table: pd.DataFrame, axes: Axes) -> None:
     """Draw training and validation error against something that trades one for the other.
 
     The table is from `comparison.runs.trade_off`, in the order to draw; a line joins numbers alone.
@@ -124,4 +124,3 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_xticks(x, table["label"])
     axes.set_xlim(-0.4, len(table) - 0.6)
     axes.tick_params(axis="x", rotation=30 if table["label"].str.len().sum() > 12 else 0)
-    return axes

@@ -26,6 +26,7 @@ from h2a_lib.figures.style import (
     WIDE,
     capitalised,
     colour_key,
+    pale_note,
     readable,
     write_beside,
 )
@@ -86,8 +87,8 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
     at_left = ("axes fraction", "data")
     write_beside(axes, "chance", (0.01, 0.5), (0, -4), xycoords=at_left, va="top")
     axes.set_xticks(range(len(names)), names)
-    few = "; pale: n < 30" if table["few"].any() else ""
-    axes.set(ylabel="AUC (95 % CI)", xlabel=f"Labelled age (years); below: n{few}")
+    below = f"Labelled age (years); below: n{pale_note(table)}"
+    axes.set(ylabel="AUC (95 % CI)", xlabel=below)
     axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
     axes.grid(axis="x", visible=False)
     sentence = matched.sentence()

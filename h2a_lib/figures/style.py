@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
+from h2a_lib.analysis.statistics.bootstrap import FEW
 from h2a_lib.study.results import Drawing
 
 # Okabe and Ito's palette, told apart under every common colour blindness
@@ -38,6 +39,7 @@ PALETTE = (BLACK, GREEN, ORANGE, PURPLE, SKY, BLUE, VERMILLION)
 SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
 FILM_COLOURS = {"digital": "#4A4A4A", "film": ORANGE}
 SEX_NAMES = {"female": "girls", "male": "boys"}
+SEX_KEY = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
 
 # Inches, each at least 100 pixels of a slide of 1280 by 720, so that 13 points are 18 pixels there:
 # the whole width above a boxed answer, above one or two plain lines, and half the width.
@@ -102,6 +104,11 @@ def write_beside(
 ) -> None:
     """Write a text beside a place, some points away; `more` is for `Axes.annotate`."""
     axes.annotate(text, place, offset_pt, textcoords="offset points", **more)
+
+
+def pale_note(table: pd.DataFrame) -> str:
+    """Return what is said of rows with few hands, where there are any."""
+    return f"; pale: n < {FEW}" if table["few"].any() else ""
 
 
 def radiographs(

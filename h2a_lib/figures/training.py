@@ -97,7 +97,7 @@ def curves(
     return epoch_axis(axes, unit)
 
 
-def direct_labels(axes: Axes) -> Axes:
+def direct_labels(axes: Axes) -> None:
     """Write each line's label beside its end, in its colour, without overlaps.
 
     The axes have their final limits. They are taken to have two thirds of the figure's height.
@@ -107,7 +107,7 @@ def direct_labels(axes: Axes) -> Axes:
     finite = {line: xy[np.isfinite(xy).all(axis=1)] for line in lines for xy in [line.get_xydata()]}
     lines = [line for line in lines if len(finite[line])]
     if not lines:
-        return axes
+        return
     height = 0.68 * axes.figure.bbox.height / axes.figure.dpi  # inches
     axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
     to_fraction = axes.transData + axes.transAxes.inverted()
@@ -127,7 +127,6 @@ def direct_labels(axes: Axes) -> Axes:
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
         )
-    return axes
 
 
 def _spread(positions: ArrayLike, gap: float) -> np.ndarray:
@@ -142,26 +141,24 @@ def _spread(positions: ArrayLike, gap: float) -> np.ndarray:
     return placed[np.argsort(np.argsort(positions))]
 
 
-def reference_line(value: float, label: str, axes: Axes) -> Axes:
+def reference_line(value: float, label: str, axes: Axes) -> None:
     """Draw a level to compare curves with, with its name on the line."""
     axes.axhline(value, color=FAINT, linewidth=1.4, linestyle=(0, (5, 3)), zorder=0.5)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * value))  # room for the line and its name
     style = {"ha": "right", "color": FAINT, "fontsize": FONT}
     write_beside(axes, label, (1, value), (-4, 4), xycoords=("axes fraction", "data"), **style)
-    return axes
 
 
-def noise_band(noise: tuple[float, float], axes: Axes) -> Axes:
+def noise_band(noise: tuple[float, float], axes: Axes) -> None:
     """Draw the errors that the noise of the labels explains, with their name and range."""
     axes.axhspan(*noise, color=GREEN, alpha=0.2, lw=0, zorder=0)
     axes.set_ylim(bottom=0)
     text = f"noise of the labels, {noise[0]:.1f}–{noise[1]:.1f}"
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
     write_beside(axes, text, (1, np.mean(noise)), (-4, 0), color=GREEN, fontsize=FONT, **place)
-    return axes
 
 
-def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
+def cut_off(values: Iterable[float], constant: float, axes: Axes) -> None:
     """Cut off what lies far above the rest: one training that diverged must not set the scale.
 
     `constant` is the error of the constant predictor, which stays visible.
@@ -169,7 +166,6 @@ def cut_off(values: Iterable[float], constant: float, axes: Axes) -> Axes:
     most = max(2 * constant, 2 * float(np.median(list(values))))
     if axes.get_ylim()[1] > most:
         axes.set_ylim(0, most)
-    return axes
 
 
 def measure_of(history: pd.DataFrame) -> tuple[str, str]:

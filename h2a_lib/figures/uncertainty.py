@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from h2a_lib.analysis.age import robustness as robust
 from h2a_lib.analysis.age import summary
 from h2a_lib.analysis.bands import NAMES
-from h2a_lib.figures.age import SHORT_NAMES, pale_note
+from h2a_lib.figures.age import SHORT_NAMES
 from h2a_lib.figures.style import (
     BLACK,
     BLUE,
@@ -23,6 +23,7 @@ from h2a_lib.figures.style import (
     VERMILLION,
     capitalised,
     colour_key,
+    pale_note,
     write_beside,
 )
 from h2a_lib.study.results import Drawing
@@ -80,9 +81,38 @@ def quantiles(by_method: pd.DataFrame, nominal: float) -> Drawing | None:
 
 
 def robustness(table: pd.DataFrame) -> Drawing:
-    """Draw the change in error under every change of the picture, from `robustness.robustness`."""
+    """Draw the change in error under every change of the picture, from `robustness.robustness`.
+
+    Each kind of change has a row, the most harmful first; its most harmful strength is labelled.
+    """
     figure, axes = plt.subplots(figsize=TALL)
-    plot_robustness(table, axes)
+    change = "mae_change_months"
+    families = table.groupby("family", sort=False)[change].max().sort_values(ascending=False).index
+    reach = table.groupby("family")[f"{change}_high"].max()
+    y = families.get_indexer(table["family"])
+    worse, better = table[f"{change}_low"] > 0, table[f"{change}_high"] < 0
+    colours = np.select([worse, better], [BLACK, GREEN], GREY)
+    axes.axvline(0, color=BLACK, lw=1)
+    axes.hlines(y, table[f"{change}_low"], table[f"{change}_high"], color=colours, lw=2, alpha=0.5)
+    axes.scatter(table[change], y, color=colours, s=45, zorder=3)
+    for row, family in enumerate(families):
+        worst = table.loc[table.loc[table["family"] == family, change].idxmax()]
+        strength = worst["strength"].replace("-", "−")
+        write_beside(axes, strength, (reach[family], row), (8, 0), va="center")
+    axes.set_yticks(range(len(families)), families)
+    axes.set_ylim(len(families) - 0.4, -0.6)
+    axes.set_xlabel("Change in mean absolute error (months; beyond ±6 on a logarithmic scale)")
+    words = {"larger error": BLACK, "no clear change": FAINT}
+    colour_key(axes, words | ({"smaller error": GREEN} if better.any() else {}))
+    # Months matter near zero and far from it: linear to 6, logarithmic beyond.
+    axes.set_xscale("symlog", linthresh=6)
+    axes.set_xticks(
+        [-12, -6, 0, 6, 12, 30, 60, 120], ["−12", "−6", "0", "+6", "+12", "+30", "+60", "+120"]
+    )
+    axes.minorticks_off()
+    axes.grid(axis="y", visible=False)
+    low, high = table[f"{change}_low"].min(), table[f"{change}_high"].max()
+    axes.set_xlim(min(-3.0, 1.2 * low), 1.9 * max(6.0, high))
     sentence = robust.sentence(table)
     return Drawing(
         figure,
@@ -147,7 +177,7 @@ def coverage_key(
     )
 
 
-def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
+def plot_abstention(curve: pd.DataFrame, axes: Axes) -> None:
     """Draw the error of the hands that are answered against their share."""
     x, error, oracle = (curve[name] for name in ("answered", "mae_months", "oracle_months"))
     low, high = curve["mae_months_low"], curve["mae_months_high"]
@@ -165,39 +195,3 @@ def plot_abstention(curve: pd.DataFrame, axes: Axes) -> Axes:
         write_beside(axes, text, (at, y), offset, color=colour, va=va)
     axes.set(xlabel="Hands answered (%); the others left out", xlim=(0, 101))
     axes.set(ylabel="Mean absolute error (months)", ylim=(0, 1.15 * error.iloc[-1]))
-    return axes
-
-
-def plot_robustness(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the change in error for every change of the picture, a row for each kind of change.
-
-    The most harmful kind comes first; the most harmful strength of each is labelled.
-    """
-    change = "mae_change_months"
-    families = table.groupby("family", sort=False)[change].max().sort_values(ascending=False).index
-    reach = table.groupby("family")[f"{change}_high"].max()
-    y = families.get_indexer(table["family"])
-    worse, better = table[f"{change}_low"] > 0, table[f"{change}_high"] < 0
-    colours = np.select([worse, better], [BLACK, GREEN], GREY)
-    axes.axvline(0, color=BLACK, lw=1)
-    axes.hlines(y, table[f"{change}_low"], table[f"{change}_high"], color=colours, lw=2, alpha=0.5)
-    axes.scatter(table[change], y, color=colours, s=45, zorder=3)
-    for row, family in enumerate(families):
-        worst = table.loc[table.loc[table["family"] == family, change].idxmax()]
-        strength = worst["strength"].replace("-", "−")
-        write_beside(axes, strength, (reach[family], row), (8, 0), va="center")
-    axes.set_yticks(range(len(families)), families)
-    axes.set_ylim(len(families) - 0.4, -0.6)
-    axes.set_xlabel("Change in mean absolute error (months; beyond ±6 on a logarithmic scale)")
-    words = {"larger error": BLACK, "no clear change": FAINT}
-    colour_key(axes, words | ({"smaller error": GREEN} if better.any() else {}))
-    # Months matter near zero and far from it: linear to 6, logarithmic beyond.
-    axes.set_xscale("symlog", linthresh=6)
-    axes.set_xticks(
-        [-12, -6, 0, 6, 12, 30, 60, 120], ["−12", "−6", "0", "+6", "+12", "+30", "+60", "+120"]
-    )
-    axes.minorticks_off()
-    axes.grid(axis="y", visible=False)
-    low, high = table[f"{change}_low"].min(), table[f"{change}_high"].max()
-    axes.set_xlim(min(-3.0, 1.2 * low), 1.9 * max(6.0, high))
-    return axes

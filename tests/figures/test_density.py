@@ -42,7 +42,7 @@ def test_a_hexagon_has_the_mean_of_its_hands_as_colour_and_their_number_as_area(
 
 DRAWN = {
     "scatter": lambda hands, figure: draw_age.plot_scatter(hands, figure.subplots()),
-    "agreement": lambda hands, figure: draw_age.plot_agreement(hands, figure.subplots()),
+    "agreement": lambda hands, _: draw_age.agreement(hands).figure,
     "contrast": lambda hands, _: draw_images.contrast_exposure(hands).figure,
     "sizes": lambda hands, _: draw_images.resolutions(hands, 64).figure,
     "planes": lambda hands, figure: draw_clusters.plane(

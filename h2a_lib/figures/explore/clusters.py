@@ -11,7 +11,7 @@ from h2a_lib.analysis.clusters.groups import Clustering
 from h2a_lib.figures.clusters import plane
 from h2a_lib.figures.density import SHARE_OF_BOYS
 from h2a_lib.figures.explore.live import interact
-from h2a_lib.figures.style import BLACK, SEX_COLOURS, SEX_NAMES, WIDE, colour_key
+from h2a_lib.figures.style import BLACK, SEX_KEY, WIDE, colour_key
 
 COLOURINGS = ("sex", "age")
 
@@ -45,8 +45,7 @@ def point_and_hand(
     row = np.argsort(embedding[:, 0], kind="stable")[point]
     if colour == "sex":
         plane(embedding, hands["male"].to_numpy(float), left, SHARE_OF_BOYS)
-        words = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
-        colour_key(left, words, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2)
+        colour_key(left, SEX_KEY, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2)
     else:
         years = hands["age_months"].to_numpy() / 12
         plane(embedding, years, left, plt.get_cmap("viridis", 19), (0, 19))
