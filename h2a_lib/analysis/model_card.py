@@ -143,21 +143,10 @@ def model_card(
 ) -> str:
     """Return the model card as Markdown; of a release, the one that came with it.
 
-    Parameters
-    ----------
-    run : Run
-        All numbers are computed from its predictions of hands it was not trained on.
-    file_name : str
-        The title of the card.
-    to : {"onnx", "torch", "release"}
-    terms : str
-        Terms of use of the data.
-    external : DataFrame, optional
-        Predictions of external hands, with their labels.
-    external_source : str
-        One sentence describing these hands.
-    note : str
-        One sentence on the results, such as how the recipe was tuned.
+    All numbers are computed from the run's predictions of hands it was not trained on. `to` is
+    "onnx", "torch" or "release", `file_name` the title, and `terms` are those of the data.
+    `external` holds predictions of external hands with their labels, which one sentence in
+    `external_source` describes; `note` is one on the results, such as how the recipe was tuned.
     """
     if run.is_released:
         return _card_of_release(run, file_name, to)

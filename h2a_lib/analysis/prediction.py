@@ -194,20 +194,10 @@ def predict_files(
 ) -> Predictions:
     """Predict age and sex of hands from image files with a finished run.
 
-    Parameters
-    ----------
-    files : iterable of path
-        Of any format that `data.decode.read` takes, prepared as the run's own images were. A
-        folder stands for the radiographs in it.
-    run : Run
-    male : bool or mapping of str to bool, optional
-        Sex of all of them, or of each by its id; required by a run that has sex as an input.
-
-    Raises
-    ------
-    UserError
-        If the run needs the sex and it is not given, or is given it without need. A bad file
-        raises nothing: it is listed as unreadable.
+    `files` are of any format that `data.decode.read` takes, and a folder stands for the radiographs
+    in it; all are prepared as the run's own images were. `male` is the sex of all of them, or of
+    each by its id: a UserError if the run has sex as an input and it is not given, or the reverse.
+    A bad file raises nothing: it is listed as unreadable.
     """
     check_estimates(run)
     if run.config.sex_input and male is None:

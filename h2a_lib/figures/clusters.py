@@ -170,15 +170,8 @@ def mean_hands(
 ) -> Drawing:
     """Draw the average registered hand of each age band and sex, and of two K-means groups.
 
-    Parameters
-    ----------
-    hands : DataFrame
-        n rows: `age_months`, `male`.
-    images : ndarray
-        (n, s, s), uint8, in the rows' order.
-    tier : str
-        Of the data. Fewer than `LEAST_AVERAGED` hands are not averaged, unless they are phantoms:
-        their place stays empty.
+    images: (n, s, s), uint8, in the order of the hands. Fewer than `LEAST_AVERAGED` hands are not
+    averaged, unless they are phantoms by their tier: their place stays empty.
     """
     least = 1 if tier == "phantom" else LEAST_AVERAGED
     groups = clustering.groups["features", 2] if clustering.groups else np.full(len(hands), -1)

@@ -31,9 +31,6 @@ FONT = 13
 LINE = 0.21
 
 
-# --- curves ---
-
-
 def learning_curve(history: pd.DataFrame, axes: Axes) -> Axes:
     """Draw one run's error over epochs, on the training and on the selection hands."""
     measure, label = measure_of(history)
@@ -186,9 +183,6 @@ def epoch_axis(axes: Axes, label: str) -> Axes:
 
 def _ring(epoch: float, value: float, colour: str, axes: Axes) -> None:
     axes.plot(epoch, value, "o", color=colour, ms=11, mfc="none", mew=1.6)
-
-
-# --- hands ---
 
 
 def augmented_hands(hands: Hands, config: RunConfig, n: int = 12) -> Drawing:

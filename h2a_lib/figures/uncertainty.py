@@ -124,9 +124,6 @@ def robustness(table: pd.DataFrame) -> Drawing:
     )
 
 
-# --- axes -----------------------------------------------------------------------------------------
-
-
 def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
     """Draw the coverage of one method by true and by estimated age beside the stated one.
 

@@ -33,22 +33,12 @@ def test_every_setting_that_an_experiment_changes_has_a_row_with_all_its_values(
 
 
 def test_experiments_are_counted_in_the_profile_and_not_in_the_study(listed):
-    everything = listed.model_copy(
-        update={
-            "profiles": {"all": listed.profile("smoke").model_copy(update={"experiments": "all"})}
-        }
-    )
-    some = everything.model_copy(
-        update={
-            "profiles": {
-                "all": listed.profile("smoke").model_copy(
-                    update={"experiments": ["resnet18", "resnet34"]}
-                )
-            }
-        }
-    )
-    of_all = tables.hyperparameters(everything, "all").set_index("setting")["experiments"]
-    of_some = tables.hyperparameters(some, "all").set_index("setting")["experiments"]
+    def counts(experiments):
+        profile = listed.profile("smoke").model_copy(update={"experiments": experiments})
+        changed = listed.model_copy(update={"profiles": {"changed": profile}})
+        return tables.hyperparameters(changed, "changed").set_index("setting")["experiments"]
+
+    of_all, of_some = counts("all"), counts(["resnet18", "resnet34"])
     assert of_some["depth"] == 1
     assert of_all["depth"] > 1
     assert of_some.drop("depth").sum() == 0

@@ -41,9 +41,6 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-# --- what stands beside every figure ---
-
-
 def test_every_figure_has_the_name_that_the_report_uses_a_caption_with_n_and_a_finding(
     folder, labels, measured
 ):
@@ -70,9 +67,6 @@ def test_every_figure_has_the_name_that_the_report_uses_a_caption_with_n_and_a_f
         assert not drawing.caption.endswith(".") and drawing.alt.endswith(".")
         assert drawing.finding.endswith(".")
     assert [d.name for d in drawings if d.is_raster] == [*names[6:]]
-
-
-# --- population ---
 
 
 @pytest.mark.parametrize("n", [12, 800])
@@ -116,9 +110,6 @@ def test_the_split_figure_shows_shares_of_all_three_splits():
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["training", "selection", "validation"]
     assert f"{(labels['split'] == 'selection').sum()} selection" in drawing.caption
-
-
-# --- images ---
 
 
 @pytest.mark.parametrize(
@@ -195,9 +186,6 @@ def test_keys_stand_above_the_data(measured):
         drawing.figure.canvas.draw()
         axes = drawing.figure.axes[0]
         assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
-
-
-# --- preprocessing ---
 
 
 def test_geometries_have_a_row_each_and_a_column_for_each_hand(folder, labels, measured):

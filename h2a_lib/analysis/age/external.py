@@ -22,11 +22,7 @@ from h2a_lib.study.workspace import Study
 def predict_external(study: Study, run: Run, nominal: float) -> pd.DataFrame | None:
     """Predict the hands of the profile's other source; None where it has none.
 
-    Returns
-    -------
-    DataFrame or None
-        The columns of a run's predictions, and those of `conformal.split_conformal`, fitted on
-        the run's own selection hands.
+    The intervals are from `conformal.split_conformal`, fitted on the run's own selection hands.
     """
     if study.external_folder is None or not study.external_file.exists():
         return None

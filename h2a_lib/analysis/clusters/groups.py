@@ -265,16 +265,13 @@ def compare(
     """Compare all clusterings with what is known, adjusted for picking the best of them.
 
     Three sets of tests: sex; sex among hands of one half-year of age, two-sided; and everything but
-    sex. A representation that was trained on a label takes part in none: its groups show what it
-    was trained on.
+    sex. A representation that was trained on a label takes part in none (NaN): its groups show what
+    it was trained on.
 
-    Returns
-    -------
-    DataFrame
-        The clusterings' tables, one below the other, with p_best (adjusted by minP) and
-        null_best_95, the ARI at which that is 0.05; and of sex ari_of_age (what its link with age
-        alone would give), difference_within_age (by how much the shares of boys and girls in one
-        group differ among hands of one half-year) and p_beyond_age. NaN for an upper bound.
+    The clusterings' tables, one below the other, gain p_best (adjusted by minP) and null_best_95,
+    the ARI at which that is 0.05; and of sex ari_of_age (what its link with age alone would give),
+    difference_within_age (by how much the shares of boys and girls in one group differ among hands
+    of one half-year) and p_beyond_age.
     """
     table = pd.concat([clustering.table for clustering in clusterings], ignore_index=True)
     groups = {

@@ -36,9 +36,6 @@ SETTINGS = {
 SIZE_PX = 224
 
 
-# --- what is varied ---
-
-
 def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
     """List every setting that an experiment of study.yaml changes, and to what.
 
@@ -169,9 +166,6 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         f"networks. This study trains {len(configs)}: the default, {alone} that differ from it in "
         f"one setting, and {len(configs) - 1 - alone} in several.",
     }
-
-
-# --- the networks ---
 
 
 def layers(network: nn.Module) -> int:

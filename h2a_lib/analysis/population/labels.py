@@ -20,9 +20,6 @@ MAX_LISTED_LABELS = 4
 SPLITS = ("train", "selection", "validation", "test")
 
 
-# --- counts and moments --------------------------------------------------------------------------
-
-
 def counts(labels: pd.DataFrame) -> pd.DataFrame:
     """Count and describe each split that has hands, by sex and in all (months; SD with n - 1)."""
     names = [name for name in SPLITS if (labels["split"] == name).any()]
@@ -40,9 +37,6 @@ def _moments(part: pd.DataFrame) -> dict[str, float]:
     age = part["age_months"].agg(["mean", "std", "median", "min", "max"])
     names = ("age_mean", "age_sd", "age_median", "age_min", "age_max")
     return dict(zip(names, age.round(1), strict=True))
-
-
-# --- heaping -------------------------------------------------------------------------------------
 
 
 def share_of_multiples_of_6(labels: pd.DataFrame) -> Estimate:
@@ -89,9 +83,6 @@ def heaping_sentence(labels: pd.DataFrame) -> str:
     return f"Multiples of 6 months are {share} of the labels; 17 % would be expected. {sexes}."
 
 
-# --- sex from the label alone -----------------------------------------------------------------
-
-
 def predict_sex_from_label(labels: pd.DataFrame) -> pd.DataFrame:
     """Predict sex from the age label alone, cross-validated in five folds.
 
@@ -123,9 +114,6 @@ def format_baselines(table: pd.DataFrame) -> pd.DataFrame:
             "accuracy": [share.text("%", 1, 100) for share in table["accuracy"]],
         }
     )
-
-
-# --- differences between groups ------------------------------------------------------------------
 
 
 def difference_of_means(values: pd.Series, in_group: pd.Series) -> Estimate:
@@ -191,9 +179,6 @@ def balance_sentence(labels: pd.DataFrame) -> str:
         f"{verb} in mean bone age was found between validation and training hands: "
         f"{difference.text('months')}, validation minus training."
     )
-
-
-# --- for the slides ------------------------------------------------------------------------------
 
 
 def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:

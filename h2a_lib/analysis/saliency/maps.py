@@ -113,9 +113,6 @@ def _to_shares(maps: Maps) -> Maps:
     return np.where(total > 0, maps / np.where(total > 0, total, 1), 0).astype(np.float32)
 
 
-# --- sanity --------------------------------------------------------------------------------------
-
-
 def similarity(a: Maps, b: Maps) -> NDArray[np.float64]:
     """Rank correlation (Spearman) of two maps of each hand, (n,); NaN for a flat map."""
     from scipy.stats import rankdata
@@ -233,9 +230,6 @@ def sanity_sentence(table: pd.DataFrame) -> str:
         f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
         f"{'; '.join(references)}."
     )
-
-
-# --- regions -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

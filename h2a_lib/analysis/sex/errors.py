@@ -30,9 +30,6 @@ Array = NDArray[np.float64]
 CALIPERS_MONTHS = (0, 3, 6, 12)
 
 
-# --- figures of merit ----------------------------------------------------------------------------
-
-
 def choose_threshold(selection: pd.DataFrame) -> float:
     """Choose the probability from which a hand is classified as male, on selection hands.
 
@@ -99,9 +96,6 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
             | {"majority": round(max(share, 1 - share), 4)}
         )
     return pd.DataFrame(rows)
-
-
-# --- the same age, the other sex -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -183,9 +177,6 @@ def closest_match(frame: pd.DataFrame) -> Matched:
         if matched.fewest >= FEW:
             break
     return matched
-
-
-# --- what the label alone implies ----------------------------------------------------------------
 
 
 def majority(train: pd.DataFrame, frame: pd.DataFrame) -> Array:

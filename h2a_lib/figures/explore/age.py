@@ -5,7 +5,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Image
 from matplotlib.figure import Figure
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE, worst
@@ -13,14 +12,14 @@ from h2a_lib.analysis.age.sex_gap import signed
 from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.statistics.bootstrap import number
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.saliency import overlay
 from h2a_lib.figures.style import BLACK, BLUE, GREY, write_beside
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 
 
-def browse_errors(run: Run, images: np.ndarray, intervals: pd.DataFrame) -> widgets.Widget | Image:
+def browse_errors(run: Run, images: np.ndarray, intervals: pd.DataFrame) -> View:
     """Show hands with label, estimate, interval and Grad-CAM; a slider goes from worst to best.
 
     images: (n, s, s), uint8, in the order of the intervals from `conformal.split_conformal`.

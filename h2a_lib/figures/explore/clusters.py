@@ -4,21 +4,18 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 from matplotlib.figure import Figure
 
 from h2a_lib.analysis.clusters.groups import Clustering
 from h2a_lib.figures.clusters import plane
 from h2a_lib.figures.density import SHARE_OF_BOYS
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.style import BLACK, SEX_KEY, WIDE, colour_key
 
 COLOURINGS = ("sex", "age")
 
 
-def browse(
-    clustering: Clustering, hands: pd.DataFrame, images: np.ndarray
-) -> widgets.Widget | Image:
+def browse(clustering: Clustering, hands: pd.DataFrame, images: np.ndarray) -> View:
     """Return the plane with a slider that walks over its points and shows the hand of each.
 
     The points are walked through from left to right, so that neighbours on the slider are

@@ -6,17 +6,16 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 from matplotlib.figure import Figure
 
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.images import age_and_sex, draw_hand, read_for_display
 
 # By the value of the control.
 SEXES = {"all": (False, True), "girls": (False,), "boys": (True,)}
 
 
-def browse(labels: pd.DataFrame, data_folder: Path) -> widgets.Widget | Image:
+def browse(labels: pd.DataFrame, data_folder: Path) -> View:
     """Show one hand at a time, from the youngest to the oldest of an age range and sex."""
     ordered = labels.sort_values(["age_months", "id"])
     oldest = int(np.ceil(labels["age_months"].max()))

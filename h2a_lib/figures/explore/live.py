@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 # Set by what runs a notebook for somebody who looks at it: Jupyter Server, VS Code, Colab, Kaggle.
 LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 DPI = 96
+# Controls with their picture; in a batch run the picture alone.
+View = widgets.Widget | Image
 
 
 def is_live() -> bool:
@@ -21,9 +23,7 @@ def is_live() -> bool:
     return any(values) and values[-1] != "Batch"
 
 
-def interact(
-    draw: Callable[..., Figure], alt: str, **controls: widgets.ValueWidget
-) -> widgets.Widget | Image:
+def interact(draw: Callable[..., Figure], alt: str, **controls: widgets.ValueWidget) -> View:
     """Return controls with a picture that is redrawn as they are moved.
 
     `draw` takes the value of each control by its name and returns a figure. A batch run has the

@@ -2,18 +2,17 @@
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
-from IPython.display import Image
 from matplotlib.figure import Figure
 
 from h2a_lib import phantoms
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.images import age_and_sex, draw_hand
 from h2a_lib.phantoms.growth import OLDEST_MONTHS
 
 HEIGHT_PX = 320
 
 
-def grow(age_months: int = 90) -> widgets.Widget | Image:
+def grow(age_months: int = 90) -> View:
     """Show a phantom that follows sliders for age and seed and a choice of sex."""
 
     def draw(age_months: int, sex: str, seed: int) -> Figure:

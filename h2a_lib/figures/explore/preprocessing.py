@@ -6,11 +6,10 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 from matplotlib.figure import Figure
 
 from h2a_lib.data import decode, images
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.images import (
     CONTRAST_NAMES,
     GEOMETRY_NAMES,
@@ -23,7 +22,7 @@ from h2a_lib.figures.images import (
 from h2a_lib.figures.style import BLUE, capitalised
 
 
-def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> widgets.Widget | Image:
+def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> View:
     """Show one of some hands, preprocessed as chosen, and the histogram of its pixels.
 
     The hands together are the batch of batch normalisation.

@@ -1,17 +1,16 @@
 """Choose experiments and see their learning curves together."""
 
 import ipywidgets as widgets
-from IPython.display import Image
 
 from h2a_lib.analysis.comparison.labels import DEFAULT, label
 from h2a_lib.analysis.comparison.runs import Comparison
 from h2a_lib.figures.comparison import selected_curves
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 
 ROWS = 8
 
 
-def curves(comparison: Comparison) -> widgets.Widget | Image:
+def curves(comparison: Comparison) -> View:
     """Return a list of experiments with the curves of those that are chosen."""
     default = comparison.configs[DEFAULT]
     options = [(label(config, default), name) for name, config in comparison.configs.items()]

@@ -4,15 +4,14 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 from matplotlib.figure import Figure
 
 from h2a_lib.analysis.sex.errors import PROBABILITY
-from h2a_lib.figures.explore.live import interact
+from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.style import BLACK, BLUE, VERMILLION, WIDE
 
 
-def thresholds(predictions: pd.DataFrame, threshold: float) -> widgets.Widget | Image:
+def thresholds(predictions: pd.DataFrame, threshold: float) -> View:
     """Return a slider of the threshold, with the ROC curve and the confusion matrix it gives."""
     slider = widgets.FloatSlider(
         value=round(threshold, 2), min=0, max=1, step=0.01, description="Threshold"
