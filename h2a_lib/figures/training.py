@@ -46,26 +46,24 @@ def curve(run: Run) -> Drawing:
     measure, unit = measure_of(run.history)
     figure, axes = plt.subplots(figsize=(8, 4))
     learning_curve(run.history, axes)
+    best = run.metrics["best_epoch"]
     if run.diverged:
-        return Drawing(
-            figure,
-            "learning_curve",
-            alt=f"{unit.capitalize()} over {run.metrics['epochs']} epochs of a run that diverged.",
-            caption=f"Learning curve of {run.name}; n = {run.metrics['n_train']:,} training hands",
-            finding="The training diverged: its error on the selection hands is no longer finite.",
-        )
-    kept = run.history.set_index("epoch")[f"selection_{measure}"].loc[run.metrics["best_epoch"]]
-    _ring(run.metrics["best_epoch"], kept, BLUE, axes)
+        course, key = " of a run that diverged", ""
+        finding = "The training diverged: its error on the selection hands is no longer finite."
+    else:
+        train, selection = (run.history[f"{split}_{measure}"] for split in ("train", "selection"))
+        kept = selection[run.history["epoch"] == best].item()
+        _ring(best, kept, BLUE, axes)
+        course = f": {train.iloc[-1]:.2f} in training at the end, {kept:.2f} on the selection hands"
+        course, key = f"{course} at epoch {best}, which was kept", "; ring: epoch kept"
+        finding = f"The weights of epoch {best} were kept: the lowest error on the selection hands."
     n = run.metrics["n_train"]
     return Drawing(
         figure,
         "learning_curve",
-        alt=f"{unit} over {run.metrics['epochs']} epochs: "
-        f"{run.history[f'train_{measure}'].iloc[-1]:.2f} in training at the end, "
-        f"{kept:.2f} on the selection hands at epoch {run.metrics['best_epoch']}, which was kept.",
-        caption=f"Learning curve of {run.name}; ring: epoch kept; n = {n:,} training hands",
-        finding=f"The weights of epoch {run.metrics['best_epoch']} were kept: "
-        "the lowest error on the selection hands.",
+        alt=f"{unit} over {run.metrics['epochs']} epochs{course}.",
+        caption=f"Learning curve of {run.name}{key}; n = {n:,} training hands",
+        finding=finding,
     )
 
 

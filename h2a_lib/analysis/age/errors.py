@@ -52,7 +52,7 @@ def _r2(true: Array, predicted: Array) -> Array:
     """1 - residual / total sum of squares; NaN where all ages are one."""
     total = ((true - true.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
     residual = ((predicted - true) ** 2).sum(axis=-1)
-    return np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), np.nan)
+    return 1 - residual / np.where(total > 0, total, np.nan)
 
 
 METRICS: dict[str, Callable[[Array, Array], Array]] = {
@@ -153,7 +153,7 @@ def slope(x: Array, y: Array) -> Array:
     x_centred = x - x.mean(axis=-1, keepdims=True)
     spread = (x_centred**2).sum(axis=-1)
     product = (x_centred * y).sum(axis=-1)
-    return np.where(spread > 0, product / np.where(spread > 0, spread, 1), np.nan)
+    return product / np.where(spread > 0, spread, np.nan)
 
 
 # --- regression to the mean -----------------------------------------------------------------------

@@ -96,11 +96,8 @@ def min_p(pairs: Pairs, permutations: int = 1000, seed: int = 0) -> MinP:
     pairs = _coded(pairs)
     statistics = np.empty((permutations + 1, len(pairs)))
     for j, (rows, columns) in enumerate(pairs):
-        orders = _orders(len(rows), permutations, seed)
-        statistics[0, j] = _ari(_tables(rows[None], columns))[0]
-        statistics[1:, j] = np.concatenate(
-            [_ari(_tables(rows[order], columns)) for order in orders]
-        )
+        orders = [np.arange(len(rows))[None], *_orders(len(rows), permutations, seed)]
+        statistics[:, j] = np.concatenate([_ari(_tables(rows[o], columns)) for o in orders])
     return _adjust(statistics)
 
 

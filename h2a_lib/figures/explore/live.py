@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 LIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 DPI = 96
 # Controls with their picture; in a batch run the picture alone.
-View = widgets.Widget | Image
+View: TypeAlias = widgets.Widget | Image
 
 
 def is_live() -> bool:

@@ -25,10 +25,10 @@ def thresholds(predictions: pd.DataFrame, threshold: float) -> View:
 
 def confusion(predictions: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Count hands by sex (rows: girls, boys) and by the sex they are classified as (columns)."""
-    male = predictions["male"].to_numpy(bool)
-    called = predictions[PROBABILITY].to_numpy(float) >= threshold
-    counts = [[int((of_sex & ~called).sum()), int((of_sex & called).sum())]
-              for of_sex in (~male, male)]  # fmt: skip
+    from sklearn.metrics import confusion_matrix
+
+    called = predictions[PROBABILITY] >= threshold
+    counts = confusion_matrix(predictions["male"], called, labels=[False, True])
     return pd.DataFrame(counts, index=["girls", "boys"], columns=["as female", "as male"])
 
 
