@@ -119,8 +119,9 @@ def test_the_pull_to_the_mean_is_reported_with_what_correcting_it_costs():
 def test_a_constant_estimate_is_not_called_corrected():
     frame = hands_of(200).assign(predicted_age_months=120.0)
     ways = age_report.options(frame, frame, age.corrected(frame, frame), [frame])
+    correction = Estimate.of(ways.set_index("option").loc[age_report.CORRECTED], "change_months")
     pull = age.regression_to_the_mean(frame)["pull"]
-    assert "hardly depend" in age_report.pull_sentence(pull, ways.set_index("option"))
+    assert "hardly depend" in age_report.pull_sentence(pull, correction)
 
 
 def test_unbounded_intervals_are_called_unbounded():

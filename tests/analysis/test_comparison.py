@@ -89,47 +89,31 @@ def test_runs_of_other_children_cannot_be_compared(run):
         compare(run(), other, run("b", lr=0.1))
 
 
+WORDS = {
+    "better": "ResNet-34 performs better than ResNet-18 by 3",
+    "worse": "ResNet-34 performs worse than ResNet-18 by 3",
+    "equivalent": "ResNet-34 is equivalent to ResNet-18 within the margin of 1 month",
+    "undecided": "No verdict against ResNet-18 on: ResNet-34 (+2",
+}
+
+
 @pytest.mark.parametrize(
-    ("off_by", "spread", "verdict", "text", "title"),
+    ("off_by", "spread", "verdict", "title"),
     [
-        (
-            7,
-            0.1,
-            "better",
-            "ResNet-34 performs better than ResNet-18 by 3",
-            "ResNet-34 performs better by 3",
-        ),
-        (
-            13,
-            0.1,
-            "worse",
-            "ResNet-34 performs worse than ResNet-18 by 3",
-            "Deeper is not better: ResNet-34",
-        ),
-        (
-            10.1,
-            0.1,
-            "equivalent",
-            "ResNet-34 is equivalent to ResNet-18 within the margin of 1 month",
-            "ResNet-34 is equivalent",
-        ),
-        (
-            12,
-            4,
-            "undecided",
-            "No verdict against ResNet-18 on: ResNet-34 (+2",
-            "ResNet-18 or ResNet-34: undecided",
-        ),
+        (7, 0.1, "better", "ResNet-34 performs better by 3"),
+        (13, 0.1, "worse", "Deeper is not better: ResNet-34"),
+        (10.1, 0.1, "equivalent", "ResNet-34 is equivalent"),
+        (12, 4, "undecided", "ResNet-18 or ResNet-34: undecided"),
     ],
 )
-def test_each_verdict_has_its_sentence_and_its_title(run, off_by, spread, verdict, text, title):
+def test_each_verdict_has_its_sentence_and_its_title(run, off_by, spread, verdict, title):
     result = compare(
         *repeated(run, spread=spread),
         *repeated(run, "resnet34", off_by, spread=spread, network="resnet34"),
     )
     assert result.row("resnet34")["verdict"] == verdict
     sentence = summary.sentence(result, ["resnet18", "resnet34"])
-    assert sentence.startswith(text) and "n = 200" not in sentence  # the caption has it
+    assert sentence.startswith(WORDS[verdict]) and "n = 200" not in sentence  # the caption has it
     assert summary.title(result, ["resnet18", "resnet34"], "depth").startswith(title)
     assert summary.verdict(result) == f"ResNet-34: {verdict}"
 

@@ -5,6 +5,7 @@ import torch
 from squares import SETTINGS
 from torch import nn
 
+from h2a_lib.analysis.saliency import maps as saliency
 from h2a_lib.analysis.saliency.maps import (
     STAGES,
     attention,
@@ -268,8 +269,6 @@ def test_a_trained_network_passes_and_its_map_is_not_of_the_brightest_thing(tmp_
 
 
 def test_maps_that_ignore_the_weights_fail_the_sanity_check(network, pixels, monkeypatch):
-    from h2a_lib.analysis.saliency import maps as saliency
-
     fixed = np.random.default_rng(0).random((6, SIDE, SIDE)).astype(np.float32)
     monkeypatch.setattr(saliency, "grad_cam", lambda *arguments: fixed)
     table = sanity(network, pixels, "age", draws=1)
@@ -278,8 +277,6 @@ def test_maps_that_ignore_the_weights_fail_the_sanity_check(network, pixels, mon
 
 
 def test_maps_without_contrast_pass_nothing(network, pixels, monkeypatch):
-    from h2a_lib.analysis.saliency import maps as saliency
-
     monkeypatch.setattr(saliency, "grad_cam", lambda *a: np.zeros((6, SIDE, SIDE), np.float32))
     table = sanity(network, pixels, "age", draws=1)
     assert not passes(table)
@@ -289,8 +286,6 @@ def test_maps_without_contrast_pass_nothing(network, pixels, monkeypatch):
 def test_the_sanity_check_takes_50_hands_and_draws_again_only_where_the_verdict_is(
     network, monkeypatch
 ):
-    from h2a_lib.analysis.saliency import maps as saliency
-
     drawn = []
 
     def fake(network, stage, pixels, seed):

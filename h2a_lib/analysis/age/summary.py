@@ -179,7 +179,8 @@ def variables(
 ) -> dict[str, str | int]:
     """Return ready-to-print values; of the seeds' validation predictions figures show the first."""
     frame = seeds[0]
-    metrics, by_option = age.metrics(frame), ways.set_index("option")
+    metrics = age.metrics(frame)
+    changes = {row["option"]: Estimate.of(row, "change_months") for _, row in ways.iterrows()}
     agreement, calibrated = age.bland_altman(frame), age.regression_to_the_mean(frame)
     constant, by_sex = age.constant(train, frame), age.constant_by_sex(train, frame)
     months = {name: metrics[name].text("months") for name in ("mae", "rmse", "median", "bias")}
@@ -202,16 +203,16 @@ def variables(
         "limits": f"{number(agreement.lower.value)} to {number(agreement.upper.value)} months",
         "calibration_slope": calibrated["calibration_slope"].text(digits=2),
         "pull": calibrated["pull"].text("months for each month of age", digits=2),
-        "pull_sentence": pull_sentence(calibrated["pull"], by_option),
+        "pull_sentence": pull_sentence(calibrated["pull"], changes[CORRECTED]),
         "sexes_verdict": sexes_verdict(frame),
         "sexes_sentence": sexes_sentence(frame),
         **sex_gap.variables(sex_gap.sex_gap(frame)),
         "worst_verdict": worst_verdict(frame),
-        "augmented_sentence": _option_sentence("Test-time augmentation", by_option.loc[AUGMENTED]),
-        "ensemble_sentence": _option_sentence(
-            f"An ensemble of {len(seeds)} seeds", by_option.loc[ENSEMBLE]
+        "augmented_sentence": _change_sentence("Test-time augmentation", changes[AUGMENTED]),
+        "ensemble_sentence": _change_sentence(
+            f"An ensemble of {len(seeds)} seeds", changes[ENSEMBLE]
         )
-        if ENSEMBLE in by_option.index
+        if ENSEMBLE in changes
         else "Only one seed was trained, so there is no ensemble.",
         "conformal_verdict": conformal_verdict(coverage, nominal),
         "conformal_sentence": conformal_sentence(coverage, nominal),
@@ -237,21 +238,16 @@ def noise_text(tier: str) -> str:
     )
 
 
-def pull_sentence(pull: Estimate, by_option: pd.DataFrame) -> str:
-    """Say whether estimates regress to the mean, and what correcting it costs."""
+def pull_sentence(pull: Estimate, correction: Estimate) -> str:
+    """Say whether estimates regress to the mean, and how correcting it changes the error."""
     if not pull.high < 0:
         return f"No regression to the mean is shown: slope {pull.text(digits=2)}."
-    row = by_option.loc[CORRECTED]
-    if row["change_months_low"] == row["change_months_high"] == 0:
+    if correction.low == correction.high == 0:
         return f"The estimates hardly depend on the age: slope {pull.text(digits=2)}."
     return (
         f"Young hands are overestimated and old ones underestimated (slope {pull.text(digits=2)}). "
-        f"{_option_sentence('Correcting this', row)}"
+        f"{_change_sentence('Correcting this', correction)}"
     )
-
-
-def _option_sentence(what: str, row: pd.Series) -> str:
-    return _change_sentence(what, Estimate.of(row, "change_months"))
 
 
 def _change_sentence(what: str, change: Estimate) -> str:
