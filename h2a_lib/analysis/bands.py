@@ -27,18 +27,22 @@ def sex_of(male: ArrayLike) -> NDArray[np.str_]:
     return np.where(np.asarray(male, dtype=bool), "male", "female")
 
 
+def masks_by_band(age_months: ArrayLike) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return which hands, (n,), are in each band of `NAMES`, and last in "all"."""
+    band = band_of(age_months)
+    everyone = ("all", np.ones(len(band), dtype=bool))
+    return [*((name, band == i) for i, name in enumerate(NAMES)), everyone]
+
+
 def by_band_and_sex(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """Cut hands into (band, sex, part), with the totals "all" and "both".
 
     Empty parts are kept: a subgroup without hands is a finding, not a gap.
     """
-    band, sex = band_of(frame["age_months"]), sex_of(frame["male"])
-    bands = [(name, band == i) for i, name in enumerate(NAMES)]
-    bands.append(("all", np.ones(len(frame), dtype=bool)))
-    sexes = [(name, sex == name) for name in SEXES]
-    sexes.append(("both", np.ones(len(frame), dtype=bool)))
+    sex, everyone = sex_of(frame["male"]), ("both", np.ones(len(frame), dtype=bool))
+    sexes = [*((name, sex == name) for name in SEXES), everyone]
     return [
         (band_name, sex_name, frame[in_band & of_sex])
-        for band_name, in_band in bands
+        for band_name, in_band in masks_by_band(frame["age_months"])
         for sex_name, of_sex in sexes
     ]

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE
-from h2a_lib.analysis.bands import NAMES, band_of
+from h2a_lib.analysis.bands import band_of, masks_by_band
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, bootstrap, mean_interval, number
 
 ALL = "all"
@@ -19,9 +19,8 @@ def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
     """
     errors = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
     male, band = frame["male"].to_numpy(bool), band_of(frame[TRUE])
-    parts = [(name, band == i) for i, name in enumerate(NAMES)]
     rows = []
-    for name, rows_of_band in [*parts, (ALL, np.ones(len(frame), bool))]:
+    for name, rows_of_band in masks_by_band(frame[TRUE]):
         girls, boys = errors[rows_of_band & ~male], errors[rows_of_band & male]
         gap = _gap(errors[rows_of_band], male[rows_of_band], band[rows_of_band])
         rows.append(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from h2a_lib.analysis.bands import NAMES, band_of
+from h2a_lib.analysis.bands import band_of, masks_by_band
 from h2a_lib.analysis.selection import is_phantom
 from h2a_lib.errors import UserError
 from h2a_lib.files import read_json
@@ -98,10 +98,9 @@ def averages_by_band(
     """
     placements = np.stack([placement(image) for image in images])
     placed_images, placed_maps = place(images, placements), place(maps, placements)
-    band = band_of(age_months)
     averages = []
-    for i, name in enumerate(NAMES):
-        here, n = band == i, int((band == i).sum())
+    for name, here in masks_by_band(age_months)[:-1]:
+        n = int(here.sum())
         nothing = np.zeros(images.shape[1:], np.float32)
         mean_image, mean_map = (
             p[here].mean(0) if n else nothing for p in (placed_images, placed_maps)

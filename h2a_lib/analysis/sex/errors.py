@@ -6,14 +6,14 @@ interval, _low and _high, and `few` marks those of fewer than 30 hands.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from h2a_lib.analysis.bands import NAMES, band_of
+from h2a_lib.analysis.bands import masks_by_band
 from h2a_lib.analysis.statistics.bootstrap import (
     FEW,
     RESAMPLES,
@@ -82,10 +82,9 @@ def _average_precision(male: NDArray[np.bool_], score: Array) -> Array:
 
 def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """AUC and accuracy by age band, beside the majority's share; a band of one sex has no AUC."""
-    band = band_of(frame["age_months"])
     rows = []
-    parts = [(name, frame[band == i]) for i, name in enumerate(NAMES)] + [("all", frame)]
-    for name, part in parts:
+    for name, in_band in masks_by_band(frame["age_months"]):
+        part = frame[in_band]
         male, score = part["male"].to_numpy(bool), part[PROBABILITY].to_numpy(float)
         area, right = auc(male, score), share_interval((score >= threshold) == male)
         share = male.mean() if len(male) else math.nan
@@ -109,8 +108,13 @@ class Matched:
 
     estimate: Estimate
     pairs: int
-    caliper_months: float
+    calipers: Mapping[str, float]
     fewest: int = 0
+
+    @property
+    def caliper_months(self) -> float:
+        """How far the labels of a pair may be apart."""
+        return self.calipers["age_months"]
 
     @property
     def description(self) -> str:
@@ -140,9 +144,9 @@ def matched_pairs(frame: pd.DataFrame, calipers: Mapping[str, float]) -> Matched
         near &= np.abs(of_boys[:, None] - of_girls) <= caliper
     in_pair_b, in_pair_g = near.any(axis=1), near.any(axis=0)
     near = near[np.ix_(in_pair_b, in_pair_g)]
-    n, pairs, caliper = sum(near.shape), int(near.sum()), calipers["age_months"]
+    n, pairs = sum(near.shape), int(near.sum())
     if pairs == 0:
-        return Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, caliper)
+        return Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, calipers)
     difference = boys[PROBABILITY].to_numpy(float)[in_pair_b, None]
     difference = difference - girls[PROBABILITY].to_numpy(float)[in_pair_g]
     wins = np.where(near, (np.sign(difference) + 1) / 2, 0.0).astype(np.float32)
@@ -159,7 +163,7 @@ def matched_pairs(frame: pd.DataFrame, calipers: Mapping[str, float]) -> Matched
         shares.append(np.where(all_pairs > 0, won / np.maximum(all_pairs, 1e-9), np.nan))
     low, high = np.nanquantile(np.concatenate(shares), TAILS)
     value = float(wins.sum(dtype=np.float64) / pairs)
-    return Matched(Estimate(value, float(low), float(high), n), pairs, caliper, min(near.shape))
+    return Matched(Estimate(value, float(low), float(high), n), pairs, calipers, min(near.shape))
 
 
 def age_matched(frame: pd.DataFrame, caliper_months: float = 0) -> Matched:
@@ -167,13 +171,19 @@ def age_matched(frame: pd.DataFrame, caliper_months: float = 0) -> Matched:
     return matched_pairs(frame, {"age_months": caliper_months})
 
 
-def closest_match(frame: pd.DataFrame) -> Matched:
+BY_LABEL = tuple({"age_months": caliper} for caliper in CALIPERS_MONTHS)
+
+
+def closest_match(
+    frame: pd.DataFrame, calipers: Iterable[Mapping[str, float]] = BY_LABEL
+) -> Matched:
     """Match as closely as leaves at least 30 hands of each sex in pairs.
 
-    The caliper is chosen by the ages alone, so not by what comes out; the widest if none will do.
+    The calipers, closest first, are chosen by the ages alone, so not by what comes out; the widest
+    if none will do.
     """
-    for caliper in CALIPERS_MONTHS:
-        matched = age_matched(frame, caliper)
+    for each in calipers:
+        matched = matched_pairs(frame, each)
         if matched.fewest >= FEW:
             break
     return matched

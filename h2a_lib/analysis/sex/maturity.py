@@ -18,13 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from h2a_lib.analysis.selection import best_runs, predictions_of
-from h2a_lib.analysis.sex.errors import (
-    PROBABILITY,
-    Matched,
-    by_label,
-    closest_match,
-    matched_pairs,
-)
+from h2a_lib.analysis.sex.errors import PROBABILITY, Matched, by_label, closest_match
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 from h2a_lib.study.runs import Run
@@ -71,9 +65,9 @@ class Maturity:
     of the image minus that of label and estimated age, `added` what the image adds to these two,
     `second` what a second age estimate adds, and `beyond` the former minus the latter (DeLong,
     paired; NaN without a second estimate). Pairs of a girl and a boy are of equal label
-    (`same_label`), or also of an estimate within `estimate_caliper_months` (`same_maturity`);
-    `maturity_alone` is the share of the former in which `MATURITY` scores the boy higher. `problem`
-    says why nothing could be measured.
+    (`same_label`), or also of a similar estimate (`same_maturity`); `maturity_alone` is the share
+    of the former in which `MATURITY` scores the boy higher. `problem` says why nothing could be
+    measured.
     """
 
     table: pd.DataFrame
@@ -83,7 +77,6 @@ class Maturity:
     beyond: Estimate
     same_label: Matched
     same_maturity: Matched
-    estimate_caliper_months: float
     maturity_alone: Estimate
     problem: str = ""
 
@@ -146,7 +139,7 @@ class Maturity:
             "maturity_matched_pairs": f"{self.same_maturity.pairs:,}",
             "maturity_caliper": "not estimable"
             if self.problem
-            else f"{self.estimate_caliper_months:g} months",
+            else f"{self.same_maturity.calipers[ESTIMATE]:g} months",
         }
 
 
@@ -166,11 +159,9 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
     problem = _problem(selection, frame)
     if problem:
         none = Estimate(math.nan, math.nan, math.nan, len(frame))
-        unmatched = Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, 0)
+        unmatched = Matched(Estimate(math.nan, math.nan, math.nan, 0), 0, {})
         empty = pd.DataFrame(columns=["name", "auc", "auc_low", "auc_high", "n"])
-        return Maturity(
-            empty, none, none, none, none, same_label, unmatched, math.nan, none, problem
-        )
+        return Maturity(empty, none, none, none, none, same_label, unmatched, none, problem)
     male = frame["male"].to_numpy(bool)
     scores = {LABEL: by_label(train, frame), MATURITY: _logistic(train, selection, frame)}
     if selection[SECOND_ESTIMATE].notna().all() and frame[SECOND_ESTIMATE].notna().all():
@@ -186,7 +177,8 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
     table = pd.DataFrame(
         [{"name": name} | auc(male, score).row("auc", 4) for name, score in scores.items()]
     ).assign(n=len(frame))
-    caliper, same_maturity = _match(frame, same_label.caliper_months)
+    # As closely in the estimate as leaves enough hands of each sex.
+    calipers = ({**same_label.calipers, ESTIMATE: caliper} for caliper in CALIPERS_MONTHS)
     alone = frame.assign(**{PROBABILITY: scores[MATURITY]})
     return Maturity(
         table,
@@ -195,8 +187,7 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
         second=difference(TWICE, MATURITY),
         beyond=difference(ALL, TWICE),
         same_label=same_label,
-        same_maturity=same_maturity,
-        estimate_caliper_months=caliper,
+        same_maturity=closest_match(frame, calipers),
         maturity_alone=closest_match(alone).estimate,
     )
 
@@ -238,12 +229,3 @@ def _logistic(
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(features(selection), selection["male"].to_numpy(bool))
     return model.predict_proba(features(frame))[:, 1]
-
-
-def _match(frame: pd.DataFrame, label_caliper_months: float) -> tuple[float, Matched]:
-    """Match as closely in the estimate as leaves 30 hands of each sex; the widest if none will."""
-    for caliper in CALIPERS_MONTHS:
-        matched = matched_pairs(frame, {"age_months": label_caliper_months, ESTIMATE: caliper})
-        if matched.fewest >= FEW:
-            break
-    return caliper, matched
