@@ -16,25 +16,19 @@ from h2a_lib.analysis.age.summary import Yardstick
 from h2a_lib.analysis.bands import NAMES, sex_of
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
 from h2a_lib.figures import density
-from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons, sex_key
-from h2a_lib.figures.style import (
+from h2a_lib.figures.colours import (
     BLACK,
     BLUE,
     GREEN,
     GREY,
-    HALF,
     ORANGE,
     SEX_COLOURS,
     SEX_KEY,
     SEX_NAMES,
-    TALL,
-    WIDE,
-    colour_key,
-    pale_note,
-    radiographs,
     readable,
-    write_beside,
 )
+from h2a_lib.figures.density import MANY, SHARE_OF_BOYS, hexagons, sex_key
+from h2a_lib.figures.style import HALF, TALL, WIDE, colour_key, pale_note, radiographs, write_beside
 from h2a_lib.study.results import Drawing
 
 WORST_PANELS = (2, 4)

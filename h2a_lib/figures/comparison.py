@@ -15,18 +15,9 @@ from h2a_lib.analysis.comparison import runs as compared
 from h2a_lib.analysis.comparison import summary
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label, labels_of
 from h2a_lib.analysis.comparison.runs import Comparison
-from h2a_lib.figures import schedules, style, training
-from h2a_lib.figures.style import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    GREY,
-    ORANGE,
-    PALETTE,
-    WIDE,
-    write_beside,
-)
+from h2a_lib.figures import schedules, training
+from h2a_lib.figures.colours import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PALETTE, readable
+from h2a_lib.figures.style import WIDE, colour_key, write_beside
 from h2a_lib.study.config import Step
 from h2a_lib.study.results import Drawing
 
@@ -116,7 +107,7 @@ def curves_and_rates(comparison: Comparison, name: str, noise: Noise = None) -> 
     words = {labels[e]: colour for e, colour in zip(names, colours, strict=False)}
     fits = sum(map(len, words)) < KEY_LETTERS
     columns = len(words) if fits else -(-len(words) // 2)
-    style.colour_key(figure, words, loc="outside upper center", ncols=columns)
+    colour_key(figure, words, loc="outside upper center", ncols=columns)
     return _drawing(comparison, figure, name, names, f"left, {CURVES}; right: the rate")
 
 
@@ -278,7 +269,7 @@ def forest(comparison: Comparison) -> Drawing | None:
     ):
         _draw_forest(comparison, rows.iloc[part], _range(rows, comparison.margin_months), axes)
     verdicts = {v: c for v, c in VERDICT_COLOURS.items() if (rows["verdict"] == v).any()}
-    style.colour_key(figure, verdicts, loc="outside upper center", ncols=len(verdicts))
+    colour_key(figure, verdicts, loc="outside upper center", ncols=len(verdicts))
     left_out = len(table) - len(rows)
     caption = [
         "Validation error minus that of the default",
@@ -321,7 +312,7 @@ def _draw_forest(
         at = np.clip(value, low, high)
         axes.plot(at, height, marker, color=colour, mfc=filled, ms=5, clip_on=False)
         text, at_right = f"{value:+.1f}".replace("-", "−"), axes.get_yaxis_transform()
-        place = {"xycoords": at_right, "va": "center", "color": style.readable(colour)}
+        place = {"xycoords": at_right, "va": "center", "color": readable(colour)}
         write_beside(axes, text, (1, height), (6, 0), **place)
     names = [
         f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"

@@ -8,7 +8,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
-from h2a_lib.figures.style import FAINT, SEX_COLOURS, SEX_NAMES, colour_key
+from h2a_lib.figures.colours import FAINT, SEX_COLOURS, SEX_NAMES
+from h2a_lib.figures.style import colour_key
 
 # From so many dots on, they hide each other, and as shapes each would take a hundred bytes.
 MANY = 1500

@@ -7,7 +7,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from h2a_lib.figures.style import SEX_COLOURS
+from h2a_lib.figures.colours import SEX_COLOURS
 from h2a_lib.files import write_atomically
 from h2a_lib.phantoms.growth import OLDEST_MONTHS, centres
 from h2a_lib.phantoms.render import atlas_plate

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from h2a_lib.figures.style import BLACK, BLUE, FAINT, GREY, VERMILLION
+from h2a_lib.figures.colours import BLACK, BLUE, FAINT, GREY, VERMILLION
 from h2a_lib.study.results import Drawing
 
 BOX = {"boxstyle": "round,pad=0.02,rounding_size=0.06", "linewidth": 1.5}

@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
 from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.population import labels as population
-from h2a_lib.figures.style import BLACK, FAINT, GREY, SEX_COLOURS, SEX_NAMES, TALL, write_beside
+from h2a_lib.figures.colours import BLACK, FAINT, GREY, SEX_COLOURS, SEX_NAMES
+from h2a_lib.figures.style import TALL, write_beside
 from h2a_lib.study.results import Drawing
 
 # Below this many hands a bin of one year holds too few to show a shape.

@@ -9,16 +9,8 @@ from matplotlib.figure import Figure
 
 from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes, sanity_sentence
 from h2a_lib.analysis.saliency.summary import SaliencyStudy
-from h2a_lib.figures.style import (
-    BLACK,
-    FAINT,
-    ON_DARK,
-    ORANGE,
-    SKY,
-    TALL,
-    radiographs,
-    write_beside,
-)
+from h2a_lib.figures.colours import BLACK, FAINT, ON_DARK, ORANGE, SKY
+from h2a_lib.figures.style import TALL, radiographs, write_beside
 from h2a_lib.study.results import Drawing
 
 # As on the axis, from the output downwards.

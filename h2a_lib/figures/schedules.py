@@ -11,7 +11,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from h2a_lib.analysis.comparison.range_test import UNDETERMINED, power_of_ten, suggestion_interval
 from h2a_lib.figures import training
-from h2a_lib.figures.style import BLUE, GREY, PALETTE, TALL, VERMILLION
+from h2a_lib.figures.colours import BLUE, GREY, PALETTE, VERMILLION
+from h2a_lib.figures.style import TALL
 from h2a_lib.models.range_test import RangeTest
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing

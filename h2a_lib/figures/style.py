@@ -1,4 +1,4 @@
-"""Colours, sizes and defaults of every figure."""
+"""Sizes, keys and defaults of every figure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,32 +14,8 @@ from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
 from h2a_lib.analysis.statistics.bootstrap import FEW
+from h2a_lib.figures.colours import DARK_GROUND, ON_DARK, PALETTE, readable
 from h2a_lib.study.results import Drawing
-
-# Okabe and Ito's palette, told apart under every common colour blindness
-# (Wong 2011, Nature Methods 8:441).
-BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, YELLOW, BLACK = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#E69F00",
-    "#56B4E9",
-    "#CC79A7",
-    "#F0E442",
-    "#222222",
-)
-GREY = "#8A8A8A"
-FAINT = "#6A6A6A"
-# Radiographs are read on a dark ground, where a white page would blind.
-DARK_GROUND, ON_DARK = "#14181b", "#E6E6E6"
-# Runs side by side: the default in black, and the colours of the sexes last.
-PALETTE = (BLACK, GREEN, ORANGE, PURPLE, SKY, BLUE, VERMILLION)
-
-# The sexes have these two colours in every figure.
-SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
-FILM_COLOURS = {"digital": "#4A4A4A", "film": ORANGE}
-SEX_NAMES = {"female": "girls", "male": "boys"}
-SEX_KEY = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
 
 # Inches, each at least 100 pixels of a slide of 1280 by 720, so that 13 points are 18 pixels there:
 # the whole width above a boxed answer, above one or two plain lines, and half the width.
@@ -76,13 +52,6 @@ def on_dark_ground(figure: Figure) -> None:
 def capitalised(sentence: str) -> str:
     """Return a sentence that begins with a capital, the rest as it is."""
     return sentence[0].upper() + sentence[1:]
-
-
-def readable(colour: ColorType) -> ColorType:
-    """Return a colour as words take it on white: the light ones darker."""
-    red, green, blue = to_rgb(colour)
-    is_light = 0.3 * red + 0.6 * green + 0.1 * blue > 0.5
-    return (0.75 * red, 0.75 * green, 0.75 * blue) if is_light else colour
 
 
 def colour_key(parent: Axes | Figure, colours: Mapping[str, ColorType], **place: Any) -> None:

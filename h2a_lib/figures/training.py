@@ -12,16 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from h2a_lib.data.hands import Hands
-from h2a_lib.figures.style import (
-    BLUE,
-    FAINT,
-    GREEN,
-    GREY,
-    PALETTE,
-    radiographs,
-    readable,
-    write_beside,
-)
+from h2a_lib.figures.colours import BLUE, FAINT, GREEN, GREY, PALETTE, readable
+from h2a_lib.figures.style import radiographs, write_beside
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
 from h2a_lib.study.runs import Run

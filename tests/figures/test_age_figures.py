@@ -16,9 +16,9 @@ from h2a_lib.analysis.age import errors, robustness, sex_gap, summary
 from h2a_lib.analysis.statistics import conformal
 from h2a_lib.figures import age as draw
 from h2a_lib.figures import uncertainty
+from h2a_lib.figures.colours import VERMILLION
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore.age import browse_errors
-from h2a_lib.figures.style import VERMILLION
 
 pytestmark = pytest.mark.usefixtures("style")
 

@@ -12,9 +12,10 @@ from h2a_lib.analysis.age.sex_gap import signed
 from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.saliency.maps import grad_cam
 from h2a_lib.analysis.statistics.bootstrap import number
+from h2a_lib.figures.colours import BLACK, BLUE, GREY
 from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.saliency import overlay
-from h2a_lib.figures.style import BLACK, BLUE, GREY, write_beside
+from h2a_lib.figures.style import write_beside
 from h2a_lib.models.inference import predictor_of
 from h2a_lib.study.runs import Run
 

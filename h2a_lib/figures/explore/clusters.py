@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from h2a_lib.analysis.clusters.groups import Clustering
 from h2a_lib.figures.clusters import plane
+from h2a_lib.figures.colours import BLACK, SEX_KEY
 from h2a_lib.figures.density import SHARE_OF_BOYS
 from h2a_lib.figures.explore.live import View, interact
-from h2a_lib.figures.style import BLACK, SEX_KEY, WIDE, colour_key
+from h2a_lib.figures.style import WIDE, colour_key
 
 COLOURINGS = ("sex", "age")
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from h2a_lib.data import decode, images
+from h2a_lib.figures.colours import BLUE
 from h2a_lib.figures.explore.live import View, interact
 from h2a_lib.figures.images import (
     CONTRAST_NAMES,
@@ -19,7 +20,7 @@ from h2a_lib.figures.images import (
     draw_histograms,
     normalised,
 )
-from h2a_lib.figures.style import BLUE, capitalised
+from h2a_lib.figures.style import capitalised
 
 
 def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> View:

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from h2a_lib.analysis.sex.errors import PROBABILITY
+from h2a_lib.figures.colours import BLACK, BLUE, VERMILLION
 from h2a_lib.figures.explore.live import View, interact
-from h2a_lib.figures.style import BLACK, BLUE, VERMILLION, WIDE
+from h2a_lib.figures.style import WIDE
 
 
 def thresholds(predictions: pd.DataFrame, threshold: float) -> View:
