@@ -10,13 +10,7 @@ from pydantic_core import to_json
 from h2a_lib.analysis.selection import predictions_of
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.analysis.sex.errors import choose_threshold
-from h2a_lib.analysis.statistics.conformal import (
-    HIGH,
-    LOW,
-    ConformalQuantiles,
-    SplitConformal,
-    has_quantiles,
-)
+from h2a_lib.analysis.statistics import conformal
 from h2a_lib.study.runs import CALIBRATION, Run
 
 
@@ -27,7 +21,7 @@ class Calibration:
     From a calibrated probability of `threshold` on a hand is called male.
     """
 
-    interval: SplitConformal | ConformalQuantiles | None
+    interval: conformal.SplitConformal | conformal.ConformalQuantiles | None
     temperature: Temperature | None
     threshold: float = 0.5
 
@@ -37,7 +31,11 @@ class Calibration:
         if run.is_released:
             return TypeAdapter(cls).validate_json((run.folder / CALIBRATION).read_bytes())
         selection = predictions_of(run, "selection")
-        intervals = ConformalQuantiles if has_quantiles(selection) else SplitConformal
+        intervals = (
+            conformal.ConformalQuantiles
+            if conformal.has_quantiles(selection)
+            else conformal.SplitConformal
+        )
         temperature = Temperature.fit(selection) if run.config.estimates_sex else None
         return cls(
             intervals.fit(selection) if run.config.estimates_age else None,
@@ -57,8 +55,8 @@ class Calibration:
         """
         # A network without bounds may go below birth; an age does not.
         months = np.maximum(outputs["predicted_age_months"], 0)
-        if isinstance(self.interval, ConformalQuantiles):
-            low, high = self.interval.interval(outputs[LOW], outputs[HIGH])
+        if isinstance(self.interval, conformal.ConformalQuantiles):
+            low, high = self.interval.interval(outputs[conformal.LOW], outputs[conformal.HIGH])
         else:
             assert self.interval is not None, "of a run that estimates age"
             low, high = self.interval.interval(months)

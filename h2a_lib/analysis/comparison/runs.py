@@ -16,12 +16,7 @@ from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, labels_of
 from h2a_lib.analysis.selection import validation
 from h2a_lib.analysis.statistics.bootstrap import Estimate, join, over_seeds
-from h2a_lib.analysis.statistics.variance_components import (
-    Errors,
-    RunNoise,
-    difference,
-    run_noise,
-)
+from h2a_lib.analysis.statistics.variance_components import Errors, RunNoise, difference, run_noise
 from h2a_lib.analysis.statistics.verdicts import verdicts
 from h2a_lib.errors import UserError
 from h2a_lib.study.config import NETWORKS, RunConfig, Step

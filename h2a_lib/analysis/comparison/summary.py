@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from h2a_lib.analysis.age import errors as age
+from h2a_lib.analysis.comparison import runs as comparisons
 from h2a_lib.analysis.comparison.labels import (
     DEFAULT,
     describe_setting,
@@ -10,18 +11,7 @@ from h2a_lib.analysis.comparison.labels import (
     has_equal_updates,
     labels_of,
 )
-from h2a_lib.analysis.comparison.runs import (
-    Comparison,
-    Groups,
-    PowerLaw,
-    comparisons,
-    configs_of,
-    constant_error,
-    error,
-    labels_of_runs,
-    power_law,
-    train_error,
-)
+from h2a_lib.analysis.comparison.runs import Comparison, Groups, PowerLaw
 from h2a_lib.analysis.selection import best_runs, validation
 from h2a_lib.analysis.statistics.bootstrap import number, paired_difference
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
@@ -266,7 +256,7 @@ def noise_sentence(comparison: Comparison) -> str:
 def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     """Compare the default's error in training and in validation; in a title without interval."""
     run = groups[DEFAULT][0]
-    train, held_out = train_error(run), error(run)
+    train, held_out = comparisons.train_error(run), comparisons.error(run)
     finding = "No overfitting (easier validation hands)"
     if not held_out.excludes(train):
         finding = "No overfitting is shown"
@@ -324,7 +314,7 @@ def power_law_sentence(law: PowerLaw) -> str:
 
 def errors_verdict(runs: Sequence[Run]) -> str:
     """Return between what the errors of all runs that estimate age lie, for a title."""
-    errors = [error(run).value for run in runs if run.config.estimates_age]
+    errors = [comparisons.error(run).value for run in runs if run.config.estimates_age]
     ends = dict.fromkeys(number(end) for end in (min(errors), max(errors)))
     return f"errors of {' to '.join(ends)} months"
 
@@ -338,25 +328,25 @@ def beats_constant_sentence(run: Run) -> str:
         return "Its error is not distinguishable from that of always predicting the median age."
     if difference.value > 0:
         return "It performs worse than always predicting the median age."
-    share = 100 * (1 - error(run).value / constant_error(run).value)
+    share = 100 * (1 - comparisons.error(run).value / comparisons.constant_error(run).value)
     return f"It removes {share:.0f} % of the error of always predicting the median age."
 
 
 def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     """Return what the deck says of the runs, ready to print."""
     groups = comparison.groups
-    drawn = comparisons(configs_of(groups))
+    drawn = comparisons.comparisons(comparisons.configs_of(groups))
     # The question is what an image shows; 07_age_answer says what the sex adds.
     best = best_runs(runs, "age")[0]
-    mae, constant = error(best), constant_error(best)
+    mae, constant = comparisons.error(best), comparisons.constant_error(best)
     given = "image and sex" if best.config.sex_input else "the image alone"
     values = {
-        f"{DEFAULT}_mae": error(groups[DEFAULT][0]).text("months"),
+        f"{DEFAULT}_mae": comparisons.error(groups[DEFAULT][0]).text("months"),
         "errors_verdict": errors_verdict(runs),
         "constant_mae": constant.text("months"),
         "constant_mae_rounded": f"{number(constant.value, 0)} months",
         "best_experiment": best.config.experiment,
-        "best_label": labels_of_runs(runs)[best.config.experiment],
+        "best_label": comparisons.labels_of_runs(runs)[best.config.experiment],
         "best_mae": mae.text("months"),
         "best_mae_rounded": f"{number(mae.value, 0)} months",
         "best_verdict": f"Bone age from {given}: {number(mae.value)} months mean absolute error",
@@ -370,7 +360,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         values["forest_verdict"] = forest_title(comparison)
         values["forest_counts"] = verdict(comparison)
     if "data_curve" in drawn:
-        law = power_law(groups)
+        law = comparisons.power_law(groups)
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
         values["data_verdict"] = f"Twice the data would give about {doubled} months"

@@ -8,19 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from h2a_lib.analysis.saliency.maps import (
-    Answer,
-    Attention,
-    against_chance,
-    attention,
-    complement,
-    grad_cam,
-    has_contrast,
-    occlusion,
-    passes,
-    sanity,
-    sanity_sentence,
-)
+from h2a_lib.analysis.saliency import maps
 from h2a_lib.analysis.saliency.registration import averages_by_band, hand_of, phantom_regions
 from h2a_lib.analysis.selection import is_phantom
 from h2a_lib.models.inference import predictor_of
@@ -41,31 +29,31 @@ class SaliencyStudy:
     hands off the hand's estimated outline. `n` hands stand behind all of them.
     """
 
-    answer: Answer
+    answer: maps.Answer
     averages: list[Average]
     occluded_averages: list[Average]
     table: pd.DataFrame
-    regions: dict[str, tuple[Attention, Attention]]
+    regions: dict[str, tuple[maps.Attention, maps.Attention]]
     n: int
 
     def variables(self) -> dict[str, str]:
         """Return ready-to-print values."""
         return {
-            "sanity_sentence": sanity_sentence(self.table),
+            "sanity_sentence": maps.sanity_sentence(self.table),
             "regions_verdict": self.regions_verdict(),
             "regions_sentence": self.regions_sentence(),
         }
 
     def regions_verdict(self) -> str:
         """Say in a title how much of the maps falls on the hand, or why that is unknown."""
-        if not has_contrast(self.table):
+        if not maps.has_contrast(self.table):
             return "the maps have no contrast and show nothing"
-        if not passes(self.table):
+        if not maps.passes(self.table):
             return "the maps fail their sanity check: they show the image"
         on_hand = self._on_hand()
         if not on_hand[0].share.n:
             return "no hand was detected for the maps"
-        if len({against_chance(share) for share in on_hand}) > 1:
+        if len({maps.against_chance(share) for share in on_hand}) > 1:
             return "Grad-CAM and occlusion disagree about the hand"
         cams = on_hand[0]
         return (
@@ -86,7 +74,7 @@ class SaliencyStudy:
         )
         around = [
             f"{cam.share.text('%', scale=100)} on the {region} ({cam.area * 100:.1f} % of "
-            f"the image), {against_chance(cam)}"
+            f"the image), {maps.against_chance(cam)}"
             for region, (cam, _) in self.regions.items()
             if region in ("marker", "border") and cam.share.n
         ]
@@ -96,18 +84,18 @@ class SaliencyStudy:
             else f"{sentence}."
         )
 
-    def _on_hand(self) -> tuple[Attention, Attention]:
+    def _on_hand(self) -> tuple[maps.Attention, maps.Attention]:
         if OFF_HAND not in self.regions:
             return self.regions["hand"]
         cams, occluded = self.regions[OFF_HAND]
-        return complement(cams), complement(occluded)
+        return maps.complement(cams), maps.complement(occluded)
 
 
 def study_saliency(
     runs: Sequence[Run],
     images: NDArray[np.uint8],
     frame: pd.DataFrame,
-    answer: Answer,
+    answer: maps.Answer,
     data_folder: Path,
 ) -> SaliencyStudy:
     """Study where the first run looks on hands, (n, s, s) uint8, that it was not trained on.
@@ -126,8 +114,8 @@ def study_saliency(
     def predict(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         return predictor.predict(pictures, sexes)[COLUMNS[answer]]
 
-    cams = grad_cam(predictor.network, pixels, answer, male_input)
-    occluded = occlusion(predict, images)
+    cams = maps.grad_cam(predictor.network, pixels, answer, male_input)
+    occluded = maps.occlusion(predict, images)
     if is_phantom(data_folder):
         size, geometry = run.config.image_size_px, run.config.geometry
         masks = phantom_regions(data_folder, tuple(frame["id"]), size, geometry)
@@ -137,13 +125,14 @@ def study_saliency(
         off_hand = ~outlines & outlines.any(axis=(1, 2), keepdims=True)
         masks = {OFF_HAND: off_hand.astype(np.float32)}
     regions = {
-        name: (attention(cams, mask), attention(occluded, mask)) for name, mask in masks.items()
+        name: (maps.attention(cams, mask), maps.attention(occluded, mask))
+        for name, mask in masks.items()
     }
     return SaliencyStudy(
         answer=answer,
         averages=averages_by_band(images, cams, frame["age_months"]),
         occluded_averages=averages_by_band(images, occluded, frame["age_months"]),
-        table=sanity(
+        table=maps.sanity(
             predictor.network,
             pixels,
             answer,
