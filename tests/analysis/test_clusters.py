@@ -8,7 +8,7 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 from torchvision.models import resnet18
@@ -74,6 +74,7 @@ def compared(frame, *clusterings, nuisances=None):
     return compare(clusterings, classes, frame["age_months"], permutations=200)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
 def test_measures_of_agreement_equal_scikit_learns(n, n_classes, n_groups, seed):
     rng = np.random.default_rng(seed)
