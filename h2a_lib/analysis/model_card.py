@@ -9,7 +9,7 @@ from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.calibration import Calibration
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.statistics import conformal, roc
-from h2a_lib.analysis.statistics.bootstrap import FEW, number, share_interval
+from h2a_lib.analysis.statistics.bootstrap import FEW, capitalised, number, share_interval
 from h2a_lib.study.runs import Run
 
 # As `h2a_lib.data.images.adjust_contrast` does it.
@@ -111,10 +111,9 @@ def _out_of_scope(run: Run) -> str:
         "views other than posteroanterior",
         "bone age by another standard than that of the labels",
     ]
-    text = "; ".join(images)
     return (
-        f"{text[0].upper()}{text[1:]}. The data do not record ancestry, and the standard does not"
-        " account for it."
+        f"{capitalised('; '.join(images))}. The data do not record ancestry, and the standard does"
+        " not account for it."
     )
 
 

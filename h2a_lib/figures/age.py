@@ -82,7 +82,8 @@ def agreement(predictions: pd.DataFrame) -> Drawing:
     difference = predictions[PREDICTED] - predictions[TRUE]
     _hands(predictions, mean, difference, axes)
     agreed = errors.bland_altman(predictions)
-    for line, style in ((agreed.bias, "-"), (agreed.lower, "--"), (agreed.upper, "--")):
+    for name, style in {"bias": "-", "lower": "--", "upper": "--"}.items():
+        line = agreed[name]
         if np.isnan(line.value):
             continue
         axes.axhline(line.value, color=BLACK, lw=1.5, ls=style)

@@ -15,9 +15,10 @@ from h2a_lib.analysis.clusters import summary
 from h2a_lib.analysis.clusters.groups import NO_LABEL, Clustering
 from h2a_lib.analysis.saliency.registration import registered
 from h2a_lib.analysis.statistics.agreement import Agreement
+from h2a_lib.analysis.statistics.bootstrap import capitalised
 from h2a_lib.figures.colours import BLACK, BLUE, FILM_COLOURS, GREEN, GREY, ORANGE, PURPLE, SEX_KEY
 from h2a_lib.figures.density import MANY, between, hexagons, key
-from h2a_lib.figures.style import WIDE, capitalised, colour_key, radiographs
+from h2a_lib.figures.style import WIDE, colour_key, radiographs
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
 
 NUISANCE = "acquisition (highest)"

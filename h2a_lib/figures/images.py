@@ -16,10 +16,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from h2a_lib.analysis.population import images as population
+from h2a_lib.analysis.statistics.bootstrap import capitalised
 from h2a_lib.data import decode, images, measure
 from h2a_lib.figures.colours import BLACK, BLUE, FILM_COLOURS, GREY, ORANGE, VERMILLION
 from h2a_lib.figures.density import MANY, between, hexagons, key
-from h2a_lib.figures.style import HALF, TALL, capitalised, colour_key, radiographs, write_beside
+from h2a_lib.figures.style import HALF, TALL, colour_key, radiographs, write_beside
 from h2a_lib.study.results import Drawing
 
 # A slide's figure is 1,920 pixels across; no hand in it needs more than this.

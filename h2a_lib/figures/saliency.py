@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
 
 from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes, sanity_sentence
 from h2a_lib.analysis.saliency.summary import SaliencyStudy
@@ -55,10 +54,27 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
 
 
 def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
-    """Draw all of a study of saliency; the figure is called saliency_age or saliency_sex."""
+    """Draw averages by band and the sanity check, as saliency_age or saliency_sex."""
+    figure = plt.figure(figsize=TALL)
+    left, right = figure.subfigures(1, 2, width_ratios=(2, 1))
+    maps = {"Grad-CAM": study.averages, "occlusion": study.occluded_averages}
+    rows = left.subplots(2, len(study.averages))
+    for panels, averages in zip(rows, maps.values(), strict=True):
+        for axes, (band, n, image, mean_map) in zip(panels, averages, strict=True):
+            axes.set_axis_off()
+            if averages is study.averages:
+                axes.set_title(f"{band}\nn = {n:,}", fontsize=13)
+            if n:
+                overlay(image, mean_map, axes)
+    for axes, name in zip(rows[:, 0], maps, strict=True):
+        axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
+                      rotation=90)  # fmt: skip
+    bar = left.colorbar(ScalarMappable(cmap="inferno"), ax=rows, ticks=[], aspect=30, pad=0.01)
+    bar.set_label("Saliency, low to high", color=ON_DARK)
+    sanity(study.table, right.subplots())
     sentence = f"{study.regions_sentence()} {sanity_sentence(study.table)}"
     return radiographs(
-        page(study, plt.figure(figsize=TALL)),
+        figure,
         f"saliency_{study.answer}",
         alt=f"Registered hands averaged by age band with where the {study.answer} network looks, "
         f"and the sanity check. {sentence}",
@@ -67,24 +83,3 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
         finding=sentence,
         averaged_over=min(n for _, n, *_ in study.averages if n),
     )
-
-
-def page(study: SaliencyStudy, figure: Figure) -> Figure:
-    """Fill an empty figure of the size `TALL`: averages by band, and the sanity check."""
-    left, right = figure.subfigures(1, 2, width_ratios=(2, 1))
-    maps = {"Grad-CAM": study.averages, "occlusion": study.occluded_averages}
-    rows = left.subplots(2, len(study.averages))
-    for panels, averages in zip(rows, maps.values(), strict=True):
-        for axes, (band, n, image, saliency) in zip(panels, averages, strict=True):
-            axes.set_axis_off()
-            if averages is study.averages:
-                axes.set_title(f"{band}\nn = {n:,}", fontsize=13)
-            if n:
-                overlay(image, saliency, axes)
-    for axes, name in zip(rows[:, 0], maps, strict=True):
-        axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
-                      rotation=90)  # fmt: skip
-    bar = left.colorbar(ScalarMappable(cmap="inferno"), ax=rows, ticks=[], aspect=30, pad=0.01)
-    bar.set_label("Saliency, low to high", color=ON_DARK)
-    sanity(study.table, right.subplots())
-    return figure

@@ -12,11 +12,11 @@ from h2a_lib.analysis.bands import sex_of
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature, calibration_finding, reliability
 from h2a_lib.analysis.sex.maturity import ALL, IMAGE, LABEL, MATURITY, TWICE, Maturity
-from h2a_lib.analysis.statistics.bootstrap import Estimate
+from h2a_lib.analysis.statistics.bootstrap import Estimate, capitalised
 from h2a_lib.analysis.statistics.roc import auc
 from h2a_lib.figures.colours import BLACK, BLUE, GREY, ORANGE, PURPLE, SEX_COLOURS, readable
 from h2a_lib.figures.density import sex_key
-from h2a_lib.figures.style import TALL, WIDE, capitalised, colour_key, pale_note, write_beside
+from h2a_lib.figures.style import TALL, WIDE, colour_key, pale_note, write_beside
 from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}

@@ -49,11 +49,6 @@ def on_dark_ground(figure: Figure) -> None:
             line.set_color(lightened(line.get_color()))
 
 
-def capitalised(sentence: str) -> str:
-    """Return a sentence that begins with a capital, the rest as it is."""
-    return sentence[0].upper() + sentence[1:]
-
-
 def colour_key(parent: Axes | Figure, colours: Mapping[str, ColorType], **place: Any) -> None:
     """Write words in the colours they explain, above the axes unless `place` says otherwise."""
     above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": len(colours)}

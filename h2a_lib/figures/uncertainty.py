@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from h2a_lib.analysis.age import robustness as robust
 from h2a_lib.analysis.age import summary
 from h2a_lib.analysis.bands import NAMES
+from h2a_lib.analysis.statistics.bootstrap import capitalised
 from h2a_lib.figures.age import SHORT_NAMES
 from h2a_lib.figures.colours import BLACK, BLUE, FAINT, GREEN, GREY, VERMILLION
-from h2a_lib.figures.style import TALL, capitalised, colour_key, pale_note, write_beside
+from h2a_lib.figures.style import TALL, colour_key, pale_note, write_beside
 from h2a_lib.study.results import Drawing
 
 

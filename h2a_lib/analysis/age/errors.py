@@ -6,7 +6,6 @@ fewer than 30 hands.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -112,40 +111,26 @@ def kinds_sentence(table: pd.DataFrame) -> str:
     return f"MAE by kind of image: {'; '.join(parts)}." if parts else "All images are of one kind."
 
 
-@dataclass(frozen=True)
-class BlandAltman:
+def bland_altman(frame: pd.DataFrame) -> dict[str, Estimate]:
     """Agreement of estimated and labelled age in months (Bland and Altman 1986, Lancet 327:307).
 
-    Bias and limits (bias -+ 1.96 SD) are of predicted minus true; `slope` is its slope on the mean
-    of the two, 0 if errors do not depend on age.
+    Bias and limits, lower and upper (bias -+ 1.96 SD), are of predicted minus true; `slope` is its
+    slope on the mean of the two, 0 if errors do not depend on age.
     """
-
-    bias: Estimate
-    lower: Estimate
-    upper: Estimate
-    slope: Estimate
-
-
-def bland_altman(frame: pd.DataFrame) -> BlandAltman:
-    """Measure agreement; see `BlandAltman`."""
     difference = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
     mean = ((frame[PREDICTED] + frame[TRUE]) / 2).to_numpy(float)
 
-    def limit(sign: float) -> Callable[[Array], Array]:
+    def limit(d: Array, sign: int) -> Array:
         # One hand has no spread: NaN, not a warning.
-        return lambda d: (
-            d.mean(axis=-1)
-            + sign
-            * 1.96
-            * (d.std(axis=-1, ddof=1) if d.shape[-1] > 1 else np.full(d.shape[:-1], np.nan))
-        )
+        spread = d.std(axis=-1, ddof=1) if d.shape[-1] > 1 else np.full(d.shape[:-1], np.nan)
+        return d.mean(axis=-1) + sign * 1.96 * spread
 
-    return BlandAltman(
-        bias=mean_interval(difference),
-        lower=bootstrap(limit(-1), difference),
-        upper=bootstrap(limit(1), difference),
-        slope=bootstrap(lambda d, m: slope(m, d), difference, mean),
-    )
+    return {
+        "bias": mean_interval(difference),
+        "lower": bootstrap(lambda d: limit(d, -1), difference),
+        "upper": bootstrap(lambda d: limit(d, 1), difference),
+        "slope": bootstrap(lambda d, m: slope(m, d), difference, mean),
+    }
 
 
 def slope(x: Array, y: Array) -> Array:

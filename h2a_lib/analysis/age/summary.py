@@ -138,9 +138,9 @@ def agreement_sentence(frame: pd.DataFrame) -> str:
     """Give bias, limits of agreement and slope, each with its interval."""
     agreement = age.bland_altman(frame)
     return (
-        f"Bias {agreement.bias.text('months')}; 95 % of the differences are expected between "
-        f"{number(agreement.lower.value)} and {number(agreement.upper.value)} months; slope "
-        f"{agreement.slope.text(digits=2)}."
+        f"Bias {agreement['bias'].text('months')}; 95 % of the differences are expected between "
+        f"{number(agreement['lower'].value)} and {number(agreement['upper'].value)} months; slope "
+        f"{agreement['slope'].text(digits=2)}."
     )
 
 
@@ -182,6 +182,7 @@ def variables(
     metrics = age.metrics(frame)
     changes = {row["option"]: Estimate.of(row, "change_months") for _, row in ways.iterrows()}
     agreement, calibrated = age.bland_altman(frame), age.regression_to_the_mean(frame)
+    lower, upper = (number(agreement[end].value) for end in ("lower", "upper"))
     constant, by_sex = age.constant(train, frame), age.constant_by_sex(train, frame)
     months = {name: metrics[name].text("months") for name in ("mae", "rmse", "median", "bias")}
     shares = {
@@ -200,7 +201,7 @@ def variables(
         "constant_by_sex_mae": age.error(by_sex).text("months"),
         "gain": paired_difference(constant, frame).text("months"),
         "floor": noise_text(tier),
-        "limits": f"{number(agreement.lower.value)} to {number(agreement.upper.value)} months",
+        "limits": f"{lower} to {upper} months",
         "calibration_slope": calibrated["calibration_slope"].text(digits=2),
         "pull": calibrated["pull"].text("months for each month of age", digits=2),
         "pull_sentence": pull_sentence(calibrated["pull"], changes[CORRECTED]),

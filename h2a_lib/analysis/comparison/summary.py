@@ -13,7 +13,7 @@ from h2a_lib.analysis.comparison.labels import (
 )
 from h2a_lib.analysis.comparison.runs import Comparison, Groups, PowerLaw
 from h2a_lib.analysis.selection import best_runs, validation
-from h2a_lib.analysis.statistics.bootstrap import number, paired_difference
+from h2a_lib.analysis.statistics.bootstrap import capitalised, number, paired_difference
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from h2a_lib.study.config import NETWORKS
 from h2a_lib.study.runs import Run
@@ -50,7 +50,8 @@ def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
         (kind, names), *_ = by_verdict.items()
         return f"{'both' if len(names) == 2 else f'all {len(names)}'} {kind}"
     if len(compared) == 1:
-        return f"{_capital(_labels(comparison, compared)[compared[0]])}: {next(iter(by_verdict))}"
+        label = _labels(comparison, compared)[compared[0]]
+        return f"{capitalised(label)}: {next(iter(by_verdict))}"
     return ", ".join(f"{len(names)} {kind}" for kind, names in by_verdict.items())
 
 
@@ -62,12 +63,12 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
     if topic == "plateau" and not rate_fell(comparison, compared[0]):
         return "Reduce on plateau never lowered the rate"
     if not comparison.noise.is_known:
-        return f"{_capital(noun.removeprefix('other '))}: undecided ({NOISE_UNKNOWN})"
+        return f"{capitalised(noun.removeprefix('other '))}: undecided ({NOISE_UNKNOWN})"
     by_verdict = _by_verdict(comparison, compared)
     better, worse = by_verdict.get(BETTER, []), by_verdict.get(WORSE, [])
     if better:  # from best to worst
         first = min(better, key=lambda name: comparison.estimate(name).value)
-        text = f"{_capital(labels[first])} performs better by {_size(comparison, first)}"
+        text = f"{capitalised(labels[first])} performs better by {_size(comparison, first)}"
         return text if len(better) == 1 else f"{text}; {len(better)} beat {reference}"
     if worse and (special := _worse_title(comparison, compared, worse, topic)):
         return special
@@ -77,15 +78,15 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
         return f"No {noun} {verb} {reference}"
     (name,), (kind,) = compared, by_verdict
     if kind == WORSE:
-        return f"{_capital(labels[name])} performs worse by {_size(comparison, name)}"
+        return f"{capitalised(labels[name])} performs worse by {_size(comparison, name)}"
     if kind == EQUIVALENT:
-        return f"{_capital(labels[name])} is equivalent to {reference}"
+        return f"{capitalised(labels[name])} is equivalent to {reference}"
     if kind == IDENTICAL:
-        return f"{_capital(labels[name])} is the same training as {reference} here"
+        return f"{capitalised(labels[name])} is the same training as {reference} here"
     if topic == "normalisation":
         ours, other = (comparison.configs[each].pixel_norm for each in (DEFAULT, name))
-        return f"{_capital(ours)} or {other} normalisation: undecided"
-    return f"{_capital(labels[DEFAULT].removesuffix(' (default)'))} or {labels[name]}: undecided"
+        return f"{capitalised(ours)} or {other} normalisation: undecided"
+    return f"{capitalised(labels[DEFAULT].removesuffix(' (default)'))} or {labels[name]}: undecided"
 
 
 def _worse_title(
@@ -176,7 +177,7 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
         against = "" if sentences else f" against {reference()}"
         sentences.append(f"no verdict{against}{reason} on: {_listed(listed)}")
-    return f"{'. '.join(map(_capital, sentences))}."
+    return f"{'. '.join(map(capitalised, sentences))}."
 
 
 def _reference(label: str) -> str:
@@ -230,10 +231,6 @@ def _signed(comparison: Comparison, name: str) -> str:
     if not comparison.noise.is_known:
         return f"{sign}{number(estimate.value)} months"
     return f"{sign}{number(estimate.value)} months, 95 % CI {estimate.span()}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def noise_sentence(comparison: Comparison) -> str:

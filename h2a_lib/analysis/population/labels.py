@@ -29,14 +29,10 @@ def counts(labels: pd.DataFrame) -> pd.DataFrame:
         sexes = (("female", part[~part["male"]]), ("male", part[part["male"]]), ("both", part))
         for sex, group in sexes:
             if len(group):
-                rows.append({"split": split, "sex": sex, "n": len(group)} | _moments(group))
+                moments = group["age_months"].agg(["mean", "std", "median", "min", "max"]).round(1)
+                moments = moments.rename({"std": "sd"}).add_prefix("age_")
+                rows.append({"split": split, "sex": sex, "n": len(group)} | moments.to_dict())
     return pd.DataFrame(rows)
-
-
-def _moments(part: pd.DataFrame) -> dict[str, float]:
-    age = part["age_months"].agg(["mean", "std", "median", "min", "max"])
-    names = ("age_mean", "age_sd", "age_median", "age_min", "age_max")
-    return dict(zip(names, age.round(1), strict=True))
 
 
 def share_of_multiples_of_6(labels: pd.DataFrame) -> Estimate:

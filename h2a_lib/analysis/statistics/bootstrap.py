@@ -122,6 +122,11 @@ def by_split(
     return pd.DataFrame(rows)
 
 
+def capitalised(text: str) -> str:
+    """Begin a sentence with a capital, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def powers_of_ten(text: str) -> str:
     """Write the powers in a text as people do: "4.8e-04" as "4.8 × 10⁻⁴", without a break."""
     return POWER.sub(lambda m: f"{m[1]}\u00a0×\u00a010" + (m[2] + m[3]).translate(RAISED), text)

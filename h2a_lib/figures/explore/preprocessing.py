@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from h2a_lib.analysis.statistics.bootstrap import capitalised
 from h2a_lib.data import decode, images
 from h2a_lib.figures.colours import BLUE
 from h2a_lib.figures.explore.live import View, interact
@@ -20,7 +21,6 @@ from h2a_lib.figures.images import (
     draw_histograms,
     normalised,
 )
-from h2a_lib.figures.style import capitalised
 
 
 def preprocess(hands: pd.DataFrame, data_folder: Path, size_px: int) -> View:
