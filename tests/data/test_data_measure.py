@@ -105,7 +105,7 @@ def test_the_extremes_are_what_they_are_called(tmp_path):
     write_image(images / "102.png", picture(2, 300, 300))
     write_image(images / "103.png", (picture(3) // 40).astype(np.uint8))
     measured = index.measurements(sources.inspect(data).labels, data, tmp_path)
-    result = {kind: of for kind, of, _ in pictures.extremes(measured)}
+    result = {kind: hand_id for kind, hand_id, _ in pictures.extremes(measured)}
     assert result["brightest"] == "100" and result["flattest"] == "100"
     assert result["smallest"] == "101" and result["largest"] == "102"
     assert result["darkest"] == "103"
@@ -150,4 +150,4 @@ def test_a_title_says_how_far_apart_the_extremes_are(grey, sides, verdict):
 def test_sizes_of_extremes_are_written_with_thousands_separated():
     measured = pd.DataFrame({"id": ["1"], "width_px": 1230, "height_px": 1485})
     *_, largest = pictures.extremes(measured.assign(mean_grey=10.0, contrast_grey=9.0))
-    assert largest.measurement == "1,230 × 1,485 px"
+    assert largest == ("largest", "1", "1,230 × 1,485 px")
