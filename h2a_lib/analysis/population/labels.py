@@ -29,9 +29,11 @@ def counts(labels: pd.DataFrame) -> pd.DataFrame:
         sexes = (("female", part[~part["male"]]), ("male", part[part["male"]]), ("both", part))
         for sex, group in sexes:
             if len(group):
-                moments = group["age_months"].agg(["mean", "std", "median", "min", "max"]).round(1)
-                moments = moments.rename({"std": "sd"}).add_prefix("age_")
-                rows.append({"split": split, "sex": sex, "n": len(group)} | moments.to_dict())
+                age = group["age_months"].agg(
+                    age_mean="mean", age_sd="std", age_median="median", age_min="min", age_max="max"
+                )
+                counted = {"split": split, "sex": sex, "n": len(group)}
+                rows.append(counted | age.round(1).to_dict())
     return pd.DataFrame(rows)
 
 
