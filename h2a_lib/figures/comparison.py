@@ -323,7 +323,7 @@ def _draw_forest(
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0, pad=8)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel("Difference (months)")
 
 

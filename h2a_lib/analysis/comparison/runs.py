@@ -26,7 +26,7 @@ from h2a_lib.study.runs import Run
 TRADES = {
     "network": "depth",
     "weight_decay": "weight decay",
-    "train_fraction": "share of the data",
+    "train_fraction": "share of data",
     "augment": "augmentation",
 }
 
