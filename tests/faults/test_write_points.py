@@ -6,7 +6,7 @@ PARTIAL = "in `<cache>.partial`, which nothing reads as a cache until it is rena
 RENDERED = "in the temporary folder of `render`, renamed when all is checked"
 MEMORY = "into memory, not onto the disk"
 RENAMED = "a folder is renamed whole"
-ATOMIC_INSIDE = "`save` is the function above it, which is atomic"
+ATOMIC_INSIDE = "`save` is the function of `study/results.py`, which is atomic"
 FETCHED = "under `.part-<name>`, renamed when size and CRC are right"
 # The places that write without the atomic writer, and why what they leave is whole all the same.
 REASONS = {
@@ -29,7 +29,7 @@ REASONS = {
     ("h2a_lib/report/renderers.py", "render_with_quarto"): RENDERED,
     ("h2a_lib/report/renderers.py", "_pandoc_pdf"): RENDERED,
     ("h2a_lib/report/renderers.py", "compile_typst"): RENDERED,
-    ("h2a_lib/study/results.py", "show"): ATOMIC_INSIDE,
+    ("h2a_lib/study/workspace.py", "show"): ATOMIC_INSIDE,
     ("h2a_lib/study/results.py", "display_drawing"): MEMORY,
 }
 
