@@ -15,7 +15,7 @@ PLACE = "/mnt"
 READ_ONLY = f"""
 set -e
 mount --bind "$0" {PLACE}
-for folder in /tmp /var/tmp $PACKAGES; do
+for folder in /tmp /var/tmp ${{PACKAGES:+"$PACKAGES"}}; do
     mount --bind "$folder" "$folder"
     mount -o "remount,bind,$HOW" "$folder"
 done
