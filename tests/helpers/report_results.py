@@ -119,7 +119,7 @@ VALUES = {
         "possibilities": "14.9 million",
         "depths": "ResNet-18, ResNet-34, ResNet-50",
         "schedules": "× 0.7 every epoch, divide by 10 every epoch, divide by 10 every 4 epochs, "
-        "halve every epoch, halve every 4 epochs, reduce on plateau, cycles with equal peaks",
+        "halve every epoch, halve every 4 epochs, reduce on plateau, cyclic rate with equal peaks",
         "varied_verdict": "the share of the training hands is varied most",
     },
     "runs": {

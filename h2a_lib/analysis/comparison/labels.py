@@ -124,7 +124,7 @@ def _schedule(value: Values) -> str:
     if name == "exponential":
         return f"{_times(value['gamma'])} every epoch"
     if name == "cyclic":
-        return f"cycles with {NAMES[value['mode']]}"
+        return f"cyclic rate with {NAMES[value['mode']]}"
     return "constant rate" if name == "constant" else NAMES.get(name, name)
 
 
