@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from h2a_lib.analysis.sex.errors import PROBABILITY
@@ -39,6 +38,8 @@ class Temperature:
         The targets are Platt's (1999), a little inside of 0 and 1, so that the temperature stays
         finite where the sexes are fully separated.
         """
+        from scipy.optimize import minimize_scalar
+
         male, n = selection["male"].to_numpy(bool), len(selection)
         if n < MIN_HANDS or male.all() or not male.any():
             which = "of one sex" if n >= MIN_HANDS else f"fewer than {MIN_HANDS}"
