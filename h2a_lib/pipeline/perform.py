@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from h2a_lib.errors import UserError
-from h2a_lib.files import read_json, remove
+from h2a_lib.files import remove
 from h2a_lib.pipeline import ledger
 from h2a_lib.pipeline.environment import use_step_environment
 from h2a_lib.pipeline.forkserver import run_module
@@ -56,11 +56,7 @@ def results_of(step: Step, steps: Steps) -> list[str]:
     There may be more than the table of steps names.
     """
     results = steps.study.results
-    files: list[Path] = []
-    for file in sorted(results.folder.glob("figures/[!.]*.json")):
-        content = read_json(file)
-        if content["made_by"] == step.label:
-            files += [file.with_name(content["file"]), file]
+    files = [file for drawn in results.figures_of(step.label) for file in drawn]
     for name, maker in results.makers().items():
         kind = "variables" if name.endswith(".yml") else "tables"
         if maker == step.label and (file := results.folder / kind / name).exists():

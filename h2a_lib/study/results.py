@@ -1,5 +1,6 @@
 """What a study leaves behind for its report: figures, tables and numbers as plain files."""
 
+import contextlib
 import io
 import re
 from collections.abc import Iterable, Mapping
@@ -135,11 +136,20 @@ class Results:
 
     def remove_figures(self) -> None:
         """Remove the figures that this notebook drew before: it may draw fewer this time."""
-        for description in self.folder.glob("figures/[!.]*.json"):
-            content = read_json(description)
-            if content["made_by"] == self.notebook:
-                remove(description.with_name(content["file"]))
-                remove(description)
+        for figure, description in self.figures_of(self.notebook):
+            remove(figure)
+            remove(description)
+
+    def figures_of(self, notebook: str) -> list[tuple[Path, Path]]:
+        """Return each figure that a notebook drew, with its description."""
+        drawn = []
+        for description in sorted(self.folder.glob("figures/[!.]*.json")):
+            # Another notebook may remove its own at this moment.
+            with contextlib.suppress(FileNotFoundError):
+                content = read_json(description)
+                if content["made_by"] == notebook:
+                    drawn.append((description.with_name(content["file"]), description))
+        return drawn
 
     def table(self, frame: "pd.DataFrame", name: str, shown: "pd.DataFrame | None" = None) -> Table:
         """Save a table as CSV and return it, or the part to be shown, as a notebook displays it."""

@@ -1,5 +1,6 @@
 """Results: figures carry what they were made from, numbers are ready to print."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from PIL import Image
 
 from h2a_lib.figures.style import radiographs
 from h2a_lib.files import sha256
+from h2a_lib.study import results as results_module
 from h2a_lib.study import workspace
 from h2a_lib.study.results import Drawing, Results
 
@@ -99,3 +101,19 @@ def test_a_figure_shows_the_name_of_the_data_folder_as_it_is_and_is_no_wider_for
     assert folder[:30] in study.tier_label
     svg = study.results.save(line(), []).read_text()
     assert float(re.search(r'width="([\d.]+)pt"', svg)[1]) < 800
+
+
+def test_two_notebooks_remove_their_figures_at_the_same_time(results, monkeypatch):
+    """The other's description vanishes between the listing of the folder and its reading."""
+    other = dataclasses.replace(results, notebook="02_images")
+    kept, _ = other.save(line("theirs"), []), results.save(line("ours"), [])
+    read, vanishing = results_module.read_json, kept.with_suffix(".json")
+
+    def read_late(path):
+        if path == vanishing:
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(results_module, "read_json", read_late)
+    results.remove_figures()
+    assert [file.name for file in kept.parent.iterdir()] == ["theirs.svg"]
