@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,11 +49,16 @@ class Cluster:
     def named(cls, executor: str | None, profile: Path | None, root: Path) -> "Cluster | None":
         """Return what the command line asks for: None if it is this machine.
 
-        A UserError if the profile is not there, or none is named for an executor that has none
-        here.
+        A UserError if the profile is not there, none is named for an executor that has none here,
+        or a job could not name this Python.
         """
         if executor is None and profile is None:
             return None
+        if shlex.quote(sys.executable) != sys.executable:
+            raise UserError(
+                f"Snakemake writes {sys.executable} without quotes into the jobs of a cluster: "
+                "install the environment in a folder without spaces and other special characters"
+            )
         if profile is None:
             profile = root / "cluster" / str(executor)
             if not profile.is_dir():

@@ -1,6 +1,7 @@
 """What runs, what is said of it, and what a repeated run leaves alone."""
 
 import dataclasses
+import sys
 
 import pandas as pd
 import pytest
@@ -263,3 +264,10 @@ def test_the_table_names_each_notebook_and_no_output_twice():
     assert {notebook.name for notebook in NOTEBOOKS} | {"05_train", "00_start"} >= stems
     outputs = [output for notebook in NOTEBOOKS for output in notebook.outputs]
     assert len(outputs) == len(set(outputs))
+
+
+def test_a_cluster_cannot_be_given_a_python_that_needs_quotes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/home/me/My Projects/h2a/.venv/bin/python")
+    assert graph.Cluster.named(None, None, tmp_path) is None
+    with pytest.raises(UserError, match="My Projects.* without quotes into the jobs of a cluster"):
+        graph.Cluster.named(None, tmp_path, tmp_path)

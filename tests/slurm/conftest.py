@@ -1,9 +1,11 @@
 """A real Slurm on one node: munge, slurmctld and slurmd, started for the tests and ended after."""
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -55,6 +57,8 @@ def slurm(tmp_path_factory) -> Path:
     """Start Slurm and return the folder with its logs."""
     if shutil.which("slurmctld") is None or shutil.which("munged") is None:
         pytest.skip("Slurm is not installed: apt-get install slurm-wlm munge")
+    if shlex.quote(sys.executable) != sys.executable:
+        pytest.skip(f"no job can name {sys.executable}, see `Cluster.named`")
     if os.geteuid() != 0:
         pytest.skip("only root can start Slurm's daemons")
     folder = tmp_path_factory.mktemp("slurm")

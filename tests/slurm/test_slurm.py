@@ -20,7 +20,7 @@ from h2a_lib.study import runs, workspace
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 # A run that is slow at first, and fast when Slurm starts it again.
 JOB = """#!/bin/sh
-exec {python} -c '
+exec "{python}" -c '
 import os, sys, time
 sys.path[:0] = ["{tests}"]
 from test_slurm import train_squares
