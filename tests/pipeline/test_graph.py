@@ -269,5 +269,5 @@ def test_the_table_names_each_notebook_and_no_output_twice():
 def test_a_cluster_cannot_be_given_a_python_that_needs_quotes(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/home/me/My Projects/h2a/.venv/bin/python")
     assert graph.Cluster.named(None, None, tmp_path) is None
-    with pytest.raises(UserError, match="My Projects.* without quotes into the jobs of a cluster"):
+    with pytest.raises(UserError, match=r"My Projects.* without quotes into the jobs of a cluster"):
         graph.Cluster.named(None, tmp_path, tmp_path)
