@@ -4,20 +4,56 @@ To add a network, write a function that returns its `Trunk`, list it in `TRUNKS`
 `h2a_lib.study.config.NETWORKS`.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import Any, NamedTuple, get_args
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, resnet
 
 from h2a_lib.errors import UserError, unknown
 from h2a_lib.study.config import RunConfig, Stem, Task
+
+
+class _Deferred(ModuleType):
+    """A module that is imported when one of its functions is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def function(*args: Any, **options: Any) -> Any:
+            _forget_deferred()
+            return getattr(import_module(self.__name__), name)(*args, **options)
+
+        return function
+
+
+def _forget_deferred() -> None:
+    for name in [n for n, module in sys.modules.items() if isinstance(module, _Deferred)]:
+        del sys.modules[name]
+
+
+@contextmanager
+def _deferred(*names: str) -> Iterator[None]:
+    """Within, an import of these modules imports nothing, unless they are there already."""
+    sys.modules.update({name: _Deferred(name) for name in names if name not in sys.modules})
+    try:
+        yield
+    finally:
+        _forget_deferred()
+
+
+# torchvision imports torch's compiler for RoI align, which no network here uses: over a second.
+with _deferred("torch._dynamo", "torch._dynamo.utils"):
+    import torchvision
+    from torchvision.models import WeightsEnum, resnet
 
 TASKS = get_args(Task)
 # Names of the stages of every network, from the picture on.

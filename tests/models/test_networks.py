@@ -1,5 +1,7 @@
 """Networks: every combination reads a grey image and learns in every parameter."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +213,18 @@ def test_a_run_for_both_tasks_is_not_given_its_own_answer(tmp_path):
     images = squares_for(run.config, 30, 10).images[:6]
     blind, given = (predictor.predict(images, male) for male in (None, np.arange(6) % 2))
     assert all((blind[name] == given[name]).all() for name in blind)
+
+
+def test_importing_networks_does_not_import_the_compiler_which_works_when_it_is_called():
+    code = """
+import sys, torch
+import h2a_lib.models.networks, torchvision
+assert not {"torch._dynamo", "torch._dynamo.utils", "torch._inductor"} & set(sys.modules)
+from torchvision.ops.roi_align import is_compile_supported
+expected = is_compile_supported("cpu")
+from torch._dynamo.utils import is_compile_supported
+assert is_compile_supported("cpu") == expected
+boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+assert torchvision.ops.roi_align(torch.ones(1, 3, 8, 8), boxes, 2).eq(1).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
