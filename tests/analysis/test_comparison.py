@@ -93,7 +93,7 @@ WORDS = {
     "better": "ResNet-34 performs better than ResNet-18 by 3",
     "worse": "ResNet-34 performs worse than ResNet-18 by 3",
     "equivalent": "ResNet-34 is equivalent to ResNet-18 within the margin of 1 month",
-    "undecided": "No verdict against ResNet-18 on: ResNet-34 (+2",
+    "undecided": "Undecided against ResNet-18: ResNet-34 (+2",
 }
 
 

@@ -371,9 +371,11 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
         for _, row in failing[failing["by"] != "all"].iterrows()
     ]
     short = f" They cover too few labels at {', '.join(where)}." if where else ""
+    n_bands = (by_method[by_method["method"] == QUANTILES]["by"] != "all").sum()
+    title = f"Per-hand widths {'help' if is_better else 'do not help'}: {' against '.join(widths)}"
+    but = f", but too narrow in {len(where)} of {n_bands} bands" if is_better and where else ""
     return {
-        "quantile_verdict": f"Per-hand widths {'help' if is_better else 'do not help'}: "
-        f"{' against '.join(widths)} months",
+        "quantile_verdict": f"{title} months{but}",
         "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} "
         f"months, intervals of one width by the same network {scores[1]} (lower is better).{short}",
     }

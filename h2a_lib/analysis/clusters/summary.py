@@ -40,15 +40,17 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         points = abs(most["difference_within_age"]) * 100
         within = (
             "Within half-years of bone age the cluster shares of girls and boys differ by "
-            f"{points:.0f} percentage points ({_p(most['p_beyond_age'])})."
+            f"{points:.0f} percentage points ({most['source']}; {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
-        within += f" They agree more with {rival['truth']} (ARI {number(rival['ari'], 3)})."
+        ari = number(rival["ari"], 3)
+        within += f" Clusters agree most with {rival['truth']} ({rival['source']}; ARI {ari})."
     if not agrees(by_sex):
         p = by_sex["p_best"].min()
         return (
-            f"No: clusters do not agree with sex (ARI {number(best['ari'], 3)}, {_p(p)}). {within}"
+            "No: no label-free clustering agrees with sex (highest ARI "
+            f"{number(best['ari'], 3)}, {best['source']}; {_p(p)}, adjusted). {within}"
         )
     where = (
         f"ARI {number(best['ari'], 3)} with sex ({best['source']}, {best['space']}; "

@@ -192,6 +192,36 @@ def operations(name: str, size_px: int = SIZE_PX) -> int:
     return counter.get_total_flops()
 
 
+def described(config: RunConfig) -> str:
+    """Describe a run's network and how it is trained, in a line.
+
+    "ResNet-18 at half width (2.8 million weights), 100 × 100 px, 32 epochs, AdamW, one cycle,
+    small stem, augmentation, averaged weights"
+    """
+    import torch
+
+    from h2a_lib.models import networks
+
+    with torch.device("meta"):
+        network = networks.from_config(config, pretrained=False)
+    weights = sum(weights.numel() for weights in network.parameters())
+    width = {1.0: "", 0.5: " at half width"}.get(config.width, f" at {config.width:g} × its width")
+    values = config.model_dump(mode="json")
+    options = [
+        setting
+        for setting in ("stem", "augment", "ema_decay", "pretrained")
+        if values[setting] not in (None, False, "imagenet")
+    ]
+    return ", ".join(
+        [
+            f"{NETWORKS[config.network].title}{width} ({weights / 1e6:.1f} million weights)",
+            f"{config.image_size_px} × {config.image_size_px} px",
+            f"{config.epochs} epochs",
+            *(describe_setting(name, values[name]) for name in ("optimizer", "schedule", *options)),
+        ]
+    )
+
+
 def network_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Describe each network that may be trained, as built, and how fast it was in these runs.
 

@@ -40,7 +40,7 @@ def variables(result: RangeTest, config: RunConfig) -> dict[str, str]:
     low, high = suggestion_interval(result.curve)
     interval = f"between {power_of_ten(low)} and {power_of_ten(high)}"
     return {
-        "verdict": f"The range test is undetermined: {interval}"
+        "verdict": f"The range test is inconclusive: {interval}"
         if high / low >= UNDETERMINED
         else f"The range test suggests {power_of_ten(result.suggestion)}",
         "suggestion": power_of_ten(result.suggestion),

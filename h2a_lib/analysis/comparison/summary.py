@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.comparison import runs as comparisons
+from h2a_lib.analysis.comparison.hyperparameters import described
 from h2a_lib.analysis.comparison.labels import (
     DEFAULT,
     describe_setting,
@@ -23,7 +24,7 @@ TOPICS = {
     "depth": ("curves_by_depth", "other depth"),
     "step_grid": ("step_grid_curves", "step schedule"),
     "plateau": ("plateau", "other schedule"),
-    "cyclic": ("cyclic", "cyclic schedule"),
+    "cyclic": ("cyclic", "cyclic, cosine or constant schedule"),
     "normalisation": ("normalisation", "other normalisation"),
     "learning_rate": ("learning_rates", "other learning rate"),
     "optimizer": ("optimizers", "other optimiser"),
@@ -118,20 +119,46 @@ def forest_title(comparison: Comparison) -> str:
         for name, config in comparison.configs.items()
     }
     better = _by_verdict(comparison, _compared(comparison, ())).get(BETTER, [])
-    single = sum(changed[name] == 1 for name in better)
-    recipes = _count(len(better) - single, "combined recipe")
     if not better:
         return "No experiment is shown to beat the default"
-    if single:
-        other = f", {recipes.lower()} it as well" if len(better) > single else ""
-        return f"{_count(single, 'single setting')} the default{other}"
+    recipes = [name for name in better if changed[name] > 1]
+    n_single = len(better) - len(recipes)
+    if n_single:
+        text = f"{_count(n_single, 'single setting')} {_beat(n_single)} the default"
+        if not recipes:
+            return text
+        also = f"{_count(len(recipes), 'combined recipe')} {_beat(len(recipes))} it as well"
+        return f"{text}, {also.lower()}"
+    text = f"{_count(len(recipes), 'combined recipe')}{_advantage(comparison, recipes)}"
     none = "; no single setting is shown to" if 1 in changed.values() else ""
-    return f"{recipes} the default{none}"
+    return f"{text} {_beat(len(recipes))} the default{none}"
 
 
 def _count(n: int, noun: str) -> str:
-    """Return "Three combined recipes beat", "One single setting beats"."""
-    return f"{WORDS[n] if n < len(WORDS) else n} {noun}{'s beat' if n != 1 else ' beats'}"
+    """Return "Three combined recipes", "One single setting"."""
+    return f"{WORDS[n] if n < len(WORDS) else n} {noun}{'s' if n != 1 else ''}"
+
+
+def _beat(n: int) -> str:
+    return "beats" if n == 1 else "beat"
+
+
+def _advantage(comparison: Comparison, recipes: Sequence[str]) -> str:
+    """Say what all of the recipes have more of than the default, besides better settings."""
+
+    def is_more(setting: str) -> bool:
+        ours, theirs = (
+            [getattr(comparison.configs[name], setting) for name in names]
+            for names in (recipes, [DEFAULT])
+        )
+        return min(ours) > theirs[0]
+
+    longer = "trained longer" if is_more("epochs") else ""
+    larger = "larger images" if is_more("image_size_px") else ""
+    hands = "more hands" if is_more("train_fraction") else ""
+    on = " and ".join(filter(None, [larger, hands]))
+    text = " ".join(filter(None, [longer, on and f"on {on}"]))
+    return f", {text}," if text else ""
 
 
 def rate_fell(comparison: Comparison, experiment: str) -> bool:
@@ -176,7 +203,9 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
         listed = [f"{labels[name]} ({_signed(comparison, name)})" for name in names]
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
         against = "" if sentences else f" against {reference()}"
-        sentences.append(f"no verdict{against}{reason} on: {_listed(listed)}")
+        sentences.append(f"undecided{against}{reason}: {_listed(listed)}")
+        if any(comparison.estimate(name).excludes(0) for name in names):
+            sentences.append("verdicts are adjusted for the number of experiments, intervals not")
     return f"{'. '.join(map(capitalised, sentences))}."
 
 
@@ -227,10 +256,9 @@ def _interval(comparison: Comparison, name: str) -> str:
 
 def _signed(comparison: Comparison, name: str) -> str:
     estimate = comparison.estimate(name)
-    sign = "+" if estimate.value > 0 else ""
-    if not comparison.noise.is_known:
-        return f"{sign}{number(estimate.value)} months"
-    return f"{sign}{number(estimate.value)} months, 95 % CI {estimate.span()}"
+    value = round(estimate.value, 1) + 0.0  # no negative zero
+    text = f"{'+' if value > 0 else ''}{number(value)} months"
+    return f"{text}, 95 % CI {estimate.span()}" if comparison.noise.is_known else text
 
 
 def noise_sentence(comparison: Comparison) -> str:
@@ -344,6 +372,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "constant_mae_rounded": f"{number(constant.value, 0)} months",
         "best_experiment": best.config.experiment,
         "best_label": comparisons.labels_of_runs(runs)[best.config.experiment],
+        "best_network": described(best.config),
         "best_mae": mae.text("months"),
         "best_mae_rounded": f"{number(mae.value, 0)} months",
         "best_verdict": f"Bone age from {given}: {number(mae.value)} months mean absolute error",
@@ -360,7 +389,9 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         law = comparisons.power_law(groups)
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
-        values["data_verdict"] = f"Twice the data would give about {doubled} months"
+        values["data_verdict"] = (
+            f"With twice the data the default's error would be about {doubled} months"
+        )
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):
             text = sentence(comparison, names)

@@ -227,7 +227,8 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     correlation = Estimate.of(last, "similarity").text(digits=2)
     kept = f"the rank correlation with the original maps is {correlation}"
     return (
-        f"Sanity check: with all weights random, {kept}: {verdict}. For comparison: "
+        f"Sanity check: with all weights random, {kept}, where less than {MOST_SIMILAR:g} is "
+        f"required: {verdict}. For comparison: "
         f"{'; '.join(references)}."
     )
 

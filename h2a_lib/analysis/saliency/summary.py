@@ -78,11 +78,10 @@ class SaliencyStudy:
             for region, (cam, _) in self.regions.items()
             if region in ("marker", "border") and cam.share.n
         ]
-        return (
-            f"{sentence}; of the Grad-CAM map {', and '.join(around)}."
-            if around
-            else f"{sentence}."
-        )
+        around_it = f"; of the Grad-CAM map {', and '.join(around)}" if around else ""
+        left_out = self.n - cams.share.n
+        without = f" ({left_out} images without an outline are left out)" if left_out else ""
+        return f"{sentence}{around_it}{without}."
 
     def _on_hand(self) -> tuple[maps.Attention, maps.Attention]:
         if OFF_HAND not in self.regions:
