@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from h2a_lib.analysis.age.sex_gap import signed
 from h2a_lib.analysis.comparison import runs as compared
 from h2a_lib.analysis.comparison import summary
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label, labels_of
@@ -31,7 +32,6 @@ CURVES_BY = {
     "optimizers": "by optimiser",
     "normalisation": "by pixel normalisation",
 }
-CURVES = "solid: selection (ring: epoch kept), dotted: training"
 BATCH_NOTE = "; by batch: evaluated with the training set's mean and SD, not as it was trained"
 # Of a key above two panels, in one line.
 KEY_LETTERS = 80
@@ -64,8 +64,7 @@ def curves(comparison: Comparison, name: str, noise: Noise = None) -> Drawing | 
     figure, axes = plt.subplots(figsize=WIDE)
     _draw_curves(comparison, names, axes, colours_for(len(names)), noise)
     training.direct_labels(axes)
-    key = CURVES + (BATCH_NOTE if name == "normalisation" else "")
-    return _drawing(comparison, figure, name, names, key)
+    return _drawing(comparison, figure, name, names)
 
 
 def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
@@ -85,7 +84,7 @@ def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     _draw_curves(comparison, names, left, _shades(steps, names), noise, labels)
     training.direct_labels(left)
     schedules.grid(grid, right)
-    return _drawing(comparison, figure, name, names, f"{CURVES}; right: validation")
+    return _drawing(comparison, figure, name, names, left="left, ", right="right, ")
 
 
 def curves_and_rates(comparison: Comparison, name: str, noise: Noise = None) -> Drawing | None:
@@ -108,7 +107,7 @@ def curves_and_rates(comparison: Comparison, name: str, noise: Noise = None) -> 
     fits = sum(map(len, words)) < KEY_LETTERS
     columns = len(words) if fits else -(-len(words) // 2)
     colour_key(figure, words, loc="outside upper center", ncols=columns)
-    return _drawing(comparison, figure, name, names, f"left, {CURVES}; right: the rate")
+    return _drawing(comparison, figure, name, names, left="left, ", key="; right: the rate")
 
 
 def _experiments(comparison: Comparison, figure: str) -> list[str]:
@@ -148,8 +147,15 @@ def _shades(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:
 
 
 def _drawing(
-    comparison: Comparison, figure: Figure, name: str, names: Sequence[str], key: str
+    comparison: Comparison,
+    figure: Figure,
+    name: str,
+    names: Sequence[str],
+    left: str = "",
+    right: str = "",
+    key: str = "",
 ) -> Drawing:
+    """Say of which hands the curves are, and of which the errors that are compared."""
     labels, what = labels_of(comparison.configs, names), CURVES_BY[name]
     errors = ", ".join(
         f"{labels[e]} {compared.mean_error(comparison.groups[e]):.1f}" for e in names[:12]
@@ -158,46 +164,55 @@ def _drawing(
         figure,
         name,
         alt=f"Learning curves {what}. Validation error in months: {errors}.",
-        caption=f"Error {what}; {key}; {_sizes(comparison, names)}",
+        caption=f"Error {what}; {left}solid: {_selection(comparison)} (ring: epoch kept), dotted: "
+        f"training{key}; {right}differences: {_sizes(comparison, names)}"
+        + (BATCH_NOTE if name == "normalisation" else ""),
         finding=summary.sentence(comparison, names),
     )
 
 
 def _sizes(comparison: Comparison, names: Sequence[str]) -> str:
-    """Return "n = 414, 3–5 seeds"."""
+    """Return "n = 414 validation hands, 3–5 seeds"."""
     n = compared.error(comparison.groups[DEFAULT][0]).n
     seeds = sorted({len(comparison.groups[e]) for e in names})
     count = "–".join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))
-    return f"n = {n:,}, {count} seed{'' if count == '1' else 's'}"
+    return f"n = {n:,} validation hands, {count} seed{'' if count == '1' else 's'}"
+
+
+def _selection(comparison: Comparison) -> str:
+    return f"{comparison.groups[DEFAULT][0].metrics['selection']['n']:,} selection hands"
 
 
 # --- training against validation ---
 
 
 def trade_off(comparison: Comparison) -> Drawing | None:
-    """Draw training against validation error: over epochs, then over each setting."""
+    """Draw training against validation error, mean over seeds: by epoch and by each setting."""
     groups = comparison.groups
+    # `compared.trade_off` takes the first run of an experiment: here each has one.
+    each = {name + "'" * k: [run] for name, runs in groups.items() for k, run in enumerate(runs)}
     names = _experiments(comparison, "bias_variance")
     tables = {
         setting: table
         for setting in compared.TRADES
-        if len(table := compared.trade_off(groups, setting)) > 1
+        for runs in [compared.trade_off(each, setting)]
+        if len(table := runs.groupby("label", sort=False, as_index=False).mean()) > 1
     }
     if not tables:
         return None
     figure, panels = plt.subplots(1, 1 + len(tables), figsize=WIDE, sharey=True)
-    run = groups[DEFAULT][0]
+    history = pd.concat(run.history for run in groups[DEFAULT]).groupby("epoch").mean()
     for split, colour in (("train", GREY), ("selection", BLUE)):
-        panels[0].plot(run.history["epoch"], run.history[f"{split}_mae_months"], color=colour)
+        panels[0].plot(history[f"{split}_mae_months"], color=colour)
     training.epoch_axis(panels[0], "Mean absolute error (months)")
     for (setting, table), axes in zip(tables.items(), panels[1:], strict=True):
         schedules.bias_and_variance(table, axes)
         axes.set_title(f"By {compared.TRADES[setting]}", loc="left")
-    panels[0].set_title("By epoch", loc="left")
+    panels[0].set_title("By epoch\n(selection hands)", loc="left")
     panels[0].set_xlabel("")
     panels[0].set_ylim(bottom=0)
     drawn = pd.concat(tables.values())["mae_months"]
-    training.cut_off(drawn, compared.constant_error(run).value, panels[0])
+    training.cut_off(drawn, compared.constant_error(groups[DEFAULT][0]).value, panels[0])
     training.direct_labels(panels[-1])
     return Drawing(
         figure,
@@ -205,8 +220,8 @@ def trade_off(comparison: Comparison) -> Drawing | None:
         alt="Error on training hands (grey) and on other hands (blue), over epochs and by "
         f"{', '.join(compared.TRADES[s] for s in tables)}. "
         f"{summary.variance_sentence(groups)}",
-        caption="Error in training and in validation, with 95 % CI over children; "
-        f"left: selection hands; {_sizes(comparison, names)} (the first is drawn)",
+        caption="Error in training and in validation, mean over seeds, with one run's 95 % CI over "
+        f"children; left: {_selection(comparison)}, else {_sizes(comparison, names)}",
         finding=" ".join(
             filter(None, [summary.variance_sentence(groups), summary.confounding_note(tables)])
         ),
@@ -253,8 +268,8 @@ def data_curve(comparison: Comparison) -> Drawing | None:
 def forest(comparison: Comparison) -> Drawing | None:
     """Draw the difference of each experiment from the default, with interval and verdict.
 
-    Many stand in two panels of one scale; of too many for those, the ones with a verdict come first
-    and the table has the others.
+    Many stand in two panels, each of its own part of one scale; of too many for those, the ones
+    with a verdict come first and the table has the others.
     """
     table = comparison.table[comparison.table["same_as"] == ""]
     if table.empty:
@@ -263,11 +278,18 @@ def forest(comparison: Comparison) -> Drawing | None:
     size = -table["difference_months"].abs()
     ranked = table.assign(rank=table["verdict"].map(order), size=size)
     rows = ranked.sort_values(["rank", "size"]).head(MOST_ROWS).sort_values("difference_months")
-    figure, panels = plt.subplots(1, 1 + (len(rows) > ROWS_OF_PANEL), figsize=WIDE, squeeze=False)
-    for axes, part in zip(
-        panels[0], np.array_split(np.arange(len(rows)), panels.size), strict=True
-    ):
-        _draw_forest(comparison, rows.iloc[part], _range(rows, comparison.margin_months), axes)
+    split = np.array_split(np.arange(len(rows)), 1 + (len(rows) > ROWS_OF_PANEL))
+    parts = [rows.iloc[part] for part in split]
+    limits = [_range(part, rows, comparison.margin_months) for part in parts]
+    figure, panels = plt.subplots(
+        1,
+        len(parts),
+        figsize=WIDE,
+        squeeze=False,
+        width_ratios=[high - low for low, high in limits],
+    )
+    for axes, part, ends in zip(panels[0], parts, limits, strict=True):
+        _draw_forest(comparison, part, ends, axes)
     verdicts = {v: c for v, c in VERDICT_COLOURS.items() if (rows["verdict"] == v).any()}
     colour_key(figure, verdicts, loc="outside upper center", ncols=len(verdicts))
     left_out = len(table) - len(rows)
@@ -311,28 +333,29 @@ def _draw_forest(
         filled = colour if row["verdict"] != "undecided" else "white"
         at = np.clip(value, low, high)
         axes.plot(at, height, marker, color=colour, mfc=filled, ms=5, clip_on=False)
-        text, at_right = f"{value:+.1f}".replace("-", "−"), axes.get_yaxis_transform()
-        place = {"xycoords": at_right, "va": "center", "color": readable(colour)}
-        write_beside(axes, text, (1, height), (6, 0), **place)
+        place = {"xycoords": axes.get_yaxis_transform(), "va": "center", "color": readable(colour)}
+        write_beside(axes, signed(value), (1, height), (4, 0), **place)
     names = [
         f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"
         for _, row in table.iterrows()
     ]
-    axes.set_yticks(heights, [name.replace("_", " ") for name in names])
+    # Short ones leave room for the intervals.
+    for long, short in {"_": " ", "combined recipe,": "recipe,", "a quarter of": "¼ of"}.items():
+        names = [name.replace(long, short) for name in names]
+    axes.set_yticks(heights, names)
     axes.set_ylim(-0.6, len(table) - 0.4)
     axes.set_xlim(low, high)
     axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0, pad=8)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(axis="y", length=0, pad=5)
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.set_xlabel("Difference (months)")
 
 
-def _range(table: pd.DataFrame, margin: float) -> tuple[float, float]:
+def _range(part: pd.DataFrame, table: pd.DataFrame, margin: float) -> tuple[float, float]:
     """Return limits that hold the margin and most intervals: one outlier must not set the scale."""
-    middle = table["difference_months"].abs().median()
-    most = 12 * max(middle, margin)
-    low = max(table["difference_months_low"].min(), -most)
-    high = min(table["difference_months_high"].max(), most)
+    most = 12 * max(table["difference_months"].abs().median(), margin)
+    low = max(part["difference_months_low"].min(), -most)
+    high = min(part["difference_months_high"].max(), most)
     return min(low, -1.3 * margin) * 1.05, max(high, 1.3 * margin) * 1.05
 
 

@@ -115,11 +115,13 @@ def bias_and_variance(table: pd.DataFrame, axes: Axes) -> None:
     """Draw training and validation error against something that trades one for the other.
 
     The table is from `comparison.runs.trade_off`, in the order to draw; a line joins numbers alone.
+    A square shows around a dot that lies on it.
     """
     x, error = np.arange(len(table)), table["mae_months"]
-    line = "o" if table["label"].str.contains("off").any() else "o-"
-    axes.plot(x, table["train_mae_months"], line, color=GREY, label="training")
-    axes.plot(x, error, line, color=BLUE, label="validation")
+    line = {"ls": "" if table["label"].str.contains("off").any() else "-"}
+    square = {"marker": "s", "mfc": "none", "ms": 11, "mew": 2}
+    axes.plot(x, table["train_mae_months"], color=GREY, label="training", **square, **line)
+    axes.plot(x, error, marker="o", color=BLUE, label="validation", **line)
     below, above = error - table["mae_months_low"], table["mae_months_high"] - error
     axes.errorbar(x, error, yerr=[below, above], fmt="none", ecolor=BLUE, capsize=4)
     axes.set_xticks(x, table["label"])

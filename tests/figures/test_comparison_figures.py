@@ -75,6 +75,7 @@ def make_run(config):
                 "epochs": 2,
                 "best_epoch": 2,
                 "n_train": 100,
+                "selection": {"n": 60},
                 "validation": {"mae_months": off_by},
             },
         )
@@ -162,11 +163,15 @@ def test_a_ring_marks_the_epoch_whose_weights_were_kept():
     assert rings == [[[2, 13.0]], [[3, 14.0]]]
 
 
-def test_the_forest_shows_every_experiment_in_two_panels_of_one_scale(comparison, monkeypatch):
+def test_the_forest_shows_every_experiment_in_two_panels_of_about_one_scale(
+    comparison, monkeypatch
+):
     left, right = draw.forest(comparison).figure.axes
     names = [text.get_text() for axes in (left, right) for text in axes.get_yticklabels()]
     assert len(names) == (comparison.table["same_as"] == "").sum()
-    assert left.get_xlim() == right.get_xlim()
+    left.figure.draw_without_rendering()
+    scales = [np.ptp(axes.get_xlim()) / axes.get_window_extent().width for axes in (left, right)]
+    assert scales[0] == pytest.approx(scales[1], rel=0.05)
     monkeypatch.setattr(draw, "MOST_ROWS", 10)
     drawing = draw.forest(comparison)
     (axes,) = drawing.figure.axes
@@ -190,8 +195,26 @@ def test_batch_normalisation_of_pixels_says_how_it_is_evaluated(comparison):
 def test_the_share_of_the_data_says_what_it_is_confounded_with(comparison):
     assert "fewer updates" in draw.trade_off(comparison).finding
     panels = draw.trade_off(comparison).figure.axes
-    titles = ["epoch", *comparisons.TRADES.values()]
+    titles = ["epoch\n(selection hands)", *comparisons.TRADES.values()]
     assert [p.get_title(loc="left") for p in panels] == [f"By {title}" for title in titles]
+
+
+def test_the_trade_off_is_the_mean_over_seeds(make_run):
+    runs = [make_run(seed=seed, off_by=10.0 + seed) for seed in range(3)]
+    runs += [make_run("resnet34", 0, 14.0, network="resnet34")]
+    runs[0].history["selection_mae_months"] = [25.0, 15.0]
+    drawing = draw.trade_off(comparisons.compare(runs, 1.0))
+    by_epoch, by_depth = drawing.figure.axes
+    assert by_epoch.lines[1].get_ydata().tolist() == [23.0, 13.0]
+    mean = np.mean([comparisons.error(run).value for run in runs[:3]])
+    validation = next(line for line in by_depth.lines if line.get_label() == "validation")
+    assert validation.get_ydata()[0] == pytest.approx(mean) and len(validation.get_ydata()) == 2
+    assert "mean over seeds" in drawing.caption
+
+
+def test_a_caption_tells_hands_of_curves_from_hands_of_differences(comparison):
+    caption = draw.curves(comparison, "learning_rates").caption
+    assert "60 selection hands" in caption and f"n = {N} validation hands" in caption
 
 
 def test_choosing_experiments_redraws_their_curves(comparison, is_live):
@@ -231,7 +254,7 @@ def test_an_interval_over_decades_is_called_undetermined(config):
         title = drawing.figure.axes[0].get_title(loc="left")
         assert ("undetermined" in title) == ("undetermined" in drawing.finding) == is_wide
         verdict = interval.variables(RangeTest(curve_of(noise), 6.4e-4, True), config())["verdict"]
-        assert ("undetermined: between" in verdict) == is_wide
+        assert ("inconclusive: between" in verdict) == is_wide
 
 
 def test_the_range_test_rounds_to_what_it_knows(config):
