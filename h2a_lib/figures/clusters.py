@@ -217,26 +217,29 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     trained_on = table.groupby("source")["trained_on"].first()
     # One below the other, so that none hides another at zero.
     markers = {
-        "sex": ("o", BLUE, -0.25),
+        "sex": ("o", BLUE, -0.3),
         "age band": ("s", ORANGE, 0),
-        NUISANCE: ("^", GREEN, 0.25),
+        NUISANCE: ("^", GREEN, 0.3),
     }
     nuisances = table[~table["truth"].isin(["sex", "age band"])]
     most = nuisances.loc[nuisances.groupby(["source", "space"], sort=False)["ari"].idxmax()]
     shown = pd.concat([table[table["truth"].isin(markers)], most.assign(truth=NUISANCE)])
-    by_chance = {"color": GREY, "lw": 9, "alpha": 0.5}
+    by_chance = {"marker": "|", "color": PURPLE, "ms": 13, "mew": 3, "ls": ""}
     for row in shown.itertuples():
         marker, colour, offset = markers[row.truth]
         y = names.index(row.source) + offset
         if row.truth == "sex" and not np.isnan(row.null_best_95):
-            axes.plot([0, row.null_best_95], [y, y], solid_capstyle="butt", **by_chance)
+            axes.plot(row.null_best_95, y, zorder=3, **by_chance)
         face = colour if row.space == "features" else "none"
         axes.plot(row.ari, y, marker, color=colour, mfc=face, ms=7, mew=1.8, clip_on=False)
     axes.axvline(0, color=BLACK, lw=1)
     axes.axvline(baseline.ari, color=BLACK, lw=1.4, ls="--")
     bounds = [i for i, name in enumerate(names) if trained_on[name] != NO_LABEL]
     if bounds:
-        axes.axhspan(min(bounds) - 0.5, len(names) - 0.5, color=GREY, alpha=0.12, lw=0)
+        axes.axhline(min(bounds) - 0.5, color=GREY, lw=1)
+        # Right of all dots, above and below the line.
+        place = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
+        axes.text(1, min(bounds) - 0.5, "no labels\nwith labels", **place)
     labels = [name if trained_on[name] == NO_LABEL else f"{name}\n(upper bound)" for name in names]
     axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -251,7 +254,7 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     by_sex = table[table["truth"] == "sex"]
     most = f"at most {by_sex['null_best_95'].max():.3f}"
     handles += [
-        plt.Line2D([], [], label=f"with sex, by chance:\n{most} (95 %)", **by_chance),
+        plt.Line2D([], [], label=f"with sex, reached by\nchance: {most} (95 %)", **by_chance),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
     ]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4)
