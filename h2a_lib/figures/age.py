@@ -66,8 +66,20 @@ def scatter(
         "age_scatter",
         alt=f"Estimated against labelled bone age, and errors beside those of baselines. {answer}",
         caption=f"Left: estimated against labelled age; right: errors; n = {len(predictions):,}"
-        f"{density.key(len(predictions))}",
+        f"{density.key(len(predictions))}{_published_note(yardsticks)}",
         finding=answer,
+    )
+
+
+def _published_note(yardsticks: Sequence[Yardstick]) -> str:
+    kinds = {kind for *_, kind in yardsticks}
+    if "published" not in kinds:
+        return ""
+    # Below a heading, others have the official test hands.
+    bars = "grey, above the heading" if "heading" in kinds else "grey"
+    return (
+        f"; {bars}: published errors on other splits of the same training file, for orientation "
+        "only"
     )
 
 
@@ -97,7 +109,9 @@ def agreement(predictions: pd.DataFrame) -> Drawing:
         reach = float(difference.abs().quantile(WITHIN_AXIS))
         axes.set_ylim(-reach, reach)
         beyond = (difference.abs() > reach).sum()
-    sex_key(predictions["male"], axes, mixed=many)
+    title = f"{'thick: mean of each sex; ' if many else ''}grey: 95 % CI"
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": 3, "alignment": "left"}
+    sex_key(predictions["male"], axes, mixed=many, title=title, **place)
     axes.set_xlabel("Mean of label and estimate (months)")
     axes.set_ylabel("Estimate − label (months)")
     axes.xaxis.set_major_locator(MultipleLocator(48) if many else MaxNLocator(6))
@@ -124,9 +138,10 @@ def by_band(table: pd.DataFrame) -> Drawing:
     axes.set_yticks(range(len(NAMES)), SHORT_NAMES)
     axes.set_ylim(len(NAMES) - 0.5, -0.5)
     axes.set(ylabel="Labelled bone age (years)", xlabel="Mean absolute error (months)")
-    axes.margins(x=0.14)
+    axes.margins(x=0.5)
     axes.grid(axis="y", visible=False)
-    colour_key(axes, SEX_KEY | {f"at the bars: n{pale_note(table)}": BLACK})
+    note = {pale_note(table).removeprefix("; "): BLACK} if table["few"].any() else {}
+    colour_key(axes, SEX_KEY | note)
     n, sentence = int(table["n"].iloc[-1]), summary.band_sentence(table)
     return Drawing(
         figure,
@@ -304,8 +319,8 @@ def plot_by_source(sources: dict[str, pd.DataFrame], axes: Axes) -> None:
         _bar(row, y, SEX_COLOURS[row["sex"]], axes)
     axes.set_yticks(range(len(rows)), [f"{name}, {source}" for name, source, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("Mean absolute error (months), and n")
-    axes.margins(x=0.2)
+    axes.set_xlabel("Mean absolute error (months)")
+    axes.margins(x=0.45)
     axes.grid(axis="y", visible=False)
 
 
@@ -316,7 +331,8 @@ def _bar(row: pd.Series, y: float, colour: str, axes: Axes) -> None:
     if not np.isnan(row["mae_months_low"]):
         end = row["mae_months_high"]
         axes.plot([row["mae_months_low"], end], [y, y], color=BLACK, lw=1.4)
-    write_beside(axes, f"{row['n']:,}", (end, y), (5, 0), va="center")
+    text = f"{number(row['mae_months'])} (n = {row['n']:,})"
+    write_beside(axes, text, (end, y), (5, 0), va="center")
 
 
 def plot_biases(table: pd.DataFrame, axes: Axes) -> None:

@@ -14,7 +14,7 @@ from h2a_lib.analysis.age import summary
 from h2a_lib.analysis.bands import NAMES
 from h2a_lib.analysis.statistics.bootstrap import capitalised
 from h2a_lib.figures.age import SHORT_NAMES
-from h2a_lib.figures.colours import BLACK, BLUE, FAINT, GREEN, GREY, VERMILLION
+from h2a_lib.figures.colours import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE
 from h2a_lib.figures.style import TALL, colour_key, pale_note, write_beside
 from h2a_lib.study.results import Drawing
 
@@ -117,7 +117,7 @@ def robustness(table: pd.DataFrame) -> Drawing:
 def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
     """Draw the coverage of one method by true and by estimated age beside the stated one.
 
-    Bands that fail are drawn in red, those with few hands pale; see `coverage_key`.
+    Bands that fail are drawn in orange, those with few hands pale; see `coverage_key`.
     """
     everyone, names = by_method[by_method["by"] == "all"], [*SHORT_NAMES, "all"]
     for offset, by, fill in ((-0.13, "true age", "full"), (0.13, "estimated age", "none")):
@@ -125,7 +125,7 @@ def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
         for x, (_, row) in enumerate(rows.iterrows()):
             if row["n"] == 0 or (by == "estimated age" and row["by"] == "all"):
                 continue
-            colour, faint = (VERMILLION if row["fails"] else BLUE), (0.4 if row["few"] else 1.0)
+            colour, faint = (ORANGE if row["fails"] else BLUE), (0.4 if row["few"] else 1.0)
             at = x + (offset if row["by"] == by else 0)
             ends = [row["coverage_low"], row["coverage_high"]]
             axes.plot([at, at], ends, color=colour, alpha=faint, zorder=2)
@@ -146,10 +146,10 @@ def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
 def coverage_key(
     by_method: pd.DataFrame, nominal: float, parent: Axes | Figure, **place: Any
 ) -> None:
-    """Explain the dots of `plot_coverage`, the red ones only where there are any."""
+    """Explain the dots of `plot_coverage`, the orange ones only where there are any."""
     dots = [("full", BLUE, "by labelled age"), ("none", BLUE, "by estimated age")]
     if by_method["fails"].any():
-        dots.append(("full", VERMILLION, f"covers less than {nominal * 100:g} %"))
+        dots.append(("full", ORANGE, f"covers less than {nominal * 100:g} %"))
     handles = [
         Line2D([], [], marker="o", ls="", color=colour, fillstyle=fill, ms=8, label=label)
         for fill, colour, label in dots
@@ -175,9 +175,15 @@ def plot_abstention(curve: pd.DataFrame, axes: Axes) -> None:
     # Each at its line, where the lines lie apart.
     third, half = len(curve) // 3, len(curve) // 2
     for text, (at, y), offset, colour, va in (
-        ("at random", (2, error.iloc[-1]), (0, 4), BLACK, "bottom"),
+        ("at\nrandom", (101, error.iloc[-1]), (5, 0), BLACK, "center"),
         ("by uncertainty", (100 * x.iloc[third], low.iloc[third]), (0, -4), BLUE, "top"),
-        ("by actual error", (100 * x.iloc[half], oracle.iloc[half]), (10, -4), FAINT, "top"),
+        (
+            "by actual error\n(ideal)",
+            (100 * x.iloc[half], oracle.iloc[half]),
+            (10, -4),
+            FAINT,
+            "top",
+        ),
     ):
         write_beside(axes, text, (at, y), offset, color=colour, va=va)
     axes.set(xlabel="Hands answered (%); the others left out", xlim=(0, 101))

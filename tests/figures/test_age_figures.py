@@ -16,7 +16,7 @@ from h2a_lib.analysis.age import errors, robustness, sex_gap, summary
 from h2a_lib.analysis.statistics import conformal
 from h2a_lib.figures import age as draw
 from h2a_lib.figures import uncertainty
-from h2a_lib.figures.colours import VERMILLION
+from h2a_lib.figures.colours import ORANGE
 from h2a_lib.figures.explore import live
 from h2a_lib.figures.explore.age import browse_errors
 
@@ -105,7 +105,7 @@ def test_worst_cases_are_drawn_even_if_there_are_fewer_than_places():
     assert drawing.is_raster
 
 
-def test_a_band_that_fails_is_drawn_in_red_and_others_are_not():
+def test_a_band_that_fails_is_drawn_in_orange_and_others_are_not():
     intervals = conformal.split_conformal(hands_of(900), hands_of(600, seed=1))
     oldest = intervals["age_months"] >= 192
     colours = []
@@ -115,8 +115,22 @@ def test_a_band_that_fails_is_drawn_in_red_and_others_are_not():
         axes = uncertainty.plot_coverage(assessed, 0.9, plt.figure().subplots())
         dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
         colours.append([to_hex(dot.get_color()) for dot in dots])
-    assert VERMILLION.lower() not in colours[0]
-    assert VERMILLION.lower() in colours[1]
+    assert ORANGE.lower() not in colours[0]
+    assert ORANGE.lower() in colours[1]
+
+
+def test_a_number_at_a_bar_is_the_error_with_its_n():
+    bands = errors.by_band(hands_of(700))
+    texts = [text.get_text() for text in draw.by_band(bands).figure.axes[0].texts]
+    row = bands[(bands["sex"] == "female") & (bands["n"] > 0)].iloc[0]
+    assert texts[0] == f"{row['mae_months']:.1f} (n = {row['n']})"
+
+
+@pytest.mark.parametrize("tier", ["phantom", "rsna"])
+def test_published_errors_are_for_orientation_only(tier):
+    rows = summary.yardsticks(hands_of(50), hands_of(50), "x", tier)
+    caption = draw.scatter(hands_of(50), rows, "An answer.").caption
+    assert ("for orientation only" in caption) == (tier == "rsna")
 
 
 def test_one_kind_of_intervals_alone_makes_no_comparison():
