@@ -214,17 +214,18 @@ def scanned_digital(measured: pd.DataFrame) -> Drawing:
         words[f"{name}: {100 * len(part) / max(len(measured), 1):.0f} %"] = colour
         axes.hist(part, bins, color=colour)
     axes.axvline(measure.SCANNED_FROM, color=BLACK, ls="--", lw=1.8)
-    axes.set(xlabel="Background: most frequent grey / brightest", ylabel="Images")
+    axes.set(xlabel="Most frequent grey / 99.5th percentile", ylabel="Images")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     colour_key(axes, words)
     text = population.variables(measured)
     return Drawing(
         figure,
         "scanned_digital",
-        alt=f"Histogram of background over brightest grey for {text['n']} images, with the rule's "
-        f"threshold; {text['scanned_share']} scanned or fogged.",
-        caption=f"Background over brightest grey, n = {text['n']}; dashed: the rule's threshold "
-        "of 1/8",
+        alt=f"Histogram of background (most frequent grey) over the 99.5th percentile for "
+        f"{text['n']} images, with the rule's threshold; {text['scanned_share']} scanned or "
+        "fogged.",
+        caption=f"Background (most frequent grey) over the 99.5th percentile, n = {text['n']}; "
+        "dashed: the rule's threshold of 1/8",
         finding=f"By this rule {text['scanned_share']} of the images are scanned or fogged.",
     )
 

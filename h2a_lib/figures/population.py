@@ -79,7 +79,8 @@ def label_audit(labels: pd.DataFrame) -> Drawing:
         "multiples of 6. Right: the share of boys at each label, from all girls to all boys; "
         f"nearly single-sex labels: {population.format_single_sex_labels(labels)}.",
         caption=f"Labels by month and the share of boys at each, n = {len(labels):,}; "
-        "the area of a dot is the number of hands",
+        "the area of a dot is the number of hands; coloured: "
+        f"{100 * population.SINGLE_SEX_SHARE:.0f} % of at least {population.MIN_PER_LABEL}",
         finding=population.heaping_sentence(labels),
     )
 
@@ -115,7 +116,8 @@ def _draw_sex_by_label(labels: pd.DataFrame, axes: Axes) -> None:
     )
     for sex, height in (("female", -0.1), ("male", 1.1)):
         if (single_sex["share_male"] >= 0.5).eq(sex == "male").any():
-            text = f"at least {100 * population.SINGLE_SEX_SHARE:.0f} % {SEX_NAMES[sex]}"
+            share = f"at least {100 * population.SINGLE_SEX_SHARE:.0f} % {SEX_NAMES[sex]}"
+            text = f"{share}, n ≥ {population.MIN_PER_LABEL}"
             va = "bottom" if sex == "male" else "top"
             axes.text(2, height, text, color=SEX_COLOURS[sex], va=va)
     share = labels["male"].mean()

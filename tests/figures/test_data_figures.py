@@ -96,7 +96,7 @@ def test_single_sex_labels_are_named_in_the_figure_and_its_alt_text():
     )
     drawing = draw_population.label_audit(labels)
     shown = texts(drawing.figure.axes[1])
-    assert "at least 90 % girls" in shown and "at least 90 % boys" not in shown
+    assert "at least 90 % girls, n ≥ 30" in shown and "at least 90 % boys, n ≥ 30" not in shown
     assert "94 months (100.0 % female, n = 40)" in drawing.alt
 
 
