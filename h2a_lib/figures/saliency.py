@@ -49,7 +49,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
     axes.axhline(0, color=BLACK, lw=1)
     names = [STAGE_NAMES[stage] for stage in stages["stage"]]
     axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set(ylabel="Rank correlation", xlabel="Randomised from the output to")
+    axes.set(ylabel="Rank correlation", xlabel="Weights randomised,\nfrom the output down to")
     axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
 
 
@@ -71,6 +71,10 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
                       rotation=90)  # fmt: skip
     bar = left.colorbar(ScalarMappable(cmap="inferno"), ax=rows, ticks=[], aspect=30, pad=0.01)
     bar.set_label("Saliency, low to high", color=ON_DARK)
+    # After the bar, which centres the pictures: the rows stand close to each other.
+    for panels, anchor in zip(rows, "SN", strict=True):
+        for axes in panels:
+            axes.set_anchor(anchor)
     sanity(study.table, right.subplots())
     sentence = f"{study.regions_sentence()} {sanity_sentence(study.table)}"
     return radiographs(

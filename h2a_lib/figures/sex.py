@@ -34,7 +34,8 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         name: sex.BASELINES[name](train, predictions)
         for name in ("label in months", "label in years")
     }
-    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+    # Below, the key has its place.
+    axes.plot([0.4, 1], [0.4, 1], color=GREY, lw=1, ls="--")
     areas = {name: auc(male, score) for name, score in scores.items()}
     words = {}
     for name, score in scores.items():
@@ -70,10 +71,13 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
     names.append(f"pairs\n{matched.estimate.n:,}")
     axes.axvspan(x - 0.5, x + 0.5, color=GREY, alpha=0.12, lw=0)
     _interval(axes, x, matched.estimate, "D", BLACK)
+    turned = {"rotation": 270, "va": "center", "transform": axes.transAxes}
+    axes.text(1.01, 0.5, "Share of pairs", **turned)
     axes.axhline(0.5, color=BLACK, lw=1, ls="--")
     at_left = ("axes fraction", "data")
     write_beside(axes, "chance", (0.01, 0.5), (0, -4), xycoords=at_left, va="top")
     axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, x + 0.5)
     below = f"Labelled age (years); below: n{pale_note(table)}"
     axes.set(ylabel="AUC (95 % CI)", xlabel=below)
     axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
@@ -83,7 +87,8 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
         figure,
         "sex_by_band",
         alt=f"Area under the ROC curve by age band, and of pairs of a girl and a boy: {sentence}",
-        caption=f"AUC by labelled age; right: {matched.description}, n = {table['n'].iloc[-1]:,}",
+        caption=f"AUC by labelled age; right: share of {matched.description} in which the boy "
+        f"scores higher, n = {table['n'].iloc[-1]:,}",
         finding=f"{capitalised(sentence)}: 50 % would be chance.",
     )
 
