@@ -277,8 +277,8 @@ def test_what_sex_input_adds_is_reported_and_shown():
     assert values["sex_input_note"].endswith("something else: epochs 24 instead of 40.")
     assert age_report.sex_input_variables([], blind, quiet) == {}
     assert numbers_of(frame)["answer"].startswith("From the image alone")
-    rows = age_report.yardsticks(frame, frame, "x", "phantom", ("y", with_sex_input))
-    assert [name for name, *_ in rows][:2] == ["x", "y (with sex input)"]
+    rows = age_report.yardsticks(frame, frame, "x", "phantom", with_sex_input)
+    assert [name for name, *_ in rows][:2] == ["x", age_report.GIVEN_SEX]
 
 
 def test_test_hands_stand_beside_results_on_their_own_kind_of_label():

@@ -265,6 +265,10 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
     assert sentence.startswith("Overfitting: 5.0 months in training, 10.0 months")
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
     assert title == "Overfitting: 5.0 months in training, 10.0 in validation"
+    two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
+    assert summary.variance_sentence(two_seeds).startswith(
+        "Overfitting: 5.5 months in training, 11.0"
+    )
     same = run(off_by=10)
     same.predictions_train = same.predictions
     assert summary.variance_sentence(groups(same)).startswith("No overfitting is shown: 10.0")

@@ -20,6 +20,7 @@ from h2a_lib.analysis.statistics.bootstrap import (
 from h2a_lib.analysis.statistics.variance_components import RunNoise, difference
 from h2a_lib.study.runs import Run
 
+IMAGE_ALONE, GIVEN_SEX = "this study, image alone", "this study, sex given"
 AUGMENTED = "averaged over small changes of the image"
 CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
@@ -35,7 +36,7 @@ def yardsticks(
     predictions: pd.DataFrame,
     name: str,
     tier: str,
-    with_sex_input: tuple[str, pd.DataFrame] | None = None,
+    with_sex_input: pd.DataFrame | None = None,
 ) -> list[Yardstick]:
     """List the errors to be compared in a figure as (name, error, kind): ours, simple, published.
 
@@ -47,9 +48,7 @@ def yardsticks(
     validation = _of(predictions, "validation")
     rows: list[Yardstick] = [(name, age.error(validation), "own")]
     if with_sex_input is not None:
-        error = age.error(_of(with_sex_input[1], "validation"))
-        suffix = "" if "sex known" in with_sex_input[0] else " (with sex input)"
-        rows.append((f"{with_sex_input[0]}{suffix}", error, "own"))
+        rows.append((GIVEN_SEX, age.error(_of(with_sex_input, "validation")), "own"))
     rows += [
         ("median of each sex", age.error(age.constant_by_sex(train, validation)), "simple"),
         ("median age", age.error(age.constant(train, validation)), "simple"),

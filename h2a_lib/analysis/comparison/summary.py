@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.comparison import runs as comparisons
 from h2a_lib.analysis.comparison.hyperparameters import described
@@ -14,7 +16,12 @@ from h2a_lib.analysis.comparison.labels import (
 )
 from h2a_lib.analysis.comparison.runs import Comparison, Groups, PowerLaw
 from h2a_lib.analysis.selection import best_runs, validation
-from h2a_lib.analysis.statistics.bootstrap import capitalised, number, paired_difference
+from h2a_lib.analysis.statistics.bootstrap import (
+    Estimate,
+    capitalised,
+    number,
+    paired_difference,
+)
 from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from h2a_lib.study.config import NETWORKS
 from h2a_lib.study.runs import Run
@@ -279,9 +286,14 @@ def noise_sentence(comparison: Comparison) -> str:
 
 
 def variance_sentence(groups: Groups, as_title: bool = False) -> str:
-    """Compare the default's error in training and in validation; in a title without interval."""
-    run = groups[DEFAULT][0]
-    train, held_out = comparisons.train_error(run), comparisons.error(run)
+    """Compare the default's error in training and in validation; in a title without interval.
+
+    Errors are means over seeds, and so are the ends of the intervals, each of one run.
+    """
+    train = np.mean([comparisons.train_error(run) for run in groups[DEFAULT]])
+    errors = [comparisons.error(run) for run in groups[DEFAULT]]
+    value, low, high = np.mean([(each.value, each.low, each.high) for each in errors], axis=0)
+    held_out = Estimate(value, low, high, errors[0].n)
     finding = "No overfitting (easier validation hands)"
     if not held_out.excludes(train):
         finding = "No overfitting is shown"

@@ -80,7 +80,9 @@ class SaliencyStudy:
         ]
         around_it = f"; of the Grad-CAM map {', and '.join(around)}" if around else ""
         left_out = self.n - cams.share.n
-        without = f" ({left_out} images without an outline or a map are left out)" if left_out else ""
+        without = (
+            f" ({left_out} images without an outline or a map are left out)" if left_out else ""
+        )
         return f"{sentence}{around_it}{without}."
 
     def _on_hand(self) -> tuple[maps.Attention, maps.Attention]:
