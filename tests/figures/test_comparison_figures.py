@@ -212,7 +212,7 @@ def test_the_trade_off_is_the_mean_over_seeds(make_run):
     assert "mean over seeds" in drawing.caption
 
 
-def test_a_caption_tells_hands_of_curves_from_hands_of_differences(comparison):
+def test_a_caption_separates_hands_of_curves_and_hands_of_differences(comparison):
     caption = draw.curves(comparison, "learning_rates").caption
     assert "60 selection hands" in caption and f"n = {N} validation hands" in caption
 
