@@ -302,7 +302,7 @@ def forest(comparison: Comparison) -> Drawing | None:
     if not comparison.noise.is_known:
         caption[1] = "95 % CI over children alone (one seed each)"
     if any(_has_other_budget(comparison, name) for name in rows["experiment"]):
-        caption.append("* also other epochs or amount of data")
+        caption.append("* also other epochs, image size or amount of data")
     if left_out:
         caption.append(f"{left_out} more in the table")
     return Drawing(
