@@ -42,7 +42,7 @@ env: .venv/.ready ## create .venv with the locked packages
 	@# Anew: a folder made by another Python, or with packages that are no longer wanted, would mix.
 	"$(PYTHON)" -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --compile-bytecode --require-hashes -r requirements.lock
 	$(INSTALL) --no-deps -e .
 	@touch $@
 
