@@ -1,5 +1,7 @@
 """Saliency maps laid over the hands."""
 
+from operator import itemgetter
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,8 +12,11 @@ from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes, sanity_
 from h2a_lib.analysis.saliency.summary import SaliencyStudy
 from h2a_lib.figures.colours import BLACK, FAINT, ON_DARK, ORANGE, SKY
 from h2a_lib.figures.style import TALL, radiographs, write_beside
+from h2a_lib.figures.training import spread
 from h2a_lib.study.results import Drawing
 
+# Between words beside the sanity check, in units of correlation.
+LINE_HEIGHT = 0.12
 # As on the axis, from the output downwards.
 STAGE_NAMES = {"head": "output", "conv1": "stem"} | {f"layer{i}": f"block {i}" for i in range(1, 5)}
 
@@ -41,10 +46,12 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
     for name, word in (("other seeds", "another seed"), ("other hands", "another hand")):
         if name in by_stage.index:
             levels.append((word, by_stage.loc[name, "similarity"], FAINT, "--"))
-    for word, level, colour, style in levels:
+    levels.sort(key=itemgetter(1))
+    heights = spread([level for _, level, *_ in levels], LINE_HEIGHT)
+    for (word, level, colour, style), at in zip(levels, heights, strict=True):
         axes.axhline(level, color=colour, ls=style, lw=1.5)
         place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": colour}
-        write_beside(axes, word, (1, level), (5, 0), **place)
+        write_beside(axes, word, (1, at), (5, 0), **place)
     axes.set_title(f"Sanity check: {'passed' if passes(table) else 'FAILED'}", loc="left")
     axes.axhline(0, color=BLACK, lw=1)
     names = [STAGE_NAMES[stage] for stage in stages["stage"]]

@@ -99,7 +99,7 @@ def direct_labels(axes: Axes) -> None:
     axes.get_xlim(), axes.get_ylim()  # settled before anything is measured in them
     to_fraction = axes.transData + axes.transAxes.inverted()
     ends = np.clip([to_fraction.transform(finite[line][-1]) for line in lines], 0, 1)
-    heights = _spread(ends[:, 1], LINE / height)
+    heights = spread(ends[:, 1], LINE / height)
     for line, end, at in zip(lines, ends, heights, strict=True):
         colour = line.get_color()
         axes.annotate(
@@ -116,7 +116,7 @@ def direct_labels(axes: Axes) -> None:
         )
 
 
-def _spread(positions: ArrayLike, gap: float) -> np.ndarray:
+def spread(positions: ArrayLike, gap: float) -> np.ndarray:
     """Move positions apart, as little as needed, so that neighbours differ by `gap`."""
     placed = np.sort(positions)
     for i in range(1, len(placed)):

@@ -30,7 +30,7 @@ def intervals(
     figure, axes = plt.subplots(1, 2, figsize=TALL, width_ratios=(1.25, 1))
     first = by_method[by_method["method"] == by_method["method"].iloc[0]]
     plot_coverage(first, nominal, axes[0])
-    coverage_key(first, nominal, axes[0], loc="lower left", bbox_to_anchor=(-0.02, 1))
+    coverage_key(first, nominal, figure, loc="outside upper left")
     plot_abstention(curve, axes[1])
     sentence = summary.conformal_sentence(by_true, nominal)
     return Drawing(

@@ -132,7 +132,7 @@ def test_a_training_that_diverged_does_not_set_the_scale(make_run):
 
 
 def test_direct_labels_do_not_overlap():
-    placed = training._spread([0.5, 0.5, 0.51, 0.9, 0.99], 0.1)
+    placed = training.spread([0.5, 0.5, 0.51, 0.9, 0.99], 0.1)
     assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-9 and max(placed) <= 1
 
 
