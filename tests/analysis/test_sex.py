@@ -345,6 +345,7 @@ def test_a_score_made_from_maturity_alone_adds_nothing():
     assert result.verdict() == "Nothing beyond maturity is shown"
 
 
+@pytest.mark.slow
 def test_a_second_reading_of_maturity_is_nothing_beyond_it():
     beyond = []
     for seed in range(10):

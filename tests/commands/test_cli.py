@@ -339,7 +339,9 @@ def settings_of_the_user(tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", ["check", "predict", "growth chart"])
+@pytest.mark.parametrize(
+    "command", ["check", "predict", pytest.param("growth chart", marks=pytest.mark.slow)]
+)
 def test_a_command_does_not_follow_the_users_settings_of_other_programs(
     tmp_path, settings_of_the_user, command
 ):

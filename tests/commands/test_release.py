@@ -93,6 +93,7 @@ def test_its_card_states_terms_use_and_the_errors_of_hands_from_elsewhere(releas
     assert "optimistic. Tuned on them." in card
 
 
+@pytest.mark.slow
 def test_its_onnx_file_has_its_card_and_its_estimates(released, files, tmp_path):
     model, card = export(released, "onnx", tmp_path / "hand.onnx")
     text = card.read_text()

@@ -68,6 +68,7 @@ def explained(features: np.ndarray, target: np.ndarray, is_test: np.ndarray) -> 
     return probe.fit(features[~is_test], target[~is_test]).score(features[is_test], target[is_test])
 
 
+@pytest.mark.slow
 def test_self_supervised_features_know_the_size_better_than_an_untrained_network(tmp_path):
     from h2a_lib.models.inference import predictor_of
 

@@ -215,6 +215,7 @@ def test_a_run_for_both_tasks_is_not_given_its_own_answer(tmp_path):
     assert all((blind[name] == given[name]).all() for name in blind)
 
 
+@pytest.mark.slow
 def test_importing_networks_does_not_import_the_compiler_which_works_when_it_is_called():
     code = """
 import sys, torch

@@ -7,7 +7,7 @@ from PIL import Image
 from report_results import copy_project, make_study
 
 from h2a_lib.phantoms.render import render as render_phantom
-from h2a_lib.report import render
+from h2a_lib.report import render, staging
 from h2a_lib.report.staging import OPENING_FILE, OPENING_HAND
 
 
@@ -67,3 +67,26 @@ def by_each(request):
     """The deck by one renderer after the other."""
     name = {"pandoc": "rendered", "quarto": "quarto_rendered"}[request.param]
     return request.getfixturevalue(name)
+
+
+WRITTEN: dict[tuple, tuple[str, bytes]] = {}
+
+
+@pytest.fixture(autouse=True)
+def figures_are_cut_once(monkeypatch):
+    """Studies of many tests have the same figures: each is prepared for slides and PDF once."""
+
+    def remembered(function):
+        def write(source, folder, *rest):
+            key = (function.__name__, source.name, source.read_bytes(), *rest)
+            if key not in WRITTEN:
+                made = function(source, folder, *rest)
+                WRITTEN[key] = made.name, made.read_bytes()
+            name, content = WRITTEN[key]
+            (folder / name).write_bytes(content)
+            return folder / name
+
+        return write
+
+    for name in ("_without_tier", "write_for_pdf"):
+        monkeypatch.setattr(staging, name, remembered(getattr(staging, name)))

@@ -488,6 +488,7 @@ def test_what_a_renderer_may_leave_is_not_taken_into_git(name):
 ODD = "?var:x {{< meta title >}} ?meta:y's"
 
 
+@pytest.mark.slow
 def test_what_the_study_itself_is_called_is_not_taken_for_unresolved(project, study, tmp_path):
     variables = study / "results" / "variables" / "study.yml"
     values = yaml.safe_load(variables.read_text()) | {"tier_label": ODD}
