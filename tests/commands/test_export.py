@@ -28,7 +28,9 @@ from h2a_lib.study import runs
 from h2a_lib.study.config import NETWORKS, Network
 
 
-@pytest.fixture(scope="module", params=["instance", "dataset"])
+@pytest.fixture(
+    scope="module", params=["instance", pytest.param("dataset", marks=pytest.mark.slow)]
+)
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     return trained(folder, task="both", epochs=2, pixel_norm=request.param)
