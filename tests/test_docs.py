@@ -102,7 +102,7 @@ def test_what_was_measured_is_what_the_results_say():
         assert re.search(rf"{point}( months)? \({low}–{high}\)", text), value
     within_a_year = float(AGE["within_12"].split(" %")[0])
     assert f"{within_a_year:.0f} % of the estimates lie within a year of the label" in text
-    pattern = r"by (\d+) percentage points \((?:[\w-]+; )?(p .+?)\)"
+    pattern = r"by (\d+) percentage points \((?:[\w, -]+; )?(p .+?)\)"
     points, p = re.search(pattern, CLUSTERS["answer"]).groups()
     assert f"differ by {points} percentage points ({p})" in " ".join(text.split())
 

@@ -144,7 +144,7 @@ def nuisances(
     truth = data_folder / "phantom-truth.csv"
     if is_phantom(data_folder) and truth.is_file():
         kind = read_csv(truth).set_index("id")["kind"]
-        measured["film or digital"] = kind.loc[labels["id"]].to_numpy()
+        measured["film or digital"] = (kind.loc[labels["id"]] == "film").to_numpy()
     else:
         measured["film or digital"] = kinds(images)["scanned or fogged"]
     return measured

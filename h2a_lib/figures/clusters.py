@@ -69,16 +69,19 @@ def _too_few(n: int) -> tuple[Figure, str]:
 def umap(clustering: Clustering, hands: pd.DataFrame, film: ArrayLike) -> Drawing:
     """Draw one plane coloured by group, by what the radiograph was taken with, by sex and by age.
 
-    film: (n,), whether a hand was scanned from film (or "film"), of `selection.nuisances`.
+    film: (n,), whether a hand was scanned from film, of `selection.nuisances`.
     """
     name = clustering.representation.name
-    caption = f"UMAP of features ({name}), n = {len(hands):,}{key(len(hands))}"
+    caption = (
+        f"UMAP of features ({name}), groups: K-means on these features, n = {len(hands):,}"
+        f"{key(len(hands))}"
+    )
     if not clustering.embeddings:
         figure, sentence = _too_few(len(hands))
         return Drawing(figure, "clusters_umap", sentence, caption, sentence)
     figure, axes = plt.subplots(1, 4, figsize=WIDE)
     first, male = clustering.embeddings[0], hands["male"].to_numpy(float)
-    is_film = np.isin(np.asarray(film).astype(str), ("True", "film")).astype(float)
+    is_film = np.asarray(film, float)
     named = {
         "By K-means group": (
             clustering.groups["features", 2],

@@ -164,8 +164,9 @@ def _drawing(
         figure,
         name,
         alt=f"Learning curves {what}. Validation error in months: {errors}.",
-        caption=f"Error {what}; {left}solid: {_selection(comparison)} (ring: epoch kept), dotted: "
-        f"training{key}; {right}differences: {_sizes(comparison, names)}"
+        caption=f"Error {what}; {left}solid: {_selection(comparison)} (rings: epochs kept; "
+        f"band: range of the seeds), dotted: training{key}; {right}differences: "
+        + _sizes(comparison, names)
         + (BATCH_NOTE if name == "normalisation" else ""),
         finding=summary.sentence(comparison, names),
     )

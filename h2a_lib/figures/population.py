@@ -80,7 +80,8 @@ def label_audit(labels: pd.DataFrame) -> Drawing:
         f"nearly single-sex labels: {population.format_single_sex_labels(labels)}.",
         caption=f"Labels by month and the share of boys at each, n = {len(labels):,}; "
         "the area of a dot is the number of hands; coloured: "
-        f"{100 * population.SINGLE_SEX_SHARE:.0f} % of at least {population.MIN_PER_LABEL}",
+        f"at least {population.MIN_PER_LABEL} hands, "
+        f"{100 * population.SINGLE_SEX_SHARE:.0f} % or more of one sex",
         finding=population.heaping_sentence(labels),
     )
 

@@ -355,7 +355,7 @@ def test_the_title_of_many_experiments_names_the_best_or_says_that_none_is(run):
     fast, slow = ({"lr": value} for value in (0.1, 1e-5))
     open_end = repeated(run, "b", 12, spread=4, **fast)
     one_end = titled("learning_rate", *repeated(run, "a", 25, **slow), *open_end)
-    assert one_end.startswith("A lower rate is worse: 14.") and one_end.endswith(" at 1e-05")
+    assert one_end.startswith("A lower rate is worse: by 14.") and one_end.endswith(" at 1e-05")
     both = [*repeated(run, "a", 14, **slow), *repeated(run, "b", 13, **fast)]
     assert titled("learning_rate", *both) == "No other learning rate is shown to beat the default"
     better = [*repeated(run, "a", 7, **slow), *repeated(run, "b", 8, **fast)]

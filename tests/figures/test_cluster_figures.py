@@ -101,17 +101,6 @@ def test_an_average_is_of_its_hands_and_fewer_than_thirty_patients_have_none(tie
     assert empty == n_empty
 
 
-def test_the_plane_shows_what_was_scanned_from_film_by_either_name():
-    clusterings, _, _, hands, _ = study(40)
-    shown = draw.label_free(clusterings)
-    film = hands["male"]
-    colours = [
-        draw.umap(shown, hands, kinds).figure.axes[1].collections[0].get_array()
-        for kinds in (film, np.where(film, "film", "digital"))
-    ]
-    assert (colours[0] == colours[1]).all() and colours[0].mean() == film.mean()
-
-
 def test_moving_along_the_plane_shows_another_hand(is_live):
     clusterings, _, _, hands, images = study(20)
     view = explore.browse(clusterings[0], hands, images)

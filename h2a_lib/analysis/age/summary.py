@@ -162,7 +162,7 @@ def band_sentence(bands: pd.DataFrame) -> str:
     least, most = (
         f"{row['band']}, with {Estimate.of(row, 'mae_months').text('months')}" for row in ends
     )
-    return f"The error is smallest at {least}; largest at {most}."
+    return f"Of bands with 30 hands or more, the error is smallest at {least}; largest at {most}."
 
 
 def variables(
@@ -372,9 +372,11 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
     short = f" They cover too few labels at {', '.join(where)}." if where else ""
     n_bands = (by_method[by_method["method"] == QUANTILES]["by"] != "all").sum()
     title = f"Per-hand widths {'help' if is_better else 'do not help'}: {' against '.join(widths)}"
-    but = f", but too narrow in {len(where)} of {n_bands} bands" if is_better and where else ""
+    of_one_width = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
+    n_of_one_width = of_one_width["fails"].sum()
+    but = f", but too narrow in {len(where)} of {n_bands} bands, against {n_of_one_width}"
     return {
-        "quantile_verdict": f"{title} months{but}",
+        "quantile_verdict": f"{title} months{but if is_better and where else ''}",
         "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} "
         f"months, intervals of one width by the same network {scores[1]} (lower is better).{short}",
     }

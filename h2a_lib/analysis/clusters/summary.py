@@ -40,17 +40,17 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         points = abs(most["difference_within_age"]) * 100
         within = (
             "Within half-years of bone age the cluster shares of girls and boys differ by "
-            f"{points:.0f} percentage points ({most['source']}; {_p(most['p_beyond_age'])})."
+            f"{points:.0f} percentage points ({_which(most)}; {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
         ari = number(rival["ari"], 3)
-        within += f" Clusters agree most with {rival['truth']} ({rival['source']}; ARI {ari})."
+        within += f" Clusters agree most with {rival['truth']} ({_which(rival)}; ARI {ari})."
     if not agrees(by_sex):
         p = by_sex["p_best"].min()
         return (
             "No: no label-free clustering agrees with sex (highest ARI "
-            f"{number(best['ari'], 3)}, {best['source']}; {_p(p)}, adjusted). {within}"
+            f"{number(best['ari'], 3)}, {_which(best)}; smallest adjusted {_p(p)}). {within}"
         )
     where = (
         f"ARI {number(best['ari'], 3)} with sex ({best['source']}, {best['space']}; "
@@ -69,6 +69,11 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
 def agrees(by_sex: pd.DataFrame) -> bool:
     """Whether any clustering agrees with sex more than by chance."""
     return bool(by_sex["p_best"].min() < SIGNIFICANCE)
+
+
+def _which(row: pd.Series) -> str:
+    """Name a clustering: "self-supervised", "self-supervised, UMAP"."""
+    return f"{row['source']}{', UMAP' if row['space'] == 'UMAP' else ''}"
 
 
 def _p(value: float) -> str:

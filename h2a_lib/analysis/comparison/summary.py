@@ -113,7 +113,7 @@ def _worse_title(
         lower = {configs[name].lr < configs[DEFAULT].lr for name in worse}
         if len(lower) == 1:
             side = "lower" if lower.pop() else "higher"
-            return f"A {side} rate is worse: {size} at {configs[most].lr:g}"
+            return f"A {side} rate is worse: by {size} at {configs[most].lr:g}"
     return ""
 
 
@@ -402,7 +402,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
         values["data_verdict"] = (
-            f"With twice the data the default's error would be about {doubled} months"
+            f"If the trend continues, twice the data would give about {doubled} months"
         )
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):

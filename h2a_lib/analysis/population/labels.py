@@ -78,7 +78,7 @@ def heaping_sentence(labels: pd.DataFrame) -> str:
             f"{len(single)} {word} to one sex in at least 90 % of {whose} children"
             f" ({100 * children:.0f} % of all hands): {format_single_sex_labels(labels)}"
         )
-    return f"Multiples of 6 months are {share} of the labels; 17 % would be expected. {sexes}."
+    return f"Multiples of 6 months are {share} of the labels; 16.7 % would be expected. {sexes}."
 
 
 def predict_sex_from_label(labels: pd.DataFrame) -> pd.DataFrame:

@@ -78,7 +78,7 @@ class SaliencyStudy:
             for region, (cam, _) in self.regions.items()
             if region in ("marker", "border") and cam.share.n
         ]
-        around_it = f"; of the Grad-CAM map {', and '.join(around)}" if around else ""
+        around_it = f"; the Grad-CAM map has {', and '.join(around)}" if around else ""
         left_out = self.n - cams.share.n
         without = (
             f" ({left_out} images without an outline or a map are left out)" if left_out else ""
