@@ -31,7 +31,7 @@ SIZE_PX, SEARCH_PX, MARGIN = 64, 128, 0.06
 
 
 def to_hand(pixels: np.ndarray) -> np.ndarray:
-    """Turn a hand upright and crop to it, (s, s), uint8; padded whole where none is found."""
+    """Turn a hand upright and crop to it, (s, s), uint8; padded whole where none is detected."""
     fraction = min(1, SEARCH_PX / max(pixels.shape))
     small = images.scale_to(pixels, *(max(1, round(side * fraction)) for side in pixels.shape))
     points = np.argwhere(hand_of(small))[:, ::-1].astype(float)

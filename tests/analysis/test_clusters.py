@@ -477,3 +477,11 @@ print(json.dumps(found | {"n": len(plane)}))
     # Nearly all of it runs on one core, so that this is about the time by the clock as well.
     assert used["seconds"] < 90
     assert used["gigabytes"] < 4
+
+
+def test_of_phantoms_film_is_film_and_a_dark_exposure_is_not(tmp_path):
+    (tmp_path / "phantom.json").write_text('{"synthetic": true}')
+    (tmp_path / "phantom-truth.csv").write_text("id,kind\n1,film\n2,dim\n3,digital\n")
+    labels = pd.DataFrame({"id": ["1", "2", "3"], "height_px": 4, "width_px": 3})
+    measured = selection.nuisances(labels, np.zeros((3, 8, 8), np.uint8), tmp_path)
+    assert measured["film or digital"].tolist() == [True, False, False]

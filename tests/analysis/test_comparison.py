@@ -395,6 +395,13 @@ def test_the_title_of_all_experiments_separates_single_settings_and_recipes(
     assert summary.forest_title(result) == title
 
 
+def test_the_title_says_what_the_better_recipes_have_more_of(run):
+    more = {"epochs": 40, "image_size_px": 96, "lr": 0.1}
+    result = compare(*repeated(run), *repeated(run, "best", 7, **more))
+    begin = "One combined recipe, trained longer on larger images, beats the default"
+    assert summary.forest_title(result).startswith(begin)
+
+
 def test_equal_updates_are_reported_where_they_were_trained(run):
     fewer = repeated(run, "data_25", 16, train_fraction=0.25)
     assert "not separated" in summary.updates_sentence(compare(*repeated(run), *fewer))

@@ -134,3 +134,10 @@ def test_what_changed_besides_the_intended_setting_is_stated(config):
     assert message == "epochs 24 instead of 40"
     other = config(epochs=40, lr=0.5, network="resnet34")
     assert tables.changed_besides(ours, other, "sex_input") == "3 more settings changed"
+
+
+def test_a_network_is_described_by_width_weights_size_and_training(listed):
+    config = listed.run_config("rsna-100px", "age_and_sex")
+    text = tables.described(config)
+    assert text.startswith("ResNet-18 at half width (2.8 million weights), 100 × 100 px, 32 epochs")
+    assert text.endswith("AdamW, one cycle, small stem, augmentation, averaged weights")

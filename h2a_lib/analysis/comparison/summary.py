@@ -153,12 +153,13 @@ def _beat(n: int) -> str:
 def _advantage(comparison: Comparison, recipes: Sequence[str]) -> str:
     """Say what all of the recipes have more of than the default, besides better settings."""
 
+    default = comparison.configs[DEFAULT]
+
     def is_more(setting: str) -> bool:
-        ours, theirs = (
-            [getattr(comparison.configs[name], setting) for name in names]
-            for names in (recipes, [DEFAULT])
+        return all(
+            getattr(comparison.configs[name], setting) > getattr(default, setting)
+            for name in recipes
         )
-        return min(ours) > theirs[0]
 
     longer = "trained longer" if is_more("epochs") else ""
     larger = "larger images" if is_more("image_size_px") else ""
