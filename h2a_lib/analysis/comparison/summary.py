@@ -152,7 +152,6 @@ def _beat(n: int) -> str:
 
 def _advantage(comparison: Comparison, recipes: Sequence[str]) -> str:
     """Say what all of the recipes have more of than the default, besides better settings."""
-
     default = comparison.configs[DEFAULT]
 
     def is_more(setting: str) -> bool:
