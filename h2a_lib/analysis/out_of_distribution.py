@@ -224,7 +224,7 @@ def summary(
         rows.append(
             {"run": run.name, "n_train": first.n_train, "n_selection": first.n_selection}
             | {"n": flagged.n}
-            | flagged.row("flagged", digits=3)
+            | flagged.row("flagged")
         )
     return pd.DataFrame(rows)
 

@@ -190,14 +190,12 @@ def _selection(comparison: Comparison) -> str:
 def trade_off(comparison: Comparison) -> Drawing | None:
     """Draw training against validation error, mean over seeds: by epoch and by each setting."""
     groups = comparison.groups
-    # `compared.trade_off` takes the first run of an experiment: here each has one.
-    each = {name + "'" * k: [run] for name, runs in groups.items() for k, run in enumerate(runs)}
     names = _experiments(comparison, "bias_variance")
     tables = {
         setting: table
         for setting in compared.TRADES
-        for runs in [compared.trade_off(each, setting)]
-        if len(table := runs.groupby("label", sort=False, as_index=False).mean()) > 1
+        for table in [compared.trade_off(groups, setting)]
+        if len(table) > 1
     }
     if not tables:
         return None

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from h2a_lib.data.hands import Hands
-from h2a_lib.figures.colours import BLUE, FAINT, GREEN, GREY, PALETTE, readable
+from h2a_lib.figures.colours import BLUE, FAINT, GREY, PALETTE, readable
 from h2a_lib.figures.style import radiographs, write_beside
 from h2a_lib.study.config import RunConfig
 from h2a_lib.study.results import Drawing
@@ -138,11 +138,12 @@ def reference_line(value: float, label: str, axes: Axes) -> None:
 
 def noise_band(noise: tuple[float, float], axes: Axes) -> None:
     """Draw the errors that the noise of the labels explains, with their name and range."""
-    axes.axhspan(*noise, color=GREEN, alpha=0.2, lw=0, zorder=0)
-    axes.set_ylim(bottom=0)
+    axes.axhspan(*noise, color=GREY, alpha=0.25, lw=0, zorder=0)
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=min(low, noise[0] - 0.05 * (high - low)))
     text = f"noise of the labels, {noise[0]:.1f}–{noise[1]:.1f}"
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
-    write_beside(axes, text, (1, np.mean(noise)), (-4, 0), color=GREEN, fontsize=FONT, **place)
+    write_beside(axes, text, (1, np.mean(noise)), (-4, 0), color=FAINT, fontsize=FONT, **place)
 
 
 def cut_off(values: Iterable[float], constant: float, axes: Axes) -> None:
@@ -150,9 +151,9 @@ def cut_off(values: Iterable[float], constant: float, axes: Axes) -> None:
 
     `constant` is the error of the constant predictor, which stays visible.
     """
-    most = max(2 * constant, 2 * float(np.median(list(values))))
+    most = max(1.2 * constant, 2 * float(np.median(list(values))))
     if axes.get_ylim()[1] > most:
-        axes.set_ylim(0, most)
+        axes.set_ylim(top=most)
 
 
 def measure_of(history: pd.DataFrame) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import cv2
 import numpy as np
@@ -180,36 +181,48 @@ def tiff_of(size: int) -> bytes:
 
 
 ROW = zlib.compress(bytes(65 * 64))
-BOMBS = {
-    "PNG of 2**31 pixels a side": png(chunk(b"IDAT", ROW), width=2**31 - 1, height=2**31 - 1),
-    "PNG of 50,000 pixels a side": png(chunk(b"IDAT", ROW), width=50_000, height=50_000),
-    "PNG just below the limit": png(chunk(b"IDAT", ROW), width=9_459, height=9_459),
-    "PNG of no width": png(chunk(b"IDAT", ROW), width=0),
-    "PNG whose pixels unpack to 1 GB": png(chunk(b"IDAT", zlib.compress(bytes(10**9), 1))),
-    "PNG whose text unpacks to 1 GB": png(
-        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(10**9), 1)), chunk(b"IDAT", ROW)
+
+
+@cache
+def a_gigabyte() -> bytes:
+    return zlib.compress(bytes(10**9), 1)
+
+
+# Made when they are needed: some take seconds.
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "PNG of 2**31 pixels a side": lambda: png(
+        chunk(b"IDAT", ROW), width=2**31 - 1, height=2**31 - 1
     ),
-    "PNG whose colours unpack to 1 GB": png(
-        chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(10**9), 1)), chunk(b"IDAT", ROW)
+    "PNG of 50,000 pixels a side": lambda: png(chunk(b"IDAT", ROW), width=50_000, height=50_000),
+    "PNG just below the limit": lambda: png(chunk(b"IDAT", ROW), width=9_459, height=9_459),
+    "PNG of no width": lambda: png(chunk(b"IDAT", ROW), width=0),
+    "PNG whose pixels unpack to 1 GB": lambda: png(chunk(b"IDAT", a_gigabyte())),
+    "PNG whose text unpacks to 1 GB": lambda: png(
+        chunk(b"zTXt", b"Comment\0\0" + a_gigabyte()), chunk(b"IDAT", ROW)
     ),
-    "transparent PNG whose text unpacks to 1 GB": png(
+    "PNG whose colours unpack to 1 GB": lambda: png(
+        chunk(b"iCCP", b"name\0\0" + a_gigabyte()), chunk(b"IDAT", ROW)
+    ),
+    "transparent PNG whose text unpacks to 1 GB": lambda: png(
         chunk(b"tRNS", b"\0\1"),
-        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(10**9), 1)),
+        chunk(b"zTXt", b"Comment\0\0" + a_gigabyte()),
         chunk(b"IDAT", ROW),
     ),
-    "PNG with a chunk of 4 GB": decode.PNG_MAGIC + struct.pack(">I4s", 2**32 - 1, b"IHDR"),
-    "PNG with 100,000 chunks": png(*[chunk(b"tEXt", b"a\0b")] * 100_000, chunk(b"IDAT", ROW)),
-    "JPEG of 65,500 pixels a side": jpeg_of(65_500),
-    "JPEG just below the limit": jpeg_of(9_459),
-    "JPEG 2000 of 2**31 pixels a side": jpeg_2000_of(2**31 - 1),
-    "JPEG 2000 just below the limit": jpeg_2000_of(9_459),
-    "TIFF of 100,000 pixels a side": tiff_of(100_000),
-    "TIFF just below the limit": tiff_of(9_459),
-    "BMP of 2**31 pixels a side": with_size("BMP", 18, "<ii", 2**31 - 1, 2**31 - 1),
-    "BMP just below the limit": with_size("BMP", 18, "<ii", 9_459, 9_459),
-    "DICOM of 65,535 pixels a side": a_dicom(Rows=65_535, Columns=65_535),
-    "DICOM just below the limit": a_dicom(Rows=9_459, Columns=9_459),
-    "DICOM of a million frames": a_dicom(NumberOfFrames=1_000_000),
+    "PNG with a chunk of 4 GB": lambda: decode.PNG_MAGIC + struct.pack(">I4s", 2**32 - 1, b"IHDR"),
+    "PNG with 100,000 chunks": lambda: png(
+        *[chunk(b"tEXt", b"a\0b")] * 100_000, chunk(b"IDAT", ROW)
+    ),
+    "JPEG of 65,500 pixels a side": lambda: jpeg_of(65_500),
+    "JPEG just below the limit": lambda: jpeg_of(9_459),
+    "JPEG 2000 of 2**31 pixels a side": lambda: jpeg_2000_of(2**31 - 1),
+    "JPEG 2000 just below the limit": lambda: jpeg_2000_of(9_459),
+    "TIFF of 100,000 pixels a side": lambda: tiff_of(100_000),
+    "TIFF just below the limit": lambda: tiff_of(9_459),
+    "BMP of 2**31 pixels a side": lambda: with_size("BMP", 18, "<ii", 2**31 - 1, 2**31 - 1),
+    "BMP just below the limit": lambda: with_size("BMP", 18, "<ii", 9_459, 9_459),
+    "DICOM of 65,535 pixels a side": lambda: a_dicom(Rows=65_535, Columns=65_535),
+    "DICOM just below the limit": lambda: a_dicom(Rows=9_459, Columns=9_459),
+    "DICOM of a million frames": lambda: a_dicom(NumberOfFrames=1_000_000),
 }
 NO_IMAGES = {
     "nothing": b"",
@@ -228,9 +241,9 @@ NO_IMAGES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", BOMBS | NO_IMAGES)
+@pytest.mark.parametrize("what", [*BOMBS, *NO_IMAGES])
 def test_bombs_and_other_files_are_refused_or_harmless(what, tmp_path):
-    content = (BOMBS | NO_IMAGES)[what]
+    content = BOMBS[what]() if what in BOMBS else NO_IMAGES[what]
     outcome = attempt(lambda: decode.decode(content)[0].shape, tmp_path)
     # Texts and colour profiles are not unpacked, pixels no further than the picture, and where a
     # JPEG ends too early it is grey: an image as large as its head says, within the limit.

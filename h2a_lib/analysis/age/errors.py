@@ -69,9 +69,9 @@ def by_band(frame: pd.DataFrame) -> pd.DataFrame:
         mae, within = mae_interval(errors), share_interval(np.abs(errors) <= 12)
         rows.append(
             {"band": band, "sex": sex, "n": mae.n, "few": mae.few}
-            | mae.row("mae_months", digits=2)
-            | mean_interval(errors).row("bias_months", digits=2)
-            | {"within_12": round(within.value, 4)}
+            | mae.row("mae_months")
+            | mean_interval(errors).row("bias_months")
+            | {"within_12": within.value}
         )
     return pd.DataFrame(rows)
 
@@ -92,8 +92,8 @@ def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.D
             mae = mae_interval(part)
             rows.append(
                 {"kind": kind, "is_it": is_it, "n": mae.n, "few": mae.few}
-                | mae.row("mae_months", digits=2)
-                | share_interval(part > 24).row("beyond_24", digits=4)
+                | mae.row("mae_months")
+                | share_interval(part > 24).row("beyond_24")
             )
     return pd.DataFrame(rows)
 
@@ -239,8 +239,8 @@ def compare(
         change = paired_difference(frame, reference)
         rows.append(
             {label: name}
-            | error(frame).row("mae_months", digits=2)
-            | change.row(difference, digits=2)
+            | error(frame).row("mae_months")
+            | change.row(difference)
             | {"tie": change.is_tie, "n": change.n}
         )
     return pd.DataFrame(rows)

@@ -185,9 +185,9 @@ def robustness(
         beyond = (after > CLINICAL_MONTHS).astype(float) - (before > CLINICAL_MONTHS)
         rows.append(
             {"family": family, "strength": strength, "n": len(true)}
-            | {"mae_months": round(float(after.mean()), 3)}
-            | mean_interval(after - before).row("mae_change_months", digits=3)
-            | mean_interval(beyond).row("beyond_12_change", digits=4)
+            | {"mae_months": float(after.mean())}
+            | mean_interval(after - before).row("mae_change_months")
+            | mean_interval(beyond).row("beyond_12_change")
         )
     return pd.DataFrame(rows)
 

@@ -26,9 +26,9 @@ def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"band": name, "n_female": len(girls), "n_male": len(boys)}
             | {"few": min(len(girls), len(boys)) < FEW}
-            | mean_interval(girls).row("female_bias_months", digits=2)
-            | mean_interval(boys).row("male_bias_months", digits=2)
-            | gap.row("gap_months", digits=2)
+            | mean_interval(girls).row("female_bias_months")
+            | mean_interval(boys).row("male_bias_months")
+            | gap.row("gap_months")
         )
     return pd.DataFrame(rows)
 

@@ -77,7 +77,7 @@ def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
     """Put our errors beside published ones, each on its own kind of label; only ours off RSNA."""
     rows = [
         {"labels": literature.labels_of(split), "what": f"{name}, {split}", "ours": True}
-        | error.row("mae_months", digits=2)
+        | error.row("mae_months")
         | {"n": error.n}
         for split, part in predictions.groupby("split", sort=True)
         for error in [age.error(part)]

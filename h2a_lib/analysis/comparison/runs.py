@@ -241,7 +241,7 @@ def compare(runs: Iterable[Run], margin_months: float) -> Comparison:
             {
                 "experiment": name,
                 "label": labels[name],
-                **estimate.row("difference_months", digits=3),
+                **estimate.row("difference_months"),
                 "verdict": verdict_of.get(original, "identical"),
                 "same_as": same.get(name, ""),
                 "seeds": len(groups[name]),
@@ -279,7 +279,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
                 "best_epoch": run.metrics["best_epoch"],
                 "n_train": len(run.predictions_train),
                 "train_mae_months": round(train_error(run), 2) if with_age else math.nan,
-                **estimate.row("mae_months", digits=2),
+                **estimate.row("mae_months"),
                 "auc": run.metrics["validation"].get("auc", math.nan),
                 "n": estimate.n,
                 "seconds": run.provenance["seconds"],
@@ -302,9 +302,9 @@ def step_grid(groups: Groups) -> pd.DataFrame:
 def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
     """Return training and validation error of the experiments that vary a setting of `TRADES`.
 
-    In the order of its values, of each experiment's first seed; the interval is over children.
+    In the order of its values; each is the mean over seeds, the interval one run's over children.
     """
-    runs = [groups[name][0] for name in differing_in(configs_of(groups), setting)]
+    runs = [run for name in differing_in(configs_of(groups), setting) for run in groups[name]]
     runs.sort(key=lambda run: _rank(setting, getattr(run.config, setting)))
     rows = [
         {
@@ -314,7 +314,7 @@ def trade_off(groups: Groups, setting: str) -> pd.DataFrame:
         }
         for run in runs
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).groupby("label", sort=False, as_index=False).mean()
 
 
 def _rank(setting: str, value: object) -> float:

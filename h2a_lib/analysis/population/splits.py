@@ -86,7 +86,7 @@ def expected_precision(labels: pd.DataFrame) -> pd.DataFrame:
     rows = [("MAE, months", mae, mae_half_width(mae, n)) for mae in ASSUMED_MAE_MONTHS]
     rows += [("AUC of sex", area, auc_half_width(area, boys, n - boys)) for area in ASSUMED_AUC]
     frame = pd.DataFrame(rows, columns=["measure", "assumed", "half_width"])
-    return frame.assign(half_width=frame["half_width"].round(4), n=n)
+    return frame.assign(n=n)
 
 
 def precision_sentence(table: pd.DataFrame) -> str:

@@ -195,7 +195,7 @@ def sanity(
 
 def _row(stage: str, values: NDArray[np.float64]) -> dict[str, object]:
     mean = mean_interval(values[~np.isnan(values)])
-    return {"stage": stage} | mean.row("similarity", digits=3) | {"n": mean.n}
+    return {"stage": stage} | mean.row("similarity") | {"n": mean.n}
 
 
 def has_contrast(table: pd.DataFrame) -> bool:

@@ -90,9 +90,9 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
         share = male.mean() if len(male) else math.nan
         rows.append(
             {"band": name, "n": len(part), "n_male": int(male.sum()), "few": right.few}
-            | area.row("auc", digits=4)
-            | right.row("accuracy", digits=4)
-            | {"majority": round(max(share, 1 - share), 4)}
+            | area.row("auc")
+            | right.row("accuracy")
+            | {"majority": max(share, 1 - share)}
         )
     return pd.DataFrame(rows)
 
@@ -237,9 +237,9 @@ def baselines(train: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
         gain = auc_difference(male, score, simple)
         rows.append(
             {"name": name}
-            | auc(male, simple).row("auc", digits=4)
-            | {"accuracy": round(np.mean((simple >= 0.5) == male), 4)}
-            | gain.row("gain", digits=4)
+            | auc(male, simple).row("auc")
+            | {"accuracy": np.mean((simple >= 0.5) == male)}
+            | gain.row("gain")
             | {"tie": gain.is_tie, "n": len(frame)}
         )
     return pd.DataFrame(rows)

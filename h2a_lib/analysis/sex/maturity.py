@@ -175,7 +175,7 @@ def maturity(train: pd.DataFrame, selection: pd.DataFrame, frame: pd.DataFrame) 
         return auc_difference(male, scores[name], scores[reference])
 
     table = pd.DataFrame(
-        [{"name": name} | auc(male, score).row("auc", 4) for name, score in scores.items()]
+        [{"name": name} | auc(male, score).row("auc") for name, score in scores.items()]
     ).assign(n=len(frame))
     # As closely in the estimate as leaves enough hands of each sex.
     calipers = ({**same_label.calipers, ESTIMATE: caliper} for caliper in CALIPERS_MONTHS)

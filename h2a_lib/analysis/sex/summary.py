@@ -17,7 +17,7 @@ def calipers(predictions: pd.DataFrame) -> pd.DataFrame:
     """Match girls and boys ever less closely: caliper_months, pairs, share with interval, n."""
     rows = [
         {"caliper_months": matched.caliper_months, "pairs": matched.pairs}
-        | matched.estimate.row("share", digits=4)
+        | matched.estimate.row("share")
         | {"n": matched.estimate.n}
         for matched in (sex.age_matched(predictions, caliper) for caliper in sex.CALIPERS_MONTHS)
     ]

@@ -38,8 +38,8 @@ class Agreement:
     p: float
 
     def row(self) -> dict[str, float]:
-        """Return all values by name, rounded for a table."""
-        return {name: round(float(value), 4) for name, value in vars(self).items()}
+        """Return all values by name, for a table."""
+        return {name: float(value) for name, value in vars(self).items()}
 
 
 def agreement(

@@ -74,10 +74,9 @@ class Estimate:
         low, high = (number(end * scale, digits) for end in (self.low, self.high))
         return f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
 
-    def row(self, name: str, digits: int | None = None) -> dict[str, float]:
+    def row(self, name: str) -> dict[str, float]:
         """Return the columns `name`, `name_low`, `name_high` for a table."""
-        ends = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-        return ends if digits is None else {key: round(end, digits) for key, end in ends.items()}
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def by_split(
 ) -> pd.DataFrame:
     """Measure predictions of every split, one row for each figure: split, measure, value, n."""
     rows = [
-        {"split": split, "measure": name} | estimate.row("value", digits=4) | {"n": estimate.n}
+        {"split": split, "measure": name} | estimate.row("value") | {"n": estimate.n}
         for split, part in predictions.groupby("split", sort=True)
         for name, estimate in measure(part).items()
     ]

@@ -200,8 +200,8 @@ def _coverage_row(part: pd.DataFrame, nominal: float) -> dict[str, object]:
     width = float(part["half_width_months"].median()) if len(part) else math.nan
     return (
         {"n": covered.n, "few": covered.few}
-        | covered.row("coverage", digits=4)
-        | {"fails": bool(covered.high < nominal), "half_width_months": round(width, 2)}
+        | covered.row("coverage")
+        | {"fails": bool(covered.high < nominal), "half_width_months": width}
     )
 
 
@@ -225,6 +225,6 @@ def compare_intervals(
             rows.append(
                 {"method": method, "by": by, "band": band}
                 | _coverage_row(part, nominal)
-                | {"mean_width_months": round(width, 2), "interval_score_months": round(score, 2)}
+                | {"mean_width_months": width, "interval_score_months": score}
             )
     return pd.DataFrame(rows)
