@@ -357,7 +357,7 @@ def test_the_title_of_many_experiments_names_the_best_or_says_that_none_is(run):
     one_end = titled("learning_rate", *repeated(run, "a", 25, **slow), *open_end)
     assert one_end.startswith("A lower rate is worse: by 14.") and one_end.endswith(" at 1e-05")
     both = [*repeated(run, "a", 14, **slow), *repeated(run, "b", 13, **fast)]
-    assert titled("learning_rate", *both) == "No other learning rate is shown to beat the default"
+    assert titled("learning_rate", *both) == "No other learning rate demonstrably beats the default"
     better = [*repeated(run, "a", 7, **slow), *repeated(run, "b", 8, **fast)]
     assert titled("learning_rate", *better).endswith("; 2 beat the default")
     norm = repeated(run, "norm", 12, spread=4, pixel_norm="batch")
@@ -378,10 +378,10 @@ def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
 @pytest.mark.parametrize(
     ("recipe", "single", "title"),
     [
-        (7, 10, "One combined recipe beats the default; no single setting is shown to"),
+        (7, 10, "One combined recipe beats the default; no single setting demonstrably does"),
         (7, 6, "One single setting beats the default, one combined recipe beats it as well"),
         (10, 6, "One single setting beats the default"),
-        (10, 10, "No experiment is shown to beat the default"),
+        (10, 10, "No experiment demonstrably beats the default"),
     ],
 )
 def test_the_title_of_all_experiments_separates_single_settings_and_recipes(

@@ -280,6 +280,8 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(factor):
         finding = calibration_finding(before, after, temperature)
         wrong = (~before["calibrated"]).sum()
         assert finding.startswith(f"Sex probabilities are miscalibrated in {wrong} of 10 bins")
+        unchanged = calibration_finding(before, before, temperature)
+        assert unchanged.endswith(f", still in {wrong} of 10")
 
 
 def test_a_temperature_changes_no_ranking_and_fits_fully_separated_sexes():

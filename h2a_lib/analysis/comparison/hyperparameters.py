@@ -69,7 +69,7 @@ def varied_verdict(table: pd.DataFrame) -> str:
     if not varied:
         return f"none of {len(table)} is varied"
     if len(first) > 1:
-        return f"{varied} of {len(table)} are varied, none most often"
+        return f"{varied} of {len(table)} are varied"
     return f"the {first.iloc[0]} is varied most"
 
 

@@ -82,7 +82,7 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
         return special
     if len(compared) > 1:
         equivalent = len(by_verdict.get(EQUIVALENT, [])) == len(compared)
-        verb = "beats" if equivalent else "is shown to beat"
+        verb = "beats" if equivalent else "demonstrably beats"
         return f"No {noun} {verb} {reference}"
     (name,), (kind,) = compared, by_verdict
     if kind == WORSE:
@@ -127,7 +127,7 @@ def forest_title(comparison: Comparison) -> str:
     }
     better = _by_verdict(comparison, _compared(comparison, ())).get(BETTER, [])
     if not better:
-        return "No experiment is shown to beat the default"
+        return "No experiment demonstrably beats the default"
     recipes = [name for name in better if changed[name] > 1]
     n_single = len(better) - len(recipes)
     if n_single:
@@ -137,7 +137,7 @@ def forest_title(comparison: Comparison) -> str:
         also = f"{_count(len(recipes), 'combined recipe')} {_beat(len(recipes))} it as well"
         return f"{text}, {also.lower()}"
     text = f"{_count(len(recipes), 'combined recipe')}{_advantage(comparison, recipes)}"
-    none = "; no single setting is shown to" if 1 in changed.values() else ""
+    none = "; no single setting demonstrably does" if 1 in changed.values() else ""
     return f"{text} {_beat(len(recipes))} the default{none}"
 
 
