@@ -80,7 +80,11 @@ def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     steps = {e: schedule for e, schedule in schedule_of.items() if isinstance(schedule, Step)}
     # Short labels: the heat map beside the curves leaves little room.
     labels = dict.fromkeys(names, "default")
-    labels |= {e: f"× {step.gamma:g} every {step.step_size}" for e, step in steps.items()}
+    labels |= {
+        e: f"× {step.gamma:g} every "
+        + ("epoch" if step.step_size == 1 else f"{step.step_size:g} epochs")
+        for e, step in steps.items()
+    }
     _draw_curves(comparison, names, left, _shades(steps, names), noise, labels)
     training.direct_labels(left)
     schedules.grid(grid, right)

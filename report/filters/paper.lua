@@ -1,4 +1,4 @@
---[[ The article's own. In the PDF: boxes of statements, and figures in pairs. In HTML: on a narrow
+--[[ The article's own. In the PDF: boxes of statements, figures in pairs, and numbered tables. In HTML: on a narrow
 screen a table wider than the page scrolls, by keyboard too, and a figure keeps its words legible.
 
 Runs after content.lua. The group takes its name from the heading above it.
@@ -22,6 +22,18 @@ if FORMAT:match("typst") then
           blocks:insert(pandoc.RawBlock("typst", "]"))
           return blocks
         end
+      end,
+      -- Quarto takes captioned tables out of Pandoc's figures, and their captions with them.
+      Table = function(table)
+        local caption = pandoc.utils.blocks_to_inlines(table.caption.long)
+        table.classes:insert("typst:no-figure")
+        if #caption == 0 then
+          return table
+        end
+        table.caption = { long = {} }
+        caption:insert(1, pandoc.RawInline("typst", "#figure(kind: table, caption: ["))
+        caption:insert(pandoc.RawInline("typst", "], ["))
+        return { pandoc.Plain(caption), table, pandoc.RawBlock("typst", "])") }
       end,
     },
   }

@@ -130,7 +130,7 @@ VALUES = {
         "best_mae_rounded": "6 months",
         "constant_mae_rounded": "33 months",
         "best_verdict": "Bone age from the image alone: 6.1 months mean absolute error",
-        "forest_verdict": "Three combined recipes beat the default; no single setting demonstrably does",
+        "forest_verdict": "A recipe beats the default; no single setting demonstrably does",
         "bias_variance_verdict": "Overfitting: 13.0 months in training, 19.5 in validation",
         "data_verdict": "Twice the data would give about 16.8 months",
         "noise_sentence": "The seed-to-seed SD is 0.3 months (10 degrees of freedom) and is "

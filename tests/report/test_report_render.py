@@ -519,6 +519,8 @@ class Links(HTMLParser):
 def test_no_id_is_given_twice_and_each_link_within_a_document_leads_somewhere(by_each, document):
     page = Links(getattr(by_each, document))
     assert len(page.ids) == len(set(page.ids))
-    assert len(page.targets) > 5 and page.targets - set(page.ids) == set()
+    assert page.targets - set(page.ids) == set()
+    # Quarto leads each citation of a deck to the slide of references, Pandoc to its entry there.
+    assert page.targets == {"references"} or len(page.targets) > 5
     if document.startswith("paper"):
         assert any(target.startswith("ref-") for target in page.targets)
