@@ -117,9 +117,11 @@ SLIDES_ON_A_PHONE = """
       problems.push(`outside of its slide: ${name}`);
     if (element.tagName === 'IMG' && (!element.naturalWidth || element.clientWidth < 200))
       problems.push(`picture too small: ${element.alt}`);
-    // Words in a plot have at least 12 points, 16 pixels of its own width.
-    const words = 16 * element.clientWidth / element.naturalWidth;
-    if (element.src?.startsWith('data:image/svg') && words < 9)
+    // Words in a figure have at least 12 points: 16 pixels of a plot's own width, 30 of a picture's
+    // that is drawn with 180 an inch.
+    const drawn = element.src?.startsWith('data:image/svg') ? 16 : 30;
+    const words = drawn * element.clientWidth / element.naturalWidth;
+    if (element.closest('figure.shown') && words < 9)
       problems.push(`words of ${words.toFixed(1)} pixels in ${element.alt}`);
     const scrolls = element.closest('figure, table');
     if (scrolls?.scrollWidth > scrolls?.clientWidth + 1) {
