@@ -131,9 +131,9 @@ def nuisances(
     """Measure what hands might be grouped by other than sex and age, (n,) each.
 
     Size is in pixels of the file, exposure the mean grey, background the 10th percentile of grey
-    (near black from a digital detector, the fog of the film from a scanner). "film or digital" is
-    known of phantoms, and inferred of other hands by `measure.SCANNED_RULE` on the network's
-    pictures.
+    (near black from a digital detector, the fog of the film from a scanner). Of phantoms it is
+    known which imitate a film; of other hands, whether the background of the network's picture is
+    bright by `measure.BRIGHT_RULE`.
     """
     measured = {
         "aspect ratio": (labels["height_px"] / labels["width_px"]).to_numpy(),
@@ -146,7 +146,7 @@ def nuisances(
         kind = read_csv(truth).set_index("id")["kind"]
         measured["film or digital"] = (kind.loc[labels["id"]] == "film").to_numpy()
     else:
-        measured["film or digital"] = kinds(images)["scanned or fogged"]
+        measured["bright background"] = kinds(images)["bright background"]
     return measured
 
 
@@ -155,7 +155,7 @@ def kinds(images: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
     measured = pd.DataFrame([measure.measure_one(np.asarray(image)) for image in images])
     flat = measured["contrast_grey"] < measured["contrast_grey"].quantile(0.1)
     return {
-        "scanned or fogged": measure.is_scanned(measured).to_numpy(),
+        "bright background": measure.has_bright_background(measured).to_numpy(),
         "with a straight border": measure.has_border(measured).to_numpy(),
         "lowest-contrast tenth": flat.to_numpy(),
     }

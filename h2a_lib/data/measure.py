@@ -24,10 +24,8 @@ SMALL_PX = 256
 
 # A digital detector's picture has black air. A scanned film keeps its grey base and fog, and so do
 # pictures windowed for the marker. Of 96 RSNA images 60 lie below 0.10 and 34 above 0.15.
-SCANNED_FROM = 0.125
-SCANNED_RULE = (
-    "scanned or fogged: the most frequent grey value is at least 1/8 of the 99.5th percentile"
-)
+BRIGHT_FROM = 0.125
+BRIGHT_RULE = "the most frequent grey value is at least 1/8 of the 99.5th percentile"
 # A straight edge of the exposed field or the film, within the outer fifth of a side.
 BORDER_FROM = 0.1
 OUTER = 0.2
@@ -68,9 +66,9 @@ def measure_one(image: np.ndarray) -> dict[str, Any]:
     }
 
 
-def is_scanned(measured: "pd.DataFrame") -> "pd.Series":
-    """Tell scanned (or fogged) pictures by `SCANNED_RULE`."""
-    return measured["air"] >= SCANNED_FROM
+def has_bright_background(measured: "pd.DataFrame") -> "pd.Series":
+    """Tell pictures with a bright background, as scanned films have, by `BRIGHT_RULE`."""
+    return measured["air"] >= BRIGHT_FROM
 
 
 def has_border(measured: "pd.DataFrame") -> "pd.Series":

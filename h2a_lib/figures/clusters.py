@@ -1,6 +1,6 @@
 """Question 3 in figures: the UMAP plane, hands of each group, and what groups agree with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +16,7 @@ from h2a_lib.analysis.clusters.groups import NO_LABEL, Clustering
 from h2a_lib.analysis.saliency.registration import registered
 from h2a_lib.analysis.statistics.agreement import Agreement
 from h2a_lib.analysis.statistics.bootstrap import capitalised
-from h2a_lib.figures.colours import BLACK, BLUE, FILM_COLOURS, GREEN, GREY, ORANGE, PURPLE, SEX_KEY
+from h2a_lib.figures.colours import BLACK, BLUE, BRIGHT, DARK, GREEN, GREY, ORANGE, PURPLE, SEX_KEY
 from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import WIDE, colour_key, radiographs
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
@@ -25,6 +25,8 @@ NUISANCE = "acquisition (highest)"
 HANDS_PER_GROUP = 8
 # Red and blue are the sexes' colours: groups take others.
 GROUP_COLOURS = (GREEN, PURPLE)
+# The two classes of a property; of a number, those below and above its median.
+CLASSES = {"film or digital": ("digital", "film"), "bright background": ("dark", "bright")}
 
 
 def plane(
@@ -66,28 +68,43 @@ def _too_few(n: int) -> tuple[Figure, str]:
     return figure, sentence
 
 
-def umap(clustering: Clustering, hands: pd.DataFrame, film: ArrayLike) -> Drawing:
-    """Draw one plane coloured by group, by what the radiograph was taken with, by sex and by age.
+def umap(
+    clustering: Clustering,
+    hands: pd.DataFrame,
+    nuisances: Mapping[str, ArrayLike],
+    table: pd.DataFrame,
+) -> Drawing:
+    """Draw one plane coloured by group, by how the radiograph was acquired, by sex and by age.
 
-    film: (n,), whether a hand was scanned from film, of `selection.nuisances`.
+    Of `selection.nuisances` the one that clusters agree with most, by `groups.compare`'s table, and
+    the groups that do; without such a one the last, and the groups of the features.
     """
     name = clustering.representation.name
+    rival = summary.strongest_rival(summary.label_free(table))
+    is_shown = rival is not None and rival["truth"] in nuisances
+    nuisance = rival["truth"] if is_shown else list(nuisances)[-1]
+    space = rival["space"] if is_shown and rival["source"] == name else "features"
+    on = "the plane" if space == "UMAP" else "the features"
     caption = (
-        f"UMAP of features ({name}), groups: K-means on these features, n = {len(hands):,}"
-        f"{key(len(hands))}"
+        f"UMAP of features ({name}), groups: K-means on {on}, n = {len(hands):,}{key(len(hands))}"
     )
     if not clustering.embeddings:
         figure, sentence = _too_few(len(hands))
         return Drawing(figure, "clusters_umap", sentence, caption, sentence)
     figure, axes = plt.subplots(1, 4, figsize=WIDE)
     first, male = clustering.embeddings[0], hands["male"].to_numpy(float)
-    is_film = np.asarray(film, float)
+    values = np.asarray(nuisances[nuisance])
+    if values.dtype != bool:
+        values = values > np.median(values)
     named = {
         "By K-means group": (
-            clustering.groups["features", 2],
+            clustering.groups[space, 2],
             {f"group {g + 1}": colour for g, colour in enumerate(GROUP_COLOURS)},
         ),
-        "By film or digital": (is_film, FILM_COLOURS),
+        f"By {nuisance}": (
+            values.astype(float),
+            dict(zip(CLASSES.get(nuisance, ("low", "high")), (DARK, BRIGHT), strict=True)),
+        ),
         "By sex": (male, SEX_KEY),
     }
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 2}
@@ -104,15 +121,15 @@ def umap(clustering: Clustering, hands: pd.DataFrame, film: ArrayLike) -> Drawin
     )
     bar.set_label("Years", labelpad=0)
     bar.outline.set_visible(False)
-    ari = clustering.table.query("space == 'features'").set_index("truth")["ari"]
+    ari = clustering.table.query("space == @space").set_index("truth")["ari"]
     finding = (
-        f"Two groups of the features ({name}) agree with sex by an ARI of {ari['sex']:.3f}; "
+        f"Two groups of {on} ({name}) agree with sex by an ARI of {ari['sex']:.3f}; "
         f"groups by age band by {ari['age band']:.3f} (1 is the same partition, 0 chance)."
     )
     return Drawing(
         figure,
         "clusters_umap",
-        alt="UMAP plane of the validation hands, coloured by group, film or digital, sex and age. "
+        alt=f"UMAP plane of the validation hands, coloured by group, {nuisance}, sex and age. "
         f"{finding}",
         caption=caption,
         finding=finding,
@@ -243,7 +260,9 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
         # Right of all dots, above and below the line.
         place = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
         axes.text(1, min(bounds) - 0.5, "no labels\nwith labels", **place)
-    labels = [name if trained_on[name] == NO_LABEL else f"{name}\n(upper bound)" for name in names]
+    labels = [
+        name if trained_on[name] == NO_LABEL else f"{name}\n(for comparison)" for name in names
+    ]
     axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     # To 1 only where something comes near it: else all that matters would lie at the left edge.

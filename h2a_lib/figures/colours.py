@@ -24,7 +24,7 @@ PALETTE = (BLACK, GREEN, ORANGE, PURPLE, SKY, BLUE, VERMILLION)
 
 # The sexes have these two colours in every figure.
 SEX_COLOURS = {"female": VERMILLION, "male": BLUE}
-FILM_COLOURS = {"digital": "#4A4A4A", "film": ORANGE}
+DARK, BRIGHT = "#4A4A4A", ORANGE
 SEX_NAMES = {"female": "girls", "male": "boys"}
 SEX_KEY = {name: SEX_COLOURS[sex] for sex, name in SEX_NAMES.items()}
 

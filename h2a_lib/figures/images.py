@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from h2a_lib.analysis.population import images as population
 from h2a_lib.analysis.statistics.bootstrap import capitalised
 from h2a_lib.data import decode, images, measure
-from h2a_lib.figures.colours import BLACK, BLUE, FILM_COLOURS, GREY, ORANGE, VERMILLION
+from h2a_lib.figures.colours import BLACK, BLUE, BRIGHT, DARK, GREY, ORANGE, VERMILLION
 from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import HALF, TALL, colour_key, radiographs, write_beside
 from h2a_lib.study.results import Drawing
@@ -27,8 +27,8 @@ from h2a_lib.study.results import Drawing
 DISPLAY_PX = 480
 FEW_SIZES = 30
 KINDS = {
-    False: ("digital", FILM_COLOURS["digital"]),
-    True: ("scanned or fogged", FILM_COLOURS["film"]),
+    False: ("dark background", DARK),
+    True: ("bright background", BRIGHT),
 }
 GEOMETRY_NAMES = {"center_crop": "centre crop", "pad": "padded", "squash": "squashed"}
 CONTRAST_NAMES = {"none": "as stored", "equalize": "equalised", "clahe": "CLAHE"}
@@ -174,16 +174,16 @@ def _draw_sizes(width: pd.Series, height: pd.Series, axes: Axes) -> None:
 
 
 def contrast_exposure(measured: pd.DataFrame) -> Drawing:
-    """Draw contrast against exposure of every image, scanned and digital apart."""
+    """Draw contrast against exposure of every image, by its background."""
     figure, axes = plt.subplots(figsize=HALF)
-    scanned = measure.is_scanned(measured)
+    bright = measure.has_bright_background(measured)
     exposure, contrast = measured["mean_grey"], measured["contrast_grey"]
     many = len(measured) >= MANY
     if many:
         cmap = between(*(colour for _, colour in KINDS.values()))
-        hexagons(exposure, contrast, scanned, axes, columns=30, cmap=cmap, clim=(0, 1))
+        hexagons(exposure, contrast, bright, axes, columns=30, cmap=cmap, clim=(0, 1))
     for kind, (_, colour) in KINDS.items():
-        dots = (scanned == kind) & (not many)
+        dots = (bright == kind) & (not many)
         axes.scatter(exposure[dots], contrast[dots], s=36, color=colour, alpha=0.6, lw=0)
     axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: range of greys")
     axes.set(xlim=(0, None), ylim=(0, 262))
@@ -201,32 +201,32 @@ def contrast_exposure(measured: pd.DataFrame) -> Drawing:
     )
 
 
-def scanned_digital(measured: pd.DataFrame) -> Drawing:
+def background(measured: pd.DataFrame) -> Drawing:
     """Draw how bright the background is, the rule's threshold, and the shares it gives."""
     figure, axes = plt.subplots(figsize=HALF)
-    scanned, background = measure.is_scanned(measured), measured["air"]
+    bright, background = measure.has_bright_background(measured), measured["air"]
     # Edges fall on the threshold.
-    width = measure.SCANNED_FROM / 4
+    width = measure.BRIGHT_FROM / 4
     bins = np.arange(0, background.max() + 2 * width, width)
     words = {}
     for kind, (name, colour) in KINDS.items():
-        part = background[scanned == kind]
+        part = background[bright == kind]
         words[f"{name}: {100 * len(part) / max(len(measured), 1):.0f} %"] = colour
         axes.hist(part, bins, color=colour)
-    axes.axvline(measure.SCANNED_FROM, color=BLACK, ls="--", lw=1.8)
+    axes.axvline(measure.BRIGHT_FROM, color=BLACK, ls="--", lw=1.8)
     axes.set(xlabel="Most frequent grey / 99.5th percentile", ylabel="Images")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     colour_key(axes, words)
     text = population.variables(measured)
     return Drawing(
         figure,
-        "scanned_digital",
+        "background",
         alt=f"Histogram of background (most frequent grey) over the 99.5th percentile for "
-        f"{text['n']} images, with the rule's threshold; {text['scanned_share']} scanned or "
-        "fogged.",
+        f"{text['n']} images, with the rule's threshold; {text['bright_share']} have a "
+        "bright background.",
         caption=f"Background (most frequent grey) over the 99.5th percentile, n = {text['n']}; "
         "dashed: the rule's threshold of 1/8",
-        finding=f"By this rule {text['scanned_share']} of the images are scanned or fogged.",
+        finding=f"By this rule {text['bright_share']} of the images have a bright background.",
     )
 
 

@@ -61,7 +61,7 @@ NOTEBOOKS = (
             "figures/raw_grid.png",
             "figures/resolutions.svg",
             "figures/contrast_exposure.svg",
-            "figures/scanned_digital.svg",
+            "figures/background.svg",
             "figures/extremes.png",
             "variables/images.yml",
         ),

@@ -32,12 +32,12 @@ def test_grey_values_are_measured_exactly():
 
 def test_film_is_distinguished_from_digital_by_its_background(phantoms):
     drawn, measured = phantoms
-    scanned = measure.is_scanned(measured)
+    bright = measure.has_bright_background(measured)
     kinds = pd.Series([one.kind for one in drawn])
     assert {"film", "digital"} <= set(kinds)
     # Dark films pass for digital (four of 28 in `h2a data phantom --n 100`); the reverse is rare.
-    assert scanned[kinds == "film"].mean() > 0.6
-    assert scanned[kinds == "digital"].mean() < 0.05
+    assert bright[kinds == "film"].mean() > 0.6
+    assert bright[kinds == "digital"].mean() < 0.05
 
 
 def test_markers_are_found_where_there_are_any(phantoms):

@@ -44,7 +44,7 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
     clusterings, table, baseline, hands, images = study(n)
     shown = draw.label_free(clusterings)
     drawings = (
-        draw.umap(shown, hands, hands["male"]),
+        draw.umap(shown, hands, {"film or digital": hands["male"]}, table),
         draw.cluster_hands(shown, hands, images),
         draw.agreement(table, baseline, n),
     )
@@ -58,14 +58,14 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
     explore.point_and_hand(shown, hands, images, n - 1, "age").canvas.draw()
 
 
-def test_a_label_free_representation_is_shown_and_upper_bounds_are_marked():
+def test_a_label_free_representation_is_shown_and_trained_ones_are_marked():
     clusterings, table, baseline, hands, _ = study(40)
     shown = draw.label_free(clusterings)
     assert shown.representation.name == "pixels"
     axes = draw.agreement(table, baseline, 40).figure.axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
-    assert names == ["pixels", "trained for sex\n(upper bound)"]
-    finding = draw.umap(shown, hands, hands["male"]).finding
+    assert names == ["pixels", "trained for sex\n(for comparison)"]
+    finding = draw.umap(shown, hands, {"film or digital": hands["male"]}, table).finding
     assert "agree with sex by an ARI of 1.000" in finding
 
 

@@ -52,14 +52,14 @@ def test_every_figure_has_the_name_that_the_report_uses_a_caption_with_n_and_a_f
         draw_population.split_balance(population(60)),
         draw.resolutions(measured, 32),
         draw.contrast_exposure(measured),
-        draw.scanned_digital(measured),
+        draw.background(measured),
         draw.extremes(measured, labels, folder),
         draw.geometry(hands, folder, 32, measured),
         draw.pixel_normalisation(squares, hands),
         draw.contrast(squares, hands),
     ]
     names = ["ages_by_sex", "label_audit", "split_balance", "resolutions", "contrast_exposure"]
-    names += ["scanned_digital", "extremes", "geometry", "pixel_normalisation", "contrast"]
+    names += ["background", "extremes", "geometry", "pixel_normalisation", "contrast"]
     assert [drawing.name for drawing in drawings] == names
     for drawing in drawings:
         check_on_its_slide(drawing)
@@ -152,7 +152,7 @@ def test_every_image_is_in_the_plots_of_all_of_them(measured, n):
     assert len(dots[0].get_offsets()) == n
     dots = draw.contrast_exposure(frame).figure.axes[0].collections
     assert sum(len(kind.get_offsets()) for kind in dots) == n
-    patches = draw.scanned_digital(frame).figure.axes[0].patches
+    patches = draw.background(frame).figure.axes[0].patches
     assert sum(patch.get_height() for patch in patches) == n
 
 
@@ -175,14 +175,14 @@ def test_many_images_of_few_sizes_are_a_dot_for_each_size(measured):
 
 
 def test_no_bar_of_the_rule_lies_on_both_sides_of_its_threshold(measured):
-    drawing = draw.scanned_digital(measured.head(5).assign(air=[0.0, 0.1, 0.124, 0.125, 0.3]))
+    drawing = draw.background(measured.head(5).assign(air=[0.0, 0.1, 0.124, 0.125, 0.3]))
     edges = {round(patch.get_x(), 6) for patch in drawing.figure.axes[0].patches}
-    assert measure.SCANNED_FROM in edges
+    assert measure.BRIGHT_FROM in edges
     assert "40 %" in drawing.finding
 
 
 def test_keys_stand_above_the_data(measured):
-    for drawing in (draw.contrast_exposure(measured), draw.scanned_digital(measured)):
+    for drawing in (draw.contrast_exposure(measured), draw.background(measured)):
         drawing.figure.canvas.draw()
         axes = drawing.figure.axes[0]
         assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1

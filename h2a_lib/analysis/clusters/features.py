@@ -20,7 +20,7 @@ def representations(
 
     Without labels: pixels; the network of `like` (trained for age) untrained, with ImageNet's
     weights where they are stored on this machine (nothing is downloaded), and trained on the images
-    alone (task "ssl"). With labels, as upper bounds: trained for age, trained for sex.
+    alone (task "ssl"). With labels, for comparison: trained for age, trained for sex.
     """
     from h2a_lib.models.networks import imagenet_file
 

@@ -156,7 +156,7 @@ NO_LABEL = "no label"
 class Representation:
     """One description of hands by numbers, (n, d), and the label its network was trained on.
 
-    That label ("age", "sex", "age and sex") makes it an upper bound and no evidence.
+    That label ("age", "sex", "age and sex") makes it a comparison and no evidence.
     """
 
     name: str
@@ -173,11 +173,10 @@ class Representation:
 class Clustering:
     """All clusterings of one representation.
 
-    `embeddings` are by UMAP with `NEIGHBOURS_SHOWN`, one for each seed (of an upper bound the first
-    alone). `groups` are by K-means, first seed, by space ("features", "UMAP") and k: 2, and one
-    group for each age band that occurs. `table` has a row for
-    each space and known class (see `cluster`), `stability` for each space; it is empty for an upper
-    bound.
+    `embeddings` are by UMAP with `NEIGHBOURS_SHOWN`, one for each seed (where a label was trained
+    on, the first alone). `groups` are by K-means, first seed, by space ("features", "UMAP") and k:
+    2, and one group for each age band that occurs. `table` has a row for each space and known class
+    (see `cluster`), `stability` for each space; it is empty where a label was trained on.
     """
 
     representation: Representation

@@ -6,7 +6,6 @@ Tables are from `groups.compare`; the baseline, of one age threshold, is from `g
 import pandas as pd
 
 from h2a_lib.analysis.age import literature
-from h2a_lib.analysis.bands import NAMES
 from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL
 from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
 from h2a_lib.analysis.statistics.bootstrap import number, sample_size
@@ -34,13 +33,14 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
     threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
     beyond_age = by_sex[by_sex["p_beyond_age"] < SIGNIFICANCE]
-    within = "Within half-years of bone age no association with sex is shown."
+    within = "Among hands of the same half-year of bone age no association with sex is shown."
     if len(beyond_age):
         most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]
         points = abs(most["difference_within_age"]) * 100
         within = (
-            "Within half-years of bone age the cluster shares of girls and boys differ by "
-            f"{points:.0f} percentage points ({_which(most)}; {_p(most['p_beyond_age'])})."
+            "Among hands of the same half-year of bone age the shares of girls and boys in a "
+            f"cluster differ by {points:.0f} percentage points ({_which(most)}; "
+            f"{_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
@@ -97,12 +97,17 @@ def groups_verdict(table: pd.DataFrame) -> str:
     rival = strongest_rival(rows)
     by_sex = _by_sex(table)
     if agrees(by_sex):
-        if rival is None or _best(by_sex)["ari"] >= rival["ari"]:
-            return "Images cluster by sex"
-        return f"Images cluster more by {rival['truth']} than by sex"
+        best = _best(by_sex)
+        if rival is None or best["ari"] >= rival["ari"]:
+            return f"Clusters agree with sex (ARI {number(best['ari'], 2)})"
+        return f"Clusters agree more with {_rival(rival)} than with sex"
     if rival is None:
-        return "Images cluster by none of the known properties"
-    return f"Images cluster by {rival['truth']}, not by sex"
+        return "Clusters agree with none of the known properties"
+    return f"Clusters agree with {_rival(rival)}, not with sex"
+
+
+def _rival(row: pd.Series) -> str:
+    return f"{row['truth']} (ARI {number(row['ari'], 2)})"
 
 
 def agreement_verdict(table: pd.DataFrame) -> str:
@@ -145,9 +150,9 @@ def band_sentence(table: pd.DataFrame, tier: str) -> str:
     best = rows.loc[rows["accuracy"].idxmax()]
     by_chance = "" if best["p_best"] < SIGNIFICANCE else ", not more than by chance"
     ours = (
-        f"Without labels, {best['accuracy'] * 100:.1f} % of n = {best['n']:,} hands are in the "
-        f"group of their 48-month band{by_chance} ({best['source']}, {best['space']}; the largest "
-        f"of {best['k']} of {len(NAMES)} bands holds {best['majority'] * 100:.0f} %)"
+        f"Without labels, {best['accuracy'] * 100:.1f} % of the {best['n']:,} hands are in the "
+        f"group that matches their 48-month band{by_chance} ({best['source']}, {best['space']}; "
+        f"the largest of {best['k']} bands alone holds {best['majority'] * 100:.0f} %)"
     )
     if tier != "rsna":
         return ours
@@ -179,7 +184,7 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
     return best[[*columns, "majority"]].reset_index(drop=True)
 
 
-def upper_bound_sentence(table: pd.DataFrame) -> str:
+def trained_sentence(table: pd.DataFrame) -> str:
     """Say what representations that were trained on a label reach with that label."""
     parts = []
     for label, truth in (("age", "age band"), ("sex", "sex")):
@@ -188,8 +193,8 @@ def upper_bound_sentence(table: pd.DataFrame) -> str:
             best = _best(rows)
             parts.append(f"ARI {number(best['ari'], 3)} with {truth} when {best['source']}")
     if not parts:
-        return "No upper bound: no network was trained on a label of these images"
-    return f"Upper bounds, trained on the label itself: {'; '.join(parts)}"
+        return "No network was trained on a label of these images"
+    return f"For comparison, with networks trained on the label itself: {'; '.join(parts)}"
 
 
 def variables(
@@ -203,7 +208,7 @@ def variables(
         "plain_sentence": plain_sentence(table),
         "band_sentence": band_sentence(table, tier),
         "nuisance_sentence": nuisance_sentence(table),
-        "upper_bound_sentence": upper_bound_sentence(table),
+        "trained_sentence": trained_sentence(table),
         "stability": stability_sentence(stability),
         "best_ari": _best_ari(table),
         "baseline_ari": "–" if baseline is None else number(baseline.ari, 3),

@@ -60,7 +60,7 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
     width, height = measured["width_px"], measured["height_px"]
     aspect = height / width
     sizes = len(measured[["width_px", "height_px"]].drop_duplicates())
-    scanned = share_interval(measure.is_scanned(measured))
+    bright = share_interval(measure.has_bright_background(measured))
     return {
         "n": f"{len(measured):,}",
         "sizes": f"{sizes:,}",
@@ -74,9 +74,9 @@ def variables(measured: pd.DataFrame) -> dict[str, str]:
         "mean_grey_range": _range(measured["mean_grey"]),
         "contrast_range": _range(measured["contrast_grey"]),
         "extremes_verdict": extremes_verdict(measured),
-        "scanned_share": scanned.text("%", 0, 100),
-        "scanned_verdict": f"{100 * scanned.value:.0f} % of the images look scanned or fogged",
-        "scanned_rule": measure.SCANNED_RULE.partition(": ")[2],
+        "bright_share": bright.text("%", 0, 100),
+        "bright_verdict": f"{100 * bright.value:.0f} % of the images have a bright background",
+        "bright_rule": measure.BRIGHT_RULE,
         "border_share": share_interval(measure.has_border(measured)).text("%", 0, 100),
         "marker_share": share_interval(measured["marker"]).text("%", 0, 100),
     }
