@@ -37,7 +37,7 @@ AGE, SEX, CLUSTERS = (variables(name) for name in ("age", "sex", "clusters"))
 
 
 def headline() -> list[str]:
-    with_sex_input = re.search(r"error of (.+?\)).*by ([\d.]+) months", AGE["sex_input_sentence"])
+    with_sex_input = re.search(r"error of (.+?\)), ([\d.]+) months", AGE["sex_input_sentence"])
     table = pd.read_csv(RESULTS / "tables" / "clusters_agreement.csv")
     label_free = table[table["trained_on"] == NO_LABEL]
     by_sex = label_free[label_free["truth"] == "sex"]

@@ -175,7 +175,7 @@ class Predictions:
 
     def lines(self) -> list[str]:
         """Return one line for each file, then one for the set."""
-        unreadable = [f"{file.file}: not read: {file.reason}" for file in self.unreadable]
+        unreadable = [f"{file.file}: no estimate: {file.reason}" for file in self.unreadable]
         as_set = [] if self.comparison is None else [self.comparison.text()]
         return [prediction.text() for prediction in self.predictions] + unreadable + as_set
 

@@ -207,9 +207,9 @@ def worst_cases(images: np.ndarray, predictions: pd.DataFrame) -> Drawing:
     rows = predictions.iloc[worst].iterrows()
     for axes, image, (_, row) in zip(panels.flat, images[worst], rows, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-        sex = "male" if row["male"] else "female"
+        sex = "boy" if row["male"] else "girl"
         error = f"{row[PREDICTED] - row[TRUE]:+.0f}".replace("-", "−")
-        words = f"{row[TRUE] / 12:.2f}, {sex}\n→ {number(row[PREDICTED] / 12, 2)}\n({error} mo)"
+        words = f"{row[TRUE] / 12:.1f} y, {sex}\n→ {number(row[PREDICTED] / 12)} y\n({error} mo)"
         write_beside(axes, words, (1, 0.5), (6, 0), xycoords="axes fraction", va="center")
     sentence = f"The {len(worst)} largest errors are {summary.worst_verdict(predictions)}."
     return radiographs(
@@ -368,6 +368,7 @@ def plot_gaps(table: pd.DataFrame, axes: Axes) -> None:
             write_beside(axes, sex_gap.signed(row["gap_months"]), (x, top), (0, 4), ha="center")
     axes.axhline(0, color=BLACK, lw=1)
     axes.set_xticks(places, [*SHORT_NAMES, sex_gap.ALL])
-    axes.margins(x=0.1, y=0.16)
+    axes.set_xlim(-0.5, len(table) - 0.1)
+    axes.margins(y=0.16)
     axes.set(xlabel="Labelled bone age (years)", ylabel="Girls − boys (months)")
     axes.grid(axis="x", visible=False)

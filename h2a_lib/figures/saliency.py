@@ -56,7 +56,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
     axes.axhline(0, color=BLACK, lw=1)
     names = [STAGE_NAMES[stage] for stage in stages["stage"]]
     axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set(ylabel="Rank correlation", xlabel="Weights randomised,\nfrom the output down to")
+    axes.set(ylabel="Rank correlation", xlabel="Randomised: this layer\nand all nearer the output")
     axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
 
 

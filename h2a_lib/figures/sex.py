@@ -34,20 +34,19 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         name: sex.BASELINES[name](train, predictions)
         for name in ("label in months", "label in years")
     }
-    # Below, the key has its place.
-    axes.plot([0.4, 1], [0.4, 1], color=GREY, lw=1, ls="--")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
     areas = {name: auc(male, score) for name, score in scores.items()}
     words = {}
     for name, score in scores.items():
         if np.isnan(areas[name].value):
             continue
         wrong, right, _ = roc_curve(male, score)
-        words[f"{name} {areas[name].value:.2f} ({areas[name].span(2)})"] = COLOURS[name]
+        words[f"{name}\n{areas[name].value:.2f} ({areas[name].span(2)})"] = COLOURS[name]
         axes.plot(wrong, right, color=COLOURS[name], lw=2.6 if name == "image" else 1.8)
     axes.set(xlabel="Girls classified as male", ylabel="Boys classified as male")
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
     if words:  # none, where there is one sex alone
-        colour_key(axes, words, loc="lower right", ncols=1, labelspacing=0.2)
+        colour_key(figure, words, loc="outside right center", ncols=1, labelspacing=0.8)
     image, label = areas["image"].text(digits=3), areas["label in months"].text(digits=3)
     return Drawing(
         figure,
@@ -170,6 +169,7 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     colour_key(left, {name: colour for name, (_, colour) in curves.items()})
     _probabilities(calibrated, threshold, right)
+    right.set_xlabel(f"{'Estimated' if temperature.note else 'Calibrated'} probability of male")
     finding = calibration_finding(before, after, temperature)
     return Drawing(
         figure,
@@ -189,5 +189,5 @@ def _probabilities(calibrated: pd.DataFrame, threshold: float, axes: Axes) -> No
         axes.hist(values, np.linspace(0, 1, 21), color=SEX_COLOURS[name], alpha=0.55)
     sex_key(calibrated["male"], axes)
     axes.axvline(threshold, color=BLACK, lw=1.5, ls="--")
-    axes.set(xlabel="Calibrated probability of male", ylabel="Hands", xlim=(0, 1))
+    axes.set(ylabel="Hands", xlim=(0, 1))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

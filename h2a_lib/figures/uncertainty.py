@@ -27,19 +27,28 @@ def intervals(
     The tables are those of `conformal.coverage`, `conformal.compare_intervals`, of which the first
     method is drawn, and `errors.abstention`; `nominal` is the stated coverage.
     """
-    figure, axes = plt.subplots(1, 2, figsize=TALL, width_ratios=(1.25, 1))
     first = by_method[by_method["method"] == by_method["method"].iloc[0]]
-    plot_coverage(first, nominal, axes[0])
-    coverage_key(first, nominal, figure, loc="outside upper left")
-    plot_abstention(curve, axes[1])
     sentence = summary.conformal_sentence(by_true, nominal)
+    n = int(by_true["n"].iloc[-1])
+    # Of too few hands the intervals have no end, and cover everything.
+    has_ends = np.isfinite(by_true["half_width_months"].iloc[-1])
+    if has_ends:
+        figure, (left, right) = plt.subplots(1, 2, figsize=TALL, width_ratios=(1.25, 1))
+        plot_coverage(first, nominal, left)
+        coverage_key(first, nominal, figure, loc="outside upper left")
+        caption = f"Left: coverage, 95 % CI{pale_note(first)}; right: abstention; n = {n:,}"
+    else:
+        figure, right = plt.subplots(figsize=TALL)
+        caption = f"Abstention: error of the hands that are answered; band: 95 % CI; n = {n:,}"
+    plot_abstention(curve, right)
+    words = {"by uncertainty": BLUE, "by actual error": FAINT, "at random": BLACK}
+    colour_key(figure, words, loc="outside upper right", ncols=3)
     return Drawing(
         figure,
         "age_conformal",
         alt=f"Coverage of prediction intervals by labelled and by estimated age; error against "
         f"share answered. {sentence}",
-        caption=f"Left: coverage, 95 % CI{pale_note(first)}; right: abstention; "
-        f"n = {int(by_true['n'].iloc[-1]):,}",
+        caption=caption,
         finding=f"{sentence} {summary.abstention_sentence(curve)}",
     )
 
@@ -172,19 +181,5 @@ def plot_abstention(curve: pd.DataFrame, axes: Axes) -> None:
     axes.plot(100 * x, error, color=BLUE)
     axes.plot(100 * x, oracle, color=FAINT, ls=":")
     axes.axhline(error.iloc[-1], color=BLACK, lw=1, ls="--")
-    # Each at its line, where the lines lie apart.
-    third, half = len(curve) // 3, len(curve) // 2
-    for text, (at, y), offset, colour, va in (
-        ("at\nrandom", (101, error.iloc[-1]), (5, 0), BLACK, "center"),
-        ("by uncertainty", (100 * x.iloc[third], low.iloc[third]), (0, -4), BLUE, "top"),
-        (
-            "by actual error\n(ideal)",
-            (100 * x.iloc[half], oracle.iloc[half]),
-            (10, -4),
-            FAINT,
-            "top",
-        ),
-    ):
-        write_beside(axes, text, (at, y), offset, color=colour, va=va)
     axes.set(xlabel="Hands answered (%); the others left out", xlim=(0, 101))
     axes.set(ylabel="Mean absolute error (months)", ylim=(0, 1.15 * error.iloc[-1]))

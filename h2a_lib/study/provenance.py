@@ -56,7 +56,7 @@ def describe_machine(machine: dict[str, Any]) -> str:
 def describe_commit(provenance: dict[str, Any]) -> str:
     """Return the commit of a run, and whether files had changed since."""
     commit = (provenance["commit"] or "")[:10] or "not in a checkout"
-    return f"{commit} (changed since)" if provenance["changed_since_commit"] else commit
+    return f"{commit} (with uncommitted changes)" if provenance["changed_since_commit"] else commit
 
 
 def duration(seconds: float) -> str:

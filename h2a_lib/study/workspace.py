@@ -248,7 +248,7 @@ class Study:
         if drawing is None:
             from IPython.display import Markdown, display
 
-            display(Markdown(f"*The profile `{self.profile_name}` has no runs to compare here.*"))
+            display(Markdown(f"*The profile `{self.profile_name}` has nothing to show here.*"))
             return
         inputs = [run.folder / "predictions.csv" for run in shown] or [self.data_file]
         self.results.save(drawing, inputs)

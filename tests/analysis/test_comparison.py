@@ -227,7 +227,7 @@ def test_the_constant_predictor_is_beaten_tied_or_not(run):
     good, constant, bad = run(off_by=5), run(), run(off_by=90)
     constant.predictions = constant.predictions.assign(predicted_age_months=median)
     assert summary.beats_constant_sentence(good) == (
-        "It removes 91 % of the error of always predicting the median age."
+        "The network removes 91 % of the error of always predicting the median age."
     )
     assert "not distinguishable from" in summary.beats_constant_sentence(constant)
     assert "worse than" in summary.beats_constant_sentence(bad)
@@ -262,19 +262,23 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
 
 def test_overfitting_is_the_distance_between_training_and_validation(run):
     sentence = summary.variance_sentence(groups(run(off_by=10)))
-    assert sentence.startswith("Overfitting: 5.0 months in training, 10.0 months")
+    assert sentence.startswith("Overfitting of the default: 5.0 months in training, 10.0 months")
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
-    assert title == "Overfitting: 5.0 months in training, 10.0 in validation"
+    assert title == "Overfitting of the default: 5.0 months in training, 10.0 in validation"
     two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
     assert summary.variance_sentence(two_seeds).startswith(
-        "Overfitting: 5.5 months in training, 11.0"
+        "Overfitting of the default: 5.5 months in training, 11.0"
     )
     same = run(off_by=10)
     same.predictions_train = same.predictions
-    assert summary.variance_sentence(groups(same)).startswith("No overfitting is shown: 10.0")
+    assert summary.variance_sentence(groups(same)).startswith(
+        "No overfitting of the default is shown: 10.0"
+    )
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
     assert "easier validation hands" in summary.variance_sentence(groups(easier))
+    untrained = summary.variance_sentence(groups(run(off_by=100)), as_title=True)
+    assert untrained.startswith("The default has not learned: 50.0 months in training, 100.0 in")
 
 
 def test_a_power_law_is_found_again_and_extrapolated(run):
@@ -298,9 +302,9 @@ def test_a_power_law_is_found_again_and_extrapolated(run):
     [
         (
             {"schedule": {"name": "step", "gamma": 0.1, "step_size": 9}},
-            "divide by 10 every 9 epochs",
+            "dividing by 10 every 9 epochs",
         ),
-        ({"schedule": {"name": "step", "gamma": 0.5, "step_size": 1}}, "halve every epoch"),
+        ({"schedule": {"name": "step", "gamma": 0.5, "step_size": 1}}, "halving every epoch"),
         ({"network": "resnet34"}, "ResNet-34"),
         ({"optimizer": "sgd", "lr": 0.01}, "SGD, learning rate 0.01"),
         ({"augment": {}}, "augmentation"),

@@ -51,7 +51,8 @@ def test_findings_hold_the_numbers_of_the_figure():
     shown, frame = drawings(400), hands(400)
     area = errors.metrics(frame, 0.5)["auc"].text(digits=3)
     assert area in shown["roc"].finding and area in shown["roc"].alt
-    assert errors.closest_match(frame).estimate.text("% of cases", 0, 100) in shown["band"].finding
+    matched = errors.closest_match(frame)
+    assert matched.sentence()[1:] in shown["band"].finding
     assert "adding the image raises the AUC by " in shown["maturity"].finding
     assert "of 10 bins" in shown["calibration"].alt
 

@@ -5,7 +5,7 @@ import re
 PATH = re.compile(r"PosixPath|(?<![\w<])/(?:[\w.-]+/)+[\w.-]+|\b(?:runs|results|cache)/[\w.-]+/")
 WARNING = re.compile(r"\w*Warning\b")
 TABLE = re.compile(r"study\.(table|variables)\(")
-NOTHING_TO_DRAW = "no runs to compare here"
+NOTHING_TO_DRAW = "has nothing to show here"
 
 
 def texts(cell) -> list[str]:

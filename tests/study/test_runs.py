@@ -118,7 +118,7 @@ def test_weights_that_are_not_this_networks_are_refused(copied):
     [
         (None, False, "not in a checkout"),
         ("0123456789abcdef", False, "0123456789"),
-        ("0123456789abcdef", True, "0123456789 (changed since)"),
+        ("0123456789abcdef", True, "0123456789 (with uncommitted changes)"),
     ],
 )
 def test_the_commit_is_given_in_ten_letters_or_in_words(commit, changed, text):

@@ -18,19 +18,11 @@ class Reported:
 
 
 AGE_ERRORS = (
-    Reported("VGG-16 (Kaggle kernel)", 13.9, "one report", "kmader, Kaggle; image alone"),
     Reported(
-        "ResNet-18, 224 px",
-        11.3,
+        "VGG-16 (kmader, Kaggle)",
+        13.9,
         "one report",
-        "a public implementation; image alone, ImageNet's weights, 5 epochs",
-    ),
-    Reported("ResNet-34, 384 px, sex", 7.6, "one report", "a public implementation"),
-    Reported(
-        "best public implementation",
-        6.1,
-        "one report",
-        "lowest of public implementations, random splits of the training file",
+        "kmader, notebook of the Kaggle data set kmader/rsna-bone-age; image alone",
     ),
     Reported(
         "challenge 2017, best",

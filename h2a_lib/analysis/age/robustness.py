@@ -202,8 +202,9 @@ def sentence(table: pd.DataFrame) -> str:
     """Say how many perturbations increase the error, and which most."""
     worst = table.loc[table["mae_change_months"].idxmax()]
     return (
-        f"{verdict(table)} (judged by paired 95 % CIs, {sample_size(worst['n'])}); the worst, "
-        f"“{worst['family']} {worst['strength']}”, by {worst['mae_change_months']:.1f} months."
+        f"{verdict(table)} (judged by paired, unadjusted 95 % CIs, {sample_size(worst['n'])}); the "
+        f"worst, {worst['family']} ({worst['strength']}), by {worst['mae_change_months']:.1f} "
+        "months."
     )
 
 

@@ -15,7 +15,8 @@ def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
     """Compare the mean signed error of girls and boys by age band; the last row is "all".
 
     Girls and boys differ in age, and young hands tend to be overestimated. So the gap over all ages
-    (girls minus boys) is the mean of the bands' gaps, each weighted by its hands.
+    (girls minus boys) is the mean of the bands' gaps, each weighted by its hands. A band with fewer
+    than two girls or two boys has none: of one hand no interval can be computed.
     """
     errors = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
     male, band = frame["male"].to_numpy(bool), band_of(frame[TRUE])
@@ -34,8 +35,8 @@ def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gap(errors: NDArray[np.float64], male: NDArray[np.bool_], band: NDArray[np.int64]) -> Estimate:
-    """Mean error of girls minus that of boys, averaged over the bands that have both."""
-    shared = [b for b in np.unique(band) if 0 < male[band == b].sum() < (band == b).sum()]
+    """Mean error of girls minus that of boys, averaged over the bands with two of each or more."""
+    shared = [b for b in np.unique(band) if 1 < male[band == b].sum() < (band == b).sum() - 1]
     inside = np.isin(band, shared)
     errors, male, band = errors[inside], male[inside], band[inside]
 
@@ -74,12 +75,16 @@ def sentence(table: pd.DataFrame) -> str:
     gap = gap_of(table)
     if np.isnan(gap.value):
         return "The sexes have no age band in common: the gap cannot be measured."
-    who, other = ("girls", "boys") if gap.value >= 0 else ("boys", "girls")
-    verb = "are not demonstrably" if gap.is_tie else "are"
+    if gap.is_tie:
+        return (
+            "At the same labelled age, the mean error of girls minus that of boys is "
+            f"{gap.text('months')}: no demonstrable difference."
+        )
+    who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
     everyone = table.set_index("band").loc[ALL]
     plain = everyone["female_bias_months"] - everyone["male_bias_months"]
     text = (
-        f"At the same labelled age, {who} {verb} estimated older than {other}: by "
+        f"At the same labelled age, {who} are estimated older than {other}: by "
         f"{abs(gap).text('months')}, averaged over age bands. (Over all ages at once it is "
         f"{number(abs(plain))} months, because girls and boys differ in age.)"
     )

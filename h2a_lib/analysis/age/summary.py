@@ -12,6 +12,7 @@ from h2a_lib.analysis.selection import predictions_of, validation
 from h2a_lib.analysis.statistics import conformal
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
+    capitalised,
     mean_interval,
     number,
     over_seeds,
@@ -270,31 +271,18 @@ def sex_input_variables(
     if not with_input:
         return {}
     change = difference(errors_of(with_input), errors_of(without), noise)
-    sentence = _change_sentence("Giving the network the sex", change.estimate)
+    size = abs(change.estimate).text("months", digits=2)
+    if change.estimate.is_tie:
+        text = f"not demonstrably another than without ({size} of difference)"
+    else:
+        text = f"{size} {'more' if change.estimate.value > 0 else 'less'} than without"
+    if differences:
+        text += f"; the two networks differ in more than that ({differences})"
+    error = age.error(validation(with_input[0])).text("months")
+    sentence = f"A network with sex input has an error of {error}, {text}."
     if not change.holds_noise:
         sentence += " One seed each: the interval does not hold the noise of training."
-    error = age.error(validation(with_input[0])).text("months")
-    note = (
-        f"The two networks also differ in something else: {differences}."
-        if differences
-        else "The two networks differ in nothing else."
-    )
-    return {
-        "sex_input_sentence": f"A network with sex input has an error of {error}. {sentence}",
-        "sex_input_note": note,
-    }
-
-
-YEARS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-
-
-def _in_years(months: float) -> str:
-    """Return a width in half-years, in words: 54.7 is "four and a half years"."""
-    years, half = divmod(round(months / 6), 2)
-    if months < 9 or years >= len(YEARS):
-        return f"{number(months)} months"
-    text = f"{YEARS[years]} and a half" if half else YEARS[years]
-    return f"{text} year{'' if text == 'one' else 's'}"
+    return {"sex_input_sentence": sentence}
 
 
 def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
@@ -302,7 +290,8 @@ def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
     width = 2 * coverage.iloc[-1]["half_width_months"]
     if not math.isfinite(width):
         return f"Too few hands for {nominal * 100:g} % intervals"
-    return f"{nominal * 100:g} % intervals span {_in_years(width)}"
+    span = f"{number(width)} months" if width < 24 else f"{number(width / 12)} years"
+    return f"{nominal * 100:g} % intervals span {span}"
 
 
 def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
@@ -352,7 +341,7 @@ def quantile_sentence(by_method: pd.DataFrame) -> str:
         for method, row in rows.iterrows()
     )
     best = rows["interval_score_months"].idxmin()
-    return f"{'; '.join(parts)}. The lower (better) score is that of {best}."
+    return f"{capitalised('; '.join(parts))}. The lower (better) score is that of {best}."
 
 
 def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
@@ -370,13 +359,15 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
         for _, row in failing[failing["by"] != "all"].iterrows()
     ]
     short = f" They cover too few labels at {', '.join(where)}." if where else ""
-    n_bands = (by_method[by_method["method"] == QUANTILES]["by"] != "all").sum()
-    title = f"Per-hand widths {'help' if is_better else 'do not help'}: {' against '.join(widths)}"
+    bands = by_method[(by_method["method"] == QUANTILES) & (by_method["by"] != "all")]
+    n_bands = (bands["n"] > 0).sum()
+    verb = "help" if is_better else "do not help"
+    title = f"Per-hand widths {verb}: {' instead of '.join(widths)} months"
     of_one_width = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
     n_of_one_width = of_one_width["fails"].sum()
-    but = f", but too narrow in {len(where)} of {n_bands} bands, against {n_of_one_width}"
+    narrow = f"; too narrow in {len(where)} of {n_bands} bands instead of {n_of_one_width}"
     return {
-        "quantile_verdict": f"{title} months{but if is_better and where else ''}",
+        "quantile_verdict": f"{title}{narrow if is_better and where else ''}",
         "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} "
         f"months, intervals of one width by the same network {scores[1]} (lower is better).{short}",
     }
@@ -386,10 +377,9 @@ def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
     remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
-    gain = "a gain" if remaining.high < everyone else "no demonstrable gain"
+    where = "above" if remaining.high < everyone else "inside"
     return (
         f"For the {row['answered'] * 100:.0f} % of hands whose estimates vary least under small "
-        f"changes of the image the error is {remaining.text('months')}, "
-        f"against {number(everyone)} for all: "
-        f"{gain}."
+        f"changes of the image the error is {remaining.text('months')}; that of all hands, "
+        f"{number(everyone)}, is {where} this interval."
     )

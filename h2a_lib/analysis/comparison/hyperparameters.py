@@ -163,8 +163,8 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         "schedules": trained(configs, {"schedule"}),
         "others": trained(configs, others),
         "sentence": f"All combinations of the values in study.yaml would require {networks:,} "
-        f"networks. This study trains {len(configs)}: the default, {alone} that differ from it in "
-        f"one setting, and {len(configs) - 1 - alone} in several.",
+        f"networks. This study has {len(configs)} experiments: the default, {alone} that differ "
+        f"from it in one setting, and {len(configs) - 1 - alone} in several.",
     }
 
 

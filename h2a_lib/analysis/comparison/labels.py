@@ -112,7 +112,7 @@ def describe_setting(setting: str, value: Any) -> str:
 
 
 def _times(gamma: float) -> str:
-    return {0.1: "divide by 10", 0.5: "halve"}.get(gamma, f"× {gamma:g}")
+    return {0.1: "dividing by 10", 0.5: "halving"}.get(gamma, f"× {gamma:g}")
 
 
 def _schedule(value: Values) -> str:
@@ -142,7 +142,7 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "optimizer": lambda value: NAMES[value["name"]],
     "lr": lambda value: f"learning rate {value:g}",
     "weight_decay": lambda value: f"weight decay {value:g}" if value else "no weight decay",
-    "pixel_norm": lambda value: f"pixels normalised by {value}",
+    "pixel_norm": lambda value: f"pixel normalisation by {value}",
     "geometry": lambda value: NAMES.get(value, value),
     "contrast": lambda value: "contrast as it is" if value == "none" else NAMES.get(value, value),
     "augment": lambda value: "augmentation" if value else "no augmentation",

@@ -294,15 +294,19 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     errors = [comparisons.error(run) for run in groups[DEFAULT]]
     value, low, high = np.mean([(each.value, each.low, each.high) for each in errors], axis=0)
     held_out = Estimate(value, low, high, errors[0].n)
-    finding = "No overfitting (easier validation hands)"
-    if not held_out.excludes(train):
-        finding = "No overfitting is shown"
+    constant = comparisons.constant_error(groups[DEFAULT][0]).value
+    finding, beside = "No overfitting of the default (easier validation hands)", ""
+    if held_out.high >= constant:
+        finding = "The default has not learned"
+        beside = f", {number(constant)} for always the median"
+    elif not held_out.excludes(train):
+        finding = "No overfitting of the default is shown"
     elif held_out.value > train:
-        finding = "Overfitting"
+        finding = "Overfitting of the default"
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
-        return f"{text} {number(held_out.value)} in validation"
-    return f"{text} {held_out.text('months')} in validation."
+        return f"{text} {number(held_out.value)} in validation{beside}"
+    return f"{text} {held_out.text('months')} in validation{beside}."
 
 
 def confounding_note(settings: Iterable[str]) -> str:
@@ -356,17 +360,30 @@ def errors_verdict(runs: Sequence[Run]) -> str:
     return f"errors of {' to '.join(ends)} months"
 
 
+def best_verdict(run: Run, given: str) -> str:
+    """Return the error of the run behind the answer, for a title, unless the median is as good."""
+    predictions = validation(run)
+    constant = age.constant(run.predictions_train, predictions)
+    text = f"Bone age from {given}: {number(comparisons.error(run).value)} months"
+    if paired_difference(predictions, constant).high < 0:
+        return f"{text} mean absolute error"
+    return f"{text}, not better than the median's {number(age.error(constant).value)}"
+
+
 def beats_constant_sentence(run: Run) -> str:
     """Compare a run with always predicting the median age, paired on the same hands."""
     predictions = validation(run)
     constant = age.constant(run.predictions_train, predictions)
     difference = paired_difference(predictions, constant)
     if difference.is_tie:
-        return "Its error is not distinguishable from that of always predicting the median age."
+        return (
+            "The network's error is not distinguishable from that of always predicting the median "
+            "age."
+        )
     if difference.value > 0:
-        return "It performs worse than always predicting the median age."
+        return "The network performs worse than always predicting the median age."
     share = 100 * (1 - comparisons.error(run).value / comparisons.constant_error(run).value)
-    return f"It removes {share:.0f} % of the error of always predicting the median age."
+    return f"The network removes {share:.0f} % of the error of always predicting the median age."
 
 
 def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
@@ -386,8 +403,8 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "best_label": comparisons.labels_of_runs(runs)[best.config.experiment],
         "best_network": described(best.config),
         "best_mae": mae.text("months"),
-        "best_mae_rounded": f"{number(mae.value, 0)} months",
-        "best_verdict": f"Bone age from {given}: {number(mae.value)} months mean absolute error",
+        "best_mae_rounded": f"{number(mae.value)} months",
+        "best_verdict": best_verdict(best, given),
         "answer_sentence": beats_constant_sentence(best),
         "bias_variance_sentence": variance_sentence(groups),
         "bias_variance_verdict": variance_sentence(groups, as_title=True),
@@ -402,7 +419,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
         values["data_verdict"] = (
-            f"If the trend continues, twice the data would give about {doubled} months"
+            f"With the default settings, twice the data would give about {doubled} months"
         )
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):

@@ -18,6 +18,9 @@ SINGLE_SEX_SHARE = 0.9
 MIN_PER_LABEL = 30
 MAX_LISTED_LABELS = 4
 SPLITS = ("train", "selection", "validation", "test")
+# Means further apart than this share of a standard deviation are unbalanced (Stuart 2010,
+# Statistical Science 25:1-21).
+BALANCED_SD = 0.25
 
 
 def counts(labels: pd.DataFrame) -> pd.DataFrame:
@@ -179,12 +182,27 @@ def balance_sentence(labels: pd.DataFrame) -> str:
     )
 
 
+def split_verdict(labels: pd.DataFrame) -> str:
+    """Say whether mean ages of validation and training hands are alike, for a title.
+
+    They are where the whole interval of their difference is less than `BALANCED_SD`.
+    """
+    difference = age_difference(labels)
+    largest = max(abs(difference.low), abs(difference.high))
+    if largest < BALANCED_SD * labels["age_months"].std():
+        finding = "The split is balanced"
+    elif difference.is_tie:
+        finding = "Too few hands to show a balanced split"
+    else:
+        finding = "The split is not balanced"
+    return f"{finding}: mean ages differ by {number(abs(difference.value))} months"
+
+
 def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
     """Format what the report says about the population."""
     age, male = labels["age_months"], labels["male"]
     split = labels["split"].value_counts()
     difference = age_difference(labels)
-    balanced = "balanced" if difference.is_tie else "not balanced"
     auc_by_label = predict_sex_from_label(labels).set_index("name")["auc"]
     return {
         "n_total": f"{len(labels):,}",
@@ -198,8 +216,7 @@ def variables(labels: pd.DataFrame, fingerprint: str) -> dict[str, str]:
         "fingerprint": fingerprint[:12],
         "multiples_of_6": f"{100 * share_of_multiples_of_6(labels).value:.1f} %",
         "split_age_difference": difference.text("months"),
-        "split_verdict": f"The split is {balanced}: mean ages differ by "
-        f"{number(abs(difference.value))} months",
+        "split_verdict": split_verdict(labels),
         "label_sex_auc_bins": auc_by_label["label in years"].text("", 3),
         "label_sex_auc_month": auc_by_label["label in months"].text("", 3),
     }

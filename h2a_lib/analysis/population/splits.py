@@ -272,6 +272,8 @@ def duplicates_sentence(table: pd.DataFrame) -> str:
     else:
         pair = "pair of near copies crosses" if near == 1 else "pairs of near copies cross"
         result = f"{near:,} {pair} the split, {same:,} of them identical in every pixel"
+        if (apart := table["age_difference_months"].iloc[1]) > 0:
+            result += f"; their ages differ by {apart:g} months (median), those of copies would not"
     return (
         f"{result} ({n_held_out:,} held-out images, each compared with all training images for "
         f"resized, compressed, brightened, rotated, cropped and mirrored copies). Recall for "

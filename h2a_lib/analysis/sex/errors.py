@@ -125,7 +125,9 @@ class Matched:
 
     def sentence(self) -> str:
         """Say how often the boy receives the higher score."""
-        share = self.estimate.text("% of cases", 0, 100)
+        share = self.estimate.text("% of cases", 0, 100).replace(
+            "n =", f"{self.pairs:,} pairs, n ="
+        )
         return f"in {self.description} the boy receives the higher score in {share}"
 
 

@@ -71,7 +71,10 @@ def verdict(area: Estimate, label: Estimate) -> str:
     """Compare the AUC of the image with that of the label, for a title."""
     if math.isnan(area.value):
         return "Sex cannot be assessed: all hands are of one sex"
-    return f"Sex from the image: AUC {area.value:.3f}, against {label.value:.3f} from the label"
+    text = f"Sex from the image: AUC {area.value:.3f}"
+    if not area.excludes(0.5):
+        return f"{text}, not distinguishable from chance"
+    return f"{text}, against {label.value:.3f} from the label"
 
 
 def variables(
@@ -123,5 +126,6 @@ def variables(
         "matched_sentence": f"I{matched.sentence()[1:]}.",
         "matched_pairs": f"{matched.pairs:,}",
         "matched_caliper": f"{matched.caliper_months:g} months",
-        **maturity.variables(),
+        # Of a score that says nothing of sex there is nothing to explain.
+        **(maturity.variables() if matched.estimate.low > 0.5 else {}),
     }
