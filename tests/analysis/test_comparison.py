@@ -424,3 +424,9 @@ def test_beside_others_the_default_is_called_by_what_it_has(run):
     assert labels_of(configs, ["resnet18", "sgd"])["resnet18"] == "Adam (default)"
     assert labels_of(configs, ["resnet18", "norm"])["resnet18"].endswith("instance (default)")
     assert labels_of(configs, ["resnet18"]) == {"resnet18": "default"}
+
+
+def test_a_title_says_when_the_median_is_as_good(run):
+    assert summary.best_verdict(run(off_by=3), "the image alone").endswith("mean absolute error")
+    title = summary.best_verdict(run(off_by=200), "the image alone")
+    assert title.startswith("Bone age from the image alone: 200.0 months, not better than the med")

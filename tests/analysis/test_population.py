@@ -144,3 +144,19 @@ def test_the_audit_of_the_12611_official_labels_gives_the_known_numbers():
     assert table.loc["label in years", "auc"].value == pytest.approx(0.686, abs=0.005)
     assert table.loc["label in months", "accuracy"].value == pytest.approx(0.769, abs=0.008)
     assert table.loc["label in years", "accuracy"].value == pytest.approx(0.643, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("n", "shift", "begin"),
+    [
+        (4000, 0, "The split is balanced: mean ages differ by"),
+        (4000, 40, "The split is not balanced"),
+        (12, 0, "Too few hands to show a balanced split"),
+    ],
+)
+def test_a_split_is_called_balanced_where_that_is_shown(n, shift, begin):
+    random = np.random.default_rng(0)
+    split = np.where(np.arange(n) % 2 == 0, "train", "validation")
+    ages = random.uniform(20, 180, n) + shift * (split == "train")
+    hands = frame(ages, random.random(n) < 0.5, split)
+    assert population.split_verdict(hands).startswith(begin)

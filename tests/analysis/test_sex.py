@@ -31,7 +31,7 @@ from h2a_lib.analysis.sex.errors import (
     metrics,
 )
 from h2a_lib.analysis.sex.maturity import ESTIMATE, SECOND_ESTIMATE, maturity
-from h2a_lib.analysis.statistics.bootstrap import by_split
+from h2a_lib.analysis.statistics.bootstrap import Estimate, by_split
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 from h2a_lib.study.results import Results
 
@@ -446,3 +446,10 @@ def test_hands_of_one_sex_or_age_leave_question_2_without_an_error(n, only, tmp_
     if only == "one sex":
         assert values["answer"] == f"Sex cannot be assessed: all {n} hands are of one sex."
         assert values["auc"].startswith("not estimable")
+
+
+def test_of_a_score_that_knows_nothing_the_title_says_so_and_maturity_explains_nothing():
+    chance, known = Estimate(0.5, 0.4, 0.6, 90), Estimate(0.9, 0.8, 0.95, 90)
+    label = Estimate(0.6, 0.5, 0.7, 90)
+    assert summary.verdict(chance, label).endswith("not distinguishable from chance")
+    assert summary.verdict(known, label).endswith("against 0.600 from the label")

@@ -66,3 +66,15 @@ def test_one_sex_alone_has_no_gap():
     table = sex_gap.sex_gap(hands(50).assign(male=True))
     assert sex_gap.verdict(table) == "No gap between the sexes can be measured"
     assert "cannot be measured" in sex_gap.sentence(table)
+
+
+def test_of_one_boy_no_interval_is_computed_and_a_tie_names_no_sex():
+    frame = hands(40)
+    frame = frame[frame["age_months"].between(48, 190)]
+    youngest = frame["age_months"] < 96
+    alone = frame[~youngest | ~frame["male"] | (frame.index == frame[frame["male"]].index[0])]
+    alone.loc[alone[alone["male"]].index[0], "age_months"] = 60.0
+    table = sex_gap.sex_gap(alone).set_index("band")
+    assert table.loc["4–8 years", "n_male"] == 1
+    assert np.isnan(table.loc["4–8 years", "gap_months_low"])
+    assert "no demonstrable difference" in sex_gap.sentence(sex_gap.sex_gap(hands(60, seed=3)))

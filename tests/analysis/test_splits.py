@@ -85,6 +85,10 @@ def test_a_copy_on_the_other_side_of_the_split_is_found(kind):
     assert near["mirrored"].tolist() == [kind in ("mirrored", "all at once")]
     text = duplicates_sentence(duplicates(pairs, hands))
     assert text.startswith(f"1 pair of near copies crosses the split, {kind == 'the same':d}")
+    table = duplicates(pairs, hands)
+    look_alike, copy = (table.assign(age_difference_months=months) for months in (7.0, 0.0))
+    assert "ages differ by 7 months (median)" in duplicates_sentence(look_alike)
+    assert "those of copies would not" not in duplicates_sentence(copy)
 
 
 def test_pictures_that_are_all_different_have_no_copy():

@@ -80,6 +80,7 @@ def test_the_torch_program_gives_the_same_numbers(run, images, tmp_path):
         assert probability.detach().numpy() == pytest.approx(calibrated(run, expected), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_with_the_sex_input_takes_it_in_onnx(tmp_path):
     run = trained(tmp_path / "run", n=30, n_validation=10, epochs=1, sex_input=True)
     images = squares_for(run.config, 30, 10).images[:3]
@@ -206,6 +207,7 @@ def tiny(name, width, stem, pretrained) -> networks.Trunk:
     return networks.Trunk(module, 8, ("0.0",), ("0", "1", "2", "3"))
 
 
+@pytest.mark.slow
 def test_a_network_that_is_added_is_listed_trained_exported_and_explained(tmp_path, monkeypatch):
     monkeypatch.setitem(networks.TRUNKS, "tiny", tiny)
     monkeypatch.setitem(NETWORKS, "tiny", Network("Tiny"))

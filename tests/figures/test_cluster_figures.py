@@ -114,3 +114,16 @@ def test_moving_along_the_plane_shows_another_hand(is_live):
     figure = explore.point_and_hand(clusterings[0], hands, images, 7, "sex")
     assert hands["id"][order[7]] in figure.axes[1].get_title()
     assert figure.axes[1].images[0].get_array()[0, 0] == images[order[7], 0, 0]
+
+
+def test_the_plane_is_coloured_by_what_clusters_agree_with_most():
+    clusterings, table, _, hands, _ = study(40)
+    shown = draw.label_free(clusterings)
+    nuisances = {"exposure": np.arange(40.0), "bright background": np.arange(40) % 2 == 0}
+    strongest = table["truth"] == "exposure"
+    agreed = table.assign(p_best=table["p_best"].where(~strongest, 0.001), ari=table["ari"])
+    titles = [
+        [axes.get_title() for axes in draw.umap(shown, hands, nuisances, of).figure.axes[:4]]
+        for of in (agreed, table[~strongest])
+    ]
+    assert titles[0][1] == "By exposure" and titles[1][1] == "By bright background"

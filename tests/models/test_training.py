@@ -172,6 +172,7 @@ def assert_same_run(folder: Path, whole: Path) -> None:
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_random_moments_ends_with_the_same_predictions(whole, tmp_path):
     moments = random.Random(0)
     for _ in range(2):

@@ -225,6 +225,7 @@ def test_the_same_study_gives_the_same_bytes(rendered, full_study, project, tmp_
     assert again.pdf.read_bytes() == rendered.pdf.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_small_study_renders_with_what_it_has(project, tmp_path):
     drawn = {"ages_by_sex", "residual_block", "split_balance", "raw_grid"}
     make_study(tmp_path / "study", only=drawn)
