@@ -187,8 +187,8 @@ def test_a_batch_run_shows_the_worst_estimate(run, is_batch):
 def test_intervals_without_an_end_are_not_drawn():
     hands, few = hands_of(60), hands_of(5, seed=1)
     curve = errors.abstention(np.ones(60), np.ones(60))
-    for selection, panels, begin in ((hands_of(900), 2, "Left: coverage"), (few, 1, "Abstention")):
-        intervals = conformal.split_conformal(selection, hands)
+    for chosen, panels, begin in ((hands_of(900), 2, "Left: coverage"), (few, 1, "Abstention")):
+        intervals = conformal.split_conformal(chosen, hands)
         drawing = uncertainty.intervals(
             conformal.coverage(intervals), conformal.compare_intervals({"x": intervals}), curve, 0.9
         )
