@@ -19,7 +19,7 @@ PICTURES_IN = ("docs/images/",)
 # Inspected one by one; another content under the same name is refused. The first are averages of 30
 # hands or more and the deck that shows them, the others public samples for the decoders' tests.
 INSPECTED = {
-    "docs/decks/rsna-100px.pdf": "7a1b5c9bb108501b",
+    "docs/decks/rsna-100px.pdf": "b64afebfa3f9df8a",
     "results/rsna-100px/figures/mean_hands.png": "eeb9ab78f507a748",
     "results/rsna-100px/figures/saliency_age.png": "25249e14545d4b6b",
     "results/rsna-100px/figures/saliency_sex.png": "ef208538b590aba4",

@@ -306,7 +306,7 @@ def forest(comparison: Comparison) -> Drawing | None:
         caption[1] = "95 % CI over children alone (one seed each)"
     if any(_has_other_budget(comparison, name) for name in rows["experiment"]):
         caption.append("* also other epochs, image size or amount of data")
-    if (comparison.table["same_as"] != "").any():
+    if len(table) < len(comparison.table):
         caption.append("identical trainings are drawn once")
     if left_out:
         caption.append(f"{left_out} more in the table")

@@ -37,17 +37,18 @@ def intervals(
         plot_coverage(first, nominal, left)
         coverage_key(first, nominal, figure, loc="outside upper left")
         caption = f"Left: coverage, 95 % CI{pale_note(first)}; right: abstention; n = {n:,}"
+        what = "Coverage of prediction intervals by labelled and by estimated age; error"
     else:
         figure, right = plt.subplots(figsize=TALL)
         caption = f"Abstention: error of the hands that are answered; band: 95 % CI; n = {n:,}"
+        what = "Error"
     plot_abstention(curve, right)
     words = {"by uncertainty": BLUE, "by actual error": FAINT, "at random": BLACK}
     colour_key(figure, words, loc="outside upper right", ncols=3)
     return Drawing(
         figure,
         "age_conformal",
-        alt=f"Coverage of prediction intervals by labelled and by estimated age; error against "
-        f"share answered. {sentence}",
+        alt=f"{what} against share answered. {sentence}",
         caption=caption,
         finding=f"{sentence} {summary.abstention_sentence(curve)}",
     )

@@ -1,5 +1,6 @@
---[[ The article's own. In the PDF: boxes of statements, figures in pairs, and numbered tables. In HTML: on a narrow
-screen a table wider than the page scrolls, by keyboard too, and a figure keeps its words legible.
+--[[ The article's own. In the PDF: boxes of statements, figures in pairs, and numbered tables. In
+HTML: on a narrow screen a table wider than the page scrolls, by keyboard too, and a figure keeps
+its words legible.
 
 Runs after content.lua. The group takes its name from the heading above it.
 ]]

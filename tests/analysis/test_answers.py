@@ -271,7 +271,7 @@ def test_what_sex_input_adds_is_reported_and_shown():
     begin = "A network with sex input has an error of"
     assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}, ")
     assert sentence.endswith("less than without.")
-    assert "not demonstrably" in sentence_of(noisy), "seeds alone may differ as much"
+    assert "not distinguishable" in sentence_of(noisy), "seeds alone may differ as much"
     assert "does not hold the noise of training" in sentence_of(unknown)
     values = age_report.sex_input_variables(given, blind, quiet, "epochs 24 instead of 40")
     assert "differ in more than that (epochs 24 instead of 40)" in values["sex_input_sentence"]

@@ -183,7 +183,9 @@ def test_a_score_that_knows_only_the_label_adds_nothing_beyond_it():
 def test_a_score_that_reads_the_image_adds_to_the_label():
     frame = hands(strength=2)
     assert closest_match(frame).estimate.low > 0.5
-    assert answer(frame, hands(seed=1)).startswith("Yes, beyond the age label: in same-age pairs")
+    assert answer(frame, hands(seed=1)).startswith(
+        "Yes, beyond the age label: in 10,040 same-age pairs"
+    )
 
 
 def test_pairs_are_as_close_as_there_are_enough_of():
@@ -376,7 +378,7 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     conclusion = summary.conclusion(frame, result)
     assert summary.answer(train, frame, result).startswith(f"{conclusion} Estimated maturity")
     assert conclusion.startswith(
-        "Yes, beyond the age label and beyond estimated maturity: in same-age pairs the boy"
+        "Yes, beyond the age label and beyond estimated maturity: in 28,087 same-age pairs the boy"
     )
     assert result.variables()["maturity_added"].startswith("+0.")
     table = result.table.set_index("name")["auc"]

@@ -273,7 +273,7 @@ def sex_input_variables(
     change = difference(errors_of(with_input), errors_of(without), noise)
     size = abs(change.estimate).text("months", digits=2)
     if change.estimate.is_tie:
-        text = f"not demonstrably another than without ({size} of difference)"
+        text = f"not distinguishable from the error without it; the difference is {size}"
     else:
         text = f"{size} {'more' if change.estimate.value > 0 else 'less'} than without"
     if differences:

@@ -296,7 +296,7 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     held_out = Estimate(value, low, high, errors[0].n)
     constant = comparisons.constant_error(groups[DEFAULT][0]).value
     finding, beside = "No overfitting of the default (easier validation hands)", ""
-    if held_out.high >= constant:
+    if min(train, held_out.value) >= constant:
         finding = "The default has not learned"
         beside = f", {number(constant)} for always the median"
     elif not held_out.excludes(train):
@@ -365,9 +365,11 @@ def best_verdict(run: Run, given: str) -> str:
     predictions = validation(run)
     constant = age.constant(run.predictions_train, predictions)
     text = f"Bone age from {given}: {number(comparisons.error(run).value)} months"
-    if paired_difference(predictions, constant).high < 0:
+    difference = paired_difference(predictions, constant)
+    if difference.high < 0:
         return f"{text} mean absolute error"
-    return f"{text}, not better than the median's {number(age.error(constant).value)}"
+    relation = "not distinguishable from" if difference.is_tie else "worse than"
+    return f"{text}, {relation} the median's {number(age.error(constant).value)}"
 
 
 def beats_constant_sentence(run: Run) -> str:
@@ -419,7 +421,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
         values["data_verdict"] = (
-            f"With the default settings, twice the data would give about {doubled} months"
+            f"If the trend continues, twice the data would give the default about {doubled} months"
         )
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):

@@ -125,10 +125,8 @@ class Matched:
 
     def sentence(self) -> str:
         """Say how often the boy receives the higher score."""
-        share = self.estimate.text("% of cases", 0, 100).replace(
-            "n =", f"{self.pairs:,} pairs, n ="
-        )
-        return f"in {self.description} the boy receives the higher score in {share}"
+        share = self.estimate.text("% of cases", 0, 100)
+        return f"in {self.pairs:,} {self.description} the boy receives the higher score in {share}"
 
 
 def matched_pairs(frame: pd.DataFrame, calipers: Mapping[str, float]) -> Matched:
