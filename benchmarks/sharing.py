@@ -4,7 +4,7 @@
         [--seconds 8]
 
 So many processes train side by side, each a network of its own by whole epochs of ours with
-augmentation (`training.ours`), and their images a second are summed. Without a GPU they share the
+augmentation (`training.ours`), and their images per second are summed. Without a GPU they share the
 processor, each with one thread. Prints a table and writes benchmarks/results/sharing.json.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def side_by_side(n: int, options: argparse.Namespace) -> dict[str, float]:
-    """Return the sum of the images a second of n processes, and the memory that they take."""
+    """Return the sum of the images per second of n processes, and the memory that they take."""
     spawned = multiprocessing.get_context("spawn")
     together, rates = spawned.Barrier(n), spawned.Queue()
     processes = [spawned.Process(target=learn, args=(together, rates, options)) for _ in range(n)]

@@ -257,7 +257,7 @@ def in_turns(methods: dict[str, Iterator[int]], options: argparse.Namespace) -> 
 
 
 def rate(method: Iterator[int], seconds: float) -> float:
-    """Return images a second."""
+    """Return images per second."""
     synchronise()
     begun, n = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 EDGES_MONTHS = (0, 48, 96, 144, 192, 240)
 NAMES = tuple(f"{low // 12}–{high // 12} years" for low, high in itertools.pairwise(EDGES_MONTHS))
 SEXES = ("female", "male")
+# Labels of bone age are nearly all multiples of six months, so half a year is one label or two.
+HALF_YEAR_MONTHS = 6
 
 
 def band_of(age_months: ArrayLike) -> NDArray[np.int64]:

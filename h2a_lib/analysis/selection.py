@@ -131,22 +131,22 @@ def nuisances(
     """Measure what hands might be grouped by other than sex and age, (n,) each.
 
     Size is in pixels of the file, exposure the mean grey, background the 10th percentile of grey
-    (near black from a digital detector, the fog of the film from a scanner). Of phantoms it is
+    (near black from a digital detector, often grey on scanned film). Of phantoms it is
     known which imitate a film; of other hands, whether the background of the network's picture is
     bright by `measure.BRIGHT_RULE`.
     """
     measured = {
         "aspect ratio": (labels["height_px"] / labels["width_px"]).to_numpy(),
-        "size": (labels["height_px"] * labels["width_px"]).to_numpy(),
+        "image size": (labels["height_px"] * labels["width_px"]).to_numpy(),
         "exposure": images.mean(axis=(1, 2)),
         "background": np.quantile(images, 0.1, axis=(1, 2)),
     }
     truth = data_folder / "phantom-truth.csv"
     if is_phantom(data_folder) and truth.is_file():
         kind = read_csv(truth).set_index("id")["kind"]
-        measured["film or digital"] = (kind.loc[labels["id"]] == "film").to_numpy()
+        measured["detector type"] = (kind.loc[labels["id"]] == "film").to_numpy()
     else:
-        measured["bright background"] = kinds(images)["bright background"]
+        measured["background brightness"] = kinds(images)["bright background"]
     return measured
 
 

@@ -22,8 +22,9 @@ MEASUREMENTS = (
 # Shapes are found at this long side: grain and resolution then matter little.
 SMALL_PX = 256
 
-# A digital detector's picture has black air. A scanned film keeps its grey base and fog, and so do
-# pictures windowed for the marker. Of 96 RSNA images 60 lie below 0.10 and 34 above 0.15.
+# A digital detector's picture has black air. On scanned film the exposed background often stays
+# grey, as it does in pictures windowed for the marker. Of 96 RSNA images 60 lie below 0.10 and 34
+# above 0.15.
 BRIGHT_FROM = 0.125
 BRIGHT_RULE = "the most frequent grey value is at least 1/8 of the 99.5th percentile"
 # A straight edge of the exposed field or the film, within the outer fifth of a side.

@@ -56,7 +56,7 @@ def scatter(
     """Draw estimated against labelled age, and the error beside baselines and published results.
 
     `yardsticks` are those of `summary.yardsticks`, `answer` that of `errors.answer`; `noise` is the
-    error that the noise of the labels explains, in months.
+    error that label noise explains, in months.
     """
     figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
     plot_scatter(predictions, axes[0])
@@ -65,8 +65,8 @@ def scatter(
         figure,
         "age_scatter",
         alt=f"Estimated against labelled bone age, and errors beside those of baselines. {answer}",
-        caption=f"Left: estimated against labelled age; right: errors; n = {len(predictions):,}"
-        f"{density.key(len(predictions))}{_published_note(yardsticks)}",
+        caption="Left: estimated against labelled age (dashed: agreement); right: errors, 95 % CI; "
+        f"n = {len(predictions):,}{density.key(len(predictions))}{_published_note(yardsticks)}",
         finding=answer,
     )
 
@@ -78,8 +78,7 @@ def _published_note(yardsticks: Sequence[Yardstick]) -> str:
     # Below a heading, others have the official test hands.
     bars = "grey, above the heading" if "heading" in kinds else "grey"
     return (
-        f"; {bars}: published errors on other splits of the same training file, for orientation "
-        "only"
+        f"; {bars}: published error on another split of the same training file, for reference only"
     )
 
 
@@ -109,7 +108,7 @@ def agreement(predictions: pd.DataFrame) -> Drawing:
         reach = float(difference.abs().quantile(WITHIN_AXIS))
         axes.set_ylim(-reach, reach)
         beyond = (difference.abs() > reach).sum()
-    title = f"{'thick: mean of each sex; ' if many else ''}grey: 95 % CI"
+    title = f"{'thick: mean of each sex; ' if many else ''}grey strips: 95 % CI"
     place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": 3, "alignment": "left"}
     sex_key(predictions["male"], axes, mixed=many, title=title, **place)
     axes.set_xlabel("Mean of label and estimate (months)")
@@ -120,7 +119,7 @@ def agreement(predictions: pd.DataFrame) -> Drawing:
         figure,
         "age_bland_altman",
         alt=f"Difference of estimated and labelled age against their mean. {sentence}",
-        caption=f"Agreement of estimated and labelled age, n = {len(predictions):,}"
+        caption=f"Agreement of estimated and labelled age, n = {len(predictions):,}; dashed: limits"
         + (f", {beyond} beyond the axis" if beyond else "")
         + density.key(len(predictions)),
         finding=sentence,
@@ -173,7 +172,7 @@ def gap(table: pd.DataFrame) -> Drawing:
 def external(
     frame: pd.DataFrame | None, validation: pd.DataFrame, nominal: float
 ) -> Drawing | None:
-    """Draw estimates and errors on external images; None where there are none.
+    """Draw estimates and errors on images of another source; None where there are none.
 
     `frame` is from `external.predict_external`, `validation` holds the predictions of the study's
     own validation hands, and `nominal` is the coverage that the intervals promise.
@@ -182,14 +181,14 @@ def external(
         return None
     figure, axes = plt.subplots(1, 2, figsize=WIDE, width_ratios=(1, 1.1))
     plot_scatter(frame, axes[0])
-    plot_by_source({"external": frame, "validation": validation}, axes[1])
+    plot_by_source({"additional": frame, "validation": validation}, axes[1])
     sentence = elsewhere.sentence(frame, validation, nominal)
     return Drawing(
         figure,
         "age_external",
-        alt="Estimated against labelled bone age on external images; errors of girls and of boys "
+        alt="Estimated against labelled bone age on additional images; errors of girls and of boys "
         f"beside those on the study's own validation hands. {sentence}",
-        caption=f"External images, n = {len(frame):,}; left: estimated against labelled "
+        caption=f"Additional images, n = {len(frame):,}; left: estimated against labelled "
         f"age; right: error by sex, 95 % CI{density.key(len(frame))}",
         finding=sentence,
     )
@@ -247,7 +246,7 @@ def plot_scatter(frame: pd.DataFrame, axes: Axes) -> Axes:
 def plot_yardsticks(
     rows: Sequence[Yardstick], axes: Axes, noise: tuple[float, float] | None = None
 ) -> Axes:
-    """Draw errors (months) one below the other, and the noise of the labels as a band.
+    """Draw errors (months) one below the other, and label noise as a band.
 
     An error is an Estimate or a bare published number. A row's kind is "own" (this study's
     network), "simple" (needs no image), "published", or "heading" (of what follows; no error).
@@ -273,7 +272,7 @@ def plot_yardsticks(
         # Of these labels: rows below a heading are compared with others.
         last = next((y for y, row in enumerate(rows) if row[2] == "heading"), len(rows)) - 0.5
         axes.fill_betweenx([-1.1, last], *noise, color=GREEN, alpha=0.25, lw=0, zorder=0)
-        text = f"noise of the labels, {number(noise[0])}–{number(noise[1])}"
+        text = f"label noise: {number(noise[0])}–{number(noise[1])} months"
         write_beside(axes, text, (noise[1], -0.5), (4, 0), color=GREEN, va="bottom")
     axes.set_yticks(
         range(len(rows)),

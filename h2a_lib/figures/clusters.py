@@ -15,18 +15,18 @@ from h2a_lib.analysis.clusters import summary
 from h2a_lib.analysis.clusters.groups import NO_LABEL, Clustering
 from h2a_lib.analysis.saliency.registration import registered
 from h2a_lib.analysis.statistics.agreement import Agreement
-from h2a_lib.analysis.statistics.bootstrap import capitalised
+from h2a_lib.analysis.statistics.bootstrap import capitalised, number
 from h2a_lib.figures.colours import BLACK, BLUE, BRIGHT, DARK, GREEN, GREY, ORANGE, PURPLE, SEX_KEY
 from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import WIDE, colour_key, radiographs
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
 
-NUISANCE = "acquisition (highest)"
+NUISANCE = "acquisition\n(the highest ARI)"
 HANDS_PER_GROUP = 8
 # Red and blue are the sexes' colours: groups take others.
 GROUP_COLOURS = (GREEN, PURPLE)
 # The two classes of a property; of a number, those below and above its median.
-CLASSES = {"film or digital": ("digital", "film"), "bright background": ("dark", "bright")}
+CLASSES = {"detector type": ("digital", "film"), "background brightness": ("dark", "bright")}
 
 
 def plane(
@@ -68,25 +68,41 @@ def _too_few(n: int) -> tuple[Figure, str]:
     return figure, sentence
 
 
+def shown_groups(
+    clustering: Clustering, nuisances: Mapping[str, ArrayLike], table: pd.DataFrame
+) -> tuple[str, str]:
+    """Return the space whose groups are drawn, "features" or "UMAP", and the nuisance beside them.
+
+    Of `selection.nuisances` the one that clusters agree with most, by `groups.compare`'s table, and
+    the space in which they do; without such a one the last, and the features.
+    """
+    rows = summary.label_free(table)
+    rival = summary.strongest_rival(rows[rows["truth"].isin([*nuisances])])
+    if rival is None:
+        return "features", list(nuisances)[-1]
+    is_of_these = rival["source"] == clustering.representation.name
+    return rival["space"] if is_of_these else "features", rival["truth"]
+
+
+def _groups_of(clustering: Clustering, space: str) -> str:
+    on = "the UMAP plane" if space == "UMAP" else "the features"
+    return f"K-means on {on}, {clustering.representation.name}"
+
+
 def umap(
     clustering: Clustering,
+    space: str,
+    nuisance: str,
     hands: pd.DataFrame,
     nuisances: Mapping[str, ArrayLike],
-    table: pd.DataFrame,
 ) -> Drawing:
     """Draw one plane coloured by group, by how the radiograph was acquired, by sex and by age.
 
-    Of `selection.nuisances` the one that clusters agree with most, by `groups.compare`'s table, and
-    the groups that do; without such a one the last, and the groups of the features.
+    `space` and `nuisance` are those of `shown_groups`.
     """
-    name = clustering.representation.name
-    rival = summary.strongest_rival(summary.label_free(table))
-    is_shown = rival is not None and rival["truth"] in nuisances
-    nuisance = rival["truth"] if is_shown else list(nuisances)[-1]
-    space = rival["space"] if is_shown and rival["source"] == name else "features"
-    on = "the plane" if space == "UMAP" else "the features"
     caption = (
-        f"UMAP of features ({name}), groups: K-means on {on}, n = {len(hands):,}{key(len(hands))}"
+        f"UMAP plane ({_groups_of(clustering, space)}), n = {len(hands):,}{key(len(hands))}"
+        f"{', their colour the mean' if key(len(hands)) else ''}"
     )
     if not clustering.embeddings:
         figure, sentence = _too_few(len(hands))
@@ -113,18 +129,19 @@ def umap(
         colour_key(ax, words, **below)
     age_years = hands["age_months"].to_numpy() / 12
     # A colour for each year: matplotlib makes pixels of a key with more of them.
-    plane(first, age_years, axes[3], plt.get_cmap("viridis", 19), (0, 19)).set_title("By age")
+    plane(first, age_years, axes[3], plt.get_cmap("viridis", 19), (0, 19)).set_title("By bone age")
     bar = figure.colorbar(
         axes[3].collections[0],
         axes[3].inset_axes((0.1, -0.06, 0.8, 0.04)),
         orientation="horizontal",
     )
+    bar.set_ticks([0, 5, 10, 15])
     bar.set_label("Years", labelpad=0)
     bar.outline.set_visible(False)
     ari = clustering.table.query("space == @space").set_index("truth")["ari"]
     finding = (
-        f"Two groups of {on} ({name}) agree with sex by an ARI of {ari['sex']:.3f}; "
-        f"groups by age band by {ari['age band']:.3f} (1 is the same partition, 0 chance)."
+        f"Two groups ({_groups_of(clustering, space)}) have an ARI of {number(ari['sex'], 3)} with "
+        f"sex; five have {number(ari['age band'], 3)} with age band (1: identical, 0: chance)."
     )
     return Drawing(
         figure,
@@ -136,17 +153,21 @@ def umap(
     )
 
 
-def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarray) -> Drawing:
+def cluster_hands(
+    clustering: Clustering, space: str, hands: pd.DataFrame, images: np.ndarray
+) -> Drawing:
     """Draw some hands of each of two K-means groups, chosen at random.
 
-    images: (n, s, s), uint8, in the order of the hands.
+    images: (n, s, s), uint8, in the order of the hands. `space` is that of `shown_groups`.
     """
-    name = clustering.representation.name
-    caption = f"Hands of two K-means groups ({name}), chosen at random, n = {len(hands):,}"
+    caption = (
+        f"Hands of two groups ({_groups_of(clustering, space)}), chosen at random, "
+        f"n = {len(hands):,}"
+    )
     if not clustering.groups:
         figure, sentence = _too_few(len(hands))
         return radiographs(figure, "cluster_hands", alt=sentence, caption=caption, finding=sentence)
-    groups = clustering.groups["features", 2]
+    groups = clustering.groups[space, 2]
     figure, axes = plt.subplots(2, HANDS_PER_GROUP, figsize=(10.8, 3.6))
     rng, parts = np.random.default_rng(0), []
     for group, row in enumerate(axes):
@@ -175,15 +196,15 @@ def cluster_hands(clustering: Clustering, hands: pd.DataFrame, images: np.ndarra
 
 
 def mean_hands(
-    clustering: Clustering, hands: pd.DataFrame, images: np.ndarray, tier: str
+    clustering: Clustering, space: str, hands: pd.DataFrame, images: np.ndarray, tier: str
 ) -> Drawing:
     """Draw the average registered hand of each age band and sex, and of two K-means groups.
 
-    images: (n, s, s), uint8, in the order of the hands. Fewer than `LEAST_AVERAGED` hands are not
-    averaged, unless they are phantoms by their tier: their place stays empty.
+    images: (n, s, s), uint8, in the order of the hands. `space` is that of `shown_groups`. Fewer
+    than `LEAST_AVERAGED` hands are not averaged, unless they are phantoms by their tier.
     """
     least = 1 if tier == "phantom" else LEAST_AVERAGED
-    groups = clustering.groups["features", 2] if clustering.groups else np.full(len(hands), -1)
+    groups = clustering.groups[space, 2] if clustering.groups else np.full(len(hands), -1)
     band, male = band_of(hands["age_months"]), hands["male"].to_numpy(bool)
     places = {(int(sex), i): (male == sex) & (band == i)
               for sex in (False, True) for i in range(len(NAMES))}  # fmt: skip
@@ -202,21 +223,22 @@ def mean_hands(
         if n >= least:
             axes[place].imshow(pictures[members].mean(axis=0), cmap="gray")
         else:
-            axes[place].text(0.5, 0.5, "too few", ha="center", transform=axes[place].transAxes)
+            axes[place].text(
+                0.5, 0.5, f"fewer\nthan {least}", ha="center", transform=axes[place].transAxes
+            )
     for ax, name in zip(axes[0], NAMES, strict=False):
         ax.set_title(name)
     axes[0, -1].set_title("K-means")
     for column, names in ((0, ("Girls", "Boys")), (-1, ("Group 1", "Group 2"))):
         for ax, name in zip(axes[:, column], names, strict=True):
             ax.set_ylabel(name, fontsize=14)
-    name = clustering.representation.name
     return radiographs(
         figure,
         "mean_hands",
         alt="Average registered hand of each age band, girls above boys, and of two groups that "
         "K-means finds.",
-        caption=f"Average registered hands by age and sex, and of two K-means groups ({name}), "
-        f"n = {len(hands):,}",
+        caption="Average registered hands by age and sex, and of two groups "
+        f"({_groups_of(clustering, space)}), n = {len(hands):,}",
         averaged_over=least,
     )
 
@@ -227,7 +249,10 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
     The table is from `groups.compare`; the baseline is the agreement of one age threshold with sex,
     None where the n hands are too few.
     """
-    caption = f"Agreement with sex, age and acquisition, n = {n:,}; filled: features, hollow: UMAP"
+    caption = (
+        f"Agreement with sex, age and acquisition, n = {n:,}; filled: K-means on the features, "
+        "hollow: on the UMAP plane"
+    )
     answer = summary.answer(table, baseline)
     if baseline is None:
         figure, sentence = _too_few(n)
@@ -274,9 +299,9 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
         for name, (marker, colour, _) in markers.items()
     ]
     by_sex = table[table["truth"] == "sex"]
-    most = f"at most {by_sex['null_best_95'].max():.3f}"
+    most = f"up to {by_sex['null_best_95'].max():.3f}"
     handles += [
-        plt.Line2D([], [], label=f"with sex, reached by\nchance: {most} (95 %)", **by_chance),
+        plt.Line2D([], [], label=f"with sex, by chance\n(95 %): {most}", **by_chance),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),
     ]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.4)

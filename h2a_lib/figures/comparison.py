@@ -16,6 +16,7 @@ from h2a_lib.analysis.comparison import runs as compared
 from h2a_lib.analysis.comparison import summary
 from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label, labels_of
 from h2a_lib.analysis.comparison.runs import Comparison
+from h2a_lib.analysis.statistics.bootstrap import months_text
 from h2a_lib.figures import schedules, training
 from h2a_lib.figures.colours import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, PALETTE, readable
 from h2a_lib.figures.style import WIDE, colour_key, write_beside
@@ -25,23 +26,23 @@ from h2a_lib.study.results import Drawing
 # What the experiments of each figure of curves differ in.
 CURVES_BY = {
     "curves_by_depth": "by depth",
-    "step_grid_curves": "by StepLR's factor and step size",
+    "step_grid_curves": "by step schedule",
     "plateau": "with reduce on plateau",
-    "cyclic": "by cyclic schedule",
+    "cyclic": "by schedule",
     "learning_rates": "by learning rate",
     "optimizers": "by optimiser",
-    "normalisation": "by pixel normalisation",
+    "normalisation": "by scaling of the pixels",
 }
-BATCH_NOTE = "; by batch: evaluated with the training set's mean and SD, not as it was trained"
+BATCH_NOTE = "; per batch: evaluated with the training set's mean and SD, unlike in training"
 # Of a key above two panels, in one line.
 KEY_LETTERS = 80
 # Of each gamma of StepLR, light to dark by step size.
 SHADES = ("Greens", "Oranges", "Purples", "Blues")
 # Rows of a forest plot that stay legible on a slide, in one panel and in two.
 ROWS_OF_PANEL, MOST_ROWS = 11, 22
-# The errors that the noise of the labels explains, in months, of labels that have any.
+# The errors that label noise explains, in months, of labels that have any.
 Noise = tuple[float, float] | None
-VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "equivalent": FAINT, "undecided": GREY}
+VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "equivalent": FAINT, "inconclusive": GREY}
 
 
 def colours_for(n: int) -> Sequence[str]:
@@ -88,7 +89,7 @@ def step_grid(comparison: Comparison, noise: Noise = None) -> Drawing | None:
     _draw_curves(comparison, names, left, _shades(steps, names), noise, labels)
     training.direct_labels(left)
     schedules.grid(grid, right)
-    return _drawing(comparison, figure, name, names, left="left, ", right="right, ")
+    return _drawing(comparison, figure, name, names, panels=2, right="right: validation error")
 
 
 def curves_and_rates(comparison: Comparison, name: str, noise: Noise = None) -> Drawing | None:
@@ -111,7 +112,7 @@ def curves_and_rates(comparison: Comparison, name: str, noise: Noise = None) -> 
     fits = sum(map(len, words)) < KEY_LETTERS
     columns = len(words) if fits else -(-len(words) // 2)
     colour_key(figure, words, loc="outside upper center", ncols=columns)
-    return _drawing(comparison, figure, name, names, left="left, ", key="; right: the rate")
+    return _drawing(comparison, figure, name, names, panels=2, right="right: learning rate")
 
 
 def _experiments(comparison: Comparison, figure: str) -> list[str]:
@@ -155,9 +156,8 @@ def _drawing(
     figure: Figure,
     name: str,
     names: Sequence[str],
-    left: str = "",
+    panels: int = 1,
     right: str = "",
-    key: str = "",
 ) -> Drawing:
     """Say of which hands the curves are, and of which the errors that are compared."""
     labels, what = labels_of(comparison.configs, names), CURVES_BY[name]
@@ -168,9 +168,9 @@ def _drawing(
         figure,
         name,
         alt=f"Learning curves {what}. Validation error in months: {errors}.",
-        caption=f"Error {what}; {left}solid: {_selection(comparison)} (rings: epochs kept; "
-        f"band: range of the seeds), dotted: training{key}; {right}differences: "
-        + _sizes(comparison, names)
+        caption=f"{'Left: error' if panels > 1 else 'Error'} {what} on {_selection(comparison)} "
+        "(solid; rings: epochs kept; band: range of the seeds) and in training (dotted)"
+        f"{right and f'; {right}'}; differences: {_sizes(comparison, names)}"
         + (BATCH_NOTE if name == "normalisation" else ""),
         finding=summary.sentence(comparison, names),
     )
@@ -277,7 +277,7 @@ def forest(comparison: Comparison) -> Drawing | None:
     table = comparison.table[comparison.table["same_as"] == ""]
     if table.empty:
         return None
-    order = {"better": 0, "worse": 0, "equivalent": 1, "undecided": 2}
+    order = {"better": 0, "worse": 0, "equivalent": 1, "inconclusive": 2}
     size = -table["difference_months"].abs()
     ranked = table.assign(rank=table["verdict"].map(order), size=size)
     rows = ranked.sort_values(["rank", "size"]).head(MOST_ROWS).sort_values("difference_months")
@@ -299,15 +299,14 @@ def forest(comparison: Comparison) -> Drawing | None:
     caption = [
         "Validation error minus that of the default",
         "unadjusted 95 % CI; verdicts adjusted for their number (Holm)",
-        f"grey band: margin of {comparison.margin_months:g} month"
-        + ("" if comparison.margin_months == 1 else "s"),
+        f"grey band: margin of equivalence, {months_text(comparison.margin_months)}",
     ]
     if not comparison.noise.is_known:
         caption[1] = "95 % CI over children alone (one seed each)"
     if any(_has_other_budget(comparison, name) for name in rows["experiment"]):
-        caption.append("* also other epochs, image size or amount of data")
+        caption.append("* also differs in epochs, image size or amount of data")
     if len(table) < len(comparison.table):
-        caption.append("identical trainings are drawn once")
+        caption.append("identical runs are drawn once")
     if left_out:
         caption.append(f"{left_out} more in the table")
     return Drawing(
@@ -335,7 +334,7 @@ def _draw_forest(
         ends = [row["difference_months_low"], row["difference_months_high"]]
         axes.plot(np.clip(ends, low, high), [height] * 2, color=colour, solid_capstyle="butt")
         marker = ">" if value > high else "<" if value < low else "o"
-        filled = colour if row["verdict"] != "undecided" else "white"
+        filled = colour if row["verdict"] != "inconclusive" else "white"
         at = np.clip(value, low, high)
         axes.plot(at, height, marker, color=colour, mfc=filled, ms=5, clip_on=False)
         place = {"xycoords": axes.get_yaxis_transform(), "va": "center", "color": readable(colour)}

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from h2a_lib.analysis.saliency.maps import MOST_SIMILAR, STAGES, passes, sanity_sentence
 from h2a_lib.analysis.saliency.summary import SaliencyStudy
 from h2a_lib.figures.colours import BLACK, FAINT, ON_DARK, ORANGE, SKY
-from h2a_lib.figures.style import TALL, radiographs, write_beside
+from h2a_lib.figures.style import TALL, radiographs, run_label, write_beside
 from h2a_lib.figures.training import spread
 from h2a_lib.study.results import Drawing
 
@@ -42,7 +42,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
     x = np.arange(len(stages))
     axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=SKY)
     axes.plot(x, stages["similarity"], "o-", color=SKY, ms=8)
-    levels = [("pass threshold", MOST_SIMILAR, ORANGE, "-")]
+    levels = [("must end\nbelow", MOST_SIMILAR, ORANGE, "-")]
     for name, word in (("other seeds", "another seed"), ("other hands", "another hand")):
         if name in by_stage.index:
             levels.append((word, by_stage.loc[name, "similarity"], FAINT, "--"))
@@ -52,11 +52,14 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
         axes.axhline(level, color=colour, ls=style, lw=1.5)
         place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": colour}
         write_beside(axes, word, (1, at), (5, 0), **place)
-    axes.set_title(f"Sanity check: {'passed' if passes(table) else 'FAILED'}", loc="left")
+    axes.set_title("" if passes(table) else "Sanity check FAILED", loc="left")
     axes.axhline(0, color=BLACK, lw=1)
     names = [STAGE_NAMES[stage] for stage in stages["stage"]]
     axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set(ylabel="Rank correlation", xlabel="Randomised: this layer\nand all nearer the output")
+    axes.set(
+        ylabel="Correlation with own map",
+        xlabel="Randomised: this layer\nand all nearer the output",
+    )
     axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
 
 
@@ -76,7 +79,9 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
     for axes, name in zip(rows[:, 0], maps, strict=True):
         axes.annotate(name, (-0.06, 0.5), xycoords="axes fraction", ha="right", va="center",
                       rotation=90)  # fmt: skip
-    bar = left.colorbar(ScalarMappable(cmap="inferno"), ax=rows, ticks=[], aspect=30, pad=0.01)
+    bar = left.colorbar(
+        ScalarMappable(cmap="inferno"), ax=rows, ticks=[], aspect=22, shrink=0.75, pad=0.01
+    )
     bar.set_label("Saliency, low to high", color=ON_DARK)
     # After the bar, which centres the pictures: the rows stand close to each other.
     for panels, anchor in zip(rows, "SN", strict=True):
@@ -87,10 +92,11 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
     return radiographs(
         figure,
         f"saliency_{study.answer}",
-        alt=f"Registered hands averaged by age band with where the {study.answer} network looks, "
-        f"and the sanity check. {sentence}",
-        caption=f"Where the {study.answer} network looks: averages of registered hands, "
-        f"{run_name.replace('_', ' ').replace('/', ', ')}, n = {study.n:,}",
+        alt="Registered hands averaged by age band with where the network looks for "
+        f"{study.answer}, and the sanity check. {sentence}",
+        caption=f"Left: where the network looks for {study.answer}, averages of registered hands; "
+        "right: sanity check (Adebayo et al. 2018), rank correlation; "
+        f"{run_label(run_name)}, n = {study.n:,}",
         finding=sentence,
         averaged_over=min(n for _, n, *_ in study.averages if n),
     )

@@ -51,7 +51,7 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
     axes.axvspan(low, high, color=VERMILLION, alpha=0.12, lw=0)
     axes.axvline(suggestion, color=VERMILLION, linestyle=(0, (5, 3)))
     axes.plot(curve["lr"], curve["loss"], color=GREY, alpha=0.5, linewidth=1, label="each batch")
-    axes.plot(curve["lr"], curve["smoothed"], color=BLUE, label="running mean")
+    axes.plot(curve["lr"], curve["smoothed"], color=BLUE, label="weighted mean")
     height = float(np.interp(suggestion, curve["lr"], curve["smoothed"]))
     axes.plot(suggestion, height, "o", color=VERMILLION, markersize=9)
     # What explodes at the end would press the fall into a line.
@@ -61,7 +61,7 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
     axes.set(xlabel="Learning rate", ylabel="Training loss", xscale="log")
     text = f"Suggested: {power_of_ten(suggestion)}"
     if undetermined := high / low >= UNDETERMINED:
-        text += f"; undetermined, from {power_of_ten(low)} to {power_of_ten(high)}"
+        text += f"; undetermined, 95 % interval {power_of_ten(low)} to {power_of_ten(high)}"
     axes.set_title(text, loc="left", color=VERMILLION)
     training.direct_labels(axes)
     ending = "explodes" if result.diverged else "ends"
@@ -106,7 +106,7 @@ def grid(errors: pd.DataFrame, axes: Axes) -> Axes:
     )
     # Seaborn's bar is an image, and figures with images are taken to show radiographs.
     axes.collections[0].colorbar.solids.set_rasterized(False)  # type: ignore[union-attr]
-    axes.set(xlabel="Rate falls every (epochs)", ylabel="Multiplied by")
+    axes.set(xlabel="Step size (epochs)", ylabel="Factor")
     axes.tick_params(rotation=0)
     return axes
 

@@ -16,7 +16,7 @@ from h2a_lib.analysis.statistics.bootstrap import Estimate, capitalised
 from h2a_lib.analysis.statistics.roc import auc
 from h2a_lib.figures.colours import BLACK, BLUE, GREY, ORANGE, PURPLE, SEX_COLOURS, readable
 from h2a_lib.figures.density import sex_key
-from h2a_lib.figures.style import TALL, WIDE, colour_key, pale_note, write_beside
+from h2a_lib.figures.style import TALL, WIDE, colour_key, pale_note, run_label, write_beside
 from h2a_lib.study.results import Drawing
 
 COLOURS = {"image": BLUE, "label in months": ORANGE, "label in years": PURPLE}
@@ -44,7 +44,7 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         words[f"{name}\n{areas[name].value:.2f} ({areas[name].span(2)})"] = COLOURS[name]
         axes.plot(wrong, right, color=COLOURS[name], lw=2.6 if name == "image" else 1.8)
     axes.set(xlabel="Girls classified as male", ylabel="Boys classified as male")
-    axes.set(xlim=(0, 1), ylim=(0, 1.01))
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     if words:  # none, where there is one sex alone
         colour_key(figure, words, loc="outside right center", ncols=1, labelspacing=0.8)
     image, label = areas["image"].text(digits=3), areas["label in months"].text(digits=3)
@@ -54,7 +54,7 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         alt="ROC curves of sex: the AUC is "
         f"{image} from the image and {label} from the age label in months",
         caption="Sex from the image and from the age label: AUC (95 % CI), "
-        f"{run_name.replace('_', ' ').replace('/', ', ')}, n = {len(male):,}",
+        f"{run_label(run_name)}, n = {len(male):,}",
         finding=f"The image has an AUC of {image}, the age label alone one of {label}.",
     )
 
@@ -118,19 +118,24 @@ def maturity(result: Maturity) -> Drawing:
     pairs = [
         ("estimated age", result.maturity_alone, PURPLE),
         ("image", result.same_label.estimate, BLUE),
-        ("image, pairs of the\nsame estimate too", result.same_maturity.estimate, BLUE),
+        ("image, pairs with the\nsame estimate too", result.same_maturity.estimate, BLUE),
     ]
     _rows(pairs, right)
-    right.set(xlabel="Share in which the boy scores higher (95 % CI)")
+    right.set(xlabel="Share of pairs ranked correctly (95 % CI)")
     right.set_title("Pairs with the same label", loc="left")
     return Drawing(
         figure,
         "sex_maturity",
         alt="AUC for sex of the age label, of label and an age estimate blind to sex, of the image "
         f"and of all of them; and pairs matched on label and estimate. {result.sentence()}",
-        caption=f"Sex, the age label and maturity, n = {result.added.n:,}; dashed: chance",
+        caption=f"Left: AUC for sex, n = {result.added.n:,}; right: {_pairs(result.same_label)}; "
+        f"last row {_pairs(result.same_maturity)}; dashed: chance",
         finding=f"{result.sentence()}.",
     )
+
+
+def _pairs(matched: sex.Matched) -> str:
+    return f"{matched.pairs:,} pairs of {matched.estimate.n:,} hands"
 
 
 def _rows(rows: Sequence[tuple[str, Estimate, str]], axes: Axes) -> None:
@@ -161,23 +166,25 @@ def calibration(predictions: pd.DataFrame, threshold: float, temperature: Temper
     left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
     curves = {"as trained": (before, GREY)}
     if not temperature.note:
-        curves[f"with a temperature of {temperature.value:.2f}"] = (after, BLUE)
+        curves[f"temperature-scaled (T = {temperature.value:.2f})"] = (after, BLUE)
     for curve, colour in curves.values():
         left.vlines(curve["probability"], curve["male_low"], curve["male_high"], color=colour)
         left.plot(curve["probability"], curve["male"], "o-", color=colour, ms=7)
-    left.set(xlabel="Estimated probability of male", ylabel="Share of boys (95 % CI)")
+    left.set(xlabel="Estimated probability of being male", ylabel="Share of boys (95 % CI)")
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     colour_key(left, {name: colour for name, (_, colour) in curves.items()})
     _probabilities(calibrated, threshold, right)
-    right.set_xlabel(f"{'Estimated' if temperature.note else 'Calibrated'} probability of male")
+    right.set_xlabel(
+        f"{'Estimated' if temperature.note else 'Calibrated'} probability of being male"
+    )
     finding = calibration_finding(before, after, temperature)
     return Drawing(
         figure,
         "sex_calibration",
         alt="Share of boys against the estimated probability of male, and the spread of "
         f"probabilities by sex. {finding}",
-        caption="Calibration and spread of the probability of male; dashed, left: ideal, right: "
-        f"threshold; n = {len(predictions):,}",
+        caption="Calibration and spread of the probability of being male; dashed, left: ideal, "
+        f"right: threshold; n = {len(predictions):,}",
         finding=f"{finding}. A bin is calibrated if the interval of its share of boys "
         "contains its mean probability.",
     )

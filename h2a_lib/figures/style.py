@@ -123,3 +123,8 @@ def use_style() -> None:
             "svg.fonttype": "path",
         }
     )
+
+
+def run_label(name: str) -> str:
+    """Return a run's name as captions have it: "age_and_sex/seed-0" is "age and sex, seed 0"."""
+    return name.replace("_", " ").replace("/seed-", ", seed ")

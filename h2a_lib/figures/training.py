@@ -137,11 +137,11 @@ def reference_line(value: float, label: str, axes: Axes) -> None:
 
 
 def noise_band(noise: tuple[float, float], axes: Axes) -> None:
-    """Draw the errors that the noise of the labels explains, with their name and range."""
+    """Draw the errors that label noise explains, with their name and range."""
     axes.axhspan(*noise, color=GREY, alpha=0.25, lw=0, zorder=0)
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=min(low, noise[0] - 0.05 * (high - low)))
-    text = f"noise of the labels, {noise[0]:.1f}–{noise[1]:.1f}"
+    text = f"label noise: {noise[0]:.1f}–{noise[1]:.1f} months"
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
     write_beside(axes, text, (1, np.mean(noise)), (-4, 0), color=FAINT, fontsize=FONT, **place)
 

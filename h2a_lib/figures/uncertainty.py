@@ -36,14 +36,17 @@ def intervals(
         figure, (left, right) = plt.subplots(1, 2, figsize=TALL, width_ratios=(1.25, 1))
         plot_coverage(first, nominal, left)
         coverage_key(first, nominal, figure, loc="outside upper left")
-        caption = f"Left: coverage, 95 % CI{pale_note(first)}; right: abstention; n = {n:,}"
+        caption = (
+            f"Left: coverage, 95 % CI (dashed: nominal){pale_note(first)}; right: error of the "
+            f"hands kept; n = {n:,}"
+        )
         what = "Coverage of prediction intervals by labelled and by estimated age; error"
     else:
         figure, right = plt.subplots(figsize=TALL)
-        caption = f"Abstention: error of the hands that are answered; band: 95 % CI; n = {n:,}"
+        caption = f"Abstention: error of the hands kept; band: 95 % CI; n = {n:,}"
         what = "Error"
     plot_abstention(curve, right)
-    words = {"by uncertainty": BLUE, "by actual error": FAINT, "at random": BLACK}
+    words = {"most certain first": BLUE, "smallest error first": FAINT, "at random": BLACK}
     colour_key(figure, words, loc="outside upper right", ncols=3)
     return Drawing(
         figure,
@@ -119,7 +122,7 @@ def robustness(table: pd.DataFrame) -> Drawing:
         "robustness",
         alt=f"Change in error under {len(table)} changes of the image. {sentence}",
         caption=f"Paired change in MAE, 95 % CI, n = {table['n'].iloc[0]:,}; labelled: the most "
-        "harmful strength of each kind",
+        "harmful strength of each kind; each dot: one strength",
         finding=sentence,
     )
 
@@ -147,7 +150,7 @@ def plot_coverage(by_method: pd.DataFrame, nominal: float, axes: Axes) -> Axes:
     axes.axhline(nominal, color=BLACK, ls="--", lw=1.2)
     axes.set_xticks(range(len(NAMES) + 1), names)
     low = np.nanmin([by_method["coverage_low"].min(), by_method["coverage"].min(), nominal])
-    axes.set(xlabel="Bone age (years); below: median width (months)", ylabel="Share inside")
+    axes.set(xlabel="Bone age (years); below: median width (months)", ylabel="Coverage")
     axes.set_ylim(max(-0.02, low - 0.03), 1.02)
     axes.grid(axis="x", visible=False)
     return axes
@@ -159,7 +162,7 @@ def coverage_key(
     """Explain the dots of `plot_coverage`, the orange ones only where there are any."""
     dots = [("full", BLUE, "by labelled age"), ("none", BLUE, "by estimated age")]
     if by_method["fails"].any():
-        dots.append(("full", ORANGE, f"covers less than {nominal * 100:g} %"))
+        dots.append(("full", ORANGE, f"95 % CI below {nominal * 100:g} %"))
     handles = [
         Line2D([], [], marker="o", ls="", color=colour, fillstyle=fill, ms=8, label=label)
         for fill, colour, label in dots
@@ -182,5 +185,5 @@ def plot_abstention(curve: pd.DataFrame, axes: Axes) -> None:
     axes.plot(100 * x, error, color=BLUE)
     axes.plot(100 * x, oracle, color=FAINT, ls=":")
     axes.axhline(error.iloc[-1], color=BLACK, lw=1, ls="--")
-    axes.set(xlabel="Hands answered (%); the others left out", xlim=(0, 101))
+    axes.set(xlabel="Hands kept (%)", xlim=(0, 101))
     axes.set(ylabel="Mean absolute error (months)", ylim=(0, 1.15 * error.iloc[-1]))

@@ -1,4 +1,4 @@
-"""How fast this machine trains: `python -m h2a_lib.models.rate SETTINGS` prints images a second."""
+"""How fast this machine trains: `python -m h2a_lib.models.rate SETTINGS` prints a rate."""
 
 import sys
 import time

@@ -59,6 +59,7 @@ def sentence(results: Path) -> str:
     rows = read(results)
     sets = rows["networks"].nunique()
     return (
-        f"By the study's ledger, notebooks evaluated the validation hands {len(rows)} times since "
-        f"{rows['finished'].iloc[0][:10]}, of {sets} set{'s' if sets > 1 else ''} of networks."
+        "According to the study's ledger, notebooks have evaluated the validation hands "
+        f"{len(rows)} times since {rows['finished'].iloc[0][:10]}, with {sets} "
+        f"set{'s' if sets > 1 else ''} of networks."
     )

@@ -117,7 +117,7 @@ NOTEBOOKS = (
             "variables/age.yml",
             "variables/saliency.yml",
         ),
-        parameters={"experiment": "", "level": 0.9, "most_hands": 150},
+        parameters={"experiment": "", "nominal_coverage": 0.9, "max_hands": 150},
         reads="external",
     ),
     Notebook(
@@ -132,7 +132,7 @@ NOTEBOOKS = (
             "figures/saliency_sex.png",
             "variables/sex.yml",
         ),
-        parameters={"experiment": "", "most_hands": 150},
+        parameters={"experiment": "", "max_hands": 150},
     ),
     Notebook(
         "09_clusters",

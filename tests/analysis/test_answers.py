@@ -15,7 +15,7 @@ from trained import squares_for, trained
 
 from h2a_lib.analysis import selection
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.age import literature, robustness
+from h2a_lib.analysis.age import literature, robustness, sex_gap
 from h2a_lib.analysis.age import summary as age_report
 from h2a_lib.analysis.saliency import maps as saliency
 from h2a_lib.analysis.saliency.summary import SaliencyStudy, study_saliency
@@ -76,9 +76,12 @@ def numbers_of(frame, tier="rsna", seeds=None):
     ways = age_report.options(frame, augmented, corrected, seeds)
     coverage = conformal.coverage(conformal.split_conformal(selection, frame))
     curve = age.abstention(np.ones(len(frame)), np.ones(len(frame)))
-    return age_report.variables(
-        hands_of(300, seed=9), seeds, ways, coverage, curve, robust_table(frame), tier, 0.9
+    run = SimpleNamespace(
+        predictions_train=hands_of(300, seed=9), config=SimpleNamespace(sex_input=False)
     )
+    return age_report.variables(
+        run, seeds, ways, coverage, curve, robust_table(frame), tier, 0.9
+    ) | sex_gap.variables(sex_gap.sex_gap(frame), frame)
 
 
 @pytest.mark.parametrize("n", [1, 2, 20, 700])
@@ -88,8 +91,10 @@ def test_the_numbers_of_question_1_can_be_printed_for_any_number_of_hands(n, res
     results.variables("age", numbers)
     assert f"n = {n:,}" in numbers["mae"]
     assert ("few" in numbers["mae"]) == (n < 30)
-    assert numbers["floor"].startswith("4.6–7.0 months (4.6 is our inference; single readers: ")
+    assert numbers["floor"].startswith("4.6–7.0 months (single readers: 4.8–7.0; ")
     assert numbers["sex_gap_verdict"] and numbers["sex_gap_sentence"]
+    assert numbers["sex_gap_sex_input"].startswith("With the sex as an input the gap is ")
+    assert "challenge" in numbers and "challenge" not in numbers_of(frame, "phantom")
     assert len(by_split(frame, age.metrics)) == len(age.metrics(frame))
 
 
@@ -104,15 +109,15 @@ def test_published_results_stand_beside_real_hands_and_one_kind_of_label_alone()
     assert kinds["rsna"].count("published") == len(of_reports)
 
 
-def test_the_pull_to_the_mean_is_reported_with_what_correcting_it_costs():
+def test_regression_to_the_mean_is_reported_with_what_correcting_it_costs():
     frame, selection = hands_of(700), hands_of(300, seed=5)
     corrected = age.corrected(selection, frame)
     ways = age_report.options(frame, frame, corrected, [frame, frame]).set_index("option")
     assert ways.loc[age_report.AUGMENTED, "tie"]
     assert ways.loc[age_report.ENSEMBLE, "change_months"] == 0
     numbers = numbers_of(frame, "phantom")
-    assert numbers["pull_sentence"].startswith("Young hands are overestimated")
-    assert "the MAE" in numbers["pull_sentence"]
+    assert numbers["error_slope_sentence"].startswith("Young hands are overestimated")
+    assert "the MAE" in numbers["error_slope_sentence"]
     assert "no ensemble" in numbers["ensemble_sentence"]
 
 
@@ -120,8 +125,8 @@ def test_a_constant_estimate_is_not_called_corrected():
     frame = hands_of(200).assign(predicted_age_months=120.0)
     ways = age_report.options(frame, frame, age.corrected(frame, frame), [frame])
     correction = Estimate.of(ways.set_index("option").loc[age_report.CORRECTED], "change_months")
-    pull = age.regression_to_the_mean(frame)["pull"]
-    assert "hardly depend" in age_report.pull_sentence(pull, correction)
+    slope = age.regression_to_the_mean(frame)["error_slope"]
+    assert "hardly depend" in age_report.error_slope_sentence(slope, correction)
 
 
 def test_unbounded_intervals_are_called_unbounded():
@@ -257,24 +262,31 @@ def test_a_run_for_age_and_sex_answers_both_questions(run):
     assert selection.runs_like([run], "sex", run) is run
 
 
-def test_what_sex_input_adds_is_reported_and_shown():
+def test_what_sex_input_adds_is_reported_and_shown(config):
     frame = hands_of(300)
     better = (frame["predicted_age_months"] + frame["age_months"]) / 2
     with_sex_input = frame.assign(predicted_age_months=better)
-    given, blind = ([SimpleNamespace(predictions=part)] for part in (with_sex_input, frame))
+    given, longer, blind = (
+        [SimpleNamespace(predictions=part, config=config(**settings))]
+        for part, settings in (
+            (with_sex_input, {"sex_input": True}),
+            (with_sex_input, {"sex_input": True, "epochs": 24}),
+            (frame, {}),
+        )
+    )
     quiet, noisy, unknown = RunNoise(0.0, 4), RunNoise(100.0, 4), RunNoise(math.nan, 0)
 
     def sentence_of(noise):
         return age_report.sex_input_variables(given, blind, noise)["sex_input_sentence"]
 
     sentence = sentence_of(quiet)
-    begin = "A network with sex input has an error of"
+    begin = "With the sex as an input the error is"
     assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}, ")
-    assert sentence.endswith("less than without.")
+    assert sentence.endswith("less than without (this interval also covers training noise).")
     assert "not distinguishable" in sentence_of(noisy), "seeds alone may differ as much"
-    assert "does not hold the noise of training" in sentence_of(unknown)
-    values = age_report.sex_input_variables(given, blind, quiet, "epochs 24 instead of 40")
-    assert "differ in more than that (epochs 24 instead of 40)" in values["sex_input_sentence"]
+    assert "does not cover training noise" in sentence_of(unknown)
+    values = age_report.sex_input_variables(longer, blind, quiet)
+    assert "differ not only in the sex input (epochs 24 instead of" in values["sex_input_sentence"]
     assert age_report.sex_input_variables([], blind, quiet) == {}
     assert numbers_of(frame)["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(frame, frame, "x", "phantom", with_sex_input)

@@ -93,7 +93,7 @@ WORDS = {
     "better": "ResNet-34 performs better than ResNet-18 by 3",
     "worse": "ResNet-34 performs worse than ResNet-18 by 3",
     "equivalent": "ResNet-34 is equivalent to ResNet-18 within the margin of 1 month",
-    "undecided": "Undecided against ResNet-18: ResNet-34 (+2",
+    "inconclusive": "Comparison with ResNet-18: inconclusive: ResNet-34 (+2",
 }
 
 
@@ -103,7 +103,7 @@ WORDS = {
         (7, 0.1, "better", "ResNet-34 performs better by 3"),
         (13, 0.1, "worse", "Deeper is not better: ResNet-34"),
         (10.1, 0.1, "equivalent", "ResNet-34 is equivalent"),
-        (12, 4, "undecided", "ResNet-18 or ResNet-34: undecided"),
+        (12, 4, "inconclusive", "ResNet-18 or ResNet-34: inconclusive"),
     ],
 )
 def test_each_verdict_has_its_sentence_and_its_title(run, off_by, spread, verdict, title):
@@ -126,11 +126,11 @@ def test_an_interval_in_a_sentence_has_the_order_and_sign_of_its_verb(run):
 
 def test_one_seed_each_leaves_every_verdict_open_and_says_why(run):
     result = compare(run(), run("b", 2, lr=0.1))
-    assert result.row("b")["verdict"] == "undecided"
-    assert summary.verdict(result) == "undecided (training noise unknown: one seed each)"
+    assert result.row("b")["verdict"] == "inconclusive"
+    assert summary.verdict(result) == "inconclusive (training noise unknown: one seed each)"
     assert "(training noise unknown: one seed each)" in summary.sentence(result, ["b"])
     assert "training noise is unknown" in summary.noise_sentence(result)
-    assert summary.title(result, ["b"], "learning_rate").startswith("Learning rate: undecided (")
+    assert summary.title(result, ["b"], "learning_rate").startswith("Learning rate: inconclusive (")
     assert summary.forest_title(result).startswith("No verdict against the default (")
 
 
@@ -153,7 +153,7 @@ def test_identical_trainings_are_recognised_and_counted_once(run):
     assert result.row("b")["same_as"] == "a" and result.row("a")["same_as"] == ""
     assert result.row("renamed")["verdict"] == "identical"
     assert summary.verdict(result) == "1 worse, 1 identical"
-    assert "is the same training as" in summary.sentence(result, ["renamed"])
+    assert "is identical to" in summary.sentence(result, ["renamed"])
 
 
 def test_many_experiments_are_counted_and_the_first_are_named(run):
@@ -208,8 +208,8 @@ def test_a_cell_names_few_settings_and_counts_the_others(run):
 
 def test_a_title_says_between_what_all_errors_lie(run):
     runs = [run(off_by=10), run("b", off_by=8, lr=0.1), run("sex", task="sex")]
-    assert summary.errors_verdict(runs) == "errors of 8.0 to 10.0 months"
-    assert summary.errors_verdict(runs[:1]) == "errors of 10.0 months"
+    assert summary.errors_verdict(runs) == "validation errors from 8.0 to 10.0 months"
+    assert summary.errors_verdict(runs[:1]) == "validation errors from 10.0 months"
 
 
 def test_the_step_grid_has_a_cell_for_each_gamma_and_step(run):
@@ -262,12 +262,12 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
 
 def test_overfitting_is_the_distance_between_training_and_validation(run):
     sentence = summary.variance_sentence(groups(run(off_by=10)))
-    assert sentence.startswith("Overfitting of the default: 5.0 months in training, 10.0 months")
+    assert sentence.startswith("The default overfits: 5.0 months in training, 10.0 months")
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
-    assert title == "Overfitting of the default: 5.0 months in training, 10.0 in validation"
+    assert title == "The default overfits: 5.0 months in training, 10.0 in validation"
     two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
     assert summary.variance_sentence(two_seeds).startswith(
-        "Overfitting of the default: 5.5 months in training, 11.0"
+        "The default overfits: 5.5 months in training, 11.0"
     )
     same = run(off_by=10)
     same.predictions_train = same.predictions
@@ -276,11 +276,9 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
     )
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
-    assert "easier validation hands" in summary.variance_sentence(groups(easier))
+    assert "validation hands are easier" in summary.variance_sentence(groups(easier))
     # Below the median in training alone: it has learned, and not what carries over.
-    assert summary.variance_sentence(groups(run(off_by=60))).startswith(
-        "Overfitting of the default"
-    )
+    assert summary.variance_sentence(groups(run(off_by=60))).startswith("The default overfits")
     untrained = summary.variance_sentence(groups(run(off_by=300)), as_title=True)
     assert untrained.startswith("The default has not learned: 150.0 months in training, 300.0 in")
 
@@ -319,7 +317,7 @@ def test_a_power_law_is_found_again_and_extrapolated(run):
         ({"lr": 0.1, "weight_decay": 0.1, "augment": {}}, "combined recipe"),
         (
             {"lr": 0.1, "weight_decay": 0.1, "augment": {}, "sex_input": True},
-            "combined recipe, sex known",
+            "combined recipe, with sex input",
         ),
         ({"task": "ssl", "lr": 0.1, "augment": {}}, "self-supervised"),
         ({}, "default"),
@@ -363,13 +361,17 @@ def test_the_title_of_many_experiments_names_the_best_or_says_that_none_is(run):
     fast, slow = ({"lr": value} for value in (0.1, 1e-5))
     open_end = repeated(run, "b", 12, spread=4, **fast)
     one_end = titled("learning_rate", *repeated(run, "a", 25, **slow), *open_end)
-    assert one_end.startswith("A lower rate is worse: by 14.") and one_end.endswith(" at 1e-05")
+    assert one_end.startswith("A learning rate of 1e-05 performs worse than 0.001 by 14.")
     both = [*repeated(run, "a", 14, **slow), *repeated(run, "b", 13, **fast)]
-    assert titled("learning_rate", *both) == "No other learning rate demonstrably beats the default"
+    assert titled("learning_rate", *both).startswith("A learning rate of 1e-05 performs worse")
+    deep = repeated(run, "d", 14, network="resnet50")
+    unclear = repeated(run, "c", 12, spread=4, network="resnet34")
+    assert titled("depth", *deep).startswith("Deeper is not better: ResNet-50")
+    assert titled("depth", *deep, *unclear).startswith("ResNet-50 performs worse than ResNet-18 by")
     better = [*repeated(run, "a", 7, **slow), *repeated(run, "b", 8, **fast)]
     assert titled("learning_rate", *better).endswith("; 2 beat the default")
     norm = repeated(run, "norm", 12, spread=4, pixel_norm="batch")
-    assert titled("normalisation", *norm) == "Instance or batch normalisation: undecided"
+    assert titled("normalisation", *norm) == ("Scaling pixels per image or per batch: inconclusive")
 
 
 def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
@@ -379,8 +381,8 @@ def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
     for one in plateau:
         one.history = pd.DataFrame({"lr": [1.0, 1.0]})
     values = summary.variables(result, [*result.groups["resnet18"], *plateau])
-    assert values["plateau_verdict"] == "Reduce on plateau never lowered the rate"
-    assert "never lowered the rate in 2 epochs. " in values["plateau_sentence"]
+    assert values["plateau_verdict"] == "Reduce on plateau never lowered the rate in 2 epochs"
+    assert "The rate stayed constant throughout the 2 epochs. " in values["plateau_sentence"]
 
 
 @pytest.mark.parametrize(
@@ -418,15 +420,18 @@ def test_equal_updates_are_reported_where_they_were_trained(run):
     configs = comparisons.configs_of(compare(*repeated(run), *equal).groups)
     assert labels_of(configs, ["equal"]) == {"equal": "a quarter of the data, equal updates"}
     text = summary.updates_sentence(compare(*repeated(run), *fewer, *equal))
-    assert text.startswith("With as many updates as the default, a quarter of the data raises the")
-    assert "by 3.0 months" in text and "; with fewer updates, by 6.0 months" in text
+    assert text.startswith("A quarter of the data raises the error by 3.0 months (95 % CI ")
+    assert "at an equal number of updates, by 6.0 months" in text
+    assert text.endswith("at an equal number of epochs.")
 
 
 def test_beside_others_the_default_is_called_by_what_it_has(run):
     result = groups(run(), run("sgd", optimizer="sgd", lr=0.01), run("norm", pixel_norm="batch"))
     configs = comparisons.configs_of(result)
     assert labels_of(configs, ["resnet18", "sgd"])["resnet18"] == "Adam (default)"
-    assert labels_of(configs, ["resnet18", "norm"])["resnet18"].endswith("instance (default)")
+    assert labels_of(configs, ["resnet18", "norm"])["resnet18"].endswith(
+        "pixels scaled per image (default)"
+    )
     assert labels_of(configs, ["resnet18"]) == {"resnet18": "default"}
 
 

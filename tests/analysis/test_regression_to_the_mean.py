@@ -21,17 +21,19 @@ def test_perfect_answers_are_calibrated_and_not_pulled():
     frame = pulled(slope=1, noise=0)
     result = regression_to_the_mean(frame)
     assert result["calibration_slope"].value == pytest.approx(1)
-    assert result["pull"].value == pytest.approx(0, abs=1e-9)
+    assert result["error_slope"].value == pytest.approx(0, abs=1e-9)
 
 
 def test_a_constant_answer_is_pulled_all_the_way():
-    assert regression_to_the_mean(pulled(slope=0, noise=0))["pull"].value == pytest.approx(-1)
+    assert regression_to_the_mean(pulled(slope=0, noise=0))["error_slope"].value == pytest.approx(
+        -1
+    )
 
 
 def test_correction_by_other_hands_removes_the_pull_to_the_mean():
     frame = pulled()
     before, after = (
-        regression_to_the_mean(f)["pull"] for f in (frame, corrected(pulled(seed=1), frame))
+        regression_to_the_mean(f)["error_slope"] for f in (frame, corrected(pulled(seed=1), frame))
     )
     assert before.high < -0.3
     assert abs(after.value) < 0.05
@@ -55,7 +57,7 @@ def test_too_few_selection_hands_correct_nothing(n):
     frame = pulled(20)
     assert corrected(pulled(n), frame).equals(frame)
     assert len(corrected(pulled(20), pulled(n))) == n
-    assert regression_to_the_mean(pulled(n))["pull"].n == n
+    assert regression_to_the_mean(pulled(n))["error_slope"].n == n
 
 
 def test_estimates_on_a_line_are_corrected_to_the_true_age():

@@ -38,8 +38,8 @@ def test_at_least_30_changes_of_the_requested_kinds():
     assert len(CHANGES) >= 30
     assert len({(change.family, change.strength) for change in CHANGES}) == len(CHANGES)
     assert {change.family for change in CHANGES} >= {
-        "rotated", "mirrored", "brightness", "contrast", "inverted", "blurred", "noise",
-        "resolution", "JPEG", "cropped", "marker",
+        "rotation", "mirroring", "brightness", "contrast", "inversion", "blur", "noise",
+        "resolution", "JPEG", "cropping", "marker",
     }  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_every_change_gives_a_picture_of_the_same_kind_and_leaves_the_original(c
 def test_a_predictor_by_brightness_is_hurt_by_brightness_and_not_by_mirroring():
     images, frame = pictures()
     table = by_name(robustness(by_brightness, images, frame))
-    mirrored = table.loc[("mirrored", "left and right")]
+    mirrored = table.loc[("mirroring", "left and right")]
     assert mirrored["mae_change_months"] == mirrored["mae_change_months_high"] == 0
     brighter = table.loc[("brightness", "+30 levels")]
     assert brighter["mae_change_months"] == pytest.approx(60, abs=2)

@@ -122,9 +122,9 @@ def test_metrics_agree_with_their_definitions():
     outcome = metrics(frame, 0.4)
     called = frame["male_probability"] >= 0.4
     assert outcome["accuracy"].value == pytest.approx((called == frame["male"]).mean())
-    assert outcome["found_male"].value == pytest.approx(called[frame["male"]].mean())
+    assert outcome["recall_male"].value == pytest.approx(called[frame["male"]].mean())
     assert outcome["balanced_accuracy"].value == pytest.approx(
-        (outcome["found_male"].value + outcome["found_female"].value) / 2
+        (outcome["recall_male"].value + outcome["recall_female"].value) / 2
     )
     assert outcome["brier"].value == pytest.approx(
         ((frame["male_probability"] - frame["male"]) ** 2).mean()
@@ -184,7 +184,7 @@ def test_a_score_that_reads_the_image_adds_to_the_label():
     frame = hands(strength=2)
     assert closest_match(frame).estimate.low > 0.5
     assert answer(frame, hands(seed=1)).startswith(
-        "Yes, beyond the age label: in 10,040 same-age pairs"
+        "The image predicts sex beyond the age label: in 10,040 pairs with the same label"
     )
 
 
@@ -283,7 +283,7 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(factor):
         wrong = (~before["calibrated"]).sum()
         assert finding.startswith(f"Sex probabilities are miscalibrated in {wrong} of 10 bins")
         unchanged = calibration_finding(before, before, temperature)
-        assert unchanged.endswith(f", still in {wrong} of 10")
+        assert unchanged.endswith(f" still in {wrong} of 10")
 
 
 def test_a_temperature_changes_no_ranking_and_fits_fully_separated_sexes():
@@ -345,7 +345,9 @@ def test_a_score_made_from_maturity_alone_adds_nothing():
     assert result.added.low <= 0 <= result.added.high
     assert abs(result.added.value) < 0.01
     message = summary.answer(train, frame, result)
-    assert message.startswith("Beyond the age label, but not shown beyond maturity")
+    assert message.startswith(
+        "The image predicts sex beyond the age label, but not demonstrably beyond maturity"
+    )
     assert result.verdict() == "Nothing beyond maturity is shown"
 
 
@@ -358,7 +360,7 @@ def test_a_second_reading_of_maturity_is_nothing_beyond_it():
         assert result.added.low > 0 and result.second.low > 0, "it adds to one estimate"
         beyond.append(result.is_beyond)
     assert not any(beyond)
-    assert "adding a second such estimate changes it by +0." in result.sentence()
+    assert "adding a second such estimate instead changes it by +0." in result.sentence()
 
 
 def test_without_a_second_estimate_nothing_beyond_maturity_is_shown():
@@ -373,12 +375,12 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     result = maturity(train, selected, frame)
     assert result.is_beyond and result.added.value > 0.05
     assert "adding the image raises the AUC by 0." in result.sentence()
-    assert result.verdict().startswith("Maturity explains only part of it: the image adds 0.")
+    assert result.verdict().startswith("Beyond maturity: the image raises the AUC for sex from 0.")
     assert result.same_maturity.estimate.low > 0.5
     conclusion = summary.conclusion(frame, result)
     assert summary.answer(train, frame, result).startswith(f"{conclusion} Estimated maturity")
     assert conclusion.startswith(
-        "Yes, beyond the age label and beyond estimated maturity: in 28,087 same-age pairs the boy"
+        "The image predicts sex beyond the age label and beyond estimated maturity: in 28,087 pairs"
     )
     assert result.variables()["maturity_added"].startswith("+0.")
     table = result.table.set_index("name")["auc"]

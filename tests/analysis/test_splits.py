@@ -84,7 +84,7 @@ def test_a_copy_on_the_other_side_of_the_split_is_found(kind):
     assert near["identical"].tolist() == [kind == "the same"]
     assert near["mirrored"].tolist() == [kind in ("mirrored", "all at once")]
     text = duplicates_sentence(duplicates(pairs, hands))
-    assert text.startswith(f"1 pair of near copies crosses the split, {kind == 'the same':d}")
+    assert text.startswith(f"1 pair of near-duplicates crosses the split, {kind == 'the same':d}")
     table = duplicates(pairs, hands)
     look_alike, copy = (table.assign(age_difference_months=months) for months in (7.0, 0.0))
     assert "ages differ by 7 months (median)" in duplicates_sentence(look_alike)
@@ -97,9 +97,12 @@ def test_pictures_that_are_all_different_have_no_copy():
     assert table["pairs"].tolist() == [20, 0, 0]
     highest = closest_pairs(hands)["correlation"].max()
     assert duplicates_sentence(table).startswith(
-        "No copy of a training image was found in another split (highest correlation "
-        f"{highest:.3f}; copies count from {MIN_CORRELATION})"
+        f"No pair of images across the split reaches the correlation of {MIN_CORRELATION} that "
+        f"counts as a copy; the closest pair has {highest:.3f}"
     )
+    near = duplicates_sentence(table.assign(highest_correlation=MIN_CORRELATION - 0.001))
+    assert "too near the threshold to be classified" in near
+    assert "too near" not in duplicates_sentence(table)
 
 
 def test_the_sentence_states_the_recall_of_each_kind_of_copy():

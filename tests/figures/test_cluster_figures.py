@@ -44,8 +44,8 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
     clusterings, table, baseline, hands, images = study(n)
     shown = draw.label_free(clusterings)
     drawings = (
-        draw.umap(shown, hands, {"film or digital": hands["male"]}, table),
-        draw.cluster_hands(shown, hands, images),
+        draw.umap(shown, "features", "detector type", hands, {"detector type": hands["male"]}),
+        draw.cluster_hands(shown, "features", hands, images),
         draw.agreement(table, baseline, n),
     )
     for drawing in drawings:
@@ -53,7 +53,7 @@ def test_every_figure_is_drawn_or_says_that_hands_are_too_few(n):
         assert f"n = {n}" in drawing.caption and not drawing.caption.endswith(".")
         assert drawing.finding.endswith(".")
         assert ("Too few hands" in drawing.finding) == (n < groups.MIN_HANDS)
-    check_on_its_slide(draw.mean_hands(shown, hands, images, "phantom"))
+    check_on_its_slide(draw.mean_hands(shown, "features", hands, images, "phantom"))
     hands["id"] = [f"$\\frac{{${k}" for k in range(n)]  # a letter, not the start of a formula
     explore.point_and_hand(shown, hands, images, n - 1, "age").canvas.draw()
 
@@ -65,13 +65,14 @@ def test_a_label_free_representation_is_shown_and_trained_ones_are_marked():
     axes = draw.agreement(table, baseline, 40).figure.axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names == ["pixels", "trained for sex\n(for comparison)"]
-    finding = draw.umap(shown, hands, {"film or digital": hands["male"]}, table).finding
-    assert "agree with sex by an ARI of 1.000" in finding
+    detector = {"detector type": hands["male"]}
+    finding = draw.umap(shown, "features", "detector type", hands, detector).finding
+    assert "have an ARI of 1.000 with sex" in finding
 
 
 def test_hands_of_a_group_are_hands_of_that_group():
     clusterings, _, _, hands, images = study(40)
-    drawing = draw.cluster_hands(clusterings[0], hands, images)
+    drawing = draw.cluster_hands(clusterings[0], "features", hands, images)
     of_group = clusterings[0].groups["features", 2]
     for i, axes in enumerate(drawing.figure.axes):
         hand = int(axes.images[0].get_array()[0, 0])
@@ -82,11 +83,12 @@ def test_hands_of_a_group_are_hands_of_that_group():
 @pytest.mark.parametrize(("tier", "n_empty", "least"), [("phantom", 0, 1), ("rsna", 10, 30)])
 def test_an_average_is_of_its_hands_and_fewer_than_thirty_patients_have_none(tier, n_empty, least):
     clusterings, _, _, hands, images = study(80)
-    drawing = draw.mean_hands(clusterings[0], hands, images, tier)
+    drawing = draw.mean_hands(clusterings[0], "UMAP", hands, images, tier)
     assert drawing.averaged_over == least and "n = 80" in drawing.caption
     places = itertools.product((0, 1), range(7))
     band, male = band_of(hands["age_months"]), hands["male"]
-    of_group = clusterings[0].groups["features", 2]
+    of_group = clusterings[0].groups["UMAP", 2]
+    assert "K-means on the UMAP plane" in drawing.caption
     empty = 0
     for (row, column), axes in zip(places, drawing.figure.axes, strict=True):
         if column == 5:
@@ -119,11 +121,16 @@ def test_moving_along_the_plane_shows_another_hand(is_live):
 def test_the_plane_is_coloured_by_what_clusters_agree_with_most():
     clusterings, table, _, hands, _ = study(40)
     shown = draw.label_free(clusterings)
-    nuisances = {"exposure": np.arange(40.0), "bright background": np.arange(40) % 2 == 0}
+    nuisances = {"exposure": np.arange(40.0), "background brightness": np.arange(40) % 2 == 0}
     strongest = table["truth"] == "exposure"
     agreed = table.assign(p_best=table["p_best"].where(~strongest, 0.001), ari=table["ari"])
-    titles = [
-        [axes.get_title() for axes in draw.umap(shown, hands, nuisances, of).figure.axes[:4]]
-        for of in (agreed, table[~strongest])
-    ]
-    assert titles[0][1] == "By exposure" and titles[1][1] == "By bright background"
+    space, nuisance = draw.shown_groups(shown, nuisances, agreed)
+    drawing = draw.umap(shown, space, nuisance, hands, nuisances)
+    assert drawing.figure.axes[1].get_title() == "By exposure"
+    assert ("UMAP plane" in drawing.finding) == (space == "UMAP")
+    last = draw.shown_groups(shown, nuisances, table[~strongest])
+    assert last == ("features", "background brightness")
+    # Age band is no property of the acquisition, however well clusters agree with it.
+    by_age = table["truth"] == "age band"
+    aged = table.assign(p_best=table["p_best"].where(~by_age, 0.001))
+    assert draw.shown_groups(shown, nuisances, aged[~strongest]) == last

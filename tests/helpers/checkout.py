@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 FILES = ("study.yaml", "Snakefile", "requirements.lock")
 FOLDERS = ("notebooks", "h2a_lib", "cluster", "report")
-TIMES = ["seconds", "images_a_second"]
+TIMES = ["seconds", "images_per_second"]
 MADE = ("__pycache__", "_output", "_staged.json", "_variables.yml", "figures", "fonts", ".*")
 
 

@@ -13,7 +13,7 @@ from h2a_lib.pipeline import estimate
 
 
 class Measured:
-    """A process that has measured 100 images a second."""
+    """A process that has measured 100 images per second."""
 
     def __init__(self, *_, **__):
         self.stdout = io.BytesIO(b"100\n")

@@ -316,7 +316,7 @@ def test_the_summary_is_filled_from_results(rendered):
     for value in (population["n_train"], population["n_validation"], runs, TIER):
         assert words(value) in text
     external = VALUES["age"]["external_source"]
-    assert words(f"External result. {external} {SENTENCE}") in text
+    assert words(f"Additional images. {external} {SENTENCE}") in text
     assert words("for testing") not in text  # there are none
 
 

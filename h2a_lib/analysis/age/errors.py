@@ -21,7 +21,6 @@ from h2a_lib.analysis.statistics.bootstrap import (
     mean_interval,
     number,
     paired_difference,
-    sample_size,
     share_interval,
 )
 from h2a_lib.errors import UserError
@@ -87,11 +86,11 @@ def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.D
     errors = (frame[PREDICTED] - frame[TRUE]).abs().to_numpy(float)
     rows = []
     for kind, chosen in kinds.items():
-        for is_it in (True, False):
-            part = errors[np.asarray(chosen, bool) == is_it]
+        for inside in (True, False):
+            part = errors[np.asarray(chosen, bool) == inside]
             mae = mae_interval(part)
             rows.append(
-                {"kind": kind, "is_it": is_it, "n": mae.n, "few": mae.few}
+                {"subgroup": kind, "in_subgroup": inside, "n": mae.n, "few": mae.few}
                 | mae.row("mae_months")
                 | share_interval(part > 24).row("beyond_24")
             )
@@ -101,13 +100,13 @@ def by_kind(frame: pd.DataFrame, kinds: Mapping[str, NDArray[np.bool_]]) -> pd.D
 def kinds_sentence(table: pd.DataFrame) -> str:
     """Say how much larger errors are on pictures of a kind, from `by_kind`."""
     parts = []
-    for kind, rows in table.groupby("kind", sort=False):
-        of_kind, others = (rows[rows["is_it"] == is_it].iloc[0] for is_it in (True, False))
-        if of_kind["n"] and others["n"]:
-            parts.append(
-                f"{kind} {number(of_kind['mae_months'])} months ({sample_size(of_kind['n'])}) "
-                f"against {number(others['mae_months'])} ({sample_size(others['n'])})"
-            )
+    for kind, rows in table.groupby("subgroup", sort=False):
+        mae = {
+            inside: Estimate.of(rows[rows["in_subgroup"] == inside].iloc[0], "mae_months")
+            for inside in (True, False)
+        }
+        if mae[True].n and mae[False].n:
+            parts.append(f"{kind} {mae[True].text('months')} against {mae[False].text()} without")
     return f"MAE by kind of image: {'; '.join(parts)}." if parts else "All images are of one kind."
 
 
@@ -149,16 +148,16 @@ LEAST_SLOPE = 0.1
 
 
 def regression_to_the_mean(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Return calibration_slope and pull of age estimates.
+    """Return calibration_slope and error_slope of age estimates.
 
-    The slope is of the true age on the predicted one: 1 if calibrated (TRIPOD+AI item 12e). The
-    pull is of the error on the true age: 0 without regression to the mean, -1 for a constant
+    The first is of the true age on the predicted one: 1 if calibrated (TRIPOD+AI item 12e). The
+    second is of the error on the true age: 0 without regression to the mean, -1 for a constant
     predictor.
     """
     true, predicted = frame[TRUE].to_numpy(float), frame[PREDICTED].to_numpy(float)
     return {
         "calibration_slope": bootstrap(lambda t, p: slope(p, t), true, predicted),
-        "pull": bootstrap(lambda t, p: slope(t, p - t), true, predicted),
+        "error_slope": bootstrap(lambda t, p: slope(t, p - t), true, predicted),
     }
 
 
@@ -215,7 +214,7 @@ def noise_floor(tier: str) -> float | None:
 
 
 def noise_range(tier: str) -> tuple[float, float] | None:
-    """Return the range of the MAE that the noise of the labels explains, or None without noise.
+    """Return the range of the MAE that label noise explains, or None without noise.
 
     From `noise_floor`, which is an inference, to the least consistent published single reader.
     """
@@ -302,11 +301,11 @@ def answer(
     ratio = number(yardstick.value / mae.value) if mae.value else "infinitely many"
     sentence = (
         f"{result}; always predicting the median gives {number(yardstick.value)} months, {ratio} "
-        "times as much."
+        "times as large."
     )
     floor = noise_floor(tier)
-    if floor is not None and mae.low < floor:
+    if floor is not None and mae.high < floor:
         sentence += (
-            f" An error below {number(floor)} months, the noise of the labels, suggests leakage."
+            f" An error below {number(floor)} months, the estimated label noise, suggests leakage."
         )
     return sentence

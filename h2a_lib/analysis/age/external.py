@@ -1,4 +1,4 @@
-"""Question 1 on external images: does the error carry over?
+"""Question 1 on images of another source: does the error carry over?
 
 The profile names the folder (`external` in study.yaml). Nothing is chosen by these hands. A text
 file beside the folder, of its name and .txt, says where they come from: a name for a title in its
@@ -38,17 +38,17 @@ def predict_external(study: Study, run: Run, nominal: float) -> pd.DataFrame | N
 
 
 def sentence(frame: pd.DataFrame, validation: pd.DataFrame, nominal: float) -> str:
-    """State error, bias and coverage on external images, beside those of the validation hands."""
+    """State error, bias and coverage on the other images, beside those of the validation hands."""
     measured, own = errors.metrics(frame), errors.metrics(validation)
     text = (
-        f"On the external images the error is {measured['mae'].text('months')} and the bias "
-        f"{measured['bias'].text('months')}; on the validation hands, {number(own['mae'].value)} "
-        f"and {number(own['bias'].value)} months."
+        f"On the {len(frame)} additional images the error is {measured['mae'].text('months')} and "
+        f"the bias {measured['bias'].text('months')}; on the validation hands, "
+        f"{number(own['mae'].value)} and {number(own['bias'].value)} months."
     )
     if not np.isfinite(frame["half_width_months"]).all():
         return text
     inside = share_interval(frame["covered"]).text("%", scale=100)
-    return f"{text} The {nominal * 100:g} % intervals cover {inside} of the external labels."
+    return f"{text} The {nominal * 100:g} % intervals cover {inside} of their labels."
 
 
 def variables(
@@ -57,13 +57,13 @@ def variables(
     nominal: float,
     source: tuple[str, str] = ("External images", ""),
 ) -> dict[str, str]:
-    """Return what the slide prints; nothing where there are no external images."""
+    """Return what the slide prints; nothing where there are no such images."""
     if frame is None:
         return {}
     name, about = source
-    error, own = errors.error(frame).value, errors.error(validation).value
+    error, own = (number(errors.error(hands).value) for hands in (frame, validation))
     return {
-        "external_verdict": f"{name}: {number(error)} months, against {number(own)}",
+        "external_verdict": f"{name}: {error} months, against {own} on the validation hands",
         "external_sentence": sentence(frame, validation, nominal),
-        "external_source": about or "The source of the external images is not recorded.",
+        "external_source": about or "The source of the additional images is not recorded.",
     }

@@ -45,6 +45,12 @@ AGE_ERRORS = (
 )
 
 
+# What the best of the field reach, for a study of RSNA images to be seen in proportion.
+CHALLENGE = (
+    "For reference: the five best entries of the 2017 challenge reached 4.2 to 4.5 months on 200 "
+    "test hands, each labelled with the mean of six readings"
+)
+
 # Mean absolute difference of single readers from a consensus, lowest and highest reader, months:
 # Scientific Reports 2025, doi:10.1038/s41598-025-20148-w (`rassmann2025` in references.bib).
 SINGLE_READERS = (4.8, 7.0)

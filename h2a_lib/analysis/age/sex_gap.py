@@ -1,61 +1,83 @@
-"""For whom is the estimate wrong? Signed errors of girls and boys of the same labelled age."""
+"""For whom is the estimate wrong? Signed errors of girls and boys of similar labelled age."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE
-from h2a_lib.analysis.bands import band_of, masks_by_band
+from h2a_lib.analysis.bands import EDGES_MONTHS, HALF_YEAR_MONTHS, masks_by_band
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, bootstrap, mean_interval, number
 
 ALL = "all"
+# Widths of the strata of labelled age in which girls and boys are compared, and their names.
+STRATA = {
+    HALF_YEAR_MONTHS: "half-years",
+    12: "years",
+    24: "two-year bands",
+    EDGES_MONTHS[1]: "four-year bands",
+}
 
 
 def sex_gap(frame: pd.DataFrame) -> pd.DataFrame:
     """Compare the mean signed error of girls and boys by age band; the last row is "all".
 
-    Girls and boys differ in age, and young hands tend to be overestimated. So the gap over all ages
-    (girls minus boys) is the mean of the bands' gaps, each weighted by its hands. A band with fewer
-    than two girls or two boys has none: of one hand no interval can be computed.
+    Girls and boys differ in age, and young hands tend to be overestimated. So each gap (girls minus
+    boys) is a mean over strata of labelled age (`stratum_months`), weighted by their hands; n
+    counts the hands of strata with two girls and two boys or more, in which a gap can be measured.
     """
-    errors = (frame[PREDICTED] - frame[TRUE]).to_numpy(float)
-    male, band = frame["male"].to_numpy(bool), band_of(frame[TRUE])
+    errors, male = (frame[PREDICTED] - frame[TRUE]).to_numpy(float), frame["male"].to_numpy(bool)
+    stratum = _stratum(frame, stratum_months(frame))
     rows = []
-    for name, rows_of_band in masks_by_band(frame[TRUE]):
-        girls, boys = errors[rows_of_band & ~male], errors[rows_of_band & male]
-        gap = _gap(errors[rows_of_band], male[rows_of_band], band[rows_of_band])
+    for name, inside in masks_by_band(frame[TRUE]):
+        girls, boys = errors[inside & ~male], errors[inside & male]
+        gap = _gap(errors[inside], male[inside], stratum[inside])
         rows.append(
-            {"band": name, "n_female": len(girls), "n_male": len(boys)}
+            {"band": name, "n_female": len(girls), "n_male": len(boys), "n": gap.n}
             | {"few": min(len(girls), len(boys)) < FEW}
             | mean_interval(girls).row("female_bias_months")
             | mean_interval(boys).row("male_bias_months")
             | gap.row("gap_months")
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(stratum_months=stratum_months(frame))
 
 
-def _gap(errors: NDArray[np.float64], male: NDArray[np.bool_], band: NDArray[np.int64]) -> Estimate:
-    """Mean error of girls minus that of boys, averaged over the bands with two of each or more."""
-    shared = [b for b in np.unique(band) if 1 < male[band == b].sum() < (band == b).sum() - 1]
-    inside = np.isin(band, shared)
-    errors, male, band = errors[inside], male[inside], band[inside]
+def stratum_months(frame: pd.DataFrame) -> int:
+    """Return the narrowest strata that leave 30 girls and 30 boys to be compared, or the widest."""
+    male = frame["male"].to_numpy(bool)
+    for months in STRATA:
+        shared = _is_shared(male, _stratum(frame, months))
+        if min((shared & ~male).sum(), (shared & male).sum()) >= FEW:
+            return months
+    return months
 
-    def gap(e: NDArray, m: NDArray, b: NDArray) -> NDArray[np.float64]:
-        total = np.zeros(e.shape[:-1])
-        for one_band in shared:
-            girls, boys = (b == one_band) & (m == 0), (b == one_band) & (m == 1)
-            difference = (e * girls).sum(-1) / girls.sum(-1) - (e * boys).sum(-1) / boys.sum(-1)
-            total = total + difference * (band == one_band).mean()
-        return total
 
-    # Each sex of each band keeps its size in every resample.
-    return bootstrap(gap, errors, male.astype(int), band, strata=2 * band + male)
+def _stratum(frame: pd.DataFrame, months: int) -> NDArray[np.int64]:
+    return np.floor(frame[TRUE].to_numpy(float) / months).astype(np.int64)
+
+
+def _is_shared(male: NDArray[np.bool_], stratum: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which hands, (n,), are in a stratum with two girls and two boys or more."""
+    _, at = np.unique(stratum, return_inverse=True)
+    girls, boys = np.bincount(at, ~male), np.bincount(at, male)
+    return ((girls > 1) & (boys > 1))[at]
+
+
+def _gap(
+    errors: NDArray[np.float64], male: NDArray[np.bool_], stratum: NDArray[np.int64]
+) -> Estimate:
+    """Mean error of girls minus that of boys, averaged over the strata that both are in."""
+    shared = _is_shared(male, stratum)
+    errors, male, stratum = errors[shared], male[shared], stratum[shared]
+    _, at = np.unique(stratum, return_inverse=True)
+    girls, boys = np.bincount(at, ~male)[at], np.bincount(at, male)[at]
+    # Each sex of each stratum keeps its size in every resample, so each hand keeps its weight.
+    weight = (girls + boys) / len(errors) * np.where(male, -1 / boys, 1 / girls)
+    return bootstrap(lambda e, w: (e * w).sum(axis=-1), errors, weight, strata=2 * at + male)
 
 
 def gap_of(table: pd.DataFrame, band: str = ALL) -> Estimate:
     """Return the gap of a band, from `sex_gap`."""
-    row = table.assign(n=table["n_female"] + table["n_male"]).set_index("band").loc[band]
-    return Estimate.of(row, "gap_months")
+    return Estimate.of(table.set_index("band").loc[band], "gap_months")
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -67,26 +89,26 @@ def verdict(table: pd.DataFrame) -> str:
         return f"No gap between the sexes is shown (n = {gap.n:,})"
     who, other = ("Girls", "boys") if gap.value > 0 else ("Boys", "girls")
     older = number(abs(gap.value))
-    return f"{who} are estimated {older} months older than {other} with the same label"
+    return f"{who} are estimated {older} months older than {other} with similar labels"
 
 
 def sentence(table: pd.DataFrame) -> str:
     """Give the gap over all ages, and the band in which it is largest among those with hands."""
     gap = gap_of(table)
     if np.isnan(gap.value):
-        return "The sexes have no age band in common: the gap cannot be measured."
+        return "Girls and boys have no ages in common: the gap cannot be measured."
     if gap.is_tie:
         return (
-            "At the same labelled age, the mean error of girls minus that of boys is "
+            "At similar labelled ages, the mean error of girls minus that of boys is "
             f"{gap.text('months')}: no demonstrable difference."
         )
     who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
     everyone = table.set_index("band").loc[ALL]
     plain = everyone["female_bias_months"] - everyone["male_bias_months"]
     text = (
-        f"At the same labelled age, {who} are estimated older than {other}: by "
-        f"{abs(gap).text('months')}, averaged over age bands. (Over all ages at once it is "
-        f"{number(abs(plain))} months, because girls and boys differ in age.)"
+        f"At similar labelled ages, {who} are estimated {abs(gap).text('months')} older than "
+        f"{other}, averaged over {STRATA[table['stratum_months'].iloc[0]]} of the label"
+        f" ({number(abs(plain))} months without this adjustment)."
     )
     bands = table[(table["band"] != ALL) & ~table["few"]]
     if bands.empty:
@@ -102,9 +124,17 @@ def signed(value: float) -> str:
     return text if text.startswith("−") or text in ("0.0", "–") else f"+{text}"
 
 
-def variables(table: pd.DataFrame) -> dict[str, str]:
-    """Return the gap as ready-to-print values."""
-    return {
+def variables(table: pd.DataFrame, with_sex_input: pd.DataFrame | None = None) -> dict[str, str]:
+    """Return the gap as ready-to-print values, and that of a network with sex input."""
+    remaining = (
+        {}
+        if with_sex_input is None
+        else {
+            "sex_gap_sex_input": "With the sex as an input the gap is "
+            f"{gap_of(sex_gap(with_sex_input)).text('months')}."
+        }
+    )
+    return remaining | {
         "sex_gap": gap_of(table).text("months"),
         "sex_gap_verdict": verdict(table),
         "sex_gap_sentence": sentence(table),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
-from h2a_lib.analysis.age import literature, robustness, sex_gap
+from h2a_lib.analysis.age import literature, robustness
+from h2a_lib.analysis.comparison.hyperparameters import changed_besides
 from h2a_lib.analysis.comparison.runs import errors_of
 from h2a_lib.analysis.selection import predictions_of, validation
 from h2a_lib.analysis.statistics import conformal
@@ -21,7 +22,7 @@ from h2a_lib.analysis.statistics.bootstrap import (
 from h2a_lib.analysis.statistics.variance_components import RunNoise, difference
 from h2a_lib.study.runs import Run
 
-IMAGE_ALONE, GIVEN_SEX = "this study, image alone", "this study, sex given"
+IMAGE_ALONE, GIVEN_SEX = "this study, image alone", "this study, with sex input"
 AUGMENTED = "averaged over small changes of the image"
 CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
@@ -138,8 +139,9 @@ def agreement_sentence(frame: pd.DataFrame) -> str:
     """Give bias, limits of agreement and slope, each with its interval."""
     agreement = age.bland_altman(frame)
     return (
-        f"Bias {agreement['bias'].text('months')}; 95 % of the differences are expected between "
-        f"{number(agreement['lower'].value)} and {number(agreement['upper'].value)} months; slope "
+        f"Bias {agreement['bias'].text('months')}; limits of agreement "
+        f"{number(agreement['lower'].value)} to {number(agreement['upper'].value)} months (95 % of "
+        "the differences, if they are normally distributed); slope of the difference on the mean "
         f"{agreement['slope'].text(digits=2)}."
     )
 
@@ -167,7 +169,7 @@ def band_sentence(bands: pd.DataFrame) -> str:
 
 
 def variables(
-    train: pd.DataFrame,
+    run: Run,
     seeds: Sequence[pd.DataFrame],
     ways: pd.DataFrame,
     coverage: pd.DataFrame,
@@ -175,10 +177,12 @@ def variables(
     robust: pd.DataFrame,
     tier: str,
     nominal: float,
-    with_sex_input: bool = False,
 ) -> dict[str, str | int]:
-    """Return ready-to-print values; of the seeds' validation predictions figures show the first."""
-    frame = seeds[0]
+    """Return ready-to-print values; of the seeds' validation predictions figures show the first.
+
+    `run` is the first seed's.
+    """
+    frame, train, with_sex_input = seeds[0], run.predictions_train, run.config.sex_input
     metrics = age.metrics(frame)
     changes = {row["option"]: Estimate.of(row, "change_months") for _, row in ways.iterrows()}
     agreement, calibrated = age.bland_altman(frame), age.regression_to_the_mean(frame)
@@ -201,13 +205,13 @@ def variables(
         "constant_by_sex_mae": age.error(by_sex).text("months"),
         "gain": paired_difference(constant, frame).text("months"),
         "floor": noise_text(tier),
+        **({"challenge": literature.CHALLENGE} if tier == "rsna" else {}),
         "limits": f"{lower} to {upper} months",
         "calibration_slope": calibrated["calibration_slope"].text(digits=2),
-        "pull": calibrated["pull"].text("months for each month of age", digits=2),
-        "pull_sentence": pull_sentence(calibrated["pull"], changes[CORRECTED]),
+        "error_slope": calibrated["error_slope"].text("months for each month of age", digits=2),
+        "error_slope_sentence": error_slope_sentence(calibrated["error_slope"], changes[CORRECTED]),
         "sexes_verdict": sexes_verdict(frame),
         "sexes_sentence": sexes_sentence(frame),
-        **sex_gap.variables(sex_gap.sex_gap(frame)),
         "worst_verdict": worst_verdict(frame),
         "augmented_sentence": _change_sentence("Test-time augmentation", changes[AUGMENTED]),
         "ensemble_sentence": _change_sentence(
@@ -224,7 +228,7 @@ def variables(
 
 
 def noise_text(tier: str) -> str:
-    """Say how much of the error the noise of the labels explains."""
+    """Say how much of the error label noise explains."""
     noise = age.noise_range(tier)
     if noise is None:
         return (
@@ -234,19 +238,20 @@ def noise_text(tier: str) -> str:
         )
     low, high = literature.SINGLE_READERS
     return (
-        f"{number(noise[0])}–{number(noise[1])} months ({number(noise[0])} is our inference; "
-        f"single readers: {number(low)}–{number(high)})"
+        f"{number(noise[0])}–{number(noise[1])} months (single readers: {number(low)}–"
+        f"{number(high)}; the lower end is our own estimate)"
     )
 
 
-def pull_sentence(pull: Estimate, correction: Estimate) -> str:
+def error_slope_sentence(slope: Estimate, correction: Estimate) -> str:
     """Say whether estimates regress to the mean, and how correcting it changes the error."""
-    if not pull.high < 0:
-        return f"No regression to the mean is shown: slope {pull.text(digits=2)}."
+    measured = f"the slope of the error on the label is {slope.text(digits=2)}."
+    if not slope.high < 0:
+        return f"No regression to the mean is shown: {measured}"
     if correction.low == correction.high == 0:
-        return f"The estimates hardly depend on the age: slope {pull.text(digits=2)}."
+        return f"The estimates hardly depend on the age: {measured}"
     return (
-        f"Young hands are overestimated and old ones underestimated (slope {pull.text(digits=2)}). "
+        f"Young hands are overestimated and old ones underestimated: {measured} "
         f"{_change_sentence('Correcting this', correction)}"
     )
 
@@ -262,11 +267,11 @@ def _change_sentence(what: str, change: Estimate) -> str:
 
 
 def sex_input_variables(
-    with_input: Sequence[Run], without: Sequence[Run], noise: RunNoise, differences: str = ""
+    with_input: Sequence[Run], without: Sequence[Run], noise: RunNoise
 ) -> dict[str, str]:
     """Say how close a network with sex input comes; nothing where there is none.
 
-    The interval of the change holds the noise of training, as far as it is known.
+    The interval of the change includes training noise, as far as it is known.
     """
     if not with_input:
         return {}
@@ -276,12 +281,15 @@ def sex_input_variables(
         text = f"not distinguishable from the error without it; the difference is {size}"
     else:
         text = f"{size} {'more' if change.estimate.value > 0 else 'less'} than without"
-    if differences:
-        text += f"; the two networks differ in more than that ({differences})"
     error = age.error(validation(with_input[0])).text("months")
-    sentence = f"A network with sex input has an error of {error}, {text}."
-    if not change.holds_noise:
-        sentence += " One seed each: the interval does not hold the noise of training."
+    training = (
+        "this interval also covers training noise"
+        if change.holds_noise
+        else "with one seed each, this interval does not cover training noise"
+    )
+    sentence = f"With the sex as an input the error is {error}, {text} ({training})."
+    if differences := changed_besides(with_input[0].config, without[0].config, "sex_input"):
+        sentence += f" The two networks differ not only in the sex input ({differences})."
     return {"sex_input_sentence": sentence}
 
 
@@ -291,7 +299,7 @@ def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
     if not math.isfinite(width):
         return f"Too few hands for {nominal * 100:g} % intervals"
     span = f"{number(width)} months" if width < 24 else f"{number(width / 12)} years"
-    return f"{nominal * 100:g} % intervals span {span}"
+    return f"{nominal * 100:g} % prediction intervals span {span}"
 
 
 def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
@@ -303,7 +311,7 @@ def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
     sentence = (
         f"Intervals with a nominal coverage of {nominal * 100:g} % contain "
         f"{Estimate.of(inside, 'coverage').text('%', scale=100)} of the labels; the median "
-        f"interval width is {number(width)} months."
+        f"interval width is {number(width, 0)} months."
     )
     by_band = coverage[(coverage["sex"] == "both") & (coverage["band"] != "all")]
     failing = [
@@ -345,14 +353,14 @@ def quantile_sentence(by_method: pd.DataFrame) -> str:
 
 
 def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
-    """Compare one width for all hands with a width for each; nothing where there is one kind."""
+    """Compare widths by age band with a width for each hand; nothing where there is one kind."""
     rows = by_method[by_method["by"] == "all"].set_index("method")
     if QUANTILES not in rows.index or not rows["half_width_months"].map(math.isfinite).all():
         return {}
     ours, theirs = rows.loc[QUANTILES], rows.loc[AROUND_MEDIAN]
     widths = (number(2 * row["half_width_months"], 0) for row in (ours, theirs))
     scores = [number(row["interval_score_months"]) for row in (ours, theirs)]
-    is_better = ours["interval_score_months"] < theirs["interval_score_months"]
+    is_narrower = ours["half_width_months"] < theirs["half_width_months"]
     failing = by_method[(by_method["method"] == QUANTILES) & by_method["fails"]]
     where = [
         f"{row['band']} of {row['by'].replace('true', 'labelled')} ({100 * row['coverage']:.0f} %)"
@@ -360,16 +368,20 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
     ]
     short = f" They cover too few labels at {', '.join(where)}." if where else ""
     bands = by_method[(by_method["method"] == QUANTILES) & (by_method["by"] != "all")]
-    n_bands = (bands["n"] > 0).sum()
-    verb = "help" if is_better else "do not help"
-    title = f"Per-hand widths {verb}: {' instead of '.join(widths)} months"
-    of_one_width = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
-    n_of_one_width = of_one_width["fails"].sum()
-    narrow = f"; too narrow in {len(where)} of {n_bands} bands instead of {n_of_one_width}"
+    n_bands = (~bands["few"]).sum()
+    split = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
+    undercover = (
+        f", but undercover in {len(where)} of {n_bands} bands (against {split['fails'].sum()})"
+    )
+    title = (
+        f"Conformalised quantiles are {'narrower' if is_narrower else 'not narrower'}: "
+        f"{' against '.join(widths)} months"
+    )
     return {
-        "quantile_verdict": f"{title}{narrow if is_better and where else ''}",
-        "quantile_sentence": f"Conformalised quantiles have an interval score of {scores[0]} "
-        f"months, intervals of one width by the same network {scores[1]} (lower is better).{short}",
+        "quantile_verdict": f"{title}{undercover if is_narrower and where else ''}",
+        "quantile_sentence": "Conformalised quantiles have an interval score of "
+        f"{scores[0]} months; split-conformal intervals of the same network, with one width for "
+        f"each age band, {scores[1]} (lower is better).{short}",
     }
 
 
@@ -377,9 +389,8 @@ def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
     remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
-    where = "above" if remaining.high < everyone else "inside"
     return (
-        f"For the {row['answered'] * 100:.0f} % of hands whose estimates vary least under small "
-        f"changes of the image the error is {remaining.text('months')}; that of all hands, "
-        f"{number(everyone)}, is {where} this interval."
+        f"Leaving out the {(1 - row['answered']) * 100:.0f} % of hands whose estimates vary most "
+        f"under small changes of the image changes the error from {number(everyone)} to "
+        f"{remaining.text('months')}."
     )

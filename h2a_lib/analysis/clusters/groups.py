@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from h2a_lib.analysis.bands import band_of
+from h2a_lib.analysis.bands import HALF_YEAR_MONTHS, band_of
 from h2a_lib.analysis.statistics.agreement import (
     Agreement,
     adjusted_rand,
@@ -33,8 +33,6 @@ SIDE_PX = 32
 EPOCHS = 200
 # Fewer hands than this are not clustered: chance alone makes groups of them.
 MIN_HANDS = 10
-# Labels of bone age are nearly all multiples of six months, so half a year is one label or two.
-AGE_STRATUM_MONTHS = 6
 
 
 # --- features ------------------------------------------------------------------------------------
@@ -291,7 +289,7 @@ def compare(
             table.loc[rows, "null_best_95"] = adjusted.critical.round(4)
     rows = np.flatnonzero(label_free & by_sex)
     if len(rows):
-        half_years = np.floor(np.asarray(age_months, float) / AGE_STRATUM_MONTHS)
+        half_years = np.floor(np.asarray(age_months, float) / HALF_YEAR_MONTHS)
         within = stratified([pairs[i] for i in rows], half_years, permutations)
         table.loc[rows, "ari_of_age"] = within.expected_ari.round(4)
         table.loc[rows, "difference_within_age"] = np.abs(within.difference).round(4)

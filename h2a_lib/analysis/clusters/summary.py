@@ -23,7 +23,8 @@ def label_free(table: pd.DataFrame) -> pd.DataFrame:
 def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     """Answer question 3 from label-free representations alone.
 
-    The clusters agree with sex, or they do not; what is associated within ages comes second.
+    The clusters agree with sex, or they do not; what is associated within ages comes second. Those
+    that agree beyond age are of one clustering that does both.
     """
     by_sex = _by_sex(table)
     if by_sex.empty or baseline is None:
@@ -32,15 +33,15 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     if best["majority"] == 1:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
     threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
-    beyond_age = by_sex[by_sex["p_beyond_age"] < SIGNIFICANCE]
+    beyond_age = _beyond_age(by_sex)
     within = "Among hands of the same half-year of bone age no association with sex is shown."
     if len(beyond_age):
         most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]
         points = abs(most["difference_within_age"]) * 100
         within = (
-            "Among hands of the same half-year of bone age the shares of girls and boys in a "
-            f"cluster differ by {points:.0f} percentage points ({_which(most)}; "
-            f"{_p(most['p_beyond_age'])})."
+            f"{'Among' if agrees(by_sex) else 'However, among'} hands of the same half-year of bone"
+            f" age the shares of girls and boys in a cluster differ by {points:.0f} percentage"
+            f" points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
@@ -49,26 +50,33 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     if not agrees(by_sex):
         p = by_sex["p_best"].min()
         return (
-            "No: no label-free clustering agrees with sex (highest ARI "
+            "No label-free clustering agrees with sex overall (highest ARI "
             f"{number(best['ari'], 3)}, {_which(best)}; smallest adjusted {_p(p)}). {within}"
         )
     where = (
-        f"ARI {number(best['ari'], 3)} with sex ({best['source']}, {best['space']}; "
+        f"ARI {number(best['ari'], 3)} ({best['source']}, {best['space']}; "
         f"{sample_size(best['n'])})"
     )
-    if not len(beyond_age):
-        verdict = f"Not beyond age: {where} is more than chance."
+    if not best["p_beyond_age"] < SIGNIFICANCE:
+        verdict = f"Clusters agree with sex, but not beyond age: {where} is more than chance."
     elif best["accuracy"] >= MOSTLY and best["ari"] > baseline.ari:
-        verdict = f"Yes: {where}."
+        verdict = f"Clusters agree with sex: {where}."
     else:
         share = f"{best['accuracy'] * 100:.0f} %"
-        verdict = f"Weakly: {where}, with {share} of the hands in the cluster of their sex."
+        verdict = (
+            f"Clusters agree weakly with sex: {where}, with {share} of the hands in the cluster of "
+            "their sex."
+        )
     return f"{verdict} {within} {threshold}"
 
 
 def agrees(by_sex: pd.DataFrame) -> bool:
     """Whether any clustering agrees with sex more than by chance."""
     return bool(by_sex["p_best"].min() < SIGNIFICANCE)
+
+
+def _beyond_age(by_sex: pd.DataFrame) -> pd.DataFrame:
+    return by_sex[by_sex["p_beyond_age"] < SIGNIFICANCE]
 
 
 def _which(row: pd.Series) -> str:
@@ -99,15 +107,15 @@ def groups_verdict(table: pd.DataFrame) -> str:
     if agrees(by_sex):
         best = _best(by_sex)
         if rival is None or best["ari"] >= rival["ari"]:
-            return f"Clusters agree with sex (ARI {number(best['ari'], 2)})"
-        return f"Clusters agree more with {_rival(rival)} than with sex"
+            return f"Clusters follow sex (ARI {number(best['ari'], 2)})"
+        return f"Clusters follow {_rival(rival)} more than sex"
     if rival is None:
-        return "Clusters agree with none of the known properties"
-    return f"Clusters agree with {_rival(rival)}, not with sex"
+        return "Clusters follow none of the known properties"
+    return f"Clusters follow {_rival(rival)}, not sex"
 
 
 def _rival(row: pd.Series) -> str:
-    return f"{row['truth']} (ARI {number(row['ari'], 2)})"
+    return f"{row['truth'].removesuffix(' band')} (ARI {number(row['ari'], 2)})"
 
 
 def agreement_verdict(table: pd.DataFrame) -> str:
@@ -116,6 +124,10 @@ def agreement_verdict(table: pd.DataFrame) -> str:
     if by_sex.empty:
         return "Too few hands to cluster"
     if not agrees(by_sex):
+        if len(_beyond_age(by_sex)):
+            return (
+                "No label-free clustering agrees with sex; a weak association remains within ages"
+            )
         return "No label-free clustering agrees with sex"
     best = _best(by_sex)
     return f"Label-free clusters agree with sex: adjusted Rand index {number(best['ari'], 3)}"
@@ -148,11 +160,11 @@ def band_sentence(table: pd.DataFrame, tier: str) -> str:
     if rows.empty:
         return TOO_FEW
     best = rows.loc[rows["accuracy"].idxmax()]
-    by_chance = "" if best["p_best"] < SIGNIFICANCE else ", not more than by chance"
     ours = (
         f"Without labels, {best['accuracy'] * 100:.1f} % of the {best['n']:,} hands are in the "
-        f"group that matches their 48-month band{by_chance} ({best['source']}, {best['space']}; "
-        f"the largest of {best['k']} bands alone holds {best['majority'] * 100:.0f} %)"
+        f"cluster that matches their 48-month band ({best['source']}, {best['space']}; ARI "
+        f"{number(best['ari'], 3)}, adjusted {_p(best['p_best'])}; the largest of {best['k']} "
+        f"bands alone holds {best['majority'] * 100:.0f} %)"
     )
     if tier != "rsna":
         return ours

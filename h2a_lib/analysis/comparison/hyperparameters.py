@@ -25,7 +25,7 @@ SETTINGS = {
     "geometry": "geometry",
     "contrast": "contrast",
     "augment": "augmentation",
-    "ema_decay": "averaged weights",
+    "ema_decay": "EMA of the weights",
     "early_stopping_patience": "early stopping",
     "train_fraction": "share of the training hands",
     "pretrained": "ImageNet weights at the start",
@@ -39,27 +39,34 @@ SIZE_PX = 224
 def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
     """List every setting that an experiment of study.yaml changes, and to what.
 
-    `experiments` counts the profile's own that differ from the default in it.
+    `tried` are the values of the profile's own experiments, which `experiments` counts, and
+    `not_tried` those of the others.
     """
     configs, _ = config.run_configs(profile, config.experiments)
     default, chosen = configs[DEFAULT], config.experiments_of(profile)
     changes = {name: differences(own, default) for name, own in configs.items()}
     rows = []
     for setting in type(default).model_fields:
-        values = [changed[setting] for changed in changes.values() if setting in changed]
+        values = {name: own[setting] for name, own in changes.items() if setting in own}
         if not values or setting in NOT_TUNED:
             continue
-        if all(isinstance(value, int | float) for value in values):
-            values = sorted(values)
+        tried = [value for name, value in values.items() if name in chosen]
         rows.append(
             {
                 "setting": SETTINGS.get(setting, setting),
                 "default": describe_values([default.model_dump(mode="json")[setting]]),
-                "other_values": describe_values(values),
-                "experiments": sum(setting in changes[name] for name in chosen),
+                "tried": _in_order(tried),
+                "not_tried": _in_order(value for value in values.values() if value not in tried),
+                "experiments": len(tried),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _in_order(values: Iterable[Any]) -> str:
+    listed = list(values)
+    is_number = all(isinstance(value, int | float) for value in listed)
+    return describe_values(sorted(listed) if is_number else listed)
 
 
 def varied_verdict(table: pd.DataFrame) -> str:
@@ -67,10 +74,10 @@ def varied_verdict(table: pd.DataFrame) -> str:
     varied = (table["experiments"] > 0).sum()
     first = table.loc[table["experiments"] == table["experiments"].max(), "setting"]
     if not varied:
-        return f"none of {len(table)} is varied"
+        return f"none of {len(table)} was varied"
     if len(first) > 1:
-        return f"{varied} of {len(table)} are varied"
-    return f"the {first.iloc[0]} is varied most"
+        return f"{varied} of {len(table)} were varied"
+    return f"the {first.iloc[0]} was varied most"
 
 
 def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
@@ -121,7 +128,7 @@ def _plain(value: Any) -> str:
     if value is True:
         return "yes"
     if isinstance(value, dict):
-        return "random changes"
+        return "random rotation, scaling and shift"
     return f"{value:g}" if isinstance(value, float) else NAMES.get(str(value), str(value))
 
 
@@ -162,7 +169,7 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         "depths": trained(configs, {"network"}),
         "schedules": trained(configs, {"schedule"}),
         "others": trained(configs, others),
-        "sentence": f"All combinations of the values in study.yaml would require {networks:,} "
+        "sentence": f"All combinations of these settings would require {networks:,} "
         f"networks. This study has {len(configs)} experiments: the default, {alone} that differ "
         f"from it in one setting, and {len(configs) - 1 - alone} in several.",
     }
@@ -196,7 +203,7 @@ def described(config: RunConfig) -> str:
     """Describe a run's network and how it is trained, in a line.
 
     "ResNet-18 at half width (2.8 million weights), 100 × 100 px, 32 epochs, AdamW, one cycle,
-    small stem, augmentation, averaged weights"
+    small stem, augmentation, EMA of the weights; multi-task (age and sex)"
     """
     import torch
 
@@ -209,15 +216,18 @@ def described(config: RunConfig) -> str:
     values = config.model_dump(mode="json")
     options = [
         setting
-        for setting in ("stem", "augment", "ema_decay", "pretrained")
-        if values[setting] not in (None, False, "imagenet")
+        for setting in ("stem", "augment", "ema_decay", "pretrained", "task", "sex_input")
+        if values[setting] not in (None, False, "imagenet", "age")
     ]
     return ", ".join(
         [
             f"{NETWORKS[config.network].title}{width} ({weights / 1e6:.1f} million weights)",
             f"{config.image_size_px} × {config.image_size_px} px",
             f"{config.epochs} epochs",
-            *(describe_setting(name, values[name]) for name in ("optimizer", "schedule", *options)),
+            *(
+                describe_setting(name, values[name])
+                for name in ("optimizer", "lr", "schedule", *options)
+            ),
         ]
     )
 
@@ -225,8 +235,8 @@ def described(config: RunConfig) -> str:
 def network_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Describe each network that may be trained, as built, and how fast it was in these runs.
 
-    images_a_second is of training, evaluation after each epoch included; of the fastest run, which
-    other work on the machine slowed least.
+    images_per_second is of training, evaluation after each epoch included; of the fastest run,
+    which other work on the machine slowed least.
     """
     from h2a_lib.models import networks
 
@@ -246,7 +256,7 @@ def network_table(runs: Sequence[Run]) -> pd.DataFrame:
                     sum(weights.numel() for weights in network.parameters()) / 1e6, 1
                 ),
                 f"GFLOPs_at_{SIZE_PX}px": round(operations(name) / 1e9, 1),
-                "images_a_second": round(max(speeds, default=math.nan), 1),
+                "images_per_second": round(max(speeds, default=math.nan), 1),
             }
         )
     return pd.DataFrame(rows)

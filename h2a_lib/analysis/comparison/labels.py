@@ -16,7 +16,7 @@ BUDGET = {"epochs", "batch_size", "train_fraction", "image_size_px", "geometry"}
 NAMES = {
     "adam": "Adam",
     "adamw": "AdamW",
-    "both": "age and sex",
+    "both": "age and sex (multi-task)",
     "center_crop": "centre crop",
     "clahe": "CLAHE",
     "equalize": "histogram equalisation",
@@ -36,6 +36,8 @@ NAMES = {
     "triangular": "equal peaks",
     "triangular2": "halving peaks",
 }
+# What pixels are centred and scaled by the mean and standard deviation of.
+PER = {"instance": "image", "dataset": "data set"}
 
 Values = dict[str, Any]
 
@@ -142,16 +144,16 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "optimizer": lambda value: NAMES[value["name"]],
     "lr": lambda value: f"learning rate {value:g}",
     "weight_decay": lambda value: f"weight decay {value:g}" if value else "no weight decay",
-    "pixel_norm": lambda value: f"pixel normalisation by {value}",
+    "pixel_norm": lambda value: f"pixels scaled per {PER.get(value, value)}",
     "geometry": lambda value: NAMES.get(value, value),
     "contrast": lambda value: "contrast as it is" if value == "none" else NAMES.get(value, value),
     "augment": lambda value: "augmentation" if value else "no augmentation",
     "train_fraction": lambda value: f"{_share(value)} of the data",
     "epochs": lambda value: f"{value:g} epochs",
-    "sex_input": lambda value: "sex known" if value else "image alone",
+    "sex_input": lambda value: "with sex input" if value else "image alone",
     "pretrained": lambda value: "ImageNet weights" if value else "random weights",
     "task": lambda value: {"age": "age alone", "sex": "sex alone"}.get(value, NAMES.get(value, "")),
-    "ema_decay": lambda value: "averaged weights" if value else "last weights",
+    "ema_decay": lambda value: "EMA of the weights" if value else "last weights",
     "early_stopping_patience": lambda value: "early stopping" if value else "no early stopping",
     "loss": lambda value: f"{NAMES.get(value, value)} loss",
 }

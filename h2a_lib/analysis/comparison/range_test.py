@@ -38,9 +38,9 @@ def power_of_ten(value: float) -> str:
 def variables(result: RangeTest, config: RunConfig) -> dict[str, str]:
     """Return what the deck says of the range test, ready to print."""
     low, high = suggestion_interval(result.curve)
-    interval = f"between {power_of_ten(low)} and {power_of_ten(high)}"
+    interval = f"{power_of_ten(low)} to {power_of_ten(high)}"
     return {
-        "verdict": f"The range test is inconclusive: {interval}"
+        "verdict": f"The range test is inconclusive: 95 % interval {interval}"
         if high / low >= UNDETERMINED
         else f"The range test suggests {power_of_ten(result.suggestion)}",
         "suggestion": power_of_ten(result.suggestion),

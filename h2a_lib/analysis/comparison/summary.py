@@ -9,6 +9,7 @@ from h2a_lib.analysis.comparison import runs as comparisons
 from h2a_lib.analysis.comparison.hyperparameters import described
 from h2a_lib.analysis.comparison.labels import (
     DEFAULT,
+    PER,
     describe_setting,
     differences,
     has_equal_updates,
@@ -19,10 +20,11 @@ from h2a_lib.analysis.selection import best_runs, validation
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
     capitalised,
+    months_text,
     number,
     paired_difference,
 )
-from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, UNDECIDED, WORSE
+from h2a_lib.analysis.statistics.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from h2a_lib.study.config import NETWORKS
 from h2a_lib.study.runs import Run
 
@@ -50,9 +52,9 @@ def verdict(comparison: Comparison, experiments: Iterable[str] = ()) -> str:
     """Count the verdicts on some experiments, by default all."""
     compared = _compared(comparison, experiments)
     if not comparison.noise.is_known and any(
-        comparison.row(name)["verdict"] == UNDECIDED for name in compared
+        comparison.row(name)["verdict"] == INCONCLUSIVE for name in compared
     ):
-        return f"undecided ({NOISE_UNKNOWN})"
+        return f"inconclusive ({NOISE_UNKNOWN})"
     by_verdict = _by_verdict(comparison, compared)
     if len(by_verdict) == 1 and len(next(iter(by_verdict.values()))) > 1:
         (kind, names), *_ = by_verdict.items()
@@ -69,9 +71,10 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
     labels = _labels(comparison, compared)
     reference, (_, noun) = _reference(labels[DEFAULT]).split(" (")[0], TOPICS[topic]
     if topic == "plateau" and not rate_fell(comparison, compared[0]):
-        return "Reduce on plateau never lowered the rate"
+        epochs = comparison.configs[compared[0]].epochs
+        return f"Reduce on plateau never lowered the rate in {epochs} epochs"
     if not comparison.noise.is_known:
-        return f"{capitalised(noun.removeprefix('other '))}: undecided ({NOISE_UNKNOWN})"
+        return f"{capitalised(noun.removeprefix('other '))}: inconclusive ({NOISE_UNKNOWN})"
     by_verdict = _by_verdict(comparison, compared)
     better, worse = by_verdict.get(BETTER, []), by_verdict.get(WORSE, [])
     if better:  # from best to worst
@@ -90,30 +93,37 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
     if kind == EQUIVALENT:
         return f"{capitalised(labels[name])} is equivalent to {reference}"
     if kind == IDENTICAL:
-        return f"{capitalised(labels[name])} is the same training as {reference} here"
+        return f"{capitalised(labels[name])} is identical to {reference} here"
     if topic == "normalisation":
         ours, other = (comparison.configs[each].pixel_norm for each in (DEFAULT, name))
-        return f"{capitalised(ours)} or {other} normalisation: undecided"
-    return f"{capitalised(labels[DEFAULT].removesuffix(' (default)'))} or {labels[name]}: undecided"
+        return (
+            f"Scaling pixels per {PER.get(ours, ours)} or per {PER.get(other, other)}: inconclusive"
+        )
+    return (
+        f"{capitalised(labels[DEFAULT].removesuffix(' (default)'))} or {labels[name]}: inconclusive"
+    )
 
 
 def _worse_title(
     comparison: Comparison, compared: Sequence[str], worse: Sequence[str], topic: str
 ) -> str:
-    """Return the title where nothing is better and one end of a scale is worse; "" elsewhere."""
+    """Return the title where nothing is better and something worse; "" where several are."""
     configs = comparison.configs
     most = max(worse, key=lambda name: comparison.estimate(name).value)
     size = _size(comparison, most)
     if topic == "depth":
         depth = {name: NETWORKS[configs[name].network].gflops for name in [DEFAULT, *compared]}
-        if all(depth[name] > depth[DEFAULT] for name in compared):
-            label = _labels(comparison, compared)[most]
+        label = _labels(comparison, compared)[most]
+        unclear = _by_verdict(comparison, compared).get(INCONCLUSIVE, [])
+        if not unclear and all(depth[name] > depth[DEFAULT] for name in compared):
             return f"Deeper is not better: {label} performs worse by {size}"
     if topic == "learning_rate":
-        lower = {configs[name].lr < configs[DEFAULT].lr for name in worse}
-        if len(lower) == 1:
-            side = "lower" if lower.pop() else "higher"
-            return f"A {side} rate is worse: by {size} at {configs[most].lr:g}"
+        rate, default = configs[most].lr, configs[DEFAULT].lr
+        return f"A learning rate of {rate:g} performs worse than {default:g} by {size}"
+    if len(worse) == 1:
+        reference = _reference(_labels(comparison, compared)[DEFAULT]).split(" (")[0]
+        label = capitalised(_labels(comparison, compared)[most])
+        return f"{label} performs worse than {reference} by {size}"
     return ""
 
 
@@ -197,22 +207,25 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
         elif names:
             listed = [f"{labels[name]} by {size}" for name, size in zip(names, sizes, strict=True)]
             sentences.append(f"{len(names)} perform {kind} than {reference()}: {_listed(listed)}")
-    margin = f"{comparison.margin_months:g} month{'s' if comparison.margin_months != 1 else ''}"
+    margin = months_text(comparison.margin_months)
     for kind, before, after in (
         (EQUIVALENT, "equivalent to", f" within the margin of {margin}"),
-        (IDENTICAL, "the same training as", " here"),
+        (IDENTICAL, "identical to", " here"),
     ):
         if names := by_verdict.get(kind):
             verb = "is" if len(names) == 1 else "are"
             whose = _listed([labels[name] for name in names])
             sentences.append(f"{whose} {verb} {before} {reference()}{after}")
-    if names := by_verdict.get(UNDECIDED):
+    if names := by_verdict.get(INCONCLUSIVE):
         listed = [f"{labels[name]} ({_signed(comparison, name)})" for name in names]
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
-        against = "" if sentences else f" against {reference()}"
-        sentences.append(f"undecided{against}{reason}: {_listed(listed)}")
+        first = f"comparison with {reference()}: inconclusive" if not sentences else "inconclusive"
+        sentences.append(f"{first}{reason}: {_listed(listed)}")
         if any(comparison.estimate(name).excludes(0) for name in names):
-            sentences.append("verdicts are adjusted for the number of experiments, intervals not")
+            sentences.append(
+                "verdicts are adjusted for the number of experiments; intervals are not, and can "
+                "exclude 0"
+            )
     return f"{'. '.join(map(capitalised, sentences))}."
 
 
@@ -240,7 +253,7 @@ def _by_verdict(comparison: Comparison, compared: Sequence[str]) -> dict[str, li
         row = comparison.row(name)
         if row["same_as"] not in compared:
             groups.setdefault(row["verdict"], []).append(name)
-    order = (BETTER, WORSE, EQUIVALENT, IDENTICAL, UNDECIDED)
+    order = (BETTER, WORSE, EQUIVALENT, IDENTICAL, INCONCLUSIVE)
     return {kind: groups[kind] for kind in order if kind in groups}
 
 
@@ -258,18 +271,25 @@ def _size(comparison: Comparison, name: str) -> str:
 def _interval(comparison: Comparison, name: str) -> str:
     """Return how large a difference is, without its sign: "2.2 months (95 % CI 1.2–3.1)"."""
     estimate = abs(comparison.estimate(name))
-    return f"{number(estimate.value)} months (95 % CI {estimate.span()})"
+    return (
+        f"{number(estimate.value)} months (95 % CI {estimate.span()}{_one_seed(comparison, name)})"
+    )
 
 
 def _signed(comparison: Comparison, name: str) -> str:
     estimate = comparison.estimate(name)
     value = round(estimate.value, 1) + 0.0  # no negative zero
     text = f"{'+' if value > 0 else ''}{number(value)} months"
-    return f"{text}, 95 % CI {estimate.span()}" if comparison.noise.is_known else text
+    interval = f", 95 % CI {estimate.span()}{_one_seed(comparison, name)}"
+    return text + (interval if comparison.noise.is_known else "")
+
+
+def _one_seed(comparison: Comparison, name: str) -> str:
+    return "; one seed" if comparison.noise.is_known and comparison.row(name)["seeds"] == 1 else ""
 
 
 def noise_sentence(comparison: Comparison) -> str:
-    """Say how much of a difference is the noise of training."""
+    """Say how much of a difference is training noise."""
     noise = comparison.noise
     if not noise.is_known:
         return (
@@ -277,8 +297,9 @@ def noise_sentence(comparison: Comparison) -> str:
             "between experiments can be distinguished from it."
         )
     return (
-        f"The seed-to-seed SD is {number(noise.sd, 1)} months ({noise.degrees} "
-        f"degree{'s' if noise.degrees > 1 else ''} of freedom) and is included in every interval."
+        f"The seed-to-seed SD of the validation error is {number(noise.sd, 1)} months "
+        f"({noise.degrees} degree{'s' if noise.degrees > 1 else ''} of freedom); the intervals of "
+        "differences include it."
     )
 
 
@@ -295,14 +316,14 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     value, low, high = np.mean([(each.value, each.low, each.high) for each in errors], axis=0)
     held_out = Estimate(value, low, high, errors[0].n)
     constant = comparisons.constant_error(groups[DEFAULT][0]).value
-    finding, beside = "No overfitting of the default (easier validation hands)", ""
+    finding, beside = "The default does not overfit (validation hands are easier)", ""
     if min(train, held_out.value) >= constant:
         finding = "The default has not learned"
         beside = f", {number(constant)} for always the median"
     elif not held_out.excludes(train):
         finding = "No overfitting of the default is shown"
     elif held_out.value > train:
-        finding = "Overfitting of the default"
+        finding = "The default overfits"
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
         return f"{text} {number(held_out.value)} in validation{beside}"
@@ -326,14 +347,14 @@ def updates_sentence(comparison: Comparison) -> str:
         if not has_equal_updates(config, default):
             continue
         verb = "raises" if comparison.estimate(name).value > 0 else "lowers"
-        share_text = describe_setting("train_fraction", config.train_fraction)
+        share_text = capitalised(describe_setting("train_fraction", config.train_fraction))
         text = (
-            f"With as many updates as the default, {share_text} {verb} the error by "
-            f"{_interval(comparison, name)}"
+            f"{share_text} {verb} the error by {_interval(comparison, name)} at an equal number of "
+            "updates"
         )
         for other, own in configs.items():
             if differences(own, default) == {"train_fraction": config.train_fraction}:
-                text += f"; with fewer updates, by {_interval(comparison, other)}"
+                text += f", by {_interval(comparison, other)} at an equal number of epochs"
         return f"{text}."
     return "The two effects are not separated here."
 
@@ -343,9 +364,10 @@ def power_law_sentence(law: PowerLaw) -> str:
     doubled = law.doubled
     hands = round(law.line["hands"].iloc[-1])
     return (
-        f"The error falls with the number of hands to the power of −{number(law.exponent, 2)}. "
-        f"If this continues, {hands:,} hands would give {number(doubled.value)} months "
-        f"(95 % prediction interval {doubled.span()}, from {doubled.n} runs). "
+        "The error is proportional to the number of training hands to the power of "
+        f"−{number(law.exponent, 2)}. If this continues, {hands:,} hands would give "
+        f"{number(doubled.value)} months (95 % prediction interval {doubled.span()}, from "
+        f"{doubled.n} runs). "
         f"{confounding_note(['train_fraction'])}"
     )
 
@@ -357,7 +379,7 @@ def errors_verdict(runs: Sequence[Run]) -> str:
     """Return between what the errors of all runs that estimate age lie, for a title."""
     errors = [comparisons.error(run).value for run in runs if run.config.estimates_age]
     ends = dict.fromkeys(number(end) for end in (min(errors), max(errors)))
-    return f"errors of {' to '.join(ends)} months"
+    return f"validation errors from {' to '.join(ends)} months"
 
 
 def best_verdict(run: Run, given: str) -> str:
@@ -404,6 +426,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "best_experiment": best.config.experiment,
         "best_label": comparisons.labels_of_runs(runs)[best.config.experiment],
         "best_network": described(best.config),
+        "default_network": described(groups[DEFAULT][0].config),
         "best_mae": mae.text("months"),
         "best_mae_rounded": f"{number(mae.value)} months",
         "best_verdict": best_verdict(best, given),
@@ -411,7 +434,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         "bias_variance_sentence": variance_sentence(groups),
         "bias_variance_verdict": variance_sentence(groups, as_title=True),
         "noise_sentence": noise_sentence(comparison),
-        "margin": f"{comparison.margin_months:g}",
+        "margin": months_text(comparison.margin_months),
     }
     if "forest" in drawn:
         values["forest_verdict"] = forest_title(comparison)
@@ -421,14 +444,15 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
         values["data_verdict"] = (
-            f"If the trend continues, twice the data would give the default about {doubled} months"
+            "If the trend continues, twice the data would lower the default's error to about "
+            f"{doubled} months"
         )
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):
             text = sentence(comparison, names)
             if topic == "plateau" and not rate_fell(comparison, names[-1]):
                 epochs = comparison.configs[names[-1]].epochs
-                text = f"Reduce on plateau never lowered the rate in {epochs} epochs. {text}"
+                text = f"The rate stayed constant throughout the {epochs} epochs. {text}"
             values[f"{topic}_sentence"] = text
             values[f"{topic}_verdict"] = title(comparison, names, topic)
     return values

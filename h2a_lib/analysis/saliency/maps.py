@@ -224,12 +224,14 @@ def sanity_sentence(table: pd.DataFrame) -> str:
     if "other seeds" in by_stage.index:
         seeds = number(by_stage.loc["other seeds", "similarity"], 2)
         references.append(f"the same network trained with another seed {seeds}")
+    positional = ""
+    if by_stage.loc["other hands", "similarity"] >= MOST_SIMILAR:
+        positional = " Maps of different hands are alike, so they say little about a single hand."
     correlation = Estimate.of(last, "similarity").text(digits=2)
     kept = f"the rank correlation with the original maps is {correlation}"
     return (
-        f"Sanity check: with all weights random, {kept}, where less than {MOST_SIMILAR:g} is "
-        f"required: {verdict}. For comparison: "
-        f"{'; '.join(references)}."
+        f"Sanity check: with all weights random, {kept}, where we require less than "
+        f"{MOST_SIMILAR:g}: {verdict}. For comparison: {'; '.join(references)}.{positional}"
     )
 
 

@@ -114,7 +114,7 @@ def calibration_finding(before: pd.DataFrame, after: pd.DataFrame, temperature: 
         sentence = f"Sex probabilities are calibrated in all {n} bins"
     if temperature.note:
         return f"{sentence}; a temperature was {temperature.note}"
-    scaled = f"{sentence}; with a temperature of {number(temperature.value, 2)},"
+    scaled = f"{sentence}; after temperature scaling (T = {number(temperature.value, 2)})"
     if left == wrong:
         return f"{scaled} still in {left} of {n}" if wrong else f"{scaled} too"
     return f"{scaled} in {left} of {n}" + ("" if wrong else " they are not")

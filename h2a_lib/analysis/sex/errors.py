@@ -52,14 +52,14 @@ def choose_threshold(selection: pd.DataFrame) -> float:
 
 
 def metrics(frame: pd.DataFrame, threshold: float) -> dict[str, Estimate]:
-    """Measure predictions of sex; found_male, found_female: each sex's share classified as such."""
+    """Measure predictions of sex; recall_male is the share of boys classified as male."""
     male, score = frame["male"].to_numpy(bool), frame[PROBABILITY].to_numpy(float)
     called = score >= threshold
     return {
         "auc": auc(male, score),
         "accuracy": share_interval(called == male),
-        "found_male": share_interval(called[male]),
-        "found_female": share_interval(~called[~male]),
+        "recall_male": share_interval(called[male]),
+        "recall_female": share_interval(~called[~male]),
         "balanced_accuracy": bootstrap(
             lambda m, c: ((c & m).sum(-1) / m.sum(-1) + (~c & ~m).sum(-1) / (~m).sum(-1)) / 2,
             male,
@@ -99,7 +99,7 @@ def by_band(frame: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Matched:
-    """Share of pairs of about equal age in which the boy receives the higher score.
+    """Share of pairs with about the same label in which the boy receives the higher score.
 
     In `estimate` ties count half (0.5 if the image adds nothing to what is matched), and n counts
     the hands in a pair; `fewest` counts those of the sex that has fewer. At a caliper of 0 the
@@ -118,10 +118,10 @@ class Matched:
 
     @property
     def description(self) -> str:
-        """Which pairs these are: "same-age pairs"."""
+        """Which pairs these are: "pairs with the same label"."""
         if self.caliper_months == 0:
-            return "same-age pairs"
-        return f"pairs at most {self.caliper_months:g} months apart"
+            return "pairs with the same label"
+        return f"pairs with labels at most {self.caliper_months:g} months apart"
 
     def sentence(self) -> str:
         """Say how often the boy receives the higher score."""

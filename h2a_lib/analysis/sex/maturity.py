@@ -19,7 +19,7 @@ from scipy.special import logit
 
 from h2a_lib.analysis.selection import best_runs, predictions_of
 from h2a_lib.analysis.sex.errors import PROBABILITY, Matched, by_label, closest_match
-from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, number
+from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, months_text, number
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 from h2a_lib.study.runs import Run
 
@@ -99,9 +99,12 @@ class Maturity:
         verb = "raises" if self.added.value > 0 else "lowers"
         explained += f" {verb} the AUC by {size}"
         if not math.isnan(self.second.value):
-            explained += f", adding a second such estimate changes it by {signed(self.second)}"
+            explained += (
+                "; as a control, adding a second such estimate instead changes it by "
+                f"{signed(self.second)}"
+            )
         if self.is_beyond:
-            return f"Estimated maturity explains only part of it: {explained}"
+            return f"Estimated maturity explains only part of this: {explained}"
         if self.added.low > 0 and math.isnan(self.second.value):
             explained += "; how much a second reading of maturity would add is not known"
         elif self.added.is_tie:
@@ -114,8 +117,9 @@ class Maturity:
             return "Whether the image shows more than maturity is not known"
         if not self.is_beyond:
             return "Nothing beyond maturity is shown"
-        added = number(self.added.value, 3)
-        return f"Maturity explains only part of it: the image adds {added} to the AUC"
+        auc = self.table.set_index("name")["auc"]
+        before, after = (number(auc[name], 3) for name in (MATURITY, ALL))
+        return f"Beyond maturity: the image raises the AUC for sex from {before} to {after}"
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""
@@ -139,7 +143,7 @@ class Maturity:
             "maturity_matched_pairs": f"{self.same_maturity.pairs:,}",
             "maturity_caliper": "not estimable"
             if self.problem
-            else f"{self.same_maturity.calipers[ESTIMATE]:g} months",
+            else months_text(self.same_maturity.calipers[ESTIMATE]),
         }
 
 

@@ -9,7 +9,7 @@ from h2a_lib.analysis.sex import calibration
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.analysis.sex.maturity import Maturity
-from h2a_lib.analysis.statistics.bootstrap import Estimate, number, over_seeds
+from h2a_lib.analysis.statistics.bootstrap import Estimate, months_text, number, over_seeds
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 
 
@@ -54,17 +54,19 @@ def conclusion(predictions: pd.DataFrame, maturity: Maturity) -> str:
         return f"Sex cannot be assessed: all {len(predictions):,} hands are of one sex."
     matched = sex.closest_match(predictions)
     share, pairs = matched.estimate, matched.sentence()
+    predicts = "The image predicts sex beyond the age label"
     if share.low > 0.5:
         if maturity.is_beyond:
-            return f"Yes, beyond the age label and beyond estimated maturity: {pairs}."
+            return f"{predicts} and beyond estimated maturity: {pairs}."
         if maturity.problem:
-            return f"Yes, beyond the age label: {pairs}."
-        return f"Beyond the age label, but not shown beyond maturity: {pairs}."
+            return f"{predicts}: {pairs}."
+        return f"{predicts}, but not demonstrably beyond maturity: {pairs}."
     if share.high < 0.5:
-        return f"No: {pairs}, worse than chance."
+        return f"The image does not predict sex: {pairs}, worse than chance."
     if math.isnan(share.value):
-        return "Whether beyond the age label is unknown: no girl and boy are of similar age."
-    return f"Not shown beyond the age label: {pairs}, not distinguishable from chance."
+        return f"Whether {predicts.lower()} is unknown: no girl and boy have similar labels."
+    predicts_not = predicts.replace("predicts", "does not demonstrably predict")
+    return f"{predicts_not}: {pairs}, not distinguishable from chance."
 
 
 def verdict(area: Estimate, label: Estimate) -> str:
@@ -75,6 +77,18 @@ def verdict(area: Estimate, label: Estimate) -> str:
     if not area.excludes(0.5):
         return f"{text}, not distinguishable from chance"
     return f"{text}, against {label.value:.3f} from the label"
+
+
+def band_sentence(bands: pd.DataFrame) -> str:
+    """Say at which ages the sexes are hardest to tell apart, from `errors.by_band`; "" if unknown.
+
+    Bands with few hands do not count.
+    """
+    rows = bands[(bands["band"] != "all") & ~bands["few"] & bands["auc"].notna()]
+    if len(rows) < 2:
+        return ""
+    row = rows.loc[rows["auc"].idxmin()]
+    return f"The AUC is lowest at {row['band']}: {Estimate.of(row, 'auc').text(digits=3)}."
 
 
 def variables(
@@ -91,13 +105,14 @@ def variables(
     """
     raw = seeds[0]
     predictions = temperature.calibrate(raw)
+    lowest = band_sentence(sex.by_band(predictions, threshold))
     measures, matched = sex.metrics(predictions, threshold), sex.closest_match(predictions)
     label = sex.by_label(train, predictions)
     label_auc = auc(predictions["male"], label)
     gain = auc_difference(predictions["male"], predictions[sex.PROBABILITY], label)
     majority = max(predictions["male"].mean(), 1 - predictions["male"].mean())
     table = sex.baselines(train, predictions).set_index("name")
-    shares = ("accuracy", "balanced_accuracy", "found_male", "found_female")
+    shares = ("accuracy", "balanced_accuracy", "recall_male", "recall_female")
     over = over_seeds(auc(seed["male"], seed[sex.PROBABILITY]).value for seed in seeds)
     before, after = calibration.reliability(raw), calibration.reliability(predictions)
     return {
@@ -125,7 +140,8 @@ def variables(
         "matched": matched.estimate.text("%", scale=100),
         "matched_sentence": f"I{matched.sentence()[1:]}.",
         "matched_pairs": f"{matched.pairs:,}",
-        "matched_caliper": f"{matched.caliper_months:g} months",
+        "matched_caliper": months_text(matched.caliper_months),
+        **({"band_sentence": lowest} if lowest else {}),
         # Of a score that says nothing of sex there is nothing to explain.
         **(maturity.variables() if matched.estimate.low > 0.5 else {}),
     }

@@ -104,6 +104,11 @@ def number(value: float, digits: int = 1) -> str:
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
+def months_text(months: float) -> str:
+    """Return "1 month", "3 months"."""
+    return f"{months:g} month{'' if months == 1 else 's'}"
+
+
 def sample_size(n: int) -> str:
     """Return "n = 1,234"; below 30 "n = 7, few"."""
     return f"n = {n:,}" + (", few" if 0 < n < FEW else "")

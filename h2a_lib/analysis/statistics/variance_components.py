@@ -1,4 +1,4 @@
-"""The noise of training: children crossed with runs, and what it does to a difference of means.
+"""Training noise: children crossed with runs, and what it does to a difference of means.
 
 Every run estimates the same children. The mean error of a run varies because the children are a
 sample and because another seed gives another network. Two mean squares separate the two
@@ -64,7 +64,7 @@ def run_noise(experiments: Iterable[Errors]) -> RunNoise:
 class Difference:
     """A difference of two mean errors over n children, with a t distribution; below zero is better.
 
-    `holds_noise`: whether the standard error holds the noise of training as well as the children's.
+    `holds_noise`: whether the standard error holds training noise as well as the children's.
     """
 
     value: float
@@ -81,7 +81,7 @@ class Difference:
 
     @property
     def p_different(self) -> float:
-        """Two-sided p of no difference; 1 where the noise of training is unknown."""
+        """Two-sided p of no difference; 1 where training noise is unknown."""
         return 2 * self._tail(abs(self.value)) if self.holds_noise else 1.0
 
     def p_equivalent(self, margin: float) -> float:

@@ -1,4 +1,4 @@
-"""Better, worse, equivalent or undecided, over a family of comparisons."""
+"""Better, worse, equivalent or inconclusive, over a family of comparisons."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from h2a_lib.analysis.statistics.variance_components import Difference
 
 ALPHA = 0.05
-BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
+BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -35,6 +35,6 @@ def verdicts(differences: Sequence[Difference], margin: float) -> list[str]:
         if p_equivalent < ALPHA:
             verdict = EQUIVALENT
         elif p_different >= ALPHA:
-            verdict = UNDECIDED
+            verdict = INCONCLUSIVE
         results.append(verdict)
     return results
