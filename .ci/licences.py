@@ -10,12 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 HEAD = """# Licences of the packages that H2A is installed with
 
-H2A itself is MIT. It holds none of these packages; the installer fetches them. Written by
-`make licences` from what each package says of itself, so it says no more than that.
+H2A is under the MIT licence and bundles none of these packages; the installer fetches them.
+`make licences` writes this list from the packages' metadata, which may not cover bundled binaries.
 
-Two to know of: `pylibjpeg-libjpeg`, which decodes JPEG inside DICOM, is under the GPL 3 (pydicom
-loads it if it is there; H2A never imports it), and the `nvidia-*` packages, which come with torch
-on Linux, are NVIDIA's own.
+Note: `pylibjpeg-libjpeg`, which decodes JPEG inside DICOM, is under the GPL 3 (pydicom loads it if
+it is installed; H2A never imports it); `codespell`, for development only, under the GPL 2;
+`pypandoc-binary` contains Pandoc, which is under the GPL 2 or later; the `nvidia-*` packages, which
+come with torch on Linux, are under NVIDIA's own licence.
 
 | package | licence |
 | --- | --- |

@@ -7,10 +7,12 @@ import pandas as pd
 
 from h2a_lib.analysis.age import errors as age
 from h2a_lib.analysis.calibration import Calibration
+from h2a_lib.analysis.comparison.labels import PER
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.statistics import conformal, roc
 from h2a_lib.analysis.statistics.bootstrap import FEW, capitalised, number, share_interval
 from h2a_lib.study.runs import Run
+from h2a_lib.study.workspace import TIER_LABELS
 
 # As `h2a_lib.data.images.adjust_contrast` does it.
 CONTRAST_LINES = {
@@ -104,16 +106,20 @@ def _out_of_scope(run: Run) -> str:
     """Name the images that the network does not apply to."""
     augment = run.config.augment
     mirrored = augment is not None and augment.flip
+    is_rsna = run.tier_label == TIER_LABELS["rsna"]
+    atlas = "Greulich and Pyle's atlas, on which the labels are based"
+    standard = atlas if is_rsna else "that of the labels"
     images = [
         *([] if mirrored else ["right hands (mirror them first: the data show left hands)"]),
         "adults",
-        "children with growth disorders or fractures (it is unknown whether the data contain any)",
+        "children with skeletal dysplasia, other growth disorders or fractures (the data do not "
+        "record diagnoses, so errors for them are unknown)",
         "views other than posteroanterior",
-        "bone age by another standard than that of the labels",
+        f"bone age by a standard other than {standard}",
     ]
     return (
-        f"{capitalised('; '.join(images))}. The data do not record ancestry, and the standard does"
-        " not account for it."
+        f"{capitalised('; '.join(images))}. The data do not record ancestry, which the standard"
+        " does not account for."
     )
 
 
@@ -123,7 +129,7 @@ def _preprocessing(run: Run) -> str:
     side = f"{config.image_size_px} × {config.image_size_px} px"
     return (
         f"{GEOMETRY_WORDS[config.geometry]} {side}; {CONTRAST_WORDS[config.contrast]};"
-        f" pixels normalised by {config.pixel_norm} (included)"
+        f" pixels scaled per {PER.get(config.pixel_norm, config.pixel_norm)} (inside the network)"
     )
 
 
@@ -154,7 +160,7 @@ def model_card(
     if (temperature := calibration.temperature) is not None:
         predictions = temperature.calibrate(predictions)
         calibrated = [
-            f"Probabilities are calibrated: temperature {temperature.text()}, inside the file."
+            f"Probabilities are temperature-scaled inside the file: {temperature.text()}."
         ]
     selection = predictions[predictions["split"] == "selection"]
     parts = [
@@ -188,10 +194,10 @@ def model_card(
     by_split = dict([*predictions.groupby("split")])
     evaluated = [(split, by_split[split]) for split in SPLITS if split in by_split]
     if external is not None:
-        evaluated.append(("external", external))
+        evaluated.append(("additional images", external))
     for split, hands in evaluated:
-        if split == "external" and external_source:
-            parts += ["## External images", external_source]
+        if split == "additional images" and external_source:
+            parts += ["## Additional images", external_source]
         if config.estimates_age:
             parts += _age_part(split, hands, selection)
         if config.estimates_sex:
@@ -212,9 +218,9 @@ def _age_part(split: str, hands: pd.DataFrame, selection: pd.DataFrame) -> list[
         f"## Age, {split}",
         f"Mean absolute error {error.text('months')}.",
         _table("| labelled age | sex | n | MAE, months (95 % CI) | bias, months (95 % CI) |", rows),
-        f"Few: n below {FEW}; the interval is unreliable.",
+        f"Bias: mean of estimate minus label. Few: n below {FEW}; the interval is unreliable.",
     ]
-    if split in ("validation", "external"):
+    if split in ("validation", "additional images"):
         covered = conformal.split_conformal(selection, hands)["covered"]
         lines.append(
             f"{conformal.NOMINAL_COVERAGE * 100:g} % conformal intervals, fitted on the selection"
@@ -235,8 +241,8 @@ def _sex_part(split: str, hands: pd.DataFrame, threshold: float, train: pd.DataF
     return [
         f"## Sex, {split}",
         f"AUC {area.text(digits=3)}. From the age label alone, the AUC on the same hands is"
-        f" {by_label.text(digits=3)}. A hand is classified as male from a probability of"
-        f" {threshold:.3f}, chosen on the selection hands.",
+        f" {by_label.text(digits=3)}. A hand is classified as male if its probability is"
+        f" at least {threshold:.3f}, chosen on the selection hands.",
         _table("| labelled age | n | male | AUC (95 % CI) | accuracy (95 % CI) |", rows),
     ]
 

@@ -1,9 +1,10 @@
 """`h2a publish`: results prepared for sharing, without patient-level data."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,14 +20,13 @@ from h2a_lib.files import (
 )
 
 if TYPE_CHECKING:
-    from h2a_lib.study.runs import Run
     from h2a_lib.study.workspace import Study
 
 # A run's record; its predictions are of single children, and its weights are large.
 RECORD = {
     "config.yaml": "every setting of the run",
     "history.csv": "error and learning rate, one row per epoch",
-    "metrics.json": "errors on the validation radiographs, at the best epoch",
+    "metrics.json": "errors at the epoch chosen on the selection hands",
     "provenance.json": "commit, packages, machine, seconds",
 }
 # Columns that would make a table one of children.
@@ -38,18 +38,32 @@ CITATION = (
 )
 
 
-def command(profile: ProfileOption = "rsna-100px", data: DataOption = None) -> None:
+# The questions that the README answers, and the variables that answer them.
+QUESTIONS = {
+    "age": ("Can bone age be estimated?", ("answer", "sex_input_sentence")),
+    "sex": ("Can sex be classified?", ("answer",)),
+    "clusters": ("Do unlabelled images cluster by sex?", ("answer",)),
+}
+
+
+def command(
+    profile: ProfileOption = "rsna-100px",
+    data: DataOption = None,
+    note: Annotated[
+        str, typer.Option(help="What a reader must know of these results, for the README.")
+    ] = "",
+) -> None:
     """Prepare a study's results for sharing, without patient-level data."""
-    typer.echo(short(publish(open_finished(profile, data))))
+    typer.echo(short(publish(open_finished(profile, data), note)))
 
 
-def publish(study: "Study") -> Path:
+def publish(study: "Study", note: str = "") -> Path:
     """Put the runs' records and a README beside the results, and list what must stay private.
 
-    The README, which is returned, names the maker of each file. `published.json` beside it names
-    the figures that show single radiographs ("withheld"). Like `labels.csv` and notebooks, they
-    stay out of git. Averages of `LEAST_AVERAGED` registered hands or more are kept. A UserError if
-    a run is missing, or a table has a row for each child.
+    The README, which is returned, names the maker of each file, and has the `note`.
+    `published.json` beside it names the figures that show single radiographs ("withheld"). Like
+    `labels.csv` and notebooks, they stay out of git. Averages of `LEAST_AVERAGED` registered hands
+    or more are kept. A UserError if a run is missing, or a table has a row for each child.
     """
     import pandas as pd
 
@@ -78,7 +92,7 @@ def publish(study: "Study") -> Path:
             "withheld": sorted(_withheld(folder)),
         },
     )
-    write_text(folder / "README.md", _readme(study, runs))
+    write_text(folder / "README.md", _readme(study, [run.name for run in runs], note))
     return folder / "README.md"
 
 
@@ -102,7 +116,7 @@ def _withheld(folder: Path) -> Iterator[str]:
             yield figure["name"]
 
 
-def _readme(study: "Study", runs: "list[Run]") -> str:
+def _readme(study: "Study", runs: list[str], note: str) -> str:
     from h2a_lib.pipeline import ledger
     from h2a_lib.study.results import NO_NOTEBOOK
 
@@ -112,18 +126,19 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
     lines = [
         f"# Results of the study `{study.name}`",
         "",
-        f"{study.tier_label}. {study.profile.about}",
+        f"{study.profile.about} Data: {study.tier_label}, fingerprint `{study.fingerprint[:12]}`.",
         "",
-        f"Made by `h2a report{options}` and `h2a publish{options}` on "
-        f"{summary['machine']}; {summary['n_runs']} runs, {summary['training_time']} of training, "
-        f"finished {summary['date']}. Data fingerprint `{study.fingerprint[:12]}`.",
+        f"Made by `h2a report{options}` and `h2a publish{options}` on {summary['machine']}; "
+        f"{summary['n_runs']} runs, {summary['training_time']} of training, finished "
+        f"{summary['date']}.{note and f' {note}'}",
         "",
+        *([f"**{caveat}**", ""] if (caveat := summary.get("caveat")) else []),
         *_answers(folder),
         "These files contain no patient-level data: predictions, weights, executed notebooks and "
         "figures that show single radiographs stay with the data.",
         "",
         *([f"The data: {CITATION}", ""] if study.tier == "rsna" else []),
-        "| file | what | made by |",
+        "| files | what | made by |",
         "| --- | --- | --- |",
     ]
     withheld = set(_withheld(folder))
@@ -134,23 +149,27 @@ def _readme(study: "Study", runs: "list[Run]") -> str:
                 f"| figures/{figure['file']} | {figure['caption']} | {figure['made_by']} |"
             )
     makers = study.results.makers()
-    for kind, what in (("tables", "a table of the deck"), ("variables", "numbers of the deck")):
-        for file in sorted((folder / kind).glob("[!.]*.*")):
-            lines.append(f"| {kind}/{file.name} | {what} | {makers[file.name]} |")
-    for file in sorted((folder / ledger.FOLDER).glob("[!.]*.csv")):
+    for kind, what in (("tables", "tables of the report"), ("variables", "its numbers")):
+        files = sorted(folder.glob(f"{kind}/[!.]*.*"), key=lambda file: makers[file.name])
+        for maker, made in groupby(files, lambda file: makers[file.name]):
+            lines.append(f"| {kind}/: {_listed(made)} | {what} | {maker} |")
+    ledgers = sorted((folder / ledger.FOLDER).glob("[!.]*.csv"))
+    if ledgers:
         what = "each evaluation of the validation hands"
-        lines.append(f"| {ledger.FOLDER}/{file.name} | {what} | {NO_NOTEBOOK} |")
-    for run in runs:
-        for name, what in RECORD.items():
-            lines.append(f"| runs/{run.name}/{name} | {what} | {MADE_BY_TRAINING} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {ledger.FOLDER}/: {_listed(ledgers)} | {what} | {NO_NOTEBOOK} |")
+    for name, what in RECORD.items():
+        lines.append(f"| runs/*/{name} | {what} | {MADE_BY_TRAINING} |")
+    return "\n".join([*lines, "", f"The runs: {', '.join(f'`{run}`' for run in runs)}."]) + "\n"
+
+
+def _listed(files: Iterable[Path]) -> str:
+    return ", ".join(sorted(file.name for file in files))
 
 
 def _answers(folder: Path) -> Iterator[str]:
-    """Yield the study's answers to its questions, one paragraph each."""
-    for question in ("age", "sex", "clusters"):
-        if (file := folder / "variables" / f"{question}.yml").is_file():
+    """Yield the study's questions with their answers, one paragraph each."""
+    for group, (question, names) in QUESTIONS.items():
+        if (file := folder / "variables" / f"{group}.yml").is_file():
             values = read_yaml(file)
-            names = ("answer", "sex_input_sentence", "with_sex_input_sentence")
-            yield from (values[name] for name in names if name in values)
-            yield ""
+            answers = " ".join(str(values[name]) for name in names if name in values)
+            yield from (f"**{question}** {answers}", "")

@@ -67,9 +67,10 @@ def test_the_readme_names_every_published_file_with_its_maker_and_no_radiograph(
     assert "| figures/curve.svg | The curve | 05_train |" in text
     assert "raw_grid" not in text and "cloud" not in text and "mean_of_few" not in text
     assert "| figures/mean_of_many.png | The mean_of_many | 05_train |" in text
-    assert "| tables/counts.csv | a table of the deck | 05_train |" in text
-    assert "| variables/study.yml | numbers of the deck | h2a report |" in text
-    assert "| runs/resnet18/seed-0/history.csv |" in text
+    assert "| tables/: counts.csv | tables of the report | 05_train |" in text
+    assert "| variables/: sex.yml | its numbers | 05_train |" in text
+    assert "| variables/: study.yml | its numbers | h2a report |" in text
+    assert "| runs/*/history.csv |" in text and "The runs: `resnet18/seed-0`." in text
 
 
 def test_results_of_a_study_that_goes_on_are_its_own_again(finished):
@@ -80,7 +81,9 @@ def test_results_of_a_study_that_goes_on_are_its_own_again(finished):
 
 
 def test_the_readme_has_the_results(finished):
-    assert "\nThe image tells the sexes apart.\n" in publish(finished).read_text()
+    text = publish(finished, "Two runs were repeated.").read_text()
+    assert "\n**Can sex be classified?** The image tells the sexes apart.\n" in text
+    assert " Two runs were repeated.\n" in text
 
 
 @pytest.mark.parametrize(("tier", "message"), [("rsna", True), ("folder", False)])

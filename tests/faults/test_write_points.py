@@ -1,4 +1,4 @@
-"""Every file is written whole or not at all: no place writes in another way without a reason."""
+"""Every file is written completely or not at all, or there is a reason why not."""
 
 from write_points import ROOT, as_table, in_library, in_source
 
@@ -8,7 +8,7 @@ MEMORY = "into memory, not onto the disk"
 RENAMED = "a folder is renamed whole"
 ATOMIC_INSIDE = "`save` is the function of `study/results.py`, which is atomic"
 FETCHED = "under `.part-<name>`, renamed when size and CRC are right"
-# The places that write without the atomic writer, and why what they leave is whole all the same.
+# The places that write without the atomic writer, and why no incomplete file can appear there.
 REASONS = {
     ("h2a_lib/analysis/calibration.py", "as_json"): MEMORY,
     ("h2a_lib/commands/diff.py", "_from_git"): "in a temporary folder that only this command reads",
@@ -39,7 +39,9 @@ def test_each_place_that_writes_is_atomic_or_has_its_reason():
     assert len(result) > 30, "the search finds what there is"
     bare = {(file, function): call for file, function, call, atomic in result if not atomic}
     unknown = {place: call for place, call in bare.items() if place not in REASONS}
-    assert not unknown, "write through h2a_lib.files, or say in REASONS why it is whole"
+    assert not unknown, (
+        "write through h2a_lib.files, or say in REASONS why no incomplete file can appear"
+    )
     assert set(REASONS) <= set(bare), "a reason for a place that is no more"
 
 

@@ -104,7 +104,10 @@ def as_table(reasons: dict[tuple[str, str], str]) -> str:
     places: dict[tuple[str, str], list[tuple[str, bool]]] = {}
     for file, function, call, atomic in in_library():
         places.setdefault((file, function), []).append((call, atomic))
-    lines = ["| file | function | calls | why it is whole |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| file | function | calls | why no incomplete file can appear |",
+        "| --- | --- | --- | --- |",
+    ]
     for (file, function), calls in places.items():
         names = ", ".join(dict.fromkeys(f"`{call}`" for call, _ in calls))
         why = "atomic writer" if all(atomic for _, atomic in calls) else reasons[file, function]

@@ -276,7 +276,7 @@ def sex_input_variables(
     if not with_input:
         return {}
     change = difference(errors_of(with_input), errors_of(without), noise)
-    size = abs(change.estimate).text("months", digits=2)
+    size = abs(change.estimate).text("months")
     if change.estimate.is_tie:
         text = f"not distinguishable from the error without it; the difference is {size}"
     else:
