@@ -168,6 +168,8 @@ NOT_OF_A_TRAINING = (
 REPORT_SOURCES = ("*.yml", "*.qmd", "*.css", "*.bib", "filters/*", "templates/**/*")
 RECORD = "step.json"
 DATA = "data"
+# Above the priority of any run.
+FIRST = 10**9
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,8 @@ class Steps:
                 module="h2a_lib.pipeline.cache_images",
                 arguments=(*study, config.experiment),
                 threads=0,  # as many as there are
+                # Behind a long run it would wait for all cores, and other runs for its images.
+                priority=FIRST,
             )
 
     def _of_notebook(self, notebook: Notebook) -> Step:

@@ -125,8 +125,11 @@ def test_the_card_gives_the_auc_of_the_age_label_on_the_same_hands(run):
 def test_the_card_excludes_right_hands_unless_mirrored_ones_were_trained_on(run, flip, words):
     augment = {"rotation_degrees": 5, "scale": 0.05, "shift": 0.05, "flip": flip}
     config = run.config.model_copy(update={"augment": SimpleNamespace(**augment)})
-    changed = SimpleNamespace(config=config)
+    changed = SimpleNamespace(config=config, tier_label="Folder hands")
     assert _out_of_scope(changed).startswith(words)
+    assert "a standard other than that of the labels" in _out_of_scope(changed)
+    of_rsna = SimpleNamespace(config=config, tier_label="RSNA Pediatric Bone Age radiographs")
+    assert "Greulich and Pyle's atlas" in _out_of_scope(of_rsna)
 
 
 def test_an_unknown_format_is_named_with_the_known_ones(run):

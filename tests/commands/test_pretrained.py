@@ -61,7 +61,7 @@ def test_a_card_has_what_a_user_must_know(folder):
     card = (folder / "README.md").read_text(encoding="utf-8")
     for words in (
         *("Not a medical device", "non-commercial use", "Halabi"),
-        *("## Age, validation", "## Age, external", "conformal intervals"),
+        *("## Age, validation", "## Age, additional images", "conformal intervals"),
     ):
         assert words in card
     assert "## Out of scope" in card or "## What it is not for" in card

@@ -87,9 +87,9 @@ def test_its_card_states_terms_use_and_the_errors_of_hands_from_elsewhere(releas
     card = (released.folder / "README.md").read_text()
     assert f"**made-up squares**. {TERMS} Trained on" in card
     assert "h2a predict hand.png --run path/to/hands" in card
-    assert "## Age, external" in card and "## Sex, external" in card
+    assert "## Age, additional images" in card and "## Sex, additional images" in card
     assert "12 (few)" in card
-    assert "## External images\n\nFrom the same set." in card
+    assert "## Additional images\n\nFrom the same set." in card
     assert "optimistic. Tuned on them." in card
 
 
@@ -98,7 +98,7 @@ def test_its_onnx_file_has_its_card_and_its_estimates(released, files, tmp_path)
     model, card = export(released, "onnx", tmp_path / "hand.onnx")
     text = card.read_text()
     assert text.startswith("# hand.onnx") and "onnxruntime.InferenceSession" in text
-    assert "h2a predict" not in text and "## Age, external" in text
+    assert "h2a predict" not in text and "## Age, additional images" in text
     image = cv2.imread(str(min(files.glob("*.png"))), cv2.IMREAD_GRAYSCALE)
     given = {"images": image[None, None].astype(np.float32)}
     months, male = onnxruntime.InferenceSession(model).run(None, given)

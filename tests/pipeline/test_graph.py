@@ -48,6 +48,14 @@ def changed(steps: Steps, **settings) -> Steps:
     return Steps(steps.study)
 
 
+def test_all_images_are_prepared_before_any_run(steps):
+    steps = changed(steps, image_size_px=48)
+    of_rule = {"cache": [], "train": []}
+    for step in steps.by_name.values():
+        of_rule.get(step.rule, []).append(step.priority)
+    assert len(of_rule["cache"]) == 2 and min(of_rule["cache"]) > max(of_rule["train"]) > 0
+
+
 def test_of_a_finished_study_nothing_is_stale(steps):
     assert stale_steps(steps) == []
     assert graph.stale_runs(steps.study) == set()
@@ -230,7 +238,7 @@ def test_each_evaluation_of_the_validation_hands_is_entered_in_the_ledger(steps,
 
     for name in ("age_answer", "sex_answer", "age_answer"):
         evaluate(steps, name)
-    assert ledger.sentence(folder).endswith("of 1 set of networks.")
+    assert ledger.sentence(folder).endswith("with 1 set of networks.")
     train(monkeypatch, steps := changed(steps, lr=3e-3))
     evaluate(steps, "age_answer")
     rows = ledger.read(folder)
