@@ -1,4 +1,4 @@
-"""How long trainings not timed before will take, estimated from this machine's speed."""
+"""How long training runs not timed before will take, estimated from this machine's speed."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ EVALUATION = 1.1
 def estimate(
     study: Study, configs: Iterable[RunConfig], parallel: int, form: TableFormat = AS_HEADED
 ) -> str:
-    """Return "33 trainings not timed before: about 5 h 10 min, estimated from …".
+    """Return "33 training runs not timed before: about 5 h 10 min, estimated from …".
 
     The speed is that of the costliest of them, measured for seconds in as many processes as will
     train side by side; the others are scaled by their arithmetic (`relative_cost`).
@@ -35,7 +35,7 @@ def estimate(
         for _ in range(parallel)
     ]
     rates = [process.communicate()[0] for process in processes]
-    trainings = "1 training" if len(configs) == 1 else f"{len(configs)} trainings"
+    trainings = "1 training run" if len(configs) == 1 else f"{len(configs)} training runs"
     if not all(rates):
         return f"{trainings} not timed before: the speed of this machine could not be measured"
     images = training_hands(study, form) * costliest.epochs * costliest.train_fraction

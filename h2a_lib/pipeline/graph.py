@@ -127,7 +127,7 @@ def plan(
 
 
 def estimate_untimed(study: Study, stale: list[Stale], parallel: int) -> Iterator[str]:
-    """Yield a line on how long the trainings not timed before will take, if there are any."""
+    """Yield a line on how long the runs not timed before will take, if there are any."""
     untimed = [
         RunConfig(**one.step.settings)
         for one in stale

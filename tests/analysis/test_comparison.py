@@ -93,7 +93,7 @@ WORDS = {
     "better": "ResNet-34 performs better than ResNet-18 by 3",
     "worse": "ResNet-34 performs worse than ResNet-18 by 3",
     "equivalent": "ResNet-34 is equivalent to ResNet-18 within the margin of 1 month",
-    "inconclusive": "Comparison with ResNet-18: inconclusive: ResNet-34 (+2",
+    "inconclusive": "Inconclusive compared with ResNet-18: ResNet-34 (+2",
 }
 
 
@@ -371,7 +371,7 @@ def test_the_title_of_many_experiments_names_the_best_or_says_that_none_is(run):
     better = [*repeated(run, "a", 7, **slow), *repeated(run, "b", 8, **fast)]
     assert titled("learning_rate", *better).endswith("; 2 beat the default")
     norm = repeated(run, "norm", 12, spread=4, pixel_norm="batch")
-    assert titled("normalisation", *norm) == ("Scaling pixels per image or per batch: inconclusive")
+    assert titled("normalisation", *norm) == ("Pixel scaling per image or per batch: inconclusive")
 
 
 def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
@@ -430,7 +430,7 @@ def test_beside_others_the_default_is_called_by_what_it_has(run):
     configs = comparisons.configs_of(result)
     assert labels_of(configs, ["resnet18", "sgd"])["resnet18"] == "Adam (default)"
     assert labels_of(configs, ["resnet18", "norm"])["resnet18"].endswith(
-        "pixels scaled per image (default)"
+        "pixel scaling per image (default)"
     )
     assert labels_of(configs, ["resnet18"]) == {"resnet18": "default"}
 

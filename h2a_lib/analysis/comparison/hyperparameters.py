@@ -56,11 +56,19 @@ def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
                 "setting": SETTINGS.get(setting, setting),
                 "default": describe_values([default.model_dump(mode="json")[setting]]),
                 "tried": _in_order(tried),
-                "not_tried": _in_order(value for value in values.values() if value not in tried),
+                "not_tried": _in_order(
+                    value for value in values.values() if not _is_among(value, tried)
+                ),
                 "experiments": len(tried),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _is_among(value: Any, tried: Sequence[Any]) -> bool:
+    """Whether a value was tried, or is described as one that was: an augmentation of other size."""
+    is_named = isinstance(value, dict) and "name" in value
+    return value in tried or (not is_named and _plain(value) in map(_plain, tried))
 
 
 def _in_order(values: Iterable[Any]) -> str:

@@ -144,7 +144,7 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "optimizer": lambda value: NAMES[value["name"]],
     "lr": lambda value: f"learning rate {value:g}",
     "weight_decay": lambda value: f"weight decay {value:g}" if value else "no weight decay",
-    "pixel_norm": lambda value: f"pixels scaled per {PER.get(value, value)}",
+    "pixel_norm": lambda value: f"pixel scaling per {PER.get(value, value)}",
     "geometry": lambda value: NAMES.get(value, value),
     "contrast": lambda value: "contrast as it is" if value == "none" else NAMES.get(value, value),
     "augment": lambda value: "augmentation" if value else "no augmentation",

@@ -97,7 +97,7 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
     if topic == "normalisation":
         ours, other = (comparison.configs[each].pixel_norm for each in (DEFAULT, name))
         return (
-            f"Scaling pixels per {PER.get(ours, ours)} or per {PER.get(other, other)}: inconclusive"
+            f"Pixel scaling per {PER.get(ours, ours)} or per {PER.get(other, other)}: inconclusive"
         )
     return (
         f"{capitalised(labels[DEFAULT].removesuffix(' (default)'))} or {labels[name]}: inconclusive"
@@ -219,8 +219,8 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
     if names := by_verdict.get(INCONCLUSIVE):
         listed = [f"{labels[name]} ({_signed(comparison, name)})" for name in names]
         reason = f" ({NOISE_UNKNOWN})" if not comparison.noise.is_known else ""
-        first = f"comparison with {reference()}: inconclusive" if not sentences else "inconclusive"
-        sentences.append(f"{first}{reason}: {_listed(listed)}")
+        against = "" if sentences else f" compared with {reference()}"
+        sentences.append(f"inconclusive{against}{reason}: {_listed(listed)}")
         if any(comparison.estimate(name).excludes(0) for name in names):
             sentences.append(
                 "verdicts are adjusted for the number of experiments; intervals are not, and can "
@@ -247,7 +247,7 @@ def _labels(comparison: Comparison, compared: Sequence[str]) -> dict[str, str]:
 
 
 def _by_verdict(comparison: Comparison, compared: Sequence[str]) -> dict[str, list[str]]:
-    """Return the experiments with each verdict; of identical trainings the first alone."""
+    """Return the experiments with each verdict; of identical runs the first alone."""
     groups: dict[str, list[str]] = {}
     for name in compared:
         row = comparison.row(name)
