@@ -280,7 +280,9 @@ def duplicates_sentence(table: pd.DataFrame) -> str:
         pair = "pair of near-duplicates crosses" if near == 1 else "pairs of near-duplicates cross"
         result = f"{near:,} {pair} the split, {same:,} of them identical in every pixel"
         if (apart := table["age_difference_months"].iloc[1]) > 0:
-            result += f"; their ages differ by {apart:g} months (median), which those of copies would not"
+            result += (
+                f"; their ages differ by {apart:g} months (median), which those of copies would not"
+            )
     return (
         f"{result}. Each of {n_held_out:,} held-out images was compared with all training images "
         "for resized, compressed, brightened, rotated, cropped and mirrored copies. Recall for "
