@@ -217,5 +217,5 @@ def test_errors_are_reported_by_kind_of_picture():
     assert flat["beyond_24"].to_dict() == {True: 1, False: 0}
     sentence = age.kinds_sentence(table)
     assert sentence.startswith("MAE by kind of image: flat 40.0 months (95 % CI 39.0–41.0, n = 3")
-    assert sentence.endswith("against 0.7 (95 % CI 0.0–1.0, n = 3, few) without.")
+    assert sentence.endswith("against 0.7 (95 % CI 0.0–1.0, n = 3, few) in the others.")
     assert age.kinds_sentence(table[table["subgroup"] == "never"]) == "All images are of one kind."

@@ -123,7 +123,7 @@ def test_planted_sexes_are_found_and_the_answer_is_yes():
     assert answer(table, age_baseline(frame, frame)).startswith(
         "Clusters agree with sex: ARI 1.000"
     )
-    assert groups_verdict(table) == "Clusters follow sex (ARI 1.00)"
+    assert groups_verdict(table) == "Clusters agree with sex (ARI 1.00)"
     assert agreement_verdict(table).startswith("Label-free clusters agree with sex")
 
 
@@ -153,8 +153,8 @@ def test_hands_that_group_by_age_are_reported():
     assert message.startswith("No label-free clustering")
     assert "Clusters agree most with age band (made up; ARI 1.000)" in message
     assert groups_verdict(table) in (
-        "Clusters follow age (ARI 1.00), not sex",
-        "Clusters follow age (ARI 1.00) more than sex",
+        "Clusters agree most with age (ARI 1.00), not with sex",
+        "Clusters agree more with age (ARI 1.00) than with sex",
     )
     assert "100.0 % of the 160 hands" in band_sentence(table, "phantom")
     # Beside phantoms a published result would invite a comparison that says nothing.
@@ -169,7 +169,9 @@ def test_hands_that_group_by_how_they_were_taken_are_reported():
     nuisances = {"detector type": scanned, "image size": np.full(len(frame), 3)}
     result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
     table = compared(frame, result, nuisances=nuisances)
-    assert groups_verdict(table) == "Clusters follow detector type (ARI 1.00), not sex"
+    assert groups_verdict(table) == (
+        "Clusters agree most with detector type (ARI 1.00), not with sex"
+    )
     message = answer(table, age_baseline(frame, frame))
     assert "Clusters agree most with detector type (made up; ARI 1.000)" in message
     assert nuisance_sentence(table).endswith("acquired: detector type 1.000 (made up).")
@@ -201,7 +203,7 @@ def test_a_representation_trained_on_a_label_is_no_evidence(label):
         "No label-free clustering agrees with sex overall"
     )
     assert "agree most with" not in answer(table, age_baseline(frame, frame))
-    assert groups_verdict(table) == "Clusters follow none of the known properties"
+    assert groups_verdict(table) == "Clusters agree with none of the known properties"
     assert agreement_verdict(table) == "No label-free clustering agrees with sex"
     assert "no better than chance" in plain_sentence(table)
     assert "adjusted p = " in band_sentence(table, "rsna")

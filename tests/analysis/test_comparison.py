@@ -262,12 +262,16 @@ def test_an_optimiser_is_compared_with_its_own_rate(config):
 
 def test_overfitting_is_the_distance_between_training_and_validation(run):
     sentence = summary.variance_sentence(groups(run(off_by=10)))
-    assert sentence.startswith("The default overfits: 5.0 months in training, 10.0 months")
+    assert sentence.startswith(
+        "The default has a generalisation gap: 5.0 months in training, 10.0 months"
+    )
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
-    assert title == "The default overfits: 5.0 months in training, 10.0 in validation"
+    assert (
+        title == "The default has a generalisation gap: 5.0 months in training, 10.0 in validation"
+    )
     two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
     assert summary.variance_sentence(two_seeds).startswith(
-        "The default overfits: 5.5 months in training, 11.0"
+        "The default has a generalisation gap: 5.5 months in training, 11.0"
     )
     same = run(off_by=10)
     same.predictions_train = same.predictions
@@ -278,7 +282,9 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
     easier.predictions_train = run(off_by=20).predictions
     assert "validation hands are easier" in summary.variance_sentence(groups(easier))
     # Below the median in training alone: it has learned, and not what carries over.
-    assert summary.variance_sentence(groups(run(off_by=60))).startswith("The default overfits")
+    assert summary.variance_sentence(groups(run(off_by=60))).startswith(
+        "The default has a generalisation gap"
+    )
     untrained = summary.variance_sentence(groups(run(off_by=300)), as_title=True)
     assert untrained.startswith("The default has not learned: 150.0 months in training, 300.0 in")
 

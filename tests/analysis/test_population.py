@@ -105,7 +105,7 @@ def test_the_finding_on_age_names_the_older_sex(shift, finding):
 
 def test_the_finding_on_labels_counts_the_single_sex_ones():
     none = population.heaping_sentence(frame([12, 13], [True, False]))
-    assert "No label with at least 30 children" in none and "50.0 %" in none
+    assert "No label of at least 30 children" in none and "50.0 %" in none
     single = population.heaping_sentence(frame([94] * 40 + [120] * 40, [False] * 40 + [True] * 40))
     assert "2 labels belong" in single and "94 months (100.0 % female, n = 40)" in single
 
@@ -149,7 +149,7 @@ def test_the_audit_of_the_12611_official_labels_gives_the_known_numbers():
 @pytest.mark.parametrize(
     ("n", "shift", "begin"),
     [
-        (4000, 0, "The split is balanced: mean ages differ by"),
+        (4000, 0, "The split is balanced within a quarter SD: mean ages differ by"),
         (4000, 40, "The split is not balanced"),
         (12, 0, "Too few hands to show a balanced split"),
     ],

@@ -286,6 +286,15 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(factor):
         assert unchanged.endswith(f" still in {wrong} of 10")
 
 
+@pytest.mark.parametrize(("wrong", "by_chance"), [(0, False), (1, True), (2, True), (3, False)])
+def test_a_few_bins_that_chance_misses_are_not_called_miscalibrated_without_saying_so(
+    wrong, by_chance
+):
+    curve = pd.DataFrame({"calibrated": [False] * wrong + [True] * (10 - wrong)})
+    finding = calibration_finding(curve, curve, Temperature(1.0, 40, note="not fitted"))
+    assert (", which chance allows" in finding) == by_chance
+
+
 def test_a_temperature_changes_no_ranking_and_fits_fully_separated_sexes():
     separated = pd.DataFrame(
         {"male": np.arange(100) > 49, "male_probability": np.linspace(0.01, 0.99, 100)}
@@ -375,7 +384,9 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     result = maturity(train, selected, frame)
     assert result.is_beyond and result.added.value > 0.05
     assert "adding the image raises the AUC by 0." in result.sentence()
-    assert result.verdict().startswith("Beyond maturity: the image raises the AUC for sex from 0.")
+    assert result.verdict().startswith(
+        "Beyond estimated maturity: the image raises the AUC for sex from 0."
+    )
     assert result.same_maturity.estimate.low > 0.5
     conclusion = summary.conclusion(frame, result)
     assert summary.answer(train, frame, result).startswith(f"{conclusion} Estimated maturity")

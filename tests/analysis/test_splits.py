@@ -84,10 +84,13 @@ def test_a_copy_on_the_other_side_of_the_split_is_found(kind):
     assert near["identical"].tolist() == [kind == "the same"]
     assert near["mirrored"].tolist() == [kind in ("mirrored", "all at once")]
     text = duplicates_sentence(duplicates(pairs, hands))
-    assert text.startswith(f"1 pair of near-duplicates crosses the split, {kind == 'the same':d}")
+    assert text.startswith(
+        "1 pair of images across the split reaches a correlation of 0.92 (possible copies), "
+        f"{kind == 'the same':d} of them"
+    )
     table = duplicates(pairs, hands)
     look_alike, copy = (table.assign(age_difference_months=months) for months in (7.0, 0.0))
-    assert "ages differ by 7 months (median)" in duplicates_sentence(look_alike)
+    assert "ages differ by 7 months (median; " in duplicates_sentence(look_alike)
     assert "which those of copies would not" not in duplicates_sentence(copy)
 
 

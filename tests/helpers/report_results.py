@@ -90,8 +90,8 @@ VALUES = {
         "external_source": "Made up for a test: 105 of the official validation images of RSNA, "
         "re-cropped by a third party.",
         "conformal_verdict": "90 % prediction intervals span four and a half years",
-        "quantile_verdict": "Conformalised quantiles are narrower: 78 against 96 months, but "
-        "undercover in 3 of 8 bands (against 2)",
+        "quantile_verdict": "Conformalised quantiles are narrower: median width 78 against 96 "
+        "months; coverage is too low in 3 of 10 bands (against 2)",
         "robustness_verdict": "30 of 43 image perturbations increase the error",
         "sexes_verdict": "girls overestimated by 6.6 months, boys underestimated by 6.4",
         "worst_verdict": "102 to 138 months, 5 of 8 underestimated",
@@ -104,18 +104,20 @@ VALUES = {
         "auc_rounded": "0.85",
         "label_auc_rounded": "0.86",
         "verdict": "Sex from the image: AUC 0.853, against 0.859 from the label",
-        "maturity_verdict": "Beyond maturity: the image raises the AUC for sex from 0.885 to 0.974",
+        "maturity_verdict": "Beyond estimated maturity: the image raises the AUC for sex from 0.885 "
+        "to 0.974",
         "saliency_regions_verdict": "57 % of the Grad-CAM map lies on the hand, which fills "
         "25 % of the image",
         "calibration_finding": "Sex probabilities are miscalibrated in 3 of 10 bins; after "
         "temperature scaling (T = 1.42) in 1 of 10",
-        "band_sentence": "The AUC is lowest at 0–4 years: 0.641 (95 % CI 0.541–0.745, n = 102).",
+        "band_sentence": "Among bands with 30 hands or more, the AUC is lowest at 0–4 years: 0.641 "
+        "(95 % CI 0.541–0.745, n = 102).",
     },
     "clusters": {
         "best_ari": "0.326 (by chance up to 0.002, n = 2,611)",
         "plain_sentence": "When a program sorted the images into two groups without knowing age or "
         "sex, the groups matched the children's sex no better than chance.",
-        "groups_verdict": "Clusters follow background brightness (ARI 0.21), not sex",
+        "groups_verdict": "Clusters agree most with background brightness (ARI 0.21), not with sex",
         "agreement_verdict": "No label-free clustering agrees with sex; a weak association remains "
         "within ages",
         "baseline_ari": "0.073",
@@ -143,8 +145,8 @@ VALUES = {
         "constant_mae_rounded": "33 months",
         "best_verdict": "Bone age from the image alone: 6.1 months mean absolute error",
         "forest_verdict": "A recipe beats the default; no single setting demonstrably does",
-        "bias_variance_verdict": "The default overfits: 13.0 months in training, 19.5 in "
-        "validation",
+        "bias_variance_verdict": "The default has a generalisation gap: 13.0 months in training, "
+        "19.5 in validation",
         "data_verdict": "If the trend continues, twice the data would lower the default's error "
         "to about 16.8 months",
         "noise_sentence": "The seed-to-seed SD of the validation error is 0.3 months (10 degrees "

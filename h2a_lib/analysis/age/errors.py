@@ -106,7 +106,9 @@ def kinds_sentence(table: pd.DataFrame) -> str:
             for inside in (True, False)
         }
         if mae[True].n and mae[False].n:
-            parts.append(f"{kind} {mae[True].text('months')} against {mae[False].text()} without")
+            parts.append(
+                f"{kind} {mae[True].text('months')} against {mae[False].text()} in the others"
+            )
     return f"MAE by kind of image: {'; '.join(parts)}." if parts else "All images are of one kind."
 
 

@@ -30,6 +30,9 @@ SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
 AROUND_MEDIAN = "split conformal, same network"
 
 
+# Of hands that are not RSNA's, no other study has the kind of labels.
+KINDS_OF_LABELS = {"phantom": "drawn from the label", "folder": "the folder's own"}
+
 Yardstick = tuple[str, Estimate | float, str]
 
 
@@ -78,7 +81,11 @@ def _published(labels: str) -> list[Yardstick]:
 def published(predictions: pd.DataFrame, name: str, tier: str) -> pd.DataFrame:
     """Put our errors beside published ones, each on its own kind of label; only ours off RSNA."""
     rows = [
-        {"labels": literature.labels_of(split), "what": f"{name}, {split}", "ours": True}
+        {
+            "labels": KINDS_OF_LABELS.get(tier, literature.labels_of(split)),
+            "what": f"{name}, {split}",
+            "ours": True,
+        }
         | error.row("mae_months")
         | {"n": error.n}
         for split, part in predictions.groupby("split", sort=True)
@@ -366,19 +373,19 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
         f"{row['band']} of {row['by'].replace('true', 'labelled')} ({100 * row['coverage']:.0f} %)"
         for _, row in failing[failing["by"] != "all"].iterrows()
     ]
-    short = f" They cover too few labels at {', '.join(where)}." if where else ""
+    short = f" The former cover too few labels at {', '.join(where)}." if where else ""
     bands = by_method[(by_method["method"] == QUANTILES) & (by_method["by"] != "all")]
-    n_bands = (~bands["few"]).sum()
+    n_bands = (bands["n"] > 0).sum()
     split = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
     undercover = (
-        f", but undercover in {len(where)} of {n_bands} bands (against {split['fails'].sum()})"
+        f"; coverage is too low in {len(where)} of {n_bands} bands (against {split['fails'].sum()})"
     )
     title = (
         f"Conformalised quantiles are {'narrower' if is_narrower else 'not narrower'}: "
-        f"{' against '.join(widths)} months"
+        f"median width {' against '.join(widths)} months"
     )
     return {
-        "quantile_verdict": f"{title}{undercover if is_narrower and where else ''}",
+        "quantile_verdict": f"{title}{undercover if where else ''}",
         "quantile_sentence": "Conformalised quantiles have an interval score of "
         f"{scores[0]} months; split-conformal intervals of the same network, with one width for "
         f"each age band, {scores[1]} (lower is better).{short}",

@@ -107,11 +107,11 @@ def groups_verdict(table: pd.DataFrame) -> str:
     if agrees(by_sex):
         best = _best(by_sex)
         if rival is None or best["ari"] >= rival["ari"]:
-            return f"Clusters follow sex (ARI {number(best['ari'], 2)})"
-        return f"Clusters follow {_rival(rival)} more than sex"
+            return f"Clusters agree with sex (ARI {number(best['ari'], 2)})"
+        return f"Clusters agree more with {_rival(rival)} than with sex"
     if rival is None:
-        return "Clusters follow none of the known properties"
-    return f"Clusters follow {_rival(rival)}, not sex"
+        return "Clusters agree with none of the known properties"
+    return f"Clusters agree most with {_rival(rival)}, not with sex"
 
 
 def _rival(row: pd.Series) -> str:

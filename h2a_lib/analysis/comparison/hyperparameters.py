@@ -177,9 +177,9 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         "depths": trained(configs, {"network"}),
         "schedules": trained(configs, {"schedule"}),
         "others": trained(configs, others),
-        "sentence": f"All combinations of these settings would require {networks:,} "
-        f"networks. This study has {len(configs)} experiments: the default, {alone} that differ "
-        f"from it in one setting, and {len(configs) - 1 - alone} in several.",
+        "sentence": "All combinations of these settings, the task apart, would require "
+        f"{networks:,} networks. This study has {len(configs)} experiments: the default, {alone} "
+        f"that differ from it in one setting, and {len(configs) - 1 - alone} in several.",
     }
 
 

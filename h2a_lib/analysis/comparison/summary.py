@@ -316,14 +316,14 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     value, low, high = np.mean([(each.value, each.low, each.high) for each in errors], axis=0)
     held_out = Estimate(value, low, high, errors[0].n)
     constant = comparisons.constant_error(groups[DEFAULT][0]).value
-    finding, beside = "The default does not overfit (validation hands are easier)", ""
+    finding, beside = "Validation hands are easier for the default", ""
     if min(train, held_out.value) >= constant:
         finding = "The default has not learned"
         beside = f", {number(constant)} for always the median"
     elif not held_out.excludes(train):
-        finding = "No overfitting of the default is shown"
+        finding = "No generalisation gap of the default is shown"
     elif held_out.value > train:
-        finding = "The default overfits"
+        finding = "The default has a generalisation gap"
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
         return f"{text} {number(held_out.value)} in validation{beside}"

@@ -34,7 +34,8 @@ def extremes_verdict(measured: pd.DataFrame) -> str:
         grey = f"from black to a mean grey of {brightest:.0f}"
     else:
         grey = _fold(brightest / darkest, "mean grey differs {}-fold", "all are equally bright")
-    return f"{grey}, {_fold(pixels.max() / pixels.min(), 'size {}-fold', 'all are of one size')}"
+    size = _fold(pixels.max() / pixels.min(), "number of pixels {}-fold", "all are of one size")
+    return f"{grey}, {size}"
 
 
 def _fold(ratio: float, text: str, text_if_equal: str) -> str:
@@ -100,9 +101,9 @@ def exposure_sentence(measured: pd.DataFrame) -> str:
     """State how much the images differ in exposure and contrast."""
     text = variables(measured)
     return (
-        f"Mean grey is {text['mean_grey_range']} and contrast {text['contrast_range']} of 255 grey "
-        f"levels (n = {text['n']}). These differences are not signs of age, so a network should "
-        "ignore them."
+        f"Mean grey is {text['mean_grey_range']} and contrast {text['contrast_range']}, on a scale "
+        f"of 0 to 255 (n = {text['n']}). These differences are not signs of age, so a network "
+        "should ignore them."
     )
 
 
@@ -110,8 +111,8 @@ def geometry_sentence(measured: pd.DataFrame) -> str:
     """State what the three geometries cost."""
     text = geometry_variables(measured)
     return (
-        f"The centre crop cuts off a median of {text['crop_hand_cut']} of hand and forearm and "
-        f"at most {text['crop_hand_cut_most']}; {text['crop_hands_losing_5_percent']} lose more "
+        f"The centre crop cuts off a median of {text['crop_hand_cut']} of hand and forearm (99th "
+        f"percentile {text['crop_hand_cut_99']}); {text['crop_hands_losing_5_percent']} lose more "
         f"than 5 %. Squashing stretches by a median factor of {text['squash_stretch']}."
     )
 
@@ -130,7 +131,8 @@ def geometry_variables(measured: pd.DataFrame) -> dict[str, str]:
     return {
         "crop_cut": f"{100 * cut.median():.0f} % (up to {100 * cut.max():.0f} %)",
         "crop_hand_cut": f"{100 * hand_cut.median():.1f} %",
-        "crop_hand_cut_most": f"{100 * hand_cut.max():.0f} %",
+        # Of a few images the outline of the hand is wrong, so the largest share says nothing.
+        "crop_hand_cut_99": f"{100 * hand_cut.quantile(0.99):.0f} %",
         "crop_hands_losing_5_percent": share_interval(hand_cut > 0.05).text("%", 0, 100),
         "squash_stretch": f"{number((longer / shorter).median(), 2)}",
     }

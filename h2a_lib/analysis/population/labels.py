@@ -73,7 +73,7 @@ def heaping_sentence(labels: pd.DataFrame) -> str:
     share = share_of_multiples_of_6(labels).text("%", 1, 100)
     single = single_sex_labels(labels)
     if single.empty:
-        sexes = "No label with at least 30 children belongs to one sex alone"
+        sexes = "No label of at least 30 children has 90 % or more of one sex"
     else:
         children = single["n"].sum() / len(labels)
         word, whose = ("label belongs", "its") if len(single) == 1 else ("labels belong", "their")
@@ -190,7 +190,7 @@ def split_verdict(labels: pd.DataFrame) -> str:
     difference = age_difference(labels)
     largest = max(abs(difference.low), abs(difference.high))
     if largest < BALANCED_SD * labels["age_months"].std():
-        finding = "The split is balanced"
+        finding = "The split is balanced within a quarter SD"
     elif difference.is_tie:
         finding = "Too few hands to show a balanced split"
     else:

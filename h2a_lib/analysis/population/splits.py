@@ -245,7 +245,7 @@ def duplicates(pairs: pd.DataFrame, hands: Hands) -> pd.DataFrame:
     male, age = (hands.labels[name].to_numpy() for name in ("male", "age_months"))
     kinds = {
         "closest training image of each held-out hand": pairs["correlation"] >= -1,
-        f"near-duplicates: correlation at least {MIN_CORRELATION}": pairs["correlation"]
+        f"possible copies: correlation at least {MIN_CORRELATION}": pairs["correlation"]
         >= MIN_CORRELATION,
         "of these, pixel-identical": pairs["identical"].astype(bool),
     }
@@ -277,11 +277,20 @@ def duplicates_sentence(table: pd.DataFrame) -> str:
             if highest > MIN_CORRELATION - MARGIN:
                 result += ", too near the threshold to be classified"
     else:
-        pair = "pair of near-duplicates crosses" if near == 1 else "pairs of near-duplicates cross"
-        result = f"{near:,} {pair} the split, {same:,} of them identical in every pixel"
+        pair = (
+            "pair of images across the split reaches"
+            if near == 1
+            else "pairs of images across the split reach"
+        )
+        result = (
+            f"{near:,} {pair} a correlation of {MIN_CORRELATION} (possible copies), {same:,} of "
+            "them identical in every pixel"
+        )
+        of_all = table["age_difference_months"].iloc[0]
         if (apart := table["age_difference_months"].iloc[1]) > 0:
             result += (
-                f"; their ages differ by {apart:g} months (median), which those of copies would not"
+                f"; their ages differ by {apart:g} months (median; {of_all:g} for closest pairs in "
+                "general), which those of copies would not"
             )
     return (
         f"{result}. Each of {n_held_out:,} held-out images was compared with all training images "

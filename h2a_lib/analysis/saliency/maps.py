@@ -266,4 +266,4 @@ def against_chance(attention: Attention) -> str:
     if attention.share.low > attention.area:
         return "more than by chance"
     below = attention.share.high < attention.area
-    return "less than by chance" if below else "as much as by chance"
+    return "less than by chance" if below else "not distinguishable from chance"

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from h2a_lib.analysis.sex.errors import PROBABILITY
-from h2a_lib.analysis.statistics.bootstrap import number, share_interval
+from h2a_lib.analysis.statistics.bootstrap import CONFIDENCE, number, share_interval
 
 # Below this, or of one sex alone, a temperature follows chance.
 MIN_HANDS = 30
@@ -109,7 +109,9 @@ def calibration_finding(before: pd.DataFrame, after: pd.DataFrame, temperature: 
     wrong, left = (int((~curve["calibrated"].astype(bool)).sum()) for curve in (before, after))
     n = len(before)
     if wrong:
-        sentence = f"Sex probabilities are miscalibrated in {wrong} of {n} bins"
+        sentence = (
+            f"Sex probabilities are miscalibrated in {wrong} of {n} bins{_by_chance(wrong, n)}"
+        )
     else:
         sentence = f"Sex probabilities are calibrated in all {n} bins"
     if temperature.note:
@@ -117,4 +119,12 @@ def calibration_finding(before: pd.DataFrame, after: pd.DataFrame, temperature: 
     scaled = f"{sentence}; after temperature scaling (T = {number(temperature.value, 2)})"
     if left == wrong:
         return f"{scaled} still in {left} of {n}" if wrong else f"{scaled} too"
-    return f"{scaled} in {left} of {n}" + ("" if wrong else " they are not")
+    return f"{scaled} in {left} of {n}" + (_by_chance(left, n) if wrong else " they are not")
+
+
+def _by_chance(wrong: int, n: int) -> str:
+    """Say of how many of n bins chance alone misses: each interval does of one in twenty."""
+    from scipy.stats import binom
+
+    allowed = wrong and binom.sf(wrong - 1, n, 1 - CONFIDENCE) >= 1 - CONFIDENCE
+    return ", which chance allows" if allowed else ""

@@ -119,7 +119,9 @@ class Maturity:
             return "Nothing beyond maturity is shown"
         auc = self.table.set_index("name")["auc"]
         before, after = (number(auc[name], 3) for name in (MATURITY, ALL))
-        return f"Beyond maturity: the image raises the AUC for sex from {before} to {after}"
+        return (
+            f"Beyond estimated maturity: the image raises the AUC for sex from {before} to {after}"
+        )
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""

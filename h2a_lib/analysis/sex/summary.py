@@ -9,7 +9,7 @@ from h2a_lib.analysis.sex import calibration
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
 from h2a_lib.analysis.sex.maturity import Maturity
-from h2a_lib.analysis.statistics.bootstrap import Estimate, months_text, number, over_seeds
+from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, months_text, number, over_seeds
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 
 
@@ -88,7 +88,10 @@ def band_sentence(bands: pd.DataFrame) -> str:
     if len(rows) < 2:
         return ""
     row = rows.loc[rows["auc"].idxmin()]
-    return f"The AUC is lowest at {row['band']}: {Estimate.of(row, 'auc').text(digits=3)}."
+    auc_of_band = Estimate.of(row, "auc").text(digits=3)
+    return (
+        f"Among bands with {FEW} hands or more, the AUC is lowest at {row['band']}: {auc_of_band}."
+    )
 
 
 def variables(

@@ -15,7 +15,7 @@ from h2a_lib.figures.style import WIDE
 def thresholds(predictions: pd.DataFrame, threshold: float) -> View:
     """Return a slider of the threshold, with the ROC curve and the confusion matrix it gives."""
     slider = widgets.FloatSlider(
-        value=round(threshold, 2), min=0, max=1, step=0.01, description="Threshold"
+        value=threshold, min=0, max=1, step=0.001, readout_format=".3f", description="Threshold"
     )
     return interact(
         lambda threshold: operating_point(predictions, threshold),
@@ -47,7 +47,7 @@ def operating_point(predictions: pd.DataFrame, threshold: float) -> Figure:
     left.plot([0, 1], [0, 1], color=BLACK, lw=1, ls="--")
     left.plot(false_male, true_male, "o", color=VERMILLION, ms=13)
     left.set(xlabel="Girls classified as male", ylabel="Boys classified as male")
-    left.set_title(f"Threshold {threshold:.2f}", loc="left")
+    left.set_title(f"Threshold {threshold:.3f}", loc="left")
     left.set_aspect("equal")
     shares = counts.div(total, axis=0)
     right.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
