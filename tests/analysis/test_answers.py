@@ -315,3 +315,38 @@ def test_pictures_are_found_by_id(run):
     assert np.array_equal(selection.pictures(hands, ids), hands.images[[5, 2]])
     with pytest.raises(UserError, match="no image of id stranger"):
         selection.pictures(hands, [ids[0], "stranger"])
+
+
+@pytest.mark.parametrize(
+    ("half_width", "n_too_low", "title"),
+    [
+        (
+            30.0,
+            2,
+            "are narrower: median width 60 against 80 months; coverage is too low in 2 of 3 ",
+        ),
+        (30.0, 0, "are narrower: median width 60 against 80 months"),
+        (45.0, 1, "are not narrower: median width 90 against 80 months; coverage is too low in 1 "),
+    ],
+)
+def test_widths_for_each_hand_are_compared_by_median_and_by_bands_with_hands(
+    half_width, n_too_low, title
+):
+    names, n = ["all", "0–4 years", "4–8 years", "8–12 years", "12–16 years"], [90, 30, 30, 30, 0]
+    table = pd.DataFrame(
+        {
+            "method": [age_report.QUANTILES] * 5 + [age_report.AROUND_MEDIAN] * 5,
+            "by": ["all", *["true age"] * 4] * 2,
+            "band": names * 2,
+            "n": n * 2,
+            "coverage": 0.8,
+            "fails": [False, *[k < n_too_low for k in range(4)], False, True, *[False] * 3],
+            "half_width_months": [half_width] * 5 + [40.0] * 5,
+            "interval_score_months": 100.0,
+        }
+    )
+    values = age_report.quantile_variables(table)
+    assert values["quantile_verdict"].startswith(f"Conformalised quantiles {title}")
+    assert values["quantile_verdict"].endswith("(against 1)" if n_too_low else "80 months")
+    assert ("The former cover too few" in values["quantile_sentence"]) == (n_too_low > 0)
+    assert age_report.quantile_variables(table[5:]) == {}

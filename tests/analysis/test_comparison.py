@@ -276,11 +276,11 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
     same = run(off_by=10)
     same.predictions_train = same.predictions
     assert summary.variance_sentence(groups(same)).startswith(
-        "No overfitting of the default is shown: 10.0"
+        "No generalisation gap of the default is shown: 10.0"
     )
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
-    assert "validation hands are easier" in summary.variance_sentence(groups(easier))
+    assert "Validation hands are easier for the default" in summary.variance_sentence(groups(easier))
     # Below the median in training alone: it has learned, and not what carries over.
     assert summary.variance_sentence(groups(run(off_by=60))).startswith(
         "The default has a generalisation gap"

@@ -104,8 +104,8 @@ VALUES = {
         "auc_rounded": "0.85",
         "label_auc_rounded": "0.86",
         "verdict": "Sex from the image: AUC 0.853, against 0.859 from the label",
-        "maturity_verdict": "Beyond estimated maturity: the image raises the AUC for sex from 0.885 "
-        "to 0.974",
+        "maturity_verdict": "Beyond estimated maturity: the image raises the AUC for sex from "
+        "0.885 to 0.974",
         "saliency_regions_verdict": "57 % of the Grad-CAM map lies on the hand, which fills "
         "25 % of the image",
         "calibration_finding": "Sex probabilities are miscalibrated in 3 of 10 bins; after "
