@@ -282,11 +282,11 @@ def test_what_sex_input_adds_is_reported_and_shown(config):
     sentence = sentence_of(quiet)
     begin = "With the sex as an input the error is"
     assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}, ")
-    assert sentence.endswith("less than without (this interval also covers training noise).")
+    assert sentence.endswith("less than without (training noise included).")
     assert "not distinguishable" in sentence_of(noisy), "seeds alone may differ as much"
-    assert "does not cover training noise" in sentence_of(unknown)
+    assert "(training noise unknown, since there is one seed each)" in sentence_of(unknown)
     values = age_report.sex_input_variables(longer, blind, quiet)
-    assert "differ not only in the sex input (epochs 24 instead of" in values["sex_input_sentence"]
+    assert "also differ otherwise: epochs 24 instead of" in values["sex_input_sentence"]
     assert age_report.sex_input_variables([], blind, quiet) == {}
     assert numbers_of(frame)["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(frame, frame, "x", "phantom", with_sex_input)

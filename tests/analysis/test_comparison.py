@@ -266,9 +266,7 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
         "The default has a generalisation gap: 5.0 months in training, 10.0 months"
     )
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
-    assert (
-        title == "The default has a generalisation gap: 5.0 months in training, 10.0 in validation"
-    )
+    assert title == "Generalisation gap: 5.0 months in training, 10.0 in validation"
     two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
     assert summary.variance_sentence(two_seeds).startswith(
         "The default has a generalisation gap: 5.5 months in training, 11.0"
@@ -280,7 +278,9 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
     )
     easier = run(off_by=10)
     easier.predictions_train = run(off_by=20).predictions
-    assert "Validation hands are easier for the default" in summary.variance_sentence(groups(easier))
+    assert "Validation hands are easier for the default" in summary.variance_sentence(
+        groups(easier)
+    )
     # Below the median in training alone: it has learned, and not what carries over.
     assert summary.variance_sentence(groups(run(off_by=60))).startswith(
         "The default has a generalisation gap"

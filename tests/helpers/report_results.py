@@ -83,10 +83,9 @@ VALUES = {
         "floor": "4.6–7.0 months (single readers: 4.8–7.0; the lower end is our own estimate)",
         "sex_gap_verdict": "Girls are estimated 10.9 months older than boys with similar labels",
         "sex_gap_sex_input": f"With the sex as an input the gap is {INTERVAL}.",
-        "challenge": "For reference: the five best entries of the 2017 challenge reached 4.2 to "
-        "4.5 months on 200 test hands, each labelled with the mean of six readings",
-        "external_verdict": "Re-cropped RSNA images: 12.8 months, against 12.0 on the validation "
-        "hands",
+        "challenge": "The five best entries of the 2017 challenge reached 4.2 to 4.5 months, with "
+        "labels that are the mean of six readings",
+        "external_verdict": "Re-cropped RSNA images: 12.8 months, against 12.0 in validation",
         "external_source": "Made up for a test: 105 of the official validation images of RSNA, "
         "re-cropped by a third party.",
         "conformal_verdict": "90 % prediction intervals span four and a half years",
@@ -117,7 +116,7 @@ VALUES = {
         "best_ari": "0.326 (by chance up to 0.002, n = 2,611)",
         "plain_sentence": "When a program sorted the images into two groups without knowing age or "
         "sex, the groups matched the children's sex no better than chance.",
-        "groups_verdict": "Clusters agree most with background brightness (ARI 0.21), not with sex",
+        "groups_verdict": "Clusters agree most with background brightness, not with sex",
         "agreement_verdict": "No label-free clustering agrees with sex; a weak association remains "
         "within ages",
         "baseline_ari": "0.073",
@@ -145,8 +144,7 @@ VALUES = {
         "constant_mae_rounded": "33 months",
         "best_verdict": "Bone age from the image alone: 6.1 months mean absolute error",
         "forest_verdict": "A recipe beats the default; no single setting demonstrably does",
-        "bias_variance_verdict": "The default has a generalisation gap: 13.0 months in training, "
-        "19.5 in validation",
+        "bias_variance_verdict": "Generalisation gap: 13.0 months in training, 19.5 in validation",
         "data_verdict": "If the trend continues, twice the data would lower the default's error "
         "to about 16.8 months",
         "noise_sentence": "The seed-to-seed SD of the validation error is 0.3 months (10 degrees "

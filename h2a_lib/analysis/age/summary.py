@@ -285,18 +285,16 @@ def sex_input_variables(
     change = difference(errors_of(with_input), errors_of(without), noise)
     size = abs(change.estimate).text("months")
     if change.estimate.is_tie:
-        text = f"not distinguishable from the error without it; the difference is {size}"
+        text = f"not distinguishable from that without it; the difference is {size}"
     else:
         text = f"{size} {'more' if change.estimate.value > 0 else 'less'} than without"
     error = age.error(validation(with_input[0])).text("months")
-    training = (
-        "this interval also covers training noise"
-        if change.holds_noise
-        else "with one seed each, this interval does not cover training noise"
+    noise_text = "included" if change.holds_noise else "unknown, since there is one seed each"
+    sentence = (
+        f"With the sex as an input the error is {error}, {text} (training noise {noise_text})."
     )
-    sentence = f"With the sex as an input the error is {error}, {text} ({training})."
     if differences := changed_besides(with_input[0].config, without[0].config, "sex_input"):
-        sentence += f" The two networks differ not only in the sex input ({differences})."
+        sentence += f" The networks also differ otherwise: {differences}."
     return {"sex_input_sentence": sentence}
 
 

@@ -115,7 +115,7 @@ def groups_verdict(table: pd.DataFrame) -> str:
 
 
 def _rival(row: pd.Series) -> str:
-    return f"{row['truth'].removesuffix(' band')} (ARI {number(row['ari'], 2)})"
+    return row["truth"].removesuffix(" band")
 
 
 def agreement_verdict(table: pd.DataFrame) -> str:

@@ -107,7 +107,7 @@ def title(comparison: Comparison, experiments: Iterable[str], topic: str) -> str
 def _worse_title(
     comparison: Comparison, compared: Sequence[str], worse: Sequence[str], topic: str
 ) -> str:
-    """Return the title where nothing is better and something worse; "" where several are."""
+    """Return the title of a scale where nothing is better and something worse; "" elsewhere."""
     configs = comparison.configs
     most = max(worse, key=lambda name: comparison.estimate(name).value)
     size = _size(comparison, most)
@@ -117,13 +117,11 @@ def _worse_title(
         unclear = _by_verdict(comparison, compared).get(INCONCLUSIVE, [])
         if not unclear and all(depth[name] > depth[DEFAULT] for name in compared):
             return f"Deeper is not better: {label} performs worse by {size}"
+        reference = _reference(_labels(comparison, compared)[DEFAULT])
+        return f"{label} performs worse than {reference} by {size}"
     if topic == "learning_rate":
         rate, default = configs[most].lr, configs[DEFAULT].lr
         return f"A learning rate of {rate:g} performs worse than {default:g} by {size}"
-    if len(worse) == 1:
-        reference = _reference(_labels(comparison, compared)[DEFAULT]).split(" (")[0]
-        label = capitalised(_labels(comparison, compared)[most])
-        return f"{label} performs worse than {reference} by {size}"
     return ""
 
 
@@ -223,8 +221,7 @@ def sentence(comparison: Comparison, experiments: Iterable[str]) -> str:
         sentences.append(f"inconclusive{against}{reason}: {_listed(listed)}")
         if any(comparison.estimate(name).excludes(0) for name in names):
             sentences.append(
-                "verdicts are adjusted for the number of experiments; intervals are not, and can "
-                "exclude 0"
+                "verdicts, unlike intervals, are adjusted for the number of experiments"
             )
     return f"{'. '.join(map(capitalised, sentences))}."
 
@@ -326,7 +323,9 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
         finding = "The default has a generalisation gap"
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
-        return f"{text} {number(held_out.value)} in validation{beside}"
+        # A title has one line.
+        title = capitalised(text.removeprefix("The default has a "))
+        return f"{title} {number(held_out.value)} in validation{beside}"
     return f"{text} {held_out.text('months')} in validation{beside}."
 
 
