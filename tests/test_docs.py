@@ -38,7 +38,7 @@ AGE, SEX, CLUSTERS = (variables(name) for name in ("age", "sex", "clusters"))
 
 def headline() -> list[str]:
     with_sex_input = re.search(
-        r"error is (.+?\)), ([\d.]+ months) (\(.+?)\) less than", AGE["sex_input_sentence"]
+        r"the error is (.+?\)), ([\d.]+ months) (\(.+?)\) less than", AGE["sex_input_sentence"]
     )
     table = pd.read_csv(RESULTS / "tables" / "clusters_agreement.csv")
     label_free = table[table["trained_on"] == NO_LABEL]
@@ -106,7 +106,7 @@ def test_what_was_measured_is_what_the_results_say():
     assert f"{within_a_year:.0f} % of the estimates lie within a year of the label" in text
     pattern = r"by (\d+) percentage points \((?:[\w, -]+; )?((?:adjusted )?p .+?)\)"
     points, p = re.search(pattern, CLUSTERS["answer"]).groups()
-    assert f"differ by {points} percentage points ({p.removeprefix('adjusted ')})" in text
+    assert f"by {points} percentage points ({p.removeprefix('adjusted ')})" in text
 
 
 def test_every_number_of_the_published_study_is_in_its_results():

@@ -65,8 +65,8 @@ def scatter(
         figure,
         "age_scatter",
         alt=f"Estimated against labelled bone age, and errors beside those of baselines. {answer}",
-        caption="Left: estimated against labelled age (dashed: agreement); right: errors, 95 % CI; "
-        f"n = {len(predictions):,}{density.key(len(predictions))}{_published_note(yardsticks)}",
+        caption="Left: estimated against labelled age (dashed: agreement); right: errors, 95 % CI"
+        f"{_published_note(yardsticks)}; n = {len(predictions):,}{density.key(len(predictions))}",
         finding=answer,
     )
 
@@ -77,9 +77,7 @@ def _published_note(yardsticks: Sequence[Yardstick]) -> str:
         return ""
     # Below a heading, others have the official test hands.
     bars = "grey, above the heading" if "heading" in kinds else "grey"
-    return (
-        f"; {bars}: published error on another split of the same training file, for reference only"
-    )
+    return f"; {bars}: published, on another split of the training file"
 
 
 def agreement(predictions: pd.DataFrame) -> Drawing:
@@ -163,7 +161,8 @@ def gap(table: pd.DataFrame) -> Drawing:
         "age_sex_gap",
         alt="Mean signed error of girls and of boys by age band, and the difference between them. "
         f"{sentence}",
-        caption=f"Left: bias of each sex; right: girls minus boys; 95 % CI{pale_note(table)}; "
+        caption=f"Left: bias of each sex; right: girls minus boys at similar labels; 95 % CI"
+        f"{pale_note(table)}; "
         f"n = {row['n_female']:,} girls and {row['n_male']:,} boys",
         finding=sentence,
     )

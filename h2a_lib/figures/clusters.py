@@ -21,7 +21,7 @@ from h2a_lib.figures.density import MANY, between, hexagons, key
 from h2a_lib.figures.style import WIDE, colour_key, radiographs
 from h2a_lib.study.results import LEAST_AVERAGED, Drawing
 
-NUISANCE = "acquisition\n(the highest ARI)"
+NUISANCE = "acquisition\n(highest of several)"
 HANDS_PER_GROUP = 8
 # Red and blue are the sexes' colours: groups take others.
 GROUP_COLOURS = (GREEN, PURPLE)
@@ -102,7 +102,7 @@ def umap(
     """
     caption = (
         f"UMAP plane ({_groups_of(clustering, space)}), n = {len(hands):,}{key(len(hands))}"
-        f"{', their colour the mean' if key(len(hands)) else ''}"
+        f"{'; colour: mean' if key(len(hands)) else ''}"
     )
     if not clustering.embeddings:
         figure, sentence = _too_few(len(hands))
@@ -299,7 +299,7 @@ def agreement(table: pd.DataFrame, baseline: Agreement | None, n: int) -> Drawin
         for name, (marker, colour, _) in markers.items()
     ]
     by_sex = table[table["truth"] == "sex"]
-    most = f"up to {by_sex['null_best_95'].max():.3f}"
+    most = f"at most {by_sex['null_best_95'].max():.3f}"
     handles += [
         plt.Line2D([], [], label=f"with sex, by chance\n(95 %): {most}", **by_chance),
         plt.Line2D([], [], color=BLACK, ls="--", lw=1.4, label="one age threshold"),

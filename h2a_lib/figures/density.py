@@ -73,4 +73,4 @@ def sex_key(male: ArrayLike, axes: Axes, mixed: bool = False, **place: Any) -> N
 
 def key(n: int) -> str:
     """Return what a caption says of the hexagons, where there are any."""
-    return "; hexagons: the larger, the more hands" if n >= MANY else ""
+    return "; hexagon size: number of hands" if n >= MANY else ""

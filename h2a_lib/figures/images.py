@@ -185,7 +185,7 @@ def contrast_exposure(measured: pd.DataFrame) -> Drawing:
     for kind, (_, colour) in KINDS.items():
         dots = (bright == kind) & (not many)
         axes.scatter(exposure[dots], contrast[dots], s=36, color=colour, alpha=0.6, lw=0)
-    axes.set(xlabel="Exposure: mean grey value", ylabel="Contrast: range of greys")
+    axes.set(xlabel="Brightness: mean grey value", ylabel="Contrast: range of greys")
     axes.set(xlim=(0, None), ylim=(0, 262))
     colour_key(axes, dict(KINDS.values()))
     text = population.variables(measured)

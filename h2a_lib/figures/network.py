@@ -27,7 +27,7 @@ def blocks() -> Drawing:
         alt="Two residual blocks: convolutions in a column, with batch normalisation after each, "
         "and a shortcut that adds the input to their output. ResNet-18 and 34 have two "
         "convolutions in a block, ResNet-50 three.",
-        caption="The residual blocks as built: kernel and channels of each convolution; "
+        caption="The residual blocks at full width: kernel and channels of each convolution; "
         "BN: batch normalisation",
     )
 

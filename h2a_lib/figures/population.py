@@ -79,7 +79,7 @@ def label_audit(labels: pd.DataFrame) -> Drawing:
         "multiples of 6. Right: the share of boys at each label, from all girls to all boys; "
         f"nearly single-sex labels: {population.format_single_sex_labels(labels)}.",
         caption=f"Labels by month and the share of boys at each, n = {len(labels):,}; "
-        "the area of a dot is the number of hands; coloured: "
+        "dot area: number of hands; coloured: "
         f"at least {population.MIN_PER_LABEL} hands, "
         f"{100 * population.SINGLE_SEX_SHARE:.0f} % or more of one sex",
         finding=population.heaping_sentence(labels),
@@ -142,7 +142,7 @@ def split_balance(labels: pd.DataFrame) -> Drawing:
                for name, style in SPLIT_STYLES.items()]  # fmt: skip
     figure.legend(handles=handles, loc="outside right center")
     panels[0].set_ylim(bottom=0)
-    panels[0].set_ylabel("Share of the split's hands")
+    panels[0].set_ylabel("Share within sex and split")
     panels[0].yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     counts = labels["split"].value_counts()

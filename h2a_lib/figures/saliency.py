@@ -95,7 +95,7 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
         alt="Registered hands averaged by age band with where the network looks for "
         f"{study.answer}, and the sanity check. {sentence}",
         caption=f"Left: where the network looks for {study.answer}, averages of registered hands; "
-        "right: sanity check (Adebayo et al. 2018), rank correlation; "
+        "right: sanity check, rank correlation; "
         f"{run_label(run_name)}, n = {study.n:,}",
         finding=sentence,
         averaged_over=min(n for _, n, *_ in study.averages if n),

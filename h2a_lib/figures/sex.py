@@ -87,7 +87,7 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
         "sex_by_band",
         alt=f"Area under the ROC curve by age band, and of pairs of a girl and a boy: {sentence}",
         caption=f"AUC by labelled age; right: share of {matched.description} in which the boy "
-        f"scores higher, n = {table['n'].iloc[-1]:,}",
+        f"scores higher; n = {table['n'].iloc[-1]:,}, in pairs {matched.estimate.n:,}",
         finding=f"{capitalised(sentence)}: 50 % would be chance.",
     )
 

@@ -126,5 +126,5 @@ def use_style() -> None:
 
 
 def run_label(name: str) -> str:
-    """Return a run's name as captions have it: "age_and_sex/seed-0" is "age and sex, seed 0"."""
-    return name.replace("_", " ").replace("/seed-", ", seed ")
+    """Return a run's name as captions have it: "best/seed-0" is "run best, seed 0"."""
+    return "run " + name.replace("_", " ").replace("/seed-", ", seed ")

@@ -44,6 +44,7 @@ PRINTED_AS = {
     "label": "experiment",
     "experiment": "name in study.yaml",
     "tried": "other values tried",
+    "experiments": "experiments that change it",
     "not_tried": "available, not tried",
     "difference_months": "difference from the default (months)",
     "null_best_95": "by chance up to",

@@ -11,8 +11,8 @@ from h2a_lib.study.workspace import Study, format_runs
 
 # Of the RSNA data alone: other data were never looked at while the recipe was made.
 CAVEAT = (
-    "Earlier versions of the recipe were tuned on these validation hands, which have been "
-    "evaluated more than once: results on them are optimistic by an unknown amount."
+    "Earlier versions of the recipe were tuned on these validation hands, which have been used for "
+    "evaluation more than once; results on them are optimistic by an unknown amount."
 )
 
 

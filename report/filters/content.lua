@@ -113,7 +113,7 @@ local function left_out_list(div)
   if not div.classes:includes("left-out") then
     return nil
   elseif #left_out > 0 then
-    local said = "Not part of this study, or not published: " .. table.concat(left_out, " · ") .. "."
+    local said = "Slides omitted (not part of this study, or with single radiographs): " .. table.concat(left_out, " · ") .. "."
     div.content = { pandoc.Para(pandoc.Inlines(said)) }
   end
   return div

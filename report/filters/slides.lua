@@ -143,7 +143,7 @@ local function tier_of(figures)
       tiers:insert(figure.tier)
     end
   end
-  return table.concat(tiers, " · pictures: ")
+  return (table.concat(tiers, " · pictures: "):gsub("pictures: %u", string.lower))
 end
 
 -- The parts of the talk; of a slide outside of them, its own part alone.

@@ -266,7 +266,7 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
         "The default has a generalisation gap: 5.0 months in training, 10.0 months"
     )
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
-    assert title == "Generalisation gap: 5.0 months in training, 10.0 in validation"
+    assert title == "Generalisation gap of the default: from 5.0 to 10.0 months"
     two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
     assert summary.variance_sentence(two_seeds).startswith(
         "The default has a generalisation gap: 5.5 months in training, 11.0"
@@ -427,7 +427,7 @@ def test_equal_updates_are_reported_where_they_were_trained(run):
     assert labels_of(configs, ["equal"]) == {"equal": "a quarter of the data, equal updates"}
     text = summary.updates_sentence(compare(*repeated(run), *fewer, *equal))
     assert text.startswith("A quarter of the data raises the error by 3.0 months (95 % CI ")
-    assert "at an equal number of updates, by 6.0 months" in text
+    assert "at an equal number of updates, and by 6.0 months" in text
     assert text.endswith("at an equal number of epochs.")
 
 

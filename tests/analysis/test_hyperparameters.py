@@ -85,7 +85,7 @@ def test_possibilities_are_the_product_of_what_each_setting_may_be():
 
 def test_an_unnamed_value_is_stated_plainly():
     assert tables.describe_values([None, 1e-4, True, {"rotation_degrees": 10.0}]) == (
-        "none, 0.0001, yes, random rotation, scaling and shift"
+        "none, 0.0001, yes, random rotation"
     )
 
 
@@ -145,3 +145,8 @@ def test_a_network_is_described_by_width_weights_size_and_training(listed):
         "AdamW, learning rate 0.002, one cycle, small stem, augmentation, EMA of the weights, "
         "age and sex (multi-task)"
     )
+
+
+def test_random_changes_of_the_images_are_named():
+    augment = {"rotation_degrees": 5.0, "scale": 0.1, "shift": 0.0, "flip": False, "contrast": 0.1}
+    assert tables.describe_values([augment]) == "random rotation, scaling and contrast"

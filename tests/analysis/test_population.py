@@ -149,7 +149,7 @@ def test_the_audit_of_the_12611_official_labels_gives_the_known_numbers():
 @pytest.mark.parametrize(
     ("n", "shift", "begin"),
     [
-        (4000, 0, "Balanced within a quarter SD: mean ages differ by"),
+        (4000, 0, "Balanced split: mean ages differ by"),
         (4000, 40, "The split is not balanced"),
         (12, 0, "Too few hands to show a balanced split"),
     ],

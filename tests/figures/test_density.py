@@ -81,4 +81,4 @@ def test_figures_of_many_hands_hold_no_pixels_and_stay_small(figure, what, n):
 
 
 def test_a_caption_explains_hexagons_only_where_there_are_any():
-    assert key(MANY - 1) == "" and "more hands" in key(MANY)
+    assert key(MANY - 1) == "" and "number of hands" in key(MANY)

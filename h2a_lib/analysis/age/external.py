@@ -41,14 +41,14 @@ def sentence(frame: pd.DataFrame, validation: pd.DataFrame, nominal: float) -> s
     """State error, bias and coverage on the other images, beside those of the validation hands."""
     measured, own = errors.metrics(frame), errors.metrics(validation)
     text = (
-        f"On the {len(frame)} additional images the error is {measured['mae'].text('months')} and "
+        f"On these {len(frame)} images the error is {measured['mae'].text('months')} and "
         f"the bias {measured['bias'].text('months')}; on the validation hands, "
         f"{number(own['mae'].value)} and {number(own['bias'].value)} months."
     )
     if not np.isfinite(frame["half_width_months"]).all():
         return text
     inside = share_interval(frame["covered"]).text("%", scale=100)
-    return f"{text} The {nominal * 100:g} % intervals cover {inside} of their labels."
+    return f"{text} The {nominal * 100:g} % intervals cover {inside} of the labels of these images."
 
 
 def variables(

@@ -107,8 +107,8 @@ def sentence(table: pd.DataFrame) -> str:
     plain = everyone["female_bias_months"] - everyone["male_bias_months"]
     text = (
         f"At similar labelled ages, {who} are estimated {abs(gap).text('months')} older than "
-        f"{other}, averaged over {STRATA[table['stratum_months'].iloc[0]]} of the label"
-        f" ({number(abs(plain))} months without this adjustment)."
+        f"{other}, averaged over {STRATA[table['stratum_months'].iloc[0]]} of the label with both "
+        f"sexes ({number(abs(plain))} months without this adjustment)."
     )
     bands = table[(table["band"] != ALL) & ~table["few"]]
     if bands.empty:
@@ -124,16 +124,21 @@ def signed(value: float) -> str:
     return text if text.startswith("−") or text in ("0.0", "–") else f"+{text}"
 
 
+def _with_sex_input(gap: Estimate) -> str:
+    if gap.is_tie:
+        return (
+            f"With sex as an input, the gap is {gap.text('months')}: not distinguishable from none."
+        )
+    who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
+    size = abs(gap).text("months")
+    return f"With sex as an input, {who} are estimated {size} older than {other}."
+
+
 def variables(table: pd.DataFrame, with_sex_input: pd.DataFrame | None = None) -> dict[str, str]:
     """Return the gap as ready-to-print values, and that of a network with sex input."""
-    remaining = (
-        {}
-        if with_sex_input is None
-        else {
-            "sex_gap_sex_input": "With the sex as an input the gap is "
-            f"{gap_of(sex_gap(with_sex_input)).text('months')}."
-        }
-    )
+    remaining = {}
+    if with_sex_input is not None:
+        remaining["sex_gap_sex_input"] = _with_sex_input(gap_of(sex_gap(with_sex_input)))
     return remaining | {
         "sex_gap": gap_of(table).text("months"),
         "sex_gap_verdict": verdict(table),

@@ -245,8 +245,8 @@ def noise_text(tier: str) -> str:
         )
     low, high = literature.SINGLE_READERS
     return (
-        f"{number(noise[0])}–{number(noise[1])} months (single readers: {number(low)}–"
-        f"{number(high)}; the lower end is our own estimate)"
+        f"{number(noise[0])}–{number(noise[1])} months ({number(noise[0])} by our own estimate; "
+        f"{number(low)}–{number(high)} for single readers)"
     )
 
 
@@ -290,11 +290,9 @@ def sex_input_variables(
         text = f"{size} {'more' if change.estimate.value > 0 else 'less'} than without"
     error = age.error(validation(with_input[0])).text("months")
     noise_text = "included" if change.holds_noise else "unknown, since there is one seed each"
-    sentence = (
-        f"With the sex as an input the error is {error}, {text} (training noise {noise_text})."
-    )
+    sentence = f"With sex as an input, the error is {error}, {text} (training noise {noise_text})."
     if differences := changed_besides(with_input[0].config, without[0].config, "sex_input"):
-        sentence += f" The networks also differ otherwise: {differences}."
+        sentence += f" The networks also differ in other settings ({differences})."
     return {"sex_input_sentence": sentence}
 
 
@@ -303,8 +301,7 @@ def conformal_verdict(coverage: pd.DataFrame, nominal: float) -> str:
     width = 2 * coverage.iloc[-1]["half_width_months"]
     if not math.isfinite(width):
         return f"Too few hands for {nominal * 100:g} % intervals"
-    span = f"{number(width)} months" if width < 24 else f"{number(width / 12)} years"
-    return f"{nominal * 100:g} % prediction intervals span {span}"
+    return f"{nominal * 100:g} % prediction intervals span {number(width, 0)} months (median)"
 
 
 def conformal_sentence(coverage: pd.DataFrame, nominal: float) -> str:
@@ -371,7 +368,8 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
         f"{row['band']} of {row['by'].replace('true', 'labelled')} ({100 * row['coverage']:.0f} %)"
         for _, row in failing[failing["by"] != "all"].iterrows()
     ]
-    short = f" The former cover too few labels at {', '.join(where)}." if where else ""
+    listed = " and ".join(filter(None, [", ".join(where[:-1]), *where[-1:]]))
+    short = f" The former cover too few labels at {listed}." if where else ""
     bands = by_method[(by_method["method"] == QUANTILES) & (by_method["by"] != "all")]
     n_bands = (bands["n"] > 0).sum()
     split = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
@@ -385,8 +383,8 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
     return {
         "quantile_verdict": f"{title}{undercover if where else ''}",
         "quantile_sentence": "Conformalised quantiles have an interval score of "
-        f"{scores[0]} months; split-conformal intervals of the same network, with one width for "
-        f"each age band, {scores[1]} (lower is better).{short}",
+        f"{scores[0]} months; split-conformal intervals of the same network, fitted by age "
+        f"band, {scores[1]} (lower is better).{short}",
     }
 
 
@@ -395,7 +393,7 @@ def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
     remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
     return (
-        f"Leaving out the {(1 - row['answered']) * 100:.0f} % of hands whose estimates vary most "
-        f"under small changes of the image changes the error from {number(everyone)} to "
-        f"{remaining.text('months')}."
+        f"Without the {(1 - row['answered']) * 100:.0f} % of hands whose estimates vary most under "
+        f"small changes of the image, the error is {remaining.text('months')} instead of "
+        f"{number(everyone)}."
     )

@@ -40,8 +40,8 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         points = abs(most["difference_within_age"]) * 100
         within = (
             f"{'Among' if agrees(by_sex) else 'However, among'} hands of the same half-year of bone"
-            f" age the shares of girls and boys in a cluster differ by {points:.0f} percentage"
-            f" points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
+            " age the share of girls in a cluster differs from that of boys by "
+            f"{points:.0f} percentage points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
@@ -126,7 +126,7 @@ def agreement_verdict(table: pd.DataFrame) -> str:
     if not agrees(by_sex):
         if len(_beyond_age(by_sex)):
             return (
-                "No label-free clustering agrees with sex; a weak association remains within ages"
+                "No label-free clustering agrees with sex, except weakly among hands of similar age"
             )
         return "No label-free clustering agrees with sex"
     best = _best(by_sex)
@@ -234,7 +234,10 @@ def _best_ari(table: pd.DataFrame) -> str:
         return "–"
     best = _best(by_sex)
     chance = number(best["null_best_95"], 3)
-    return f"{number(best['ari'], 3)} (by chance up to {chance}, {sample_size(best['n'])})"
+    return (
+        f"{number(best['ari'], 3)} (by chance up to {chance} for this clustering, "
+        f"{sample_size(best['n'])})"
+    )
 
 
 def stability_sentence(stability: pd.DataFrame) -> str:

@@ -21,7 +21,7 @@ SETTINGS = {
     "optimizer": "optimiser",
     "lr": "learning rate",
     "weight_decay": "weight decay",
-    "pixel_norm": "pixel normalisation",
+    "pixel_norm": "pixel scaling",
     "geometry": "geometry",
     "contrast": "contrast",
     "augment": "augmentation",
@@ -34,6 +34,15 @@ SETTINGS = {
     "task": "task",
 }
 SIZE_PX = 224
+# Random changes of the training images, by the setting of each.
+AUGMENTATIONS = {
+    "rotation_degrees": "rotation",
+    "scale": "scaling",
+    "shift": "shift",
+    "flip": "mirroring",
+    "brightness": "brightness",
+    "contrast": "contrast",
+}
 
 
 def hyperparameters(config: StudyConfig, profile: str) -> pd.DataFrame:
@@ -126,17 +135,23 @@ def _options(several: Sequence[dict[str, Any]]) -> str:
     }
     if len(several) > 1:
         values_of = {key: values for key, values in values_of.items() if len(values) > 1}
-    texts = [f"{key.replace('_', ' ')} {', '.join(values)}" for key, values in values_of.items()]
+    texts = [
+        f"{'' if key == 'mode' else key.replace('_', ' ') + ' '}{', '.join(values)}"
+        for key, values in values_of.items()
+    ]
     return f" ({'; '.join(texts)})" if texts and (len(several) > 1 or len(texts) == 1) else ""
 
 
 def _plain(value: Any) -> str:
-    if value is None or value is False:
+    if value is None:
         return "none"
+    if value is False:
+        return "no"
     if value is True:
         return "yes"
     if isinstance(value, dict):
-        return "random rotation, scaling and shift"
+        names = [name for key, name in AUGMENTATIONS.items() if value.get(key)]
+        return f"random {' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))}"
     return f"{value:g}" if isinstance(value, float) else NAMES.get(str(value), str(value))
 
 
@@ -177,7 +192,7 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         "depths": trained(configs, {"network"}),
         "schedules": trained(configs, {"schedule"}),
         "others": trained(configs, others),
-        "sentence": "All combinations of these settings, the task apart, would require "
+        "sentence": "All combinations of the values in study.yaml, the task apart, would require "
         f"{networks:,} networks. This study has {len(configs)} experiments: the default, {alone} "
         f"that differ from it in one setting, and {len(configs) - 1 - alone} in several.",
     }

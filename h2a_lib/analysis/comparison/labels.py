@@ -15,6 +15,9 @@ BUDGET = {"epochs", "batch_size", "train_fraction", "image_size_px", "geometry"}
 # Values of settings as they are printed; others are readable as they stand.
 NAMES = {
     "adam": "Adam",
+    "batch": "per batch",
+    "dataset": "per data set",
+    "instance": "per image",
     "adamw": "AdamW",
     "both": "age and sex (multi-task)",
     "center_crop": "centre crop",
@@ -31,7 +34,7 @@ NAMES = {
     "resnet101": "ResNet-101",
     "sgd": "SGD",
     "smooth_l1": "smooth L1",
-    "squash_nearest": "squash to the nearest pixel",
+    "squash_nearest": "squash (nearest pixel)",
     "ssl": "self-supervised",
     "triangular": "equal peaks",
     "triangular2": "halving peaks",

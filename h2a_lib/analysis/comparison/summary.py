@@ -42,6 +42,7 @@ WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "
 # Experiments that a sentence names; more are counted.
 MOST_NAMED = 3
 IDENTICAL = "identical"
+GAP = "The default has a generalisation gap"
 NOISE_UNKNOWN = "training noise unknown: one seed each"
 
 
@@ -296,7 +297,7 @@ def noise_sentence(comparison: Comparison) -> str:
     return (
         f"The seed-to-seed SD of the validation error is {number(noise.sd, 1)} months "
         f"({noise.degrees} degree{'s' if noise.degrees > 1 else ''} of freedom); the intervals of "
-        "differences include it."
+        "differences allow for it."
     )
 
 
@@ -320,12 +321,14 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     elif not held_out.excludes(train):
         finding = "No generalisation gap of the default is shown"
     elif held_out.value > train:
-        finding = "The default has a generalisation gap"
+        finding = GAP
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
         # A title has one line.
-        title = capitalised(text.removeprefix("The default has a "))
-        return f"{title} {number(held_out.value)} in validation{beside}"
+        ends = f"from {number(train)} to {number(held_out.value)} months"
+        if finding == GAP:
+            return f"Generalisation gap of the default: {ends}"
+        return f"{text} {number(held_out.value)} in validation{beside}"
     return f"{text} {held_out.text('months')} in validation{beside}."
 
 
@@ -353,7 +356,7 @@ def updates_sentence(comparison: Comparison) -> str:
         )
         for other, own in configs.items():
             if differences(own, default) == {"train_fraction": config.train_fraction}:
-                text += f", by {_interval(comparison, other)} at an equal number of epochs"
+                text += f", and by {_interval(comparison, other)} at an equal number of epochs"
         return f"{text}."
     return "The two effects are not separated here."
 
@@ -443,8 +446,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
         values["data_sentence"] = f"{power_law_sentence(law)} {updates_sentence(comparison)}"
         doubled = number(law.doubled.value)
         values["data_verdict"] = (
-            "If the trend continues, twice the data would lower the default's error to about "
-            f"{doubled} months"
+            f"With twice the data: about {doubled} months, if the trend continues"
         )
     for topic, (figure, _) in TOPICS.items():
         if names := drawn.get(figure):

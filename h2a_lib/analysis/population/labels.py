@@ -190,7 +190,7 @@ def split_verdict(labels: pd.DataFrame) -> str:
     difference = age_difference(labels)
     largest = max(abs(difference.low), abs(difference.high))
     if largest < BALANCED_SD * labels["age_months"].std():
-        finding = "Balanced within a quarter SD"
+        finding = "Balanced split"
     elif difference.is_tie:
         finding = "Too few hands to show a balanced split"
     else:

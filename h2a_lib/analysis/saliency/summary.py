@@ -57,8 +57,8 @@ class SaliencyStudy:
             return "Grad-CAM and occlusion disagree about the hand"
         cams = on_hand[0]
         return (
-            f"{cams.share.value * 100:.0f} % of the Grad-CAM map lies on the hand, which fills "
-            f"{cams.area * 100:.0f} % of the image"
+            f"{cams.share.value * 100:.0f} % of Grad-CAM is on the hand "
+            f"({cams.area * 100:.0f} % of the image)"
         )
 
     def regions_sentence(self) -> str:

@@ -127,4 +127,4 @@ def _by_chance(wrong: int, n: int) -> str:
     from scipy.stats import binom
 
     allowed = wrong and binom.sf(wrong - 1, n, 1 - CONFIDENCE) >= 1 - CONFIDENCE
-    return ", which chance allows" if allowed else ""
+    return ", no more than by chance" if allowed else ""

@@ -104,7 +104,9 @@ class Maturity:
                 f"{signed(self.second)}"
             )
         if self.is_beyond:
-            return f"Estimated maturity explains only part of this: {explained}"
+            return (
+                f"Estimated maturity explains only part of how well sex is predicted: {explained}"
+            )
         if self.added.low > 0 and math.isnan(self.second.value):
             explained += "; how much a second reading of maturity would add is not known"
         elif self.added.is_tie:
@@ -117,11 +119,8 @@ class Maturity:
             return "Whether the image shows more than maturity is not known"
         if not self.is_beyond:
             return "Nothing beyond maturity is shown"
-        auc = self.table.set_index("name")["auc"]
-        before, after = (number(auc[name], 3) for name in (MATURITY, ALL))
-        return (
-            f"Beyond estimated maturity: the image raises the AUC for sex from {before} to {after}"
-        )
+        added = number(self.added.value, 3)
+        return f"Beyond estimated maturity, the image adds {added} to the AUC"
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""

@@ -57,7 +57,9 @@ def conclusion(predictions: pd.DataFrame, maturity: Maturity) -> str:
     predicts = "The image predicts sex beyond the age label"
     if share.low > 0.5:
         if maturity.is_beyond:
-            return f"{predicts} and beyond estimated maturity: {pairs}."
+            return (
+                f"{predicts} and beyond estimated maturity: {pairs}{_at_equal_estimates(maturity)}."
+            )
         if maturity.problem:
             return f"{predicts}: {pairs}."
         return f"{predicts}, but not demonstrably beyond maturity: {pairs}."
@@ -67,6 +69,13 @@ def conclusion(predictions: pd.DataFrame, maturity: Maturity) -> str:
         return f"Whether {predicts.lower()} is unknown: no girl and boy have similar labels."
     predicts_not = predicts.replace("predicts", "does not demonstrably predict")
     return f"{predicts_not}: {pairs}, not distinguishable from chance."
+
+
+def _at_equal_estimates(maturity: Maturity) -> str:
+    share = maturity.same_maturity.estimate.value
+    if math.isnan(share):
+        return ""
+    return f"; where the estimated ages agree too, in {share * 100:.0f} %"
 
 
 def verdict(area: Estimate, label: Estimate) -> str:
@@ -89,9 +98,8 @@ def band_sentence(bands: pd.DataFrame) -> str:
         return ""
     row = rows.loc[rows["auc"].idxmin()]
     auc_of_band = Estimate.of(row, "auc").text(digits=3)
-    return (
-        f"Among bands with {FEW} hands or more, the AUC is lowest at {row['band']}: {auc_of_band}."
-    )
+    among = f"Among bands with {FEW} hands or more, the" if bands["few"].any() else "The"
+    return f"{among} AUC is lowest at {row['band']}: {auc_of_band}."
 
 
 def variables(
