@@ -42,7 +42,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
     x = np.arange(len(stages))
     axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=SKY)
     axes.plot(x, stages["similarity"], "o-", color=SKY, ms=8)
-    levels = [("must end\nbelow", MOST_SIMILAR, ORANGE, "-")]
+    levels = [("pass: ends\nbelow", MOST_SIMILAR, ORANGE, "-")]
     for name, word in (("other seeds", "another seed"), ("other hands", "another hand")):
         if name in by_stage.index:
             levels.append((word, by_stage.loc[name, "similarity"], FAINT, "--"))
