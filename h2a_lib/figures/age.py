@@ -65,7 +65,7 @@ def scatter(
         figure,
         "age_scatter",
         alt=f"Estimated against labelled bone age, and errors beside those of baselines. {answer}",
-        caption="Left: estimated against labelled age (dashed: agreement); right: errors, 95 % CI"
+        caption="Left: estimated against labelled age; right: errors, 95 % CI"
         f"{_published_note(yardsticks)}; n = {len(predictions):,}{density.key(len(predictions))}",
         finding=answer,
     )
@@ -77,7 +77,7 @@ def _published_note(yardsticks: Sequence[Yardstick]) -> str:
         return ""
     # Below a heading, others have the official test hands.
     bars = "grey, above the heading" if "heading" in kinds else "grey"
-    return f"; {bars}: published, on another split of the training file"
+    return f"; {bars}: published, another split"
 
 
 def agreement(predictions: pd.DataFrame) -> Drawing:

@@ -130,7 +130,7 @@ def test_a_number_at_a_bar_is_the_error_with_its_n():
 def test_published_errors_are_for_reference_only(tier):
     rows = summary.yardsticks(hands_of(50), hands_of(50), "x", tier)
     caption = draw.scatter(hands_of(50), rows, "An answer.").caption
-    assert ("published, on another split" in caption) == (tier == "rsna")
+    assert ("published, another split" in caption) == (tier == "rsna")
 
 
 def test_one_kind_of_intervals_alone_makes_no_comparison():

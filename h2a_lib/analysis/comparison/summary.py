@@ -358,7 +358,8 @@ def updates_sentence(comparison: Comparison) -> str:
             if differences(own, default) == {"train_fraction": config.train_fraction}:
                 text += f", and by {_interval(comparison, other)} at an equal number of epochs"
         return f"{text}."
-    return "The two effects are not separated here."
+    note = confounding_note(["train_fraction"])
+    return f"{note} The two effects are not separated here."
 
 
 def power_law_sentence(law: PowerLaw) -> str:
@@ -369,8 +370,7 @@ def power_law_sentence(law: PowerLaw) -> str:
         "The error is proportional to the number of training hands to the power of "
         f"−{number(law.exponent, 2)}. If this continues, {hands:,} hands would give "
         f"{number(doubled.value)} months (95 % prediction interval {doubled.span()}, from "
-        f"{doubled.n} runs). "
-        f"{confounding_note(['train_fraction'])}"
+        f"{doubled.n} runs)."
     )
 
 
