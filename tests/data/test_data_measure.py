@@ -136,10 +136,10 @@ def test_a_range_is_one_number_where_all_images_have_one(phantoms):
 @pytest.mark.parametrize(
     ("grey", "sides", "verdict"),
     [
-        ([10, 100, 200], [10, 20, 40], "mean grey differs 20-fold, size 16-fold"),
+        ([10, 100, 200], [10, 20, 40], "mean grey differs 20-fold, number of pixels 16-fold"),
         ([50, 100], [30, 30], "mean grey differs 2.0-fold, all are of one size"),
-        ([50, 50.1], [10, 11], "all are equally bright, size 1.2-fold"),
-        ([0.2, 90], [10, 11], "from black to a mean grey of 90, size 1.2-fold"),
+        ([50, 50.1], [10, 11], "all are equally bright, number of pixels 1.2-fold"),
+        ([0.2, 90], [10, 11], "from black to a mean grey of 90, number of pixels 1.2-fold"),
     ],
 )
 def test_a_title_says_how_far_apart_the_extremes_are(grey, sides, verdict):
