@@ -147,10 +147,10 @@ def test_a_band_that_its_intervals_fail_is_named():
 @pytest.mark.parametrize(
     ("errors", "verdict"),
     [
-        ([60, 50, 40, -55, -45, -41, -42, 43, 1, -2], "40 to 60 months, 4 of 8 underestimated"),
-        ([60, 50, 40, 1], "1 to 60 months, all overestimated"),
-        ([-40.2, -40, 40, 1, 1], "1 to 40 months, 3 of 5 overestimated"),
-        ([-40.2, -39.8], "40 months, all underestimated"),
+        ([60, 50, 40, -55, -45, -41, -42, 43, 1, -2], "40 to 60 months, 4 of 8 underestimates"),
+        ([60, 50, 40, 1], "1 to 60 months, all overestimates"),
+        ([-40.2, -40, 40, 1, 1], "1 to 40 months, 3 of 5 overestimates"),
+        ([-40.2, -39.8], "40 months, all underestimates"),
     ],
 )
 def test_a_title_says_how_far_off_the_worst_cases_are_and_to_which_side(errors, verdict):
@@ -286,7 +286,7 @@ def test_what_sex_input_adds_is_reported_and_shown(config):
     assert "not distinguishable" in sentence_of(noisy), "seeds alone may differ as much"
     assert "(training noise unknown, since there is one seed each)" in sentence_of(unknown)
     values = age_report.sex_input_variables(longer, blind, quiet)
-    assert "also differ in other settings (epochs 24 instead of" in values["sex_input_sentence"]
+    assert "also differs in its epochs (24 instead of" in values["sex_input_sentence"]
     assert age_report.sex_input_variables([], blind, quiet) == {}
     assert numbers_of(frame)["answer"].startswith("From the image alone")
     rows = age_report.yardsticks(frame, frame, "x", "phantom", with_sex_input)

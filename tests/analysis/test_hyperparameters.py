@@ -132,9 +132,9 @@ def test_what_changed_besides_the_intended_setting_is_stated(config):
     ours = config(sex_input=True, epochs=24)
     assert tables.changed_besides(ours, config(epochs=24), "sex_input") == ""
     message = tables.changed_besides(ours, config(epochs=40), "sex_input")
-    assert message == "epochs 24 instead of 40"
+    assert message == "its epochs (24 instead of 40)"
     other = config(epochs=40, lr=0.5, network="resnet34")
-    assert tables.changed_besides(ours, other, "sex_input") == "3 more settings changed"
+    assert tables.changed_besides(ours, other, "sex_input") == "3 more settings"
 
 
 def test_a_network_is_described_by_width_weights_size_and_training(listed):
@@ -150,3 +150,10 @@ def test_a_network_is_described_by_width_weights_size_and_training(listed):
 def test_random_changes_of_the_images_are_named():
     augment = {"rotation_degrees": 5.0, "scale": 0.1, "shift": 0.0, "flip": False, "contrast": 0.1}
     assert tables.describe_values([augment]) == "random rotation, scaling and contrast"
+
+
+def test_values_that_are_lists_themselves_are_kept_apart():
+    two = [{"rotation_degrees": 5.0, "flip": True}, {"rotation_degrees": 5.0, "scale": 0.1}]
+    assert (
+        tables.describe_values(two) == "random rotation and mirroring; random rotation and scaling"
+    )

@@ -83,7 +83,7 @@ def test_the_findings_are_those_of_the_data():
     assert "nominal coverage of 90 % contain 9" in made["age_conformal"].finding
     assert "times as large" in made["age_scatter"].finding
     finding = made["worst_cases"].finding
-    assert "overestimated" in finding or "underestimated" in finding
+    assert "overestimates" in finding or "underestimates" in finding
 
 
 def test_no_estimate_lies_outside_of_its_figure():

@@ -93,7 +93,7 @@ VALUES = {
         "months; coverage is too low in 3 of 10 bands (against 2)",
         "robustness_verdict": "30 of 43 image perturbations increase the error",
         "sexes_verdict": "girls overestimated by 6.6 months, boys underestimated by 6.4",
-        "worst_verdict": "102 to 138 months, 5 of 8 underestimated",
+        "worst_verdict": "102 to 138 months, 5 of 8 underestimates",
         "sexes_sentence": f"Mean signed error of girls {INTERVAL}, of boys {INTERVAL}.",
     },
     "saliency": {"regions_verdict": "the maps fail their sanity check: they show the image"},

@@ -158,7 +158,7 @@ def worst_verdict(frame: pd.DataFrame) -> str:
     errors = (frame[age.PREDICTED] - frame[age.TRUE]).to_numpy(float)[age.worst(frame)]
     ends = dict.fromkeys(number(end, 0) for end in (abs(errors).min(), abs(errors).max()))
     old, young = int((errors > 0).sum()), int((errors < 0).sum())
-    side, n_side = ("overestimated", old) if old > young else ("underestimated", young)
+    side, n_side = ("overestimates", old) if old > young else ("underestimates", young)
     count = "all" if n_side == len(errors) else f"{n_side} of {len(errors)}"
     return f"{' to '.join(ends)} months, {count} {side}"
 
@@ -292,7 +292,7 @@ def sex_input_variables(
     noise_text = "included" if change.holds_noise else "unknown, since there is one seed each"
     sentence = f"With sex as an input, the error is {error}, {text} (training noise {noise_text})."
     if differences := changed_besides(with_input[0].config, without[0].config, "sex_input"):
-        sentence += f" The networks also differ in other settings ({differences})."
+        sentence += f" The network with sex input also differs in {differences}."
     return {"sex_input_sentence": sentence}
 
 

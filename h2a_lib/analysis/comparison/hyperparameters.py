@@ -98,16 +98,20 @@ def varied_verdict(table: pd.DataFrame) -> str:
 
 
 def changed_besides(config: RunConfig, other: RunConfig, setting: str) -> str:
-    """Return how configurations differ besides one setting: "epochs 24 instead of 40"; else ""."""
+    """Return how configurations differ besides one setting; "" if they do not.
+
+    >>> changed_besides(config, other, "sex_input")
+    'its epochs (24 instead of 40)'
+    """
     ours, theirs = differences(config, other), differences(other, config)
     names = [name for name in ours if name != setting]
     if len(names) > 2:
-        return f"{len(names)} more settings changed"
+        return f"{len(names)} more settings"
     values = {
         name: (describe_values([ours[name]]), describe_values([theirs[name]])) for name in names
     }
     return " and ".join(
-        f"{SETTINGS.get(name, name)} {here} instead of {there}"
+        f"its {SETTINGS.get(name, name)} ({here} instead of {there})"
         for name, (here, there) in values.items()
     )
 
@@ -125,7 +129,8 @@ def describe_values(values: Iterable[Any]) -> str:
             named.setdefault(value["name"], []).append(options)
         else:
             named.setdefault(_plain(value), []).append({})
-    return ", ".join(NAMES.get(name, name) + _options(options) for name, options in named.items())
+    texts = [NAMES.get(name, name) + _options(options) for name, options in named.items()]
+    return ("; " if any(" and " in text for text in texts) else ", ").join(texts)
 
 
 def _options(several: Sequence[dict[str, Any]]) -> str:

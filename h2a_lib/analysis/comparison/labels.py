@@ -19,7 +19,7 @@ NAMES = {
     "dataset": "per data set",
     "instance": "per image",
     "adamw": "AdamW",
-    "both": "age and sex (multi-task)",
+    "both": "age and sex",
     "center_crop": "centre crop",
     "clahe": "CLAHE",
     "equalize": "histogram equalisation",
@@ -41,6 +41,7 @@ NAMES = {
 }
 # What pixels are centred and scaled by the mean and standard deviation of.
 PER = {"instance": "image", "dataset": "data set"}
+TASKS = {"age": "age alone", "sex": "sex alone", "both": "age and sex (multi-task)"}
 
 Values = dict[str, Any]
 
@@ -155,7 +156,7 @@ DESCRIPTIONS: dict[str, Callable[[Any], str]] = {
     "epochs": lambda value: f"{value:g} epochs",
     "sex_input": lambda value: "with sex input" if value else "image alone",
     "pretrained": lambda value: "ImageNet weights" if value else "random weights",
-    "task": lambda value: {"age": "age alone", "sex": "sex alone"}.get(value, NAMES.get(value, "")),
+    "task": lambda value: TASKS.get(value, NAMES.get(value, "")),
     "ema_decay": lambda value: "EMA of the weights" if value else "last weights",
     "early_stopping_patience": lambda value: "early stopping" if value else "no early stopping",
     "loss": lambda value: f"{NAMES.get(value, value)} loss",

@@ -72,10 +72,10 @@ def conclusion(predictions: pd.DataFrame, maturity: Maturity) -> str:
 
 
 def _at_equal_estimates(maturity: Maturity) -> str:
-    share = maturity.same_maturity.estimate.value
-    if math.isnan(share):
+    share = maturity.same_maturity.estimate
+    if math.isnan(share.value):
         return ""
-    return f"; where the estimated ages agree too, in {share * 100:.0f} %"
+    return f"; where the estimated ages agree too, in {share.text('%', 0, 100)}"
 
 
 def verdict(area: Estimate, label: Estimate) -> str:
