@@ -233,7 +233,7 @@ def test_a_small_study_renders_with_what_it_has(project, tmp_path):
         tmp_path / "study" / "results", project, tmp_path / "out", tmp_path / "study", "pandoc"
     )
     assert len(Deck(small.html.read_text(encoding="utf-8")).alts) == len(drawn) + 1  # the opening
-    assert any("groups" in title for title in small.left_out)
+    assert any("clusters" in title for title in small.left_out)
     html = words(small.html.read_text(encoding="utf-8"))
     assert all(words(title) in html for title in small.left_out)
 
