@@ -131,7 +131,9 @@ def _with_sex_input(gap: Estimate) -> str:
         )
     who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
     size = abs(gap).text("months")
-    return f"With sex as an input, {who} are estimated {size} older than {other}."
+    return (
+        f"With sex as an input, at similar labels, {who} are estimated {size} older than {other}."
+    )
 
 
 def variables(table: pd.DataFrame, with_sex_input: pd.DataFrame | None = None) -> dict[str, str]:

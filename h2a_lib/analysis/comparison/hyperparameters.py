@@ -197,7 +197,7 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         "depths": trained(configs, {"network"}),
         "schedules": trained(configs, {"schedule"}),
         "others": trained(configs, others),
-        "sentence": "All combinations of the values in study.yaml, the task apart, would require "
+        "sentence": "The task aside, all combinations of the values in study.yaml would require "
         f"{networks:,} networks. This study has {len(configs)} experiments: the default, {alone} "
         f"that differ from it in one setting, and {len(configs) - 1 - alone} in several.",
     }
