@@ -266,7 +266,7 @@ def test_overfitting_is_the_distance_between_training_and_validation(run):
         "The default has a generalisation gap: 5.0 months in training, 10.0 months"
     )
     title = summary.variance_sentence(groups(run(off_by=10)), as_title=True)
-    assert title == "Generalisation gap of the default: from 5.0 to 10.0 months"
+    assert title == "Error of the default: 5.0 months in training, 10.0 in validation"
     two_seeds = groups(run(off_by=10), run(off_by=12, seed=1))
     assert summary.variance_sentence(two_seeds).startswith(
         "The default has a generalisation gap: 5.5 months in training, 11.0"

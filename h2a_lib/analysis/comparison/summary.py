@@ -325,9 +325,8 @@ def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     text = f"{finding}: {number(train)} months in training,"
     if as_title:
         # A title has one line.
-        ends = f"from {number(train)} to {number(held_out.value)} months"
         if finding == GAP:
-            return f"Generalisation gap of the default: {ends}"
+            text = f"Error of the default: {number(train)} months in training,"
         return f"{text} {number(held_out.value)} in validation{beside}"
     return f"{text} {held_out.text('months')} in validation{beside}."
 
