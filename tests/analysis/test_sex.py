@@ -369,7 +369,9 @@ def test_a_second_reading_of_maturity_is_nothing_beyond_it():
         assert result.added.low > 0 and result.second.low > 0, "it adds to one estimate"
         beyond.append(result.is_beyond)
     assert not any(beyond)
-    assert "adding a second such estimate instead changes it by +0." in result.sentence()
+    assert (
+        "adding a second such estimate instead of the image changes it by +0." in result.sentence()
+    )
 
 
 def test_without_a_second_estimate_nothing_beyond_maturity_is_shown():
@@ -384,7 +386,7 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     result = maturity(train, selected, frame)
     assert result.is_beyond and result.added.value > 0.05
     assert "adding the image raises the AUC by 0." in result.sentence()
-    assert result.verdict().startswith("Beyond estimated maturity, the image adds 0.")
+    assert result.verdict().startswith("Beyond label and estimated maturity, the image adds 0.")
     assert result.same_maturity.estimate.low > 0.5
     conclusion = summary.conclusion(frame, result)
     assert summary.answer(train, frame, result).startswith(f"{conclusion} Estimated maturity")

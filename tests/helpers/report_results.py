@@ -103,7 +103,7 @@ VALUES = {
         "auc_rounded": "0.85",
         "label_auc_rounded": "0.86",
         "verdict": "Sex from the image: AUC 0.853, against 0.859 from the label",
-        "maturity_verdict": "Beyond estimated maturity, the image adds 0.089 to the AUC",
+        "maturity_verdict": "Beyond label and estimated maturity, the image adds 0.089 to the AUC",
         "saliency_regions_verdict": "57 % of Grad-CAM is on the hand (25 % of the image)",
         "calibration_finding": "Sex probabilities are miscalibrated in 3 of 10 bins; after "
         "temperature scaling (T = 1.42) in 1 of 10",

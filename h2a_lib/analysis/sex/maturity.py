@@ -98,19 +98,19 @@ class Maturity:
         size = abs(self.added).text(digits=3)
         verb = "raises" if self.added.value > 0 else "lowers"
         explained += f" {verb} the AUC by {size}"
+        if self.added.is_tie:
+            explained += ", not distinguishable from zero"
         if not math.isnan(self.second.value):
             explained += (
-                "; as a control, adding a second such estimate instead changes it by "
+                ". As a control, adding a second such estimate instead of the image changes it by "
                 f"{signed(self.second)}"
             )
+        elif self.added.low > 0:
+            explained += "; how much a second reading of maturity would add is not known"
         if self.is_beyond:
             return (
                 f"Estimated maturity explains only part of how well sex is predicted: {explained}"
             )
-        if self.added.low > 0 and math.isnan(self.second.value):
-            explained += "; how much a second reading of maturity would add is not known"
-        elif self.added.is_tie:
-            explained += ", not distinguishable from zero"
         return f"Nothing beyond maturity is shown: {explained}"
 
     def verdict(self) -> str:
@@ -120,7 +120,7 @@ class Maturity:
         if not self.is_beyond:
             return "Nothing beyond maturity is shown"
         added = number(self.added.value, 3)
-        return f"Beyond estimated maturity, the image adds {added} to the AUC"
+        return f"Beyond label and estimated maturity, the image adds {added} to the AUC"
 
     def variables(self) -> dict[str, str | int]:
         """Return ready-to-print values."""
