@@ -126,5 +126,6 @@ def use_style() -> None:
 
 
 def run_label(name: str) -> str:
-    """Return a run's name as captions have it: "best/seed-0" is "run best, seed 0"."""
-    return "run " + name.replace("_", " ").replace("/seed-", ", seed ")
+    """Return a run's name as captions have it: "best/seed-0" is "run “best”, seed 0"."""
+    experiment, seed = name.replace("_", " ").split("/seed-")
+    return f"run “{experiment}”, seed {seed}"

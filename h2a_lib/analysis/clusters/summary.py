@@ -40,7 +40,7 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         points = abs(most["difference_within_age"]) * 100
         within = (
             f"{'Among' if agrees(by_sex) else 'However, among'} hands of the same half-year of bone"
-            " age the share of girls in a cluster differs from that of boys by "
+            " age the proportions of girls and of boys assigned to a cluster differ by "
             f"{points:.0f} percentage points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
@@ -111,7 +111,8 @@ def groups_verdict(table: pd.DataFrame) -> str:
         return f"Clusters agree more with {_rival(rival)} than with sex"
     if rival is None:
         return "Clusters agree with none of the known properties"
-    return f"Clusters agree most with {_rival(rival)}, not with sex"
+    with_sex = "hardly" if len(_beyond_age(by_sex)) else "not"
+    return f"Clusters agree most with {_rival(rival)}, {with_sex} with sex"
 
 
 def _rival(row: pd.Series) -> str:
@@ -138,9 +139,12 @@ def plain_sentence(table: pd.DataFrame) -> str:
     by_sex = _by_sex(table)
     if by_sex.empty:
         return "There were too few images to sort into groups."
+    within = ""
+    if not agrees(by_sex) and len(_beyond_age(by_sex)):
+        within = "; a weak association appeared only among children of similar bone age"
     return (
         "When a program sorted the images into two groups without knowing age or sex, the groups "
-        f"matched the children's sex {'' if agrees(by_sex) else 'no '}better than chance."
+        f"matched the children's sex {'' if agrees(by_sex) else 'no '}better than chance{within}."
     )
 
 
