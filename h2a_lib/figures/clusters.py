@@ -86,7 +86,7 @@ def shown_groups(
 
 def _groups_of(clustering: Clustering, space: str) -> str:
     on = "the UMAP plane" if space == "UMAP" else "the features"
-    return f"K-means on {on}, {clustering.representation.name}"
+    return f"representation: {clustering.representation.name}; K-means on {on}"
 
 
 def umap(

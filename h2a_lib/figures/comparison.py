@@ -42,6 +42,7 @@ SHADES = ("Greens", "Oranges", "Purples", "Blues")
 ROWS_OF_PANEL, MOST_ROWS = 11, 22
 # The errors that label noise explains, in months, of labels that have any.
 Noise = tuple[float, float] | None
+BUDGET = {"epochs": "epochs", "image_size_px": "image size"}
 VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "equivalent": FAINT, "inconclusive": GREY}
 
 
@@ -211,7 +212,7 @@ def trade_off(comparison: Comparison) -> Drawing | None:
     for (setting, table), axes in zip(tables.items(), panels[1:], strict=True):
         schedules.bias_and_variance(table, axes)
         axes.set_title(f"By {compared.TRADES[setting]}", loc="left")
-    panels[0].set_title("By epoch\n(selection hands)", loc="left")
+    panels[0].set_title("By epoch (blue:\nselection hands)", loc="left")
     panels[0].set_xlabel("")
     panels[0].set_ylim(bottom=0)
     drawn = pd.concat(tables.values())["mae_months"]
@@ -223,8 +224,9 @@ def trade_off(comparison: Comparison) -> Drawing | None:
         alt="Error on training hands (grey) and on other hands (blue), over epochs and by "
         f"{', '.join(compared.TRADES[s] for s in tables)}. "
         f"{summary.variance_sentence(groups)}",
-        caption="Error in training and in validation, mean over seeds, with one run's 95 % CI over "
-        f"children; left: {_selection(comparison)}, else {_sizes(comparison, names)}",
+        caption="Error in training (grey) and on other hands (blue); points: mean over seeds; "
+        f"bars: 95 % CI of one run; left: {_selection(comparison)}, "
+        f"else {_sizes(comparison, names)}",
         finding=" ".join(
             filter(None, [summary.variance_sentence(groups), summary.confounding_note(tables)])
         ),
@@ -303,8 +305,9 @@ def forest(comparison: Comparison) -> Drawing | None:
     ]
     if not comparison.noise.is_known:
         caption[1] = "95 % CI over children alone (one seed each)"
-    if any(_has_other_budget(comparison, name) for name in rows["experiment"]):
-        caption.append("* also differs in epochs, image size or amount of data")
+    budgets = [_other_budget(comparison, name) for name in rows["experiment"]]
+    if other := [what for name, what in BUDGET.items() if any(name in own for own in budgets)]:
+        caption.append(f"* also differs in {' or '.join(other)}")
     if len(table) < len(comparison.table):
         caption.append("identical runs are drawn once")
     if left_out:
@@ -340,7 +343,7 @@ def _draw_forest(
         place = {"xycoords": axes.get_yaxis_transform(), "va": "center", "color": readable(colour)}
         write_beside(axes, signed(value), (1, height), (4, 0), **place)
     names = [
-        f"{row['label']}{' *' if _has_other_budget(comparison, row['experiment']) else ''}"
+        f"{row['label']}{' *' if _other_budget(comparison, row['experiment']) else ''}"
         for _, row in table.iterrows()
     ]
     # Short ones leave room for the intervals.
@@ -363,11 +366,11 @@ def _range(part: pd.DataFrame, table: pd.DataFrame, margin: float) -> tuple[floa
     return min(low, -1.3 * margin) * 1.05, max(high, 1.3 * margin) * 1.05
 
 
-def _has_other_budget(comparison: Comparison, experiment: str) -> bool:
-    """Whether an experiment was not only set otherwise but trained for longer or on more."""
-    changed = differences(comparison.configs[experiment], comparison.configs[DEFAULT])
-    budget = changed.keys() & {"epochs", "train_fraction"}
-    return bool(budget and changed.keys() - budget)
+def _other_budget(comparison: Comparison, experiment: str) -> set[str]:
+    """Return in which means to learn an experiment differs, if not in these alone."""
+    changed = differences(comparison.configs[experiment], comparison.configs[DEFAULT]).keys()
+    budget = changed & BUDGET.keys()
+    return budget if changed - budget else set()
 
 
 def selected_curves(comparison: Comparison, experiments: Sequence[str]) -> Figure:

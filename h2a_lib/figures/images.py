@@ -221,11 +221,11 @@ def background(measured: pd.DataFrame) -> Drawing:
     return Drawing(
         figure,
         "background",
-        alt=f"Histogram of background (most frequent grey) over the 99.5th percentile for "
+        alt=f"Histogram of background (most frequent grey) divided by the 99.5th percentile for "
         f"{text['n']} images, with the rule's threshold; {text['bright_share']} have a "
         "bright background.",
-        caption=f"Background (most frequent grey) over the 99.5th percentile, n = {text['n']}; "
-        "dashed: the rule's threshold of 1/8",
+        caption="Background (most frequent grey) divided by the 99.5th percentile, "
+        f"n = {text['n']}; dashed: the rule's threshold of 1/8",
         finding=f"By this rule {text['bright_share']} of the images have a bright background.",
     )
 

@@ -27,8 +27,8 @@ def blocks() -> Drawing:
         alt="Two residual blocks: convolutions in a column, with batch normalisation after each, "
         "and a shortcut that adds the input to their output. ResNet-18 and 34 have two "
         "convolutions in a block, ResNet-50 three.",
-        caption="The residual blocks at full width: kernel and channels of each convolution; "
-        "BN: batch normalisation",
+        caption="The residual blocks at full width: kernel size and output channels of each "
+        "convolution; BN: batch normalisation",
     )
 
 

@@ -87,7 +87,7 @@ def by_band(table: pd.DataFrame, matched: sex.Matched) -> Drawing:
         "sex_by_band",
         alt=f"Area under the ROC curve by age band, and of pairs of a girl and a boy: {sentence}",
         caption=f"AUC by labelled age; right: share of {matched.description} in which the boy "
-        f"scores higher; n = {table['n'].iloc[-1]:,}, in pairs {matched.estimate.n:,}",
+        f"scores higher; n = {table['n'].iloc[-1]:,}, {matched.estimate.n:,} of them in pairs",
         finding=f"{capitalised(sentence)}: 50 % would be chance.",
     )
 
@@ -118,7 +118,7 @@ def maturity(result: Maturity) -> Drawing:
     pairs = [
         ("estimated age", result.maturity_alone, PURPLE),
         ("image", result.same_label.estimate, BLUE),
-        ("image, pairs with the\nsame estimate too", result.same_maturity.estimate, BLUE),
+        ("image, pairs with a\nsimilar estimate too", result.same_maturity.estimate, BLUE),
     ]
     _rows(pairs, right)
     right.set(xlabel="Share of pairs ranked correctly (95 % CI)")

@@ -38,6 +38,7 @@ def intervals(
         coverage_key(first, nominal, figure, loc="outside upper left")
         caption = (
             f"Left: coverage, 95 % CI (dashed: nominal{_low_note(first)}){pale_note(first)}; "
+            "widths: by labelled age; "
             f"right: error of the hands kept; n = {n:,}"
         )
         what = "Coverage of prediction intervals by labelled and by estimated age; error"
@@ -78,7 +79,7 @@ def quantiles(by_method: pd.DataFrame, nominal: float) -> Drawing | None:
         "age_quantile",
         alt=f"Coverage of each kind of interval by labelled and by estimated age. {sentence}",
         caption=f"Coverage by age band, 95 % CI (dashed: nominal{_low_note(by_method)})"
-        f"{pale_note(by_method)}; "
+        f"{pale_note(by_method)}; widths: by labelled age; "
         f"n = {int(by_method['n'].iloc[0]):,}",
         finding=sentence,
     )

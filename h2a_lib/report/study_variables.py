@@ -11,7 +11,7 @@ from h2a_lib.study.workspace import Study, format_runs
 
 # Of the RSNA data alone: other data were never looked at while the recipe was made.
 CAVEAT = (
-    "Earlier versions of the recipe were tuned on these validation hands, which have been used for "
+    "Earlier versions of the recipe were tuned on the validation hands, which have been used for "
     "evaluation more than once; results on them are optimistic by an unknown amount."
 )
 

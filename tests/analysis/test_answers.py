@@ -282,9 +282,10 @@ def test_what_sex_input_adds_is_reported_and_shown(config):
     sentence = sentence_of(quiet)
     begin = "With sex as an input, the error is"
     assert sentence.startswith(f"{begin} {age.error(with_sex_input).text('months')}, ")
-    assert sentence.endswith("less than without (training noise included).")
+    assert "lower than without it; the difference is" in sentence
+    assert sentence.endswith(", training noise included.")
     assert "not distinguishable" in sentence_of(noisy), "seeds alone may differ as much"
-    assert "(training noise unknown, since there is one seed each)" in sentence_of(unknown)
+    assert ", training noise unknown, since there is one seed each." in sentence_of(unknown)
     values = age_report.sex_input_variables(longer, blind, quiet)
     assert "also differs in its epochs (24 instead of" in values["sex_input_sentence"]
     assert age_report.sex_input_variables([], blind, quiet) == {}

@@ -87,7 +87,7 @@ def test_a_text_beside_the_folder_says_where_external_hands_come_from(study):
     frame = frame.assign(half_width_months=5.0)
     values = external.variables(frame, frame, 0.9, source)
     assert values["external_verdict"] == (
-        "Re-cropped images: 2.0 months, against 2.0 in validation"
+        "Re-cropped images: MAE 2.0 months, against 2.0 in validation"
     )
     assert values["external_source"] == source[1]
 

@@ -184,7 +184,7 @@ def test_a_score_that_reads_the_image_adds_to_the_label():
     frame = hands(strength=2)
     assert closest_match(frame).estimate.low > 0.5
     assert answer(frame, hands(seed=1)).startswith(
-        "The image predicts sex beyond the age label: in 10,040 pairs with the same label"
+        "The image carries information on sex beyond the age label: in 10,040 girl–boy pairs "
     )
 
 
@@ -355,7 +355,7 @@ def test_a_score_made_from_maturity_alone_adds_nothing():
     assert abs(result.added.value) < 0.01
     message = summary.answer(train, frame, result)
     assert message.startswith(
-        "The image predicts sex beyond the age label, but not demonstrably beyond maturity"
+        "The image carries information on sex beyond the age label, but not demonstrably "
     )
     assert result.verdict() == "Nothing beyond maturity is shown"
 
@@ -391,7 +391,8 @@ def test_what_a_score_knows_beyond_maturity_is_found():
     conclusion = summary.conclusion(frame, result)
     assert summary.answer(train, frame, result).startswith(f"{conclusion} Estimated maturity")
     assert conclusion.startswith(
-        "The image predicts sex beyond the age label and beyond estimated maturity: in 28,087 pairs"
+        "The image carries information on sex beyond the age label and estimated maturity: in "
+        "28,087 girl–boy pairs with the same label, "
     )
     assert result.variables()["maturity_added"].startswith("+0.")
     table = result.table.set_index("name")["auc"]
@@ -467,4 +468,4 @@ def test_of_a_score_that_knows_nothing_the_title_says_so_and_maturity_explains_n
     chance, known = Estimate(0.5, 0.4, 0.6, 90), Estimate(0.9, 0.8, 0.95, 90)
     label = Estimate(0.6, 0.5, 0.7, 90)
     assert summary.verdict(chance, label).endswith("not distinguishable from chance")
-    assert summary.verdict(known, label).endswith("against 0.600 from the label")
+    assert summary.verdict(known, label).endswith("against 0.600 from the age label")

@@ -26,10 +26,10 @@ def test_a_planted_gap_is_found_in_every_band_and_named(planted):
     bands = table[~table["few"]]
     assert (bands["gap_months"] - planted).abs().max() < 6
     older, younger = ("girls", "boys") if planted > 0 else ("boys", "girls")
-    assert f"{older.capitalize()} are estimated 1" in sex_gap.verdict(table)
-    assert f"months older than {younger} with similar labels" in sex_gap.verdict(table)
-    assert f"{older} are estimated 1" in sex_gap.sentence(table)
-    assert f"older than {younger}, averaged over half-years of the label" in sex_gap.sentence(table)
+    assert f"{older.capitalize()}’ estimates exceed {younger}’ by 1" in sex_gap.verdict(table)
+    assert sex_gap.verdict(table).endswith("months at similar labels")
+    assert f"the estimates of {older} exceed those of {younger} by 1" in sex_gap.sentence(table)
+    assert "averaged over half-years of the label that contain both" in sex_gap.sentence(table)
 
 
 def test_a_fair_estimator_has_no_gap_in_19_of_20_studies():

@@ -79,7 +79,10 @@ def test_every_figure_is_drawn_captioned_and_described_for_any_number_of_hands(n
 
 def test_the_findings_are_those_of_the_data():
     made = drawings(700)
-    assert "older than boys, averaged over half-years of the label" in made["age_sex_gap"].finding
+    assert (
+        "averaged over half-years of the label that contain both sexes"
+        in made["age_sex_gap"].finding
+    )
     assert "nominal coverage of 90 % contain 9" in made["age_conformal"].finding
     assert "times as large" in made["age_scatter"].finding
     finding = made["worst_cases"].finding

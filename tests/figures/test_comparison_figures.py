@@ -195,7 +195,7 @@ def test_batch_normalisation_of_pixels_says_how_it_is_evaluated(comparison):
 def test_the_share_of_the_data_says_what_it_is_confounded_with(comparison):
     assert "fewer updates" in draw.trade_off(comparison).finding
     panels = draw.trade_off(comparison).figure.axes
-    titles = ["epoch\n(selection hands)", *comparisons.TRADES.values()]
+    titles = ["epoch (blue:\nselection hands)", *comparisons.TRADES.values()]
     assert [p.get_title(loc="left") for p in panels] == [f"By {title}" for title in titles]
 
 

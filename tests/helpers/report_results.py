@@ -81,11 +81,11 @@ VALUES = {
         "bias": INTERVAL,
         "limits": "−15.1 to 14.2 months",
         "floor": "4.6–7.0 months (single readers: 4.8–7.0; the lower end is our own estimate)",
-        "sex_gap_verdict": "Girls are estimated 10.9 months older than boys with similar labels",
+        "sex_gap_verdict": "Girls’ estimates exceed boys’ by 10.9 months at similar labels",
         "sex_gap_sex_input": f"With the sex as an input the gap is {INTERVAL}.",
-        "challenge": "The five best entries of the 2017 challenge reached 4.2 to 4.5 months, with "
-        "labels that are the mean of six readings",
-        "external_verdict": "Re-cropped RSNA images: 12.8 months, against 12.0 in validation",
+        "challenge": "The five best entries of the 2017 challenge reached 4.2 to 4.5 months, on "
+        "test images labelled with the mean of six readings",
+        "external_verdict": "Re-cropped RSNA images: MAE 12.8 months, against 12.0 in validation",
         "external_source": "Made up for a test: 105 of the official validation images of RSNA, "
         "re-cropped by a third party.",
         "conformal_verdict": "90 % prediction intervals span four and a half years",

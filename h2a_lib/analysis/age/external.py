@@ -63,7 +63,7 @@ def variables(
     name, about = source
     error, own = (number(errors.error(hands).value) for hands in (frame, validation))
     return {
-        "external_verdict": f"{name}: {error} months, against {own} in validation",
+        "external_verdict": f"{name}: MAE {error} months, against {own} in validation",
         "external_sentence": sentence(frame, validation, nominal),
         "external_source": about or "The source of the additional images is not recorded.",
     }

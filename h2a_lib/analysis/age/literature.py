@@ -47,8 +47,8 @@ AGE_ERRORS = (
 
 # What the best of the field reach, for a study of RSNA images to be seen in proportion.
 CHALLENGE = (
-    "The five best entries of the 2017 challenge reached 4.2 to 4.5 months, with labels that are "
-    "the mean of six readings"
+    "The five best entries of the 2017 challenge reached 4.2 to 4.5 months, on test images "
+    "labelled with the mean of six readings"
 )
 
 # Mean absolute difference of single readers from a consensus, lowest and highest reader, months:

@@ -11,10 +11,10 @@ from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, bootstrap, mean
 ALL = "all"
 # Widths of the strata of labelled age in which girls and boys are compared, and their names.
 STRATA = {
-    HALF_YEAR_MONTHS: "half-years",
-    12: "years",
-    24: "two-year bands",
-    EDGES_MONTHS[1]: "four-year bands",
+    HALF_YEAR_MONTHS: "half-years of the label",
+    12: "years of the label",
+    24: "two-year bands of the label",
+    EDGES_MONTHS[1]: "four-year bands of the label",
 }
 
 
@@ -89,7 +89,7 @@ def verdict(table: pd.DataFrame) -> str:
         return f"No gap between the sexes is shown (n = {gap.n:,})"
     who, other = ("Girls", "boys") if gap.value > 0 else ("Boys", "girls")
     older = number(abs(gap.value))
-    return f"{who} are estimated {older} months older than {other} with similar labels"
+    return f"{who}’ estimates exceed {other}’ by {older} months at similar labels"
 
 
 def sentence(table: pd.DataFrame) -> str:
@@ -106,9 +106,9 @@ def sentence(table: pd.DataFrame) -> str:
     everyone = table.set_index("band").loc[ALL]
     plain = everyone["female_bias_months"] - everyone["male_bias_months"]
     text = (
-        f"At similar labelled ages, {who} are estimated {abs(gap).text('months')} older than "
-        f"{other}, averaged over {STRATA[table['stratum_months'].iloc[0]]} of the label with both "
-        f"sexes ({number(abs(plain))} months without this adjustment)."
+        f"At similar labels, the estimates of {who} exceed those of {other} by "
+        f"{abs(gap).text('months')}, averaged over {STRATA[table['stratum_months'].iloc[0]]} that "
+        f"contain both sexes ({number(abs(plain))} months without this adjustment)."
     )
     bands = table[(table["band"] != ALL) & ~table["few"]]
     if bands.empty:
@@ -132,7 +132,8 @@ def _with_sex_input(gap: Estimate) -> str:
     who, other = ("girls", "boys") if gap.value > 0 else ("boys", "girls")
     size = abs(gap).text("months")
     return (
-        f"With sex as an input, at similar labels, {who} are estimated {size} older than {other}."
+        f"With sex as an input, at similar labels, the estimates of {who} exceed those of {other} "
+        f"by {size}."
     )
 
 

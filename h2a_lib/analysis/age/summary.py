@@ -23,7 +23,7 @@ from h2a_lib.analysis.statistics.variance_components import RunNoise, difference
 from h2a_lib.study.runs import Run
 
 IMAGE_ALONE, GIVEN_SEX = "this study, image alone", "this study, with sex input"
-AUGMENTED = "averaged over small changes of the image"
+AUGMENTED = "averaged over small changes to the image"
 CORRECTED = "corrected for regression to the mean"
 ENSEMBLE = "averaged over seeds"
 SPLIT, QUANTILES = "split conformal", "conformalised quantiles"
@@ -285,12 +285,15 @@ def sex_input_variables(
     change = difference(errors_of(with_input), errors_of(without), noise)
     size = abs(change.estimate).text("months")
     if change.estimate.is_tie:
-        text = f"not distinguishable from that without it; the difference is {size}"
+        text = "not distinguishable from that without it"
     else:
-        text = f"{size} {'more' if change.estimate.value > 0 else 'less'} than without"
+        text = f"{'higher' if change.estimate.value > 0 else 'lower'} than without it"
     error = age.error(validation(with_input[0])).text("months")
     noise_text = "included" if change.holds_noise else "unknown, since there is one seed each"
-    sentence = f"With sex as an input, the error is {error}, {text} (training noise {noise_text})."
+    sentence = (
+        f"With sex as an input, the error is {error}, {text}; the difference is {size}, training "
+        f"noise {noise_text}."
+    )
     if differences := changed_besides(with_input[0].config, without[0].config, "sex_input"):
         sentence += f" The network with sex input also differs in {differences}."
     return {"sex_input_sentence": sentence}
@@ -394,6 +397,6 @@ def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
     return (
         f"Without the {(1 - row['answered']) * 100:.0f} % of hands whose estimates vary most under "
-        f"small changes of the image, the error is {remaining.text('months')} instead of "
+        f"small changes to the image, the error is {remaining.text('months')} instead of "
         f"{number(everyone)}."
     )

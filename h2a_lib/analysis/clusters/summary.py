@@ -34,13 +34,13 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
     threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
     beyond_age = _beyond_age(by_sex)
-    within = "Among hands of the same half-year of bone age no association with sex is shown."
+    within = "Among hands labelled within the same half-year no association with sex is shown."
     if len(beyond_age):
         most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]
         points = abs(most["difference_within_age"]) * 100
         within = (
-            f"{'Among' if agrees(by_sex) else 'However, among'} hands of the same half-year of bone"
-            " age the proportions of girls and of boys assigned to a cluster differ by "
+            f"{'Among' if agrees(by_sex) else 'However, among'} hands labelled within the same "
+            "half-year, the proportions of girls and of boys assigned to a cluster differ by "
             f"{points:.0f} percentage points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
@@ -127,7 +127,8 @@ def agreement_verdict(table: pd.DataFrame) -> str:
     if not agrees(by_sex):
         if len(_beyond_age(by_sex)):
             return (
-                "No label-free clustering agrees with sex, except weakly among hands of similar age"
+                "No label-free clustering agrees with sex overall; at similar labels there is a "
+                "weak association"
             )
         return "No label-free clustering agrees with sex"
     best = _best(by_sex)
@@ -207,7 +208,9 @@ def trained_sentence(table: pd.DataFrame) -> str:
         rows = table[table["trained_on"].str.contains(label) & (table["truth"] == truth)]
         if len(rows):
             best = _best(rows)
-            parts.append(f"ARI {number(best['ari'], 3)} with {truth} when {best['source']}")
+            parts.append(
+                f"ARI {number(best['ari'], 3)} with {truth} when trained for {best['trained_on']}"
+            )
     if not parts:
         return "No network was trained on a label of these images"
     return f"For comparison, with networks trained on the label itself: {'; '.join(parts)}"
@@ -239,7 +242,7 @@ def _best_ari(table: pd.DataFrame) -> str:
     best = _best(by_sex)
     chance = number(best["null_best_95"], 3)
     return (
-        f"{number(best['ari'], 3)} (by chance up to {chance} for this clustering, "
+        f"{number(best['ari'], 3)} (highest without labels; by chance up to {chance}, "
         f"{sample_size(best['n'])})"
     )
 

@@ -5,15 +5,20 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 from torch import nn
 
 from h2a_lib.analysis.comparison.labels import DEFAULT, NAMES, describe_setting, differences
 from h2a_lib.study.config import NETWORKS, RunConfig, StudyConfig
 from h2a_lib.study.runs import Run
 
-# Settings of the machine, and how long it may take, are not tuned.
-NOT_TUNED = {"epochs", "batch_size", "precision", "threads", "image_size_px"}
+# Settings of the machine are not tuned.
+NOT_TUNED = {"batch_size", "precision", "threads"}
+# How much a training may cost, and what for: no choice among networks of one kind.
+NOT_COMBINED = {"image_size_px", "epochs", "task"}
 SETTINGS = {
+    "image_size_px": "image size (px)",
+    "epochs": "epochs",
     "network": "depth",
     "width": "width",
     "stem": "stem",
@@ -161,12 +166,18 @@ def _plain(value: Any) -> str:
 
 
 def possibilities(config: StudyConfig, profile: str) -> int:
-    """Return how many networks it would take to try all values with each other."""
+    """Return how many networks it would take to try all values of `hyperparameters` together."""
     configs, _ = config.run_configs(profile, config.experiments)
-    varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - {"task"}]
+    varied = [field for field in RunConfig.model_fields if field in SETTINGS.keys() - NOT_COMBINED]
     return math.prod(
-        len({str(getattr(own, field)) for own in configs.values()}) for field in varied
+        len({_counted(getattr(own, field)) for own in configs.values()}) for field in varied
     )
+
+
+def _counted(value: Any) -> str:
+    """Return a value as the table tells it from others: an augmentation of any size is one."""
+    named = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return str(named) if isinstance(named, dict) and "name" in named else _plain(named)
 
 
 def trained(configs: Sequence[RunConfig], settings: Collection[str]) -> str:
@@ -197,7 +208,8 @@ def variables(config: StudyConfig, profile: str) -> dict[str, str]:
         "depths": trained(configs, {"network"}),
         "schedules": trained(configs, {"schedule"}),
         "others": trained(configs, others),
-        "sentence": "The task aside, all combinations of the values in study.yaml would require "
+        "sentence": "Task, image size and epochs aside, all combinations of the values in "
+        "study.yaml would require "
         f"{networks:,} networks. This study has {len(configs)} experiments: the default, {alone} "
         f"that differ from it in one setting, and {len(configs) - 1 - alone} in several.",
     }

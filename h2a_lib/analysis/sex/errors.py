@@ -126,7 +126,10 @@ class Matched:
     def sentence(self) -> str:
         """Say how often the boy receives the higher score."""
         share = self.estimate.text("% of cases", 0, 100)
-        return f"in {self.pairs:,} {self.description} the boy receives the higher score in {share}"
+        return (
+            f"in {self.pairs:,} girl–boy {self.description}, the boy receives the higher score in "
+            f"{share}"
+        )
 
 
 def matched_pairs(frame: pd.DataFrame, calipers: Mapping[str, float]) -> Matched:

@@ -8,7 +8,7 @@ import pandas as pd
 from h2a_lib.analysis.sex import calibration
 from h2a_lib.analysis.sex import errors as sex
 from h2a_lib.analysis.sex.calibration import Temperature
-from h2a_lib.analysis.sex.maturity import Maturity
+from h2a_lib.analysis.sex.maturity import ESTIMATE, Maturity
 from h2a_lib.analysis.statistics.bootstrap import FEW, Estimate, months_text, number, over_seeds
 from h2a_lib.analysis.statistics.roc import auc, auc_difference
 
@@ -54,28 +54,29 @@ def conclusion(predictions: pd.DataFrame, maturity: Maturity) -> str:
         return f"Sex cannot be assessed: all {len(predictions):,} hands are of one sex."
     matched = sex.closest_match(predictions)
     share, pairs = matched.estimate, matched.sentence()
-    predicts = "The image predicts sex beyond the age label"
+    carries = "The image carries information on sex beyond the age label"
     if share.low > 0.5:
         if maturity.is_beyond:
-            return (
-                f"{predicts} and beyond estimated maturity: {pairs}{_at_equal_estimates(maturity)}."
-            )
+            similar = _at_similar_estimates(maturity)
+            return f"{carries} and estimated maturity: {pairs}{similar}."
         if maturity.problem:
-            return f"{predicts}: {pairs}."
-        return f"{predicts}, but not demonstrably beyond maturity: {pairs}."
+            return f"{carries}: {pairs}."
+        return f"{carries}, but not demonstrably beyond maturity: {pairs}."
     if share.high < 0.5:
         return f"The image does not predict sex: {pairs}, worse than chance."
     if math.isnan(share.value):
-        return f"Whether {predicts.lower()} is unknown: no girl and boy have similar labels."
-    predicts_not = predicts.replace("predicts", "does not demonstrably predict")
-    return f"{predicts_not}: {pairs}, not distinguishable from chance."
+        return f"Whether {carries.lower()} is unknown: no girl and boy have similar labels."
+    carries_not = carries.replace("carries", "does not demonstrably carry")
+    return f"{carries_not}: {pairs}, not distinguishable from chance."
 
 
-def _at_equal_estimates(maturity: Maturity) -> str:
+def _at_similar_estimates(maturity: Maturity) -> str:
     share = maturity.same_maturity.estimate
     if math.isnan(share.value):
         return ""
-    return f"; where the estimated ages agree too, in {share.text('%', 0, 100)}"
+    apart = months_text(maturity.same_maturity.calipers[ESTIMATE])
+    share_text = share.text("%", 0, 100)
+    return f"; where the estimated ages also differ by at most {apart}, in {share_text}"
 
 
 def verdict(area: Estimate, label: Estimate) -> str:
@@ -85,7 +86,7 @@ def verdict(area: Estimate, label: Estimate) -> str:
     text = f"Sex from the image: AUC {area.value:.3f}"
     if not area.excludes(0.5):
         return f"{text}, not distinguishable from chance"
-    return f"{text}, against {label.value:.3f} from the label"
+    return f"{text}, against {label.value:.3f} from the age label"
 
 
 def band_sentence(bands: pd.DataFrame) -> str:
