@@ -38,7 +38,8 @@ AGE, SEX, CLUSTERS = (variables(name) for name in ("age", "sex", "clusters"))
 
 def headline() -> list[str]:
     with_sex_input = re.search(
-        r"the error is (.+?\)), ([\d.]+ months) (\(.+?)\) less than", AGE["sex_input_sentence"]
+        r"the error is (.+?\)), lower than .+? the difference is ([\d.]+ months) (\(.+?)\),",
+        AGE["sex_input_sentence"],
     )
     table = pd.read_csv(RESULTS / "tables" / "clusters_agreement.csv")
     label_free = table[table["trained_on"] == NO_LABEL]
