@@ -14,7 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from h2a_lib.analysis.age.sex_gap import signed
 from h2a_lib.analysis.comparison import runs as compared
 from h2a_lib.analysis.comparison import summary
-from h2a_lib.analysis.comparison.labels import DEFAULT, differences, label, labels_of
+from h2a_lib.analysis.comparison.labels import (
+    DEFAULT,
+    differences,
+    has_equal_updates,
+    label,
+    labels_of,
+)
 from h2a_lib.analysis.comparison.runs import Comparison
 from h2a_lib.analysis.statistics.bootstrap import months_text
 from h2a_lib.figures import schedules, training
@@ -42,7 +48,7 @@ SHADES = ("Greens", "Oranges", "Purples", "Blues")
 ROWS_OF_PANEL, MOST_ROWS = 11, 22
 # The errors that label noise explains, in months, of labels that have any.
 Noise = tuple[float, float] | None
-BUDGET = {"epochs": "epochs", "image_size_px": "image size"}
+BUDGET = {"epochs": "epochs", "image_size_px": "image size", "train_fraction": "amount of data"}
 VERDICT_COLOURS = {"better": GREEN, "worse": ORANGE, "equivalent": FAINT, "inconclusive": GREY}
 
 
@@ -368,7 +374,10 @@ def _range(part: pd.DataFrame, table: pd.DataFrame, margin: float) -> tuple[floa
 
 def _other_budget(comparison: Comparison, experiment: str) -> set[str]:
     """Return in which means to learn an experiment differs, if not in these alone."""
-    changed = differences(comparison.configs[experiment], comparison.configs[DEFAULT]).keys()
+    config, default = comparison.configs[experiment], comparison.configs[DEFAULT]
+    changed = differences(config, default).keys()
+    if has_equal_updates(config, default):
+        changed -= {"train_fraction"}  # is in its name
     budget = changed & BUDGET.keys()
     return budget if changed - budget else set()
 

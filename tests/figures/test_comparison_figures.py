@@ -185,7 +185,7 @@ def test_what_was_trained_for_longer_besides_is_starred_in_the_forest(make_run):
     drawing = draw.forest(comparisons.compare(runs, 1.0))
     names = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
     assert names == {"augmentation, 9 epochs *", "half of the data", "SGD, learning rate 0.01"}
-    assert "* also differs in epochs" in drawing.caption
+    assert "; * also differs in epochs; " in drawing.caption
 
 
 def test_batch_normalisation_of_pixels_says_how_it_is_evaluated(comparison):
