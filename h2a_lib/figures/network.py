@@ -59,7 +59,7 @@ def residual_block(block: nn.Module, title: str, axes: Axes) -> None:
     axes.add_patch(FancyBboxPatch((-0.13, 0.03), 0.26, 0.24, fc="none", ec=VERMILLION, **BOX))
     _arrow((0, 0.0), (0, -0.45), axes, GREY)
     axes.text(0.08, -0.25, "ReLU", va="center", fontsize=13, color=FAINT)
-    axes.text(0, -0.62, "F(x) + x", ha="center", va="center", style="italic", fontsize=15)
+    axes.text(0, -0.62, "ReLU(F(x) + x)", ha="center", va="center", style="italic", fontsize=15)
     axes.set_title(title)
     axes.set(xlim=(-2.1, 2.15), ylim=(-0.8, 3.9))
     axes.axis("off")

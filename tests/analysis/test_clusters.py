@@ -182,9 +182,9 @@ def test_an_association_within_ages_alone_is_no_agreement_but_is_stated():
     within = table.assign(p_beyond_age=0.005, difference_within_age=-0.0851)
     message = answer(within, age_baseline(frame, frame))
     assert message.startswith("No label-free clustering agrees with sex overall (highest ARI ")
-    assert "However, among hands labelled within the same half-year, " in message
+    assert "However, among hands with labelled ages in the same half-year, " in message
     assert "a cluster differ by 9 percentage points (made up; adjusted p < 0.01)" in message
-    assert agreement_verdict(within).endswith("; at similar labels there is a weak association")
+    assert agreement_verdict(within).endswith("; at similar bone ages there is a weak association")
     assert plain_sentence(within).endswith("only among children of similar bone age.")
 
 

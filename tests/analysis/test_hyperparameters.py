@@ -106,17 +106,17 @@ def test_operations_are_counted_by_hand_on_a_small_convolution(monkeypatch):
     assert tables.operations("any", size_px=8) == 2 * 4 * 9 * 8 * 8
 
 
-def test_speed_is_that_of_the_fastest_run_and_empty_without_one():
-    slow, fast = (
+def test_speed_is_that_of_the_fastest_run_of_one_image_size_and_empty_without_one():
+    slow, fast, small = (
         SimpleNamespace(
-            config=SimpleNamespace(network="resnet18"),
+            config=SimpleNamespace(network="resnet18", image_size_px=size_px),
             predictions_train=range(300),
             metrics={"epochs": 4},
             provenance={"seconds": seconds},
         )
-        for seconds in (90.0, 60.0)
+        for seconds, size_px in ((90.0, 64), (60.0, 64), (30.0, 32))
     )
-    speed = tables.network_table([slow, fast]).set_index("network")["images_per_second"]
+    speed = tables.network_table([slow, fast, small]).set_index("network")["images_per_second"]
     assert speed.pop("ResNet-18") == 20
     assert len(speed) and speed.isna().all()
 

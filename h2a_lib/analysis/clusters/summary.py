@@ -34,13 +34,15 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
     threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
     beyond_age = _beyond_age(by_sex)
-    within = "Among hands labelled within the same half-year no association with sex is shown."
+    within = (
+        "Among hands with labelled ages in the same half-year no association with sex is shown."
+    )
     if len(beyond_age):
         most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]
         points = abs(most["difference_within_age"]) * 100
         within = (
-            f"{'Among' if agrees(by_sex) else 'However, among'} hands labelled within the same "
-            "half-year, the proportions of girls and of boys assigned to a cluster differ by "
+            f"{'Among' if agrees(by_sex) else 'However, among'} hands with labelled ages in the "
+            "same half-year, the proportions of girls and of boys assigned to a cluster differ by "
             f"{points:.0f} percentage points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
@@ -127,8 +129,8 @@ def agreement_verdict(table: pd.DataFrame) -> str:
     if not agrees(by_sex):
         if len(_beyond_age(by_sex)):
             return (
-                "No label-free clustering agrees with sex overall; at similar labels there is a "
-                "weak association"
+                "No label-free clustering agrees with sex overall; at similar bone ages there is "
+                "a weak association"
             )
         return "No label-free clustering agrees with sex"
     best = _best(by_sex)
