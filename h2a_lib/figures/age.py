@@ -162,7 +162,7 @@ def gap(table: pd.DataFrame) -> Drawing:
         alt="Mean signed error of girls and of boys by age band, and the difference between them. "
         f"{sentence}",
         caption=f"Left: bias of each sex; right: girls minus boys at similar labels; 95 % CI"
-        f"{pale_note(table)}; "
+        f"{pale_note(table, 'of a sex')}; "
         f"n = {row['n_female']:,} girls and {row['n_male']:,} boys",
         finding=sentence,
     )

@@ -31,7 +31,7 @@ KINDS = {
     True: ("bright background", BRIGHT),
 }
 GEOMETRY_NAMES = {"center_crop": "centre crop", "pad": "padded", "squash": "squashed"}
-CONTRAST_NAMES = {"none": "as stored", "equalize": "equalised", "clahe": "CLAHE"}
+CONTRAST_NAMES = {"none": "unchanged", "equalize": "equalised", "clahe": "CLAHE"}
 # By name: the values shown as black and as white, and their unit.
 NORMALISATIONS = {
     "none": ((0, 1), "grey value / 255"),
@@ -294,14 +294,14 @@ def pixel_normalisation(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
         "hands look alike.",
         caption=f"Pixels of {len(hands)} hands without normalisation, by batch and by instance; "
         "one line colour for each hand",
-        finding=f"The mean grey of these {len(hands)} hands ranges from {means.min():.0f} to "
+        finding=f"As squares, these {len(hands)} hands have a mean grey from {means.min():.0f} to "
         f"{means.max():.0f} of 255. Instance normalisation sets every mean to 0 and every SD to 1, "
         "so this difference cannot reach the network; batch normalisation keeps it.",
     )
 
 
 def contrast(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
-    """Draw hands as stored, histogram-equalised, and equalised locally (CLAHE).
+    """Draw hands unchanged, histogram-equalised, and equalised locally (CLAHE).
 
     squares: (n, s, s), uint8, in the order of the hands.
     """
@@ -309,18 +309,18 @@ def contrast(squares: np.ndarray, hands: pd.DataFrame) -> Drawing:
     for method, name in CONTRAST_NAMES.items():
         adjusted = np.stack([images.adjust_contrast(square, method) for square in squares])
         rows.append((name, adjusted, (0, 255), "grey value"))
-    # Pixels that are dark as stored: mostly background.
+    # Pixels that are dark from the start: mostly background.
     dark = squares <= np.quantile(squares, 0.25, axis=(1, 2), keepdims=True)
-    stored, equalised, clahe = (pixels[dark].mean() for _, pixels, *_ in rows)
+    unchanged, equalised, clahe = (pixels[dark].mean() for _, pixels, *_ in rows)
     return radiographs(
         _rows_with_histograms(rows, _titles(hands)),
         "contrast",
-        alt=f"{len(hands)} hands as stored, histogram-equalised, and equalised locally with "
+        alt=f"{len(hands)} hands unchanged, histogram-equalised, and equalised locally with "
         "limited contrast (CLAHE), with the histogram of each hand's pixels.",
-        caption=f"Contrast of {len(hands)} hands: as stored, equalised, CLAHE; one line colour for "
+        caption=f"Contrast of {len(hands)} hands: unchanged, equalised, CLAHE; one line colour for "
         "each hand",
         finding=f"The darkest quarter of each image, mostly background, has a mean grey of "
-        f"{stored:.0f} as stored, {equalised:.0f} after equalisation and {clahe:.0f} after CLAHE "
+        f"{unchanged:.0f} before, {equalised:.0f} after equalisation and {clahe:.0f} after CLAHE "
         f"(n = {len(hands)}).",
     )
 

@@ -96,7 +96,7 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
         f"{study.answer}, and the sanity check. {sentence}",
         caption=f"Left: where the network looks for {study.answer}, averages of registered hands; "
         "right: sanity check, rank correlation; "
-        f"{run_label(run_name)}, n = {study.n:,}",
+        f"{run_label(run_name)}, n = {study.n:,} (sanity check: {study.table['n'].max():,})",
         finding=sentence,
         averaged_over=min(n for _, n, *_ in study.averages if n),
     )

@@ -64,12 +64,13 @@ def range_test(result: RangeTest, config: RunConfig) -> Drawing:
         text += f"; undetermined, 95 % interval {power_of_ten(low)} to {power_of_ten(high)}"
     axes.set_title(text, loc="left", color=VERMILLION)
     training.direct_labels(axes)
-    ending = "explodes" if result.diverged else "ends"
+    ending = "the loss explodes near" if result.diverged else "the test ends at"
     return Drawing(
         figure,
         "range_test",
-        alt=f"Training loss against the learning rate on a logarithmic axis: it is lowest up to "
-        f"{power_of_ten(suggestion)} and {ending} near {power_of_ten(curve['lr'].iloc[-1])}.",
+        alt=f"Training loss against the learning rate on a logarithmic axis: its mean is lowest "
+        f"over the decade up to {power_of_ten(suggestion)}; {ending} "
+        f"{power_of_ten(curve['lr'].iloc[-1])}.",
         caption=f"Range test of {config.experiment}: {len(curve)} batches of {config.batch_size}; "
         "band: 95 % interval of the suggestion",
         finding=f"The test suggests {power_of_ten(suggestion)}, with a 95 % interval of "

@@ -70,9 +70,9 @@ def write_beside(
     axes.annotate(text, place, offset_pt, textcoords="offset points", **more)
 
 
-def pale_note(table: pd.DataFrame) -> str:
+def pale_note(table: pd.DataFrame, whose: str = "") -> str:
     """Return what is said of rows with few hands, where there are any."""
-    return f"; pale: n < {FEW}" if table["few"].any() else ""
+    return f"; pale: n < {FEW} {whose}".rstrip() if table["few"].any() else ""
 
 
 def radiographs(

@@ -116,7 +116,7 @@ def test_regression_to_the_mean_is_reported_with_what_correcting_it_costs():
     assert ways.loc[age_report.AUGMENTED, "tie"]
     assert ways.loc[age_report.ENSEMBLE, "change_months"] == 0
     numbers = numbers_of(frame, "phantom")
-    assert numbers["error_slope_sentence"].startswith("Young hands are overestimated")
+    assert numbers["error_slope_sentence"].startswith("Estimates are drawn towards the mean age")
     assert "the MAE" in numbers["error_slope_sentence"]
     assert "no ensemble" in numbers["ensemble_sentence"]
 
@@ -260,6 +260,17 @@ def test_hands_are_clustered_by_a_network_without_the_sex_as_input_or_target(run
 def test_a_run_for_age_and_sex_answers_both_questions(run):
     assert selection.best_runs([run], "age") == selection.best_runs([run], "sex") == [run]
     assert selection.runs_like([run], "sex", run) is run
+
+
+def test_leaving_out_uncertain_hands_is_called_a_gain_only_where_the_spread_tells_errors():
+    errors = np.random.default_rng(0).exponential(10, 400)
+    unrelated = np.random.default_rng(1).random(400)
+    told, untold = (
+        age_report.abstention_sentence(age.abstention(errors, spread))
+        for spread in (errors, unrelated)
+    )
+    assert " instead of " in told and "no clear gain" not in told
+    assert ", no clear gain on " in untold
 
 
 def test_what_sex_input_adds_is_reported_and_shown(config):

@@ -85,7 +85,7 @@ def test_a_predictor_of_the_marker_is_exposed_by_covering_it():
         return images[:, 22, 22].astype(float)
 
     table = by_name(robustness(by_marker, images, frame, marker))
-    assert table.loc[("marker", "covered exactly"), "mae_change_months_low"] > 30
+    assert table.loc[("marker covered", "exactly"), "mae_change_months_low"] > 30
 
 
 def test_covering_changes_the_region_alone():

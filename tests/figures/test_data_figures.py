@@ -218,4 +218,4 @@ def test_the_finding_on_contrast_is_measured(labels):
     squares = np.stack([picture(k, 32, 32) for k in range(6)])
     finding = draw.contrast(squares, labels.head(6)).finding
     dark = squares <= np.quantile(squares, 0.25, axis=(1, 2), keepdims=True)
-    assert f"mean grey of {squares[dark].mean():.0f} as stored" in finding
+    assert f"mean grey of {squares[dark].mean():.0f} before" in finding

@@ -90,7 +90,7 @@ VALUES = {
         "re-cropped by a third party.",
         "conformal_verdict": "90 % prediction intervals span four and a half years",
         "quantile_verdict": "Conformalised quantiles are narrower: median width 78 against 96 "
-        "months; coverage is too low in 3 of 10 bands (against 2)",
+        "months; coverage is too low in 3 of 10 age bands (against 2)",
         "robustness_verdict": "30 of 43 image perturbations increase the error",
         "sexes_verdict": "girls overestimated by 6.6 months, boys underestimated by 6.4",
         "worst_verdict": "102 to 138 months, 5 of 8 underestimates",

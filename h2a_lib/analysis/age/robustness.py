@@ -179,7 +179,7 @@ def robustness(
     before = np.abs(predict(images, male) - true)
     sets = [(c.family, c.strength, lambda c=c: changed(images, c.apply)) for c in CHANGES]
     if marker is not None:
-        sets.append(("marker", "covered exactly", lambda: covered(images, marker)))
+        sets.append(("marker covered", "exactly", lambda: covered(images, marker)))
     rows = []
     for family, strength, make in sets:
         after = np.abs(predict(make(), male) - true)

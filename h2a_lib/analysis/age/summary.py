@@ -258,7 +258,7 @@ def error_slope_sentence(slope: Estimate, correction: Estimate) -> str:
     if correction.low == correction.high == 0:
         return f"The estimates hardly depend on the age: {measured}"
     return (
-        f"Young hands are overestimated and old ones underestimated: {measured} "
+        f"Estimates are drawn towards the mean age: {measured} "
         f"{_change_sentence('Correcting this', correction)}"
     )
 
@@ -377,7 +377,8 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
     n_bands = (bands["n"] > 0).sum()
     split = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
     undercover = (
-        f"; coverage is too low in {len(where)} of {n_bands} bands (against {split['fails'].sum()})"
+        f"; coverage is too low in {len(where)} of {n_bands} age bands "
+        f"(against {split['fails'].sum()})"
     )
     title = (
         f"Conformalised quantiles are {'narrower' if is_narrower else 'not narrower'}: "
@@ -395,8 +396,9 @@ def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:
     """Say what leaving the least certain fifth unanswered would gain, from `errors.abstention`."""
     row = curve.loc[(curve["answered"] - answered).abs().idxmin()]
     remaining, everyone = Estimate.of(row, "mae_months"), curve["mae_months"].iloc[-1]
+    against = " instead of" if remaining.high < everyone else ", no clear gain on"
     return (
         f"Without the {(1 - row['answered']) * 100:.0f} % of hands whose estimates vary most under "
-        f"small changes to the image, the error is {remaining.text('months')} instead of "
+        f"small changes to the image, the error is {remaining.text('months')}{against} "
         f"{number(everyone)}."
     )

@@ -35,7 +35,7 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
     beyond_age = _beyond_age(by_sex)
     within = (
-        "Among hands with labelled ages in the same half-year no association with sex is shown."
+        "Among hands with labelled ages in the same half-year no association with sex was found."
     )
     if len(beyond_age):
         most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]

@@ -290,7 +290,7 @@ def duplicates_sentence(table: pd.DataFrame) -> str:
         if (apart := table["age_difference_months"].iloc[1]) > 0:
             result += (
                 f"; their ages differ by {apart:g} months (median; {of_all:g} for closest pairs in "
-                "general), which those of copies would not"
+                "general), whereas copies would have equal ages"
             )
     return (
         f"{result}. Each of {n_held_out:,} held-out images was compared with all training images "
