@@ -178,8 +178,7 @@ def _drawing(
         caption=f"{'Left: error' if panels > 1 else 'Error'} {what} on {_selection(comparison)} "
         "(solid; rings: epochs kept; band: range of the seeds) and in training (dotted)"
         f"{right and f'; {right}'}; dashed line and differences in the text: "
-        f"{_sizes(comparison, names)}"
-        + (BATCH_NOTE if name == "normalisation" else ""),
+        f"{_sizes(comparison, names)}" + (BATCH_NOTE if name == "normalisation" else ""),
         finding=summary.sentence(comparison, names),
     )
 
