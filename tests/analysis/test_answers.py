@@ -262,15 +262,15 @@ def test_a_run_for_age_and_sex_answers_both_questions(run):
     assert selection.runs_like([run], "sex", run) is run
 
 
-def test_leaving_out_uncertain_hands_is_called_a_gain_only_where_the_spread_tells_errors():
+def test_leaving_out_uncertain_hands_is_called_a_gain_only_where_the_spread_is_related_to_the_error():
     errors = np.random.default_rng(0).exponential(10, 400)
     unrelated = np.random.default_rng(1).random(400)
-    told, untold = (
+    related, random = (
         age_report.abstention_sentence(age.abstention(errors, spread))
         for spread in (errors, unrelated)
     )
-    assert " instead of " in told and "no clear gain" not in told
-    assert ", no clear gain on " in untold
+    assert " instead of " in related and "no clear gain" not in related
+    assert ", no clear gain on " in random
 
 
 def test_what_sex_input_adds_is_reported_and_shown(config):

@@ -275,20 +275,21 @@ def described(config: RunConfig) -> str:
 def network_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Describe each network that may be trained, as built, and how fast it was in these runs.
 
-    images_per_second is of training, evaluation after each epoch included; of the fastest run on
-    images of the default's size, which other work on the machine slowed least. The default's runs
-    are the first.
+    images_per_second is of training, evaluation after each epoch included; of the fastest run with
+    the default's width and image size, which other work on the machine slowed least. The default's
+    runs are the first.
     """
     from h2a_lib.models import networks
 
-    rows, size_px = [], runs[0].config.image_size_px
+    rows, default = [], runs[0].config
     for name in networks.TRUNKS:
         network = networks.build(name)
         speeds = [
             len(run.predictions_train) * run.metrics["epochs"] / run.provenance["seconds"]
             for run in runs
             if run.config.network == name
-            and run.config.image_size_px == size_px
+            and run.config.image_size_px == default.image_size_px
+            and run.config.width == default.width
             and run.provenance["seconds"] > 0
         ]
         rows.append(

@@ -77,7 +77,7 @@ def _at_similar_estimates(maturity: Maturity) -> str:
     apart = months_text(maturity.same_maturity.calipers[ESTIMATE])
     chance = "" if share.low > 0.5 else ", which may be chance"
     share_text = share.text("%", 0, 100)
-    return f"; where the estimated ages also differ by at most {apart}, in {share_text}{chance}"
+    return f"; where the estimated ages agree to within {apart} as well, in {share_text}{chance}"
 
 
 def verdict(area: Estimate, label: Estimate) -> str:
