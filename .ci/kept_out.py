@@ -19,7 +19,7 @@ PICTURES_IN = ("docs/images/",)
 # Inspected one by one; another content under the same name is refused. The first are averages of 30
 # hands or more and the deck that shows them, the others public samples for the decoders' tests.
 INSPECTED = {
-    "docs/decks/rsna-100px.pdf": "46df1e57864fc036",
+    "docs/decks/rsna-100px.pdf": "ef7b26f47192acac",
     "results/rsna-100px/figures/mean_hands.png": "320801313b1f61ab",
     "results/rsna-100px/figures/saliency_age.png": "efa79fb5ee6a6467",
     "results/rsna-100px/figures/saliency_sex.png": "a809eb51b3567f24",

@@ -161,8 +161,8 @@ def cluster_hands(
     images: (n, s, s), uint8, in the order of the hands. `space` is that of `shown_groups`.
     """
     caption = (
-        f"Hands of two groups ({_groups_of(clustering, space)}), chosen at random, "
-        f"n = {len(hands):,}"
+        f"Hands of two groups ({_groups_of(clustering, space)}), chosen at random "
+        f"from n = {len(hands):,}"
     )
     if not clustering.groups:
         figure, sentence = _too_few(len(hands))

@@ -177,8 +177,8 @@ def _drawing(
         alt=f"Learning curves {what}. Validation error in months: {errors}.",
         caption=f"{'Left: error' if panels > 1 else 'Error'} {what} on {_selection(comparison)} "
         "(solid; rings: epochs kept; band: range of the seeds) and in training (dotted)"
-        f"{right and f'; {right}'}; dashed line and differences in the text: "
-        f"{_sizes(comparison, names)}" + (BATCH_NOTE if name == "normalisation" else ""),
+        f"{right and f'; {right}'}; {_sizes(comparison, names)}, for the dashed line and the "
+        "differences in the text" + (BATCH_NOTE if name == "normalisation" else ""),
         finding=summary.sentence(comparison, names),
     )
 

@@ -42,7 +42,7 @@ def sanity(table: pd.DataFrame, axes: Axes) -> None:
     x = np.arange(len(stages))
     axes.vlines(x, stages["similarity_low"], stages["similarity_high"], color=SKY)
     axes.plot(x, stages["similarity"], "o-", color=SKY, ms=8)
-    levels = [("pass: ends\nbelow", MOST_SIMILAR, ORANGE, "-")]
+    levels = [("passes if it\nends below", MOST_SIMILAR, ORANGE, "-")]
     for name, word in (("other seeds", "another seed"), ("other hands", "another hand")):
         if name in by_stage.index:
             levels.append((word, by_stage.loc[name, "similarity"], FAINT, "--"))
@@ -92,8 +92,8 @@ def saliency(study: SaliencyStudy, run_name: str) -> Drawing:
     return radiographs(
         figure,
         f"saliency_{study.answer}",
-        alt="Registered hands averaged by age band with where the network looks for "
-        f"{study.answer}, and the sanity check. {sentence}",
+        alt="Registered hands, averaged by age band, with maps of where the network looks for "
+        f"{study.answer}; beside them the sanity check. {sentence}",
         caption=f"Left: where the network looks for {study.answer}, averages of registered hands; "
         "right: sanity check, rank correlation; "
         f"{run_label(run_name)}, n = {study.n:,} (sanity check: {study.table['n'].max():,})",

@@ -47,7 +47,7 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     if words:  # none, where there is one sex alone
         colour_key(figure, words, loc="outside right center", ncols=1, labelspacing=0.8)
-    image, label = areas["image"].text(digits=3), areas["label in months"].text(digits=3)
+    image, label, years = (area.text(digits=3) for area in areas.values())
     return Drawing(
         figure,
         "sex_roc",
@@ -55,7 +55,8 @@ def roc(train: pd.DataFrame, predictions: pd.DataFrame, run_name: str) -> Drawin
         f"{image} from the image and {label} from the age label in months",
         caption="Sex from the image and from the age label: AUC (95 % CI), "
         f"{run_label(run_name)}, n = {len(male):,}",
-        finding=f"The image has an AUC of {image}, the age label alone one of {label}.",
+        finding=f"The image has an AUC of {image}; the age label alone one of {label} in "
+        f"months and {years} in years.",
     )
 
 

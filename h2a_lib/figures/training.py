@@ -219,8 +219,8 @@ def estimates(run: Run, hands: Hands, n: int = 8) -> Drawing:
         figure,
         "estimates",
         alt=f"{len(chosen)} selection hands with label and estimate: {'; '.join(titles)}.",
-        caption=f"Label → estimate of {run.name} on selection hands, evenly spaced by label; "
-        f"n = {len(chosen)} of {len(predictions):,}",
+        caption=f"Label → estimate of {run.name} on selection hands, at evenly spaced ranks of the "
+        f"label; n = {len(chosen)} of {len(predictions):,}",
     )
 
 

@@ -262,7 +262,17 @@ def test_a_run_for_age_and_sex_answers_both_questions(run):
     assert selection.runs_like([run], "sex", run) is run
 
 
-def test_leaving_out_uncertain_hands_is_called_a_gain_only_where_the_spread_is_related_to_the_error():
+def test_bands_with_few_hands_are_no_extremes_but_are_stated():
+    frame = hands_of(200)
+    frame["age_months"] = np.where(np.arange(200) < 8, 220, np.linspace(60, 130, 200))
+    frame["predicted_age_months"] = frame["age_months"] + np.where(np.arange(200) < 8, 50, 5)
+    text = age_report.band_sentence(age.by_band(frame))
+    largest, others = text.split("largest at ")[1].split(". In smaller bands it is ")
+    assert "5.0 months" in largest and "16–20" not in largest
+    assert others.startswith("50.0 months") and others.endswith("at 16–20 years.")
+
+
+def test_leaving_out_uncertain_hands_is_a_gain_only_where_the_spread_predicts_errors():
     errors = np.random.default_rng(0).exponential(10, 400)
     unrelated = np.random.default_rng(1).random(400)
     related, random = (
@@ -335,10 +345,10 @@ def test_pictures_are_found_by_id(run):
         (
             30.0,
             2,
-            "are narrower: median width 60 against 80 months; coverage is too low in 2 of 3 ",
+            ": median width 60 months against 80; bands with too low coverage: 2 against 1",
         ),
-        (30.0, 0, "are narrower: median width 60 against 80 months"),
-        (45.0, 1, "are not narrower: median width 90 against 80 months; coverage is too low in 1 "),
+        (30.0, 0, ": median width 60 months against 80"),
+        (45.0, 1, ": median width 90 months against 80; bands with too low coverage: 1 against 1"),
     ],
 )
 def test_widths_for_each_hand_are_compared_by_median_and_by_bands_with_hands(
@@ -358,7 +368,7 @@ def test_widths_for_each_hand_are_compared_by_median_and_by_bands_with_hands(
         }
     )
     values = age_report.quantile_variables(table)
-    assert values["quantile_verdict"].startswith(f"Conformalised quantiles {title}")
-    assert values["quantile_verdict"].endswith("(against 1)" if n_too_low else "80 months")
-    assert ("The former cover too few" in values["quantile_sentence"]) == (n_too_low > 0)
+    assert values["quantile_verdict"].startswith(f"Conformalised quantiles{title}")
+    assert ("with the former at 0–4 years" in values["quantile_sentence"]) == (n_too_low > 0)
+    assert "with the latter at 0–4 years of labelled age (80 %)" in values["quantile_sentence"]
     assert age_report.quantile_variables(table[5:]) == {}

@@ -151,9 +151,9 @@ def test_hands_that_group_by_age_are_reported():
     table = compared(frame, clustered(planted(bands, 12), frame))
     message = answer(table, age_baseline(frame, frame))
     assert message.startswith("No label-free clustering")
-    assert "Clusters agree most with age band (made up; ARI 1.000)" in message
+    assert "The strongest agreement is with age band (made up; ARI 1.000)" in message
     assert groups_verdict(table) in (
-        "Clusters agree most with age, not with sex",
+        "Strongest cluster agreement: age, not sex",
         "Clusters agree more with age than with sex",
     )
     assert "100.0 % of the 160 hands" in band_sentence(table, "phantom")
@@ -169,9 +169,9 @@ def test_hands_that_group_by_how_they_were_taken_are_reported():
     nuisances = {"detector type": scanned, "image size": np.full(len(frame), 3)}
     result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
     table = compared(frame, result, nuisances=nuisances)
-    assert groups_verdict(table) == ("Clusters agree most with detector type, not with sex")
+    assert groups_verdict(table) == "Strongest cluster agreement: detector type, not sex"
     message = answer(table, age_baseline(frame, frame))
-    assert "Clusters agree most with detector type (made up; ARI 1.000)" in message
+    assert "The strongest agreement is with detector type (made up; ARI 1.000)" in message
     assert nuisance_sentence(table).endswith("acquired: detector type 1.000 (made up).")
 
 
@@ -195,7 +195,7 @@ def test_a_title_does_not_deny_the_association_its_slide_states():
     result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
     table = compared(frame, result, nuisances=nuisances)
     within = table.assign(p_beyond_age=0.005, difference_within_age=-0.0851)
-    assert groups_verdict(within) == "Clusters agree most with detector type, hardly with sex"
+    assert groups_verdict(within) == "Strongest cluster agreement: detector type, hardly sex"
 
 
 @pytest.mark.parametrize("label", ["age", "sex"])
@@ -211,7 +211,7 @@ def test_a_representation_trained_on_a_label_is_no_evidence(label):
     assert answer(table, age_baseline(frame, frame)).startswith(
         "No label-free clustering agrees with sex overall"
     )
-    assert "agree most with" not in answer(table, age_baseline(frame, frame))
+    assert "strongest agreement" not in answer(table, age_baseline(frame, frame))
     assert groups_verdict(table) == "Clusters agree with none of the known properties"
     assert agreement_verdict(table) == "No label-free clustering agrees with sex"
     assert "no better than chance" in plain_sentence(table)

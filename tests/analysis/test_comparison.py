@@ -394,8 +394,16 @@ def test_a_plateau_schedule_that_never_lowered_the_rate_says_so(run):
 @pytest.mark.parametrize(
     ("recipe", "single", "title"),
     [
-        (7, 10, "One combined recipe beats the default; no single setting demonstrably does"),
-        (7, 6, "One single setting beats the default, one combined recipe beats it as well"),
+        (
+            7,
+            10,
+            "One multi-setting experiment beats the default; no single setting demonstrably does",
+        ),
+        (
+            7,
+            6,
+            "One single setting beats the default, one multi-setting experiment beats it as well",
+        ),
         (10, 6, "One single setting beats the default"),
         (10, 10, "No experiment demonstrably beats the default"),
     ],
@@ -414,7 +422,7 @@ def test_the_title_of_all_experiments_separates_single_settings_and_recipes(
 def test_the_title_says_what_the_better_recipes_have_more_of(run):
     more = {"epochs": 40, "image_size_px": 96, "lr": 0.1}
     result = compare(*repeated(run), *repeated(run, "best", 7, **more))
-    begin = "One combined recipe, trained longer on larger images, beats the default"
+    begin = "One multi-setting experiment, trained longer on larger images, beats the default"
     assert summary.forest_title(result).startswith(begin)
 
 

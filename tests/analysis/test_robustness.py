@@ -84,8 +84,11 @@ def test_a_predictor_of_the_marker_is_exposed_by_covering_it():
     def by_marker(images, male):
         return images[:, 22, 22].astype(float)
 
-    table = by_name(robustness(by_marker, images, frame, marker))
-    assert table.loc[("marker covered", "exactly"), "mae_change_months_low"] > 30
+    changes = robustness(by_marker, images, frame, marker)
+    assert by_name(changes).loc[("marker covered", "exactly"), "mae_change_months_low"] > 30
+    assert " Covering the marker raises the error by " in sentence(changes)
+    blind = robustness(lambda images, male: np.full(len(images), 100.0), images, frame, marker)
+    assert sentence(blind).endswith("the marker does not demonstrably change the error.")
 
 
 def test_covering_changes_the_region_alone():

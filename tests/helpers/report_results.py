@@ -89,8 +89,8 @@ VALUES = {
         "external_source": "Made up for a test: 105 of the official validation images of RSNA, "
         "re-cropped by a third party.",
         "conformal_verdict": "90 % prediction intervals span four and a half years",
-        "quantile_verdict": "Conformalised quantiles are narrower: median width 78 against 96 "
-        "months; coverage is too low in 3 of 10 age bands (against 2)",
+        "quantile_verdict": "Conformalised quantiles: median width 78 months against 96; bands "
+        "with too low coverage: 3 against 2",
         "robustness_verdict": "30 of 43 image perturbations increase the error",
         "sexes_verdict": "girls overestimated by 6.6 months, boys underestimated by 6.4",
         "worst_verdict": "102 to 138 months, 5 of 8 underestimates",
@@ -114,7 +114,7 @@ VALUES = {
         "best_ari": "0.326 (by chance up to 0.002, n = 2,611)",
         "plain_sentence": "When a program sorted the images into two groups without knowing age or "
         "sex, the groups matched the children's sex no better than chance.",
-        "groups_verdict": "Clusters agree most with background brightness, hardly with sex",
+        "groups_verdict": "Strongest cluster agreement: background brightness, hardly sex",
         "agreement_verdict": "No label-free clustering agrees with sex; a weak association remains "
         "within ages",
         "baseline_ari": "0.073",

@@ -13,11 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from h2a_lib.analysis.age.errors import PREDICTED, TRUE
-from h2a_lib.analysis.statistics.bootstrap import mean_interval, sample_size
+from h2a_lib.analysis.statistics.bootstrap import Estimate, mean_interval, sample_size
 
 Images = NDArray[np.uint8]
 Predict = Callable[[Images, NDArray[np.bool_]], NDArray[np.float64]]
 CLINICAL_MONTHS = 12
+COVERED = "marker covered"
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def robustness(
     before = np.abs(predict(images, male) - true)
     sets = [(c.family, c.strength, lambda c=c: changed(images, c.apply)) for c in CHANGES]
     if marker is not None:
-        sets.append(("marker covered", "exactly", lambda: covered(images, marker)))
+        sets.append((COVERED, "exactly", lambda: covered(images, marker)))
     rows = []
     for family, strength, make in sets:
         after = np.abs(predict(make(), male) - true)
@@ -205,8 +206,20 @@ def sentence(table: pd.DataFrame) -> str:
     return (
         f"{verdict(table)} (judged by paired, unadjusted 95 % CIs, {sample_size(worst['n'])}). The "
         f"largest increase, {worst['mae_change_months']:.1f} months, is for {worst['family']} "
-        f"({worst['strength']})."
+        f"({worst['strength']}).{_covering(table)}"
     )
+
+
+def _covering(table: pd.DataFrame) -> str:
+    """Say whether the marker influences the network, where its place is known."""
+    rows = table[table["family"] == COVERED]
+    if rows.empty:
+        return ""
+    change = Estimate.of(rows.iloc[0], "mae_change_months")
+    if change.is_tie:
+        return " Covering the marker does not demonstrably change the error."
+    verb = "raises" if change.value > 0 else "lowers"
+    return f" Covering the marker {verb} the error by {abs(change).text('months')}."
 
 
 def augmented(predict: Predict, images: Images, frame: pd.DataFrame) -> pd.DataFrame:

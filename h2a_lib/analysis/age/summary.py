@@ -14,6 +14,7 @@ from h2a_lib.analysis.statistics import conformal
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
     capitalised,
+    listed,
     mean_interval,
     number,
     over_seeds,
@@ -31,7 +32,7 @@ AROUND_MEDIAN = "split conformal, same network"
 
 
 # Of hands that are not RSNA's, no other study has the kind of labels.
-KINDS_OF_LABELS = {"phantom": "drawn from the label", "folder": "the folder's own"}
+KINDS_OF_LABELS = {"phantom": "exact", "folder": "the folder's own"}
 
 Yardstick = tuple[str, Estimate | float, str]
 
@@ -172,7 +173,12 @@ def band_sentence(bands: pd.DataFrame) -> str:
     least, most = (
         f"{row['band']}, with {Estimate.of(row, 'mae_months').text('months')}" for row in ends
     )
-    return f"Of bands with 30 hands or more, the error is smallest at {least}; largest at {most}."
+    text = f"Of bands with 30 hands or more, the error is smallest at {least}; largest at {most}."
+    small = bands[(bands["sex"] == "both") & bands["few"] & (bands["n"] > 0)]
+    others = [
+        f"{Estimate.of(r, 'mae_months').text('months')} at {r['band']}" for _, r in small.iterrows()
+    ]
+    return f"{text} In smaller bands it is {listed(others)}." if others else text
 
 
 def variables(
@@ -363,33 +369,32 @@ def quantile_variables(by_method: pd.DataFrame) -> dict[str, str]:
     if QUANTILES not in rows.index or not rows["half_width_months"].map(math.isfinite).all():
         return {}
     ours, theirs = rows.loc[QUANTILES], rows.loc[AROUND_MEDIAN]
-    widths = (number(2 * row["half_width_months"], 0) for row in (ours, theirs))
+    widths = [number(2 * row["half_width_months"], 0) for row in (ours, theirs)]
     scores = [number(row["interval_score_months"]) for row in (ours, theirs)]
-    is_narrower = ours["half_width_months"] < theirs["half_width_months"]
-    failing = by_method[(by_method["method"] == QUANTILES) & by_method["fails"]]
-    where = [
+    too_low = [_too_low(by_method, method) for method in (QUANTILES, AROUND_MEDIAN)]
+    counts = f"; bands with too low coverage: {len(too_low[0])} against {len(too_low[1])}"
+    title = f"Conformalised quantiles: median width {widths[0]} months against {widths[1]}"
+    short = "; ".join(
+        f"with the {which} at {listed(bands)}"
+        for which, bands in zip(("former", "latter"), too_low, strict=True)
+        if bands
+    )
+    return {
+        "quantile_verdict": f"{title}{counts if short else ''}",
+        "quantile_sentence": "Conformalised quantiles have an interval score of "
+        f"{scores[0]} months; split-conformal intervals of the same network, fitted by age "
+        f"band, {scores[1]} (lower is better)."
+        f"{f' Coverage is too low {short}.' if short else ''}",
+    }
+
+
+def _too_low(by_method: pd.DataFrame, method: str) -> list[str]:
+    """Name the bands in which one kind of intervals covers too few labels."""
+    failing = by_method[(by_method["method"] == method) & by_method["fails"]]
+    return [
         f"{row['band']} of {row['by'].replace('true', 'labelled')} ({100 * row['coverage']:.0f} %)"
         for _, row in failing[failing["by"] != "all"].iterrows()
     ]
-    listed = " and ".join(filter(None, [", ".join(where[:-1]), *where[-1:]]))
-    short = f" The former cover too few labels at {listed}." if where else ""
-    bands = by_method[(by_method["method"] == QUANTILES) & (by_method["by"] != "all")]
-    n_bands = (bands["n"] > 0).sum()
-    split = by_method[(by_method["method"] == AROUND_MEDIAN) & (by_method["by"] != "all")]
-    undercover = (
-        f"; coverage is too low in {len(where)} of {n_bands} age bands "
-        f"(against {split['fails'].sum()})"
-    )
-    title = (
-        f"Conformalised quantiles are {'narrower' if is_narrower else 'not narrower'}: "
-        f"median width {' against '.join(widths)} months"
-    )
-    return {
-        "quantile_verdict": f"{title}{undercover if where else ''}",
-        "quantile_sentence": "Conformalised quantiles have an interval score of "
-        f"{scores[0]} months; split-conformal intervals of the same network, fitted by age "
-        f"band, {scores[1]} (lower is better).{short}",
-    }
 
 
 def abstention_sentence(curve: pd.DataFrame, answered: float = 0.8) -> str:

@@ -48,7 +48,7 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
     rival = strongest_rival(label_free(table))
     if rival is not None and rival["ari"] > best["ari"]:
         ari = number(rival["ari"], 3)
-        within += f" Clusters agree most with {rival['truth']} ({_which(rival)}; ARI {ari})."
+        within += f" The strongest agreement is with {rival['truth']} ({_which(rival)}; ARI {ari})."
     if not agrees(by_sex):
         p = by_sex["p_best"].min()
         return (
@@ -113,8 +113,8 @@ def groups_verdict(table: pd.DataFrame) -> str:
         return f"Clusters agree more with {_rival(rival)} than with sex"
     if rival is None:
         return "Clusters agree with none of the known properties"
-    with_sex = "hardly" if len(_beyond_age(by_sex)) else "not"
-    return f"Clusters agree most with {_rival(rival)}, {with_sex} with sex"
+    sex = "hardly sex" if len(_beyond_age(by_sex)) else "not sex"
+    return f"Strongest cluster agreement: {_rival(rival)}, {sex}"
 
 
 def _rival(row: pd.Series) -> str:
@@ -244,7 +244,8 @@ def _best_ari(table: pd.DataFrame) -> str:
     best = _best(by_sex)
     chance = number(best["null_best_95"], 3)
     return (
-        f"{number(best['ari'], 3)} (highest without labels; by chance up to {chance}, "
+        f"{number(best['ari'], 3)} (highest without labels; by chance up to {chance} for this "
+        "clustering, "
         f"{sample_size(best['n'])})"
     )
 

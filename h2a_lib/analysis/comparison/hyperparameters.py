@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from h2a_lib.analysis.comparison.labels import DEFAULT, NAMES, describe_setting, differences
+from h2a_lib.analysis.statistics.bootstrap import listed
 from h2a_lib.study.config import NETWORKS, RunConfig, StudyConfig
 from h2a_lib.study.runs import Run
 
@@ -161,7 +162,7 @@ def _plain(value: Any) -> str:
         return "yes"
     if isinstance(value, dict):
         names = [name for key, name in AUGMENTATIONS.items() if value.get(key)]
-        return f"random {' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))}"
+        return f"random {listed(names)}"
     return f"{value:g}" if isinstance(value, float) else NAMES.get(str(value), str(value))
 
 

@@ -10,6 +10,7 @@ from h2a_lib.analysis.comparison.hyperparameters import described
 from h2a_lib.analysis.comparison.labels import (
     DEFAULT,
     PER,
+    RECIPE,
     describe_setting,
     differences,
     has_equal_updates,
@@ -20,6 +21,7 @@ from h2a_lib.analysis.selection import best_runs, validation
 from h2a_lib.analysis.statistics.bootstrap import (
     Estimate,
     capitalised,
+    listed,
     months_text,
     number,
     paired_difference,
@@ -139,13 +141,16 @@ def forest_title(comparison: Comparison) -> str:
         return "No experiment demonstrably beats the default"
     recipes = [name for name in better if changed[name] > 1]
     n_single = len(better) - len(recipes)
+    labels = _labels(comparison, recipes)
+    is_recipe = all(labels[name].startswith(RECIPE) for name in recipes)
+    several = RECIPE if is_recipe else "multi-setting experiment"
     if n_single:
         text = f"{_count(n_single, 'single setting')} {_beat(n_single)} the default"
         if not recipes:
             return text
-        also = f"{_count(len(recipes), 'combined recipe')} {_beat(len(recipes))} it as well"
+        also = f"{_count(len(recipes), several)} {_beat(len(recipes))} it as well"
         return f"{text}, {also.lower()}"
-    text = f"{_count(len(recipes), 'combined recipe')}{_advantage(comparison, recipes)}"
+    text = f"{_count(len(recipes), several)}{_advantage(comparison, recipes)}"
     none = "; no single setting demonstrably does" if 1 in changed.values() else ""
     return f"{text} {_beat(len(recipes))} the default{none}"
 
@@ -259,7 +264,7 @@ def _listed(names: Sequence[str]) -> str:
     """Join names; of many, name some and count the rest."""
     if len(names) > MOST_NAMED:
         return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return listed(names)
 
 
 def _size(comparison: Comparison, name: str) -> str:

@@ -16,6 +16,7 @@ from h2a_lib.study.runs import Run
 
 Average = tuple[str, int, NDArray[np.float32], NDArray[np.float32]]
 OFF_HAND = "off_hand"
+AROUND = {"marker": "the marker", "border": "the border outside the exposed field"}
 COLUMNS = {"age": "predicted_age_months", "sex": "male_probability"}
 
 
@@ -73,10 +74,10 @@ class SaliencyStudy:
             f"of the Grad-CAM map and {shares[1]} of the occlusion map"
         )
         around = [
-            f"{cam.share.text('%', scale=100)} on the {region} ({cam.area * 100:.1f} % of "
+            f"{cam.share.text('%', scale=100)} on {AROUND[region]} ({cam.area * 100:.1f} % of "
             f"the image), {maps.against_chance(cam)}"
             for region, (cam, _) in self.regions.items()
-            if region in ("marker", "border") and cam.share.n
+            if region in AROUND and cam.share.n
         ]
         around_it = f"; the Grad-CAM map has {', and '.join(around)}" if around else ""
         left_out = self.n - cams.share.n

@@ -7,7 +7,7 @@ Wilson's interval.
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +129,11 @@ def by_split(
 def capitalised(text: str) -> str:
     """Begin a sentence with a capital, and leave the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as a sentence does: "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def powers_of_ten(text: str) -> str:
