@@ -187,7 +187,7 @@ def external(
         "age_external",
         alt="Estimated against labelled bone age on additional images; errors of girls and of boys "
         f"beside those on the study's own validation hands. {sentence}",
-        caption=f"Additional images, n = {len(frame):,}; left: estimated against labelled "
+        caption=f"Images of other children, n = {len(frame):,}; left: estimated against labelled "
         f"age; right: error by sex, 95 % CI{density.key(len(frame))}",
         finding=sentence,
     )

@@ -153,7 +153,7 @@ def test_hands_that_group_by_age_are_reported():
     assert message.startswith("No label-free clustering")
     assert "The strongest agreement is with age band (made up; ARI 1.000)" in message
     assert groups_verdict(table) in (
-        "Strongest cluster agreement: age, not sex",
+        "Clusters agree with age, not with sex",
         "Clusters agree more with age than with sex",
     )
     assert "100.0 % of the 160 hands" in band_sentence(table, "phantom")
@@ -169,7 +169,7 @@ def test_hands_that_group_by_how_they_were_taken_are_reported():
     nuisances = {"detector type": scanned, "image size": np.full(len(frame), 3)}
     result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
     table = compared(frame, result, nuisances=nuisances)
-    assert groups_verdict(table) == "Strongest cluster agreement: detector type, not sex"
+    assert groups_verdict(table) == "Clusters agree with detector type, not with sex"
     message = answer(table, age_baseline(frame, frame))
     assert "The strongest agreement is with detector type (made up; ARI 1.000)" in message
     assert nuisance_sentence(table).endswith("acquired: detector type 1.000 (made up).")
@@ -195,7 +195,7 @@ def test_a_title_does_not_deny_the_association_its_slide_states():
     result = clustered(planted(scanned.astype(int), 12), frame, nuisances=nuisances)
     table = compared(frame, result, nuisances=nuisances)
     within = table.assign(p_beyond_age=0.005, difference_within_age=-0.0851)
-    assert groups_verdict(within) == "Strongest cluster agreement: detector type, hardly sex"
+    assert groups_verdict(within) == "Clusters agree with detector type, hardly with sex"
 
 
 @pytest.mark.parametrize("label", ["age", "sex"])

@@ -114,7 +114,7 @@ VALUES = {
         "best_ari": "0.326 (by chance up to 0.002, n = 2,611)",
         "plain_sentence": "When a program sorted the images into two groups without knowing age or "
         "sex, the groups matched the children's sex no better than chance.",
-        "groups_verdict": "Strongest cluster agreement: background brightness, hardly sex",
+        "groups_verdict": "Clusters agree with background brightness, hardly with sex",
         "agreement_verdict": "No label-free clustering agrees with sex; a weak association remains "
         "within ages",
         "baseline_ari": "0.073",

@@ -173,7 +173,10 @@ def band_sentence(bands: pd.DataFrame) -> str:
     least, most = (
         f"{row['band']}, with {Estimate.of(row, 'mae_months').text('months')}" for row in ends
     )
-    text = f"Of bands with 30 hands or more, the error is smallest at {least}; largest at {most}."
+    text = (
+        "For both sexes together, the error in bands of 30 hands or more is smallest at "
+        f"{least}, and largest at {most}."
+    )
     small = bands[(bands["sex"] == "both") & bands["few"] & (bands["n"] > 0)]
     others = [
         f"{Estimate.of(r, 'mae_months').text('months')} at {r['band']}" for _, r in small.iterrows()

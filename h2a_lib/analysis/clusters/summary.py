@@ -113,8 +113,8 @@ def groups_verdict(table: pd.DataFrame) -> str:
         return f"Clusters agree more with {_rival(rival)} than with sex"
     if rival is None:
         return "Clusters agree with none of the known properties"
-    sex = "hardly sex" if len(_beyond_age(by_sex)) else "not sex"
-    return f"Strongest cluster agreement: {_rival(rival)}, {sex}"
+    sex = "hardly with sex" if len(_beyond_age(by_sex)) else "not with sex"
+    return f"Clusters agree with {_rival(rival)}, {sex}"
 
 
 def _rival(row: pd.Series) -> str:

@@ -309,15 +309,20 @@ def noise_sentence(comparison: Comparison) -> str:
 # --- bias and variance ---
 
 
+def _over_seeds(group: Sequence[Run]) -> Estimate:
+    """Average the validation error over seeds, and the ends of the intervals, each of one run."""
+    errors = [comparisons.error(run) for run in group]
+    value, low, high = np.mean([(each.value, each.low, each.high) for each in errors], axis=0)
+    return Estimate(value, low, high, errors[0].n)
+
+
 def variance_sentence(groups: Groups, as_title: bool = False) -> str:
     """Compare the default's error in training and in validation; in a title without interval.
 
     Errors are means over seeds, and so are the ends of the intervals, each of one run.
     """
     train = np.mean([comparisons.train_error(run) for run in groups[DEFAULT]])
-    errors = [comparisons.error(run) for run in groups[DEFAULT]]
-    value, low, high = np.mean([(each.value, each.low, each.high) for each in errors], axis=0)
-    held_out = Estimate(value, low, high, errors[0].n)
+    held_out = _over_seeds(groups[DEFAULT])
     constant = comparisons.constant_error(groups[DEFAULT][0]).value
     finding, beside = "Validation hands are easier for the default", ""
     if min(train, held_out.value) >= constant:
@@ -425,7 +430,7 @@ def variables(comparison: Comparison, runs: Sequence[Run]) -> dict[str, str]:
     mae, constant = comparisons.error(best), comparisons.constant_error(best)
     given = "image and sex" if best.config.sex_input else "the image alone"
     values = {
-        f"{DEFAULT}_mae": comparisons.error(groups[DEFAULT][0]).text("months"),
+        "default_mae": _over_seeds(groups[DEFAULT]).text("months"),
         "errors_verdict": errors_verdict(runs),
         "constant_mae": constant.text("months"),
         "constant_mae_rounded": f"{number(constant.value, 0)} months",
