@@ -196,6 +196,8 @@ def test_a_title_does_not_deny_the_association_its_slide_states():
     table = compared(frame, result, nuisances=nuisances)
     within = table.assign(p_beyond_age=0.005, difference_within_age=-0.0851)
     assert groups_verdict(within) == "Clusters agree with detector type, hardly with sex"
+    weak = groups_verdict(within.assign(accuracy=0.6))
+    assert weak == "Clusters agree weakly with detector type, hardly with sex"
 
 
 @pytest.mark.parametrize("label", ["age", "sex"])

@@ -109,7 +109,9 @@ def test_operations_are_counted_by_hand_on_a_small_convolution(monkeypatch):
 def test_speed_is_that_of_the_fastest_run_of_one_image_size_and_empty_without_one():
     slow, fast, small = (
         SimpleNamespace(
-            config=SimpleNamespace(network="resnet18", width=0.5, image_size_px=size_px),
+            config=SimpleNamespace(
+                network="resnet18", width=0.5, image_size_px=size_px, train_fraction=1.0
+            ),
             predictions_train=range(300),
             metrics={"epochs": 4},
             provenance={"seconds": seconds},

@@ -10,7 +10,7 @@ from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL
 from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
 from h2a_lib.analysis.statistics.bootstrap import number, sample_size
 
-# A clustering separates the sexes from this best-match accuracy on.
+# Clusters agree with something, and not only weakly, from this best-match accuracy on.
 MOSTLY = 0.75
 TOO_FEW = f"Too few hands to cluster: at least {MIN_HANDS} validation hands are needed"
 
@@ -114,7 +114,8 @@ def groups_verdict(table: pd.DataFrame) -> str:
     if rival is None:
         return "Clusters agree with none of the known properties"
     sex = "hardly with sex" if len(_beyond_age(by_sex)) else "not with sex"
-    return f"Clusters agree with {_rival(rival)}, {sex}"
+    agree = "agree" if rival["accuracy"] >= MOSTLY else "agree weakly"
+    return f"Clusters {agree} with {_rival(rival)}, {sex}"
 
 
 def _rival(row: pd.Series) -> str:

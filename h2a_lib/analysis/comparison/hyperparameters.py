@@ -273,25 +273,27 @@ def described(config: RunConfig) -> str:
     )
 
 
+def _size(config: RunConfig) -> tuple[float, ...]:
+    return config.width, config.image_size_px, config.train_fraction
+
+
 def network_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Describe each network that may be trained, as built, and how fast it was in these runs.
 
-    images_per_second is of training, evaluation after each epoch included; of the fastest run with
-    the default's width and image size, which other work on the machine slowed least. The default's
-    runs are the first.
+    images_per_second is of training, evaluation after each epoch included; of the fastest run as
+    large as the default's, which other work on the machine slowed least. The default's runs are the
+    first.
     """
     from h2a_lib.models import networks
 
-    rows, default = [], runs[0].config
+    rows = []
+    as_large = [run for run in runs if _size(run.config) == _size(runs[0].config)]
     for name in networks.TRUNKS:
         network = networks.build(name)
         speeds = [
             len(run.predictions_train) * run.metrics["epochs"] / run.provenance["seconds"]
-            for run in runs
-            if run.config.network == name
-            and run.config.image_size_px == default.image_size_px
-            and run.config.width == default.width
-            and run.provenance["seconds"] > 0
+            for run in as_large
+            if run.config.network == name and run.provenance["seconds"] > 0
         ]
         rows.append(
             {
