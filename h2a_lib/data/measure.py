@@ -39,7 +39,7 @@ def measure_one(image: np.ndarray) -> dict[str, Any]:
     percentile); air (the most frequent grey value over the 99.5th percentile); black_share and
     white_share (of pixels at 0 and 255); border (largest step across a straight edge near a side,
     over the 99.5th percentile); marker (bool: something small and bright beside the hand);
-    hand_cut (share of the hand that a centre crop cuts off).
+    hand_cut (share of hand and forearm that a centre crop cuts off).
     """
     height, width = image.shape
     share = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel() / image.size
