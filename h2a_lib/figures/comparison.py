@@ -177,18 +177,27 @@ def _drawing(
         alt=f"Learning curves {what}. Validation error in months: {errors}.",
         caption=f"{'Left: error' if panels > 1 else 'Error'} {what} on {_selection(comparison)} "
         "(solid; rings: epochs kept; band: range of the seeds) and in training (dotted)"
-        f"{right and f'; {right}'}; {_sizes(comparison, names)}, for the dashed line and the "
-        "differences in the text" + (BATCH_NOTE if name == "normalisation" else ""),
+        f"{right and f'; {right}'}; {_seeds(comparison, names)}; {_hands(comparison)} for the "
+        "dashed line and the differences in the text"
+        + (BATCH_NOTE if name == "normalisation" else ""),
         finding=summary.sentence(comparison, names),
     )
 
 
 def _sizes(comparison: Comparison, names: Sequence[str]) -> str:
     """Return "n = 414 validation hands, 3–5 seeds"."""
+    return f"{_hands(comparison)}, {_seeds(comparison, names)}"
+
+
+def _hands(comparison: Comparison) -> str:
     n = compared.error(comparison.groups[DEFAULT][0]).n
+    return f"n = {n:,} validation hands"
+
+
+def _seeds(comparison: Comparison, names: Sequence[str]) -> str:
     seeds = sorted({len(comparison.groups[e]) for e in names})
     count = "–".join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))
-    return f"n = {n:,} validation hands, {count} seed{'' if count == '1' else 's'}"
+    return f"{count} seed{'' if count == '1' else 's'}"
 
 
 def _selection(comparison: Comparison) -> str:

@@ -52,7 +52,7 @@ def intervals(
     return Drawing(
         figure,
         "age_conformal",
-        alt=f"{what} against share answered. {sentence}",
+        alt=f"{what} against the share of hands kept. {sentence}",
         caption=caption,
         finding=f"{sentence} {summary.abstention_sentence(curve)}",
     )
