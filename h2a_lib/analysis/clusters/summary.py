@@ -8,7 +8,7 @@ import pandas as pd
 from h2a_lib.analysis.age import literature
 from h2a_lib.analysis.clusters.groups import MIN_HANDS, NO_LABEL
 from h2a_lib.analysis.statistics.agreement import SIGNIFICANCE, Agreement
-from h2a_lib.analysis.statistics.bootstrap import number, sample_size
+from h2a_lib.analysis.statistics.bootstrap import capitalised, number, sample_size
 
 # Clusters agree with something, and not only weakly, from this best-match accuracy on.
 MOSTLY = 0.75
@@ -34,15 +34,14 @@ def answer(table: pd.DataFrame, baseline: Agreement | None) -> str:
         return f"Clustering by sex cannot be assessed: all {best['n']:,} hands are of one sex."
     threshold = f"A single age threshold reaches {number(baseline.ari, 3)}."
     beyond_age = _beyond_age(by_sex)
-    within = (
-        "Among hands with labelled ages in the same half-year no association with sex was found."
-    )
+    same_ages = "among hands with labelled ages in the same half-year,"
+    within = capitalised(f"{same_ages} no association with sex was detected.")
     if len(beyond_age):
         most = beyond_age.loc[beyond_age["difference_within_age"].abs().idxmax()]
         points = abs(most["difference_within_age"]) * 100
         within = (
-            f"{'Among' if agrees(by_sex) else 'However, among'} hands with labelled ages in the "
-            "same half-year, the proportions of girls and of boys assigned to a cluster differ by "
+            f"{capitalised(same_ages) if agrees(by_sex) else f'However, {same_ages}'} the "
+            "proportions of girls and of boys assigned to a cluster differ by "
             f"{points:.0f} percentage points ({_which(most)}; adjusted {_p(most['p_beyond_age'])})."
         )
     rival = strongest_rival(label_free(table))
